@@ -1,0 +1,108 @@
+"""What the commands share: flags made from the configuration, and errors in one sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any, NoReturn, Optional
+
+import typer
+from click import ClickException
+
+from fedtl.config import RunConfig, kebab, rules
+from fedtl.errors import FedtlError
+
+# What typer returns where Ctrl-C ended the command.
+_INTERRUPTED = 130
+
+
+def config_parameters() -> list[inspect.Parameter]:
+    """Return one optional flag per configuration key, for a typer command's signature.
+
+    A flag that is not given is ``None``, so that a TOML file's value stands.
+    """
+    parameters = []
+    known = rules()
+    for field in dataclasses.fields(RunConfig):
+        key, kind = kebab(field.name), type(field.default)
+        rule = known[key]
+        names = [f"--{key}"] if kind is not bool else [f"--{key}/--{_negated(key)}"]
+        option = typer.Option(
+            *names,
+            help=rule.help,
+            show_default=str(field.default) if field.default != "" else False,
+            rich_help_panel=rule.section,
+            metavar=_metavar(kind, rule.choices),
+        )
+        parameters.append(
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[Optional[kind], option],  # noqa: UP045 - typer reads it
+            )
+        )
+    return parameters
+
+
+def _negated(key: str) -> str:
+    return key.removeprefix("no-") + "-on" if key.startswith("no-") else f"no-{key}"
+
+
+def _metavar(kind: type, choices: tuple[str, ...]) -> str | None:
+    if choices:
+        return "|".join(choices)
+    return {int: "N", float: "X", str: "TEXT"}.get(kind)
+
+
+def with_config(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that takes ``flags`` a flag per configuration key.
+
+    The command's own parameters come first; the flags that were given arrive in its ``flags``, a
+    mapping of kebab-case keys.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.name != "flags"]
+    names = [field.name for field in dataclasses.fields(RunConfig)]
+
+    @wraps(command)
+    def wrapped(**values: Any) -> None:
+        given = {kebab(name): value for name in names if (value := values.pop(name)) is not None}
+        command(**values, flags=given)
+
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    wrapped.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*parameters, *config_parameters()]
+    )
+    wrapped.__annotations__ = {}
+    return wrapped
+
+
+def run_command(command: Callable[..., None]) -> None:
+    """Run a command; a user's mistake is one sentence on standard error, and no traceback."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+    app.command(help=_paragraphs(command))(command)
+    try:
+        # Otherwise typer draws a box around its own messages.
+        exit_code = app(standalone_mode=False)
+    except FedtlError as error:
+        _fail(str(error), error.exit_code)
+    except ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    if exit_code == _INTERRUPTED:
+        _fail("interrupted; a run goes on with --resume.", _INTERRUPTED)
+
+
+def _paragraphs(command: Callable[..., None]) -> str:
+    """Return a command's description with a line per paragraph: typer keeps line breaks."""
+    paragraphs = (inspect.getdoc(command) or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def _fail(message: str, exit_code: int) -> NoReturn:
+    sentence = " ".join(message.split())
+    print(f"error: {sentence}" + ("" if sentence.endswith(".") else "."), file=sys.stderr)
+    sys.exit(exit_code)

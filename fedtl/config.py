@@ -1,0 +1,309 @@
+"""The one description of a run: a frozen dataclass that CLI flags, TOML and Flower spell alike.
+
+Every key has one kebab-case name. ``--learning-rate 0.1`` on the command line, ``learning-rate =
+0.1`` in a TOML file and ``learning-rate`` in Flower's run config are the same thing, checked in the
+same place and written into the run folder as the effective configuration.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from fedtl.errors import UsageError
+
+Scalar = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How one key is checked and shown; it rides in the dataclass field's metadata."""
+
+    help: str
+    section: str
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    choices: tuple[str, ...] = ()
+
+
+def _key(
+    default: Scalar,
+    help: str,
+    section: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    rule = _Rule(help, section, low, high, above, choices)
+    return dataclasses.field(default=default, metadata={"rule": rule})
+
+
+PARTITIONS = (
+    "iid",
+    "dirichlet",
+    "pathological",
+    "shard",
+    "natural",
+    "size-linear",
+    "size-square",
+    "size-exponential",
+)
+
+_FEDERATION, _DATA, _TRANSFER = "Federation", "Data and partition", "Backbone and head"
+_TRAINING, _MACHINE, _OUTPUT = "Strategy and training", "Machine", "Output"
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything a run depends on, besides the data itself.
+
+    Raises:
+        UsageError: A value is outside its range, or two values contradict each other.
+    """
+
+    clients: int = _key(10, "Number of clients.", _FEDERATION, low=1, high=1_000_000)
+    rounds: int = _key(
+        20, "Training rounds; closed-form strategies need one.", _FEDERATION, low=1, high=1_000_000
+    )
+    fraction: float = _key(
+        1.0, "Fraction of the clients trained in a round.", _FEDERATION, above=0.0, high=1.0
+    )
+    seed: int = _key(0, "Seed of every random draw.", _FEDERATION, low=0, high=2**63 - 1)
+
+    data: str = _key(
+        "hospitals",
+        "Folder or .zip (class/file, split/class/file, site/class/file), torchvision:NAME, "
+        "medmnist:NAME or FILE, features:FILE.npz, or the rendered default, hospitals.",
+        _DATA,
+    )
+    partition: str = _key(
+        "dirichlet",
+        f"How data becomes clients: {', '.join(PARTITIONS)}, or file:PARTS.json.",
+        _DATA,
+    )
+    alpha: float = _key(
+        0.3, "Dirichlet concentration; small is skewed.", _DATA, above=0.0, high=1e9
+    )
+    classes_per_client: int = _key(
+        2, "Classes a client holds (pathological).", _DATA, low=1, high=1_000_000
+    )
+    shards_per_client: int = _key(2, "Shards a client gets (shard).", _DATA, low=1, high=1_000_000)
+    min_examples: int = _key(
+        2, "Fewest examples a client may have (dirichlet).", _DATA, low=1, high=1_000_000
+    )
+    held_out: float = _key(
+        0.2, "Fraction of each client's data held out for scoring.", _DATA, low=0.0, high=0.9
+    )
+    hospitals_images: int = _key(
+        4000, "Rendered training images (hospitals).", _DATA, low=16, high=10_000_000
+    )
+    hospitals_test_images: int = _key(
+        1000, "Rendered global test images (hospitals).", _DATA, low=0, high=10_000_000
+    )
+    hospitals_sites: int = _key(5, "Rendered sites (hospitals).", _DATA, low=1, high=10_000)
+    hospitals_size: int = _key(64, "Rendered image side in pixels.", _DATA, low=16, high=1024)
+    hospitals_shift: float = _key(
+        1.0, "Strength of the difference between rendered sites.", _DATA, low=0.0, high=5.0
+    )
+
+    backbone: str = _key(
+        "fedtl-tiny", "fedtl-tiny, or a torchvision classification architecture.", _TRANSFER
+    )
+    weights: str = _key(
+        "DEFAULT",
+        "DEFAULT, a torchvision weights name, FILE.pth or .safetensors, or random.",
+        _TRANSFER,
+    )
+    image_size: int = _key(
+        0, "Image side the backbone sees; 0 is its native size.", _TRANSFER, low=0, high=4096
+    )
+    precision: str = _key(
+        "float32",
+        "Arithmetic of the backbone.",
+        _TRANSFER,
+        choices=("float32", "bfloat16", "float16"),
+    )
+    head: str = _key("linear", "Head.", _TRANSFER, choices=("linear", "mlp", "cosine"))
+    head_init: str = _key(
+        "auto",
+        "Initial head; auto is zero for linear, seeded for mlp and cosine.",
+        _TRANSFER,
+        choices=("auto", "zero", "seeded"),
+    )
+    hidden_units: int = _key(256, "Hidden units (mlp).", _TRANSFER, low=1, high=65_536)
+    cosine_scale: float = _key(16.0, "Logit scale (cosine).", _TRANSFER, above=0.0, high=1e4)
+
+    strategy: str = _key(
+        "fedavg", "Strategy: a file of strategies/, or module:Class of your own.", _TRAINING
+    )
+    local_epochs: int = _key(1, "Epochs a client trains in a round.", _TRAINING, low=1, high=10_000)
+    batch_size: int = _key(32, "Examples in a minibatch.", _TRAINING, low=1, high=65_536)
+    learning_rate: float = _key(0.05, "Client learning rate.", _TRAINING, above=0.0, high=1e3)
+    momentum: float = _key(0.9, "Client momentum.", _TRAINING, low=0.0, high=0.999_999)
+    weight_decay: float = _key(1e-4, "L2 penalty of SGD.", _TRAINING, low=0.0, high=1e3)
+    ridge_penalty: float = _key(
+        0.5,
+        "Closed form: ridge penalty per feature, on standardised features.",
+        _TRAINING,
+        above=0.0,
+        high=1e6,
+    )
+
+    engine: str = _key(
+        "ray",
+        "ray: clients in Ray actors; inline: in this process.",
+        _MACHINE,
+        choices=("ray", "inline"),
+    )
+    client_cpus: float = _key(1.0, "CPU share of a client actor.", _MACHINE, above=0.0, high=4096)
+    client_gpus: float = _key(0.0, "GPU share of a client actor.", _MACHINE, low=0.0, high=4096)
+    client_timeout: float = _key(
+        300.0, "Seconds a client may take for one message.", _MACHINE, above=0.0, high=1e6
+    )
+    connect_timeout: float = _key(
+        60.0, "Seconds a server waits for its clients to connect.", _MACHINE, above=0.0, high=1e7
+    )
+    ray_address: str = _key("", "Use the Ray cluster at this address.", _MACHINE)
+    cache: str = _key("", "Feature cache folder; empty is the user's own.", _MACHINE)
+    no_cache: bool = _key(False, "Keep features in memory only.", _MACHINE)
+
+    name: str = _key("", "Name of the run; empty takes the data's.", _OUTPUT)
+    out: str = _key("", "Run folder; empty is runs/<time>-<name>.", _OUTPUT)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check(kebab(field.name), getattr(self, field.name), field.metadata["rule"])
+        if self.partition not in PARTITIONS and not self.partition.startswith("file:"):
+            near = _nearest(self.partition, PARTITIONS)
+            raise UsageError(
+                f"partition = {self.partition!r} is not known{near} "
+                f"It is one of {', '.join(PARTITIONS)} or file:PARTS.json."
+            )
+        if self.head != "linear" and self.head_init == "zero":
+            raise UsageError(
+                f"head-init = 'zero' leaves a head of kind {self.head!r} without a gradient; "
+                "use head-init = 'seeded'."
+            )
+
+    def to_mapping(self) -> dict[str, Scalar]:
+        """Return every key, in kebab case, with its value: TOML and Flower's run config alike."""
+        return {kebab(field.name): getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def replace(self, **changes: Scalar) -> RunConfig:
+        """Return a checked copy with ``changes`` (Python names)."""
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+
+def kebab(name: str) -> str:
+    """Return the key that users write for a field."""
+    return name.replace("_", "-")
+
+
+def rules() -> dict[str, _Rule]:
+    """Return each key's rule, by its kebab-case name, in the order of declaration."""
+    return {kebab(field.name): field.metadata["rule"] for field in dataclasses.fields(RunConfig)}
+
+
+def from_mapping(
+    values: Mapping[str, Any], *, where: str, base: RunConfig | None = None
+) -> RunConfig:
+    """Return ``base`` (the defaults) with kebab-case ``values`` put over it.
+
+    Args:
+        values: Kebab-case keys; integers are taken where a float is wanted.
+        where: What the values came from, for messages: a file, "the command line".
+        base: The configuration to change.
+
+    Raises:
+        UsageError: A key is unknown (the nearest known one is suggested), a value has the wrong
+            type, is out of range, or contradicts another.
+    """
+    known = {kebab(field.name): field for field in dataclasses.fields(RunConfig)}
+    changes: dict[str, Scalar] = {}
+    for key, value in values.items():
+        if key not in known:
+            if isinstance(value, Mapping):
+                raise UsageError(f"{where} has a table [{key}]; keys are flat, without tables.")
+            raise UsageError(f"Unknown key {key!r} in {where}{_nearest(key, known)}")
+        field = known[key]
+        changes[field.name] = _typed(key, value, type(field.default), where)
+    return dataclasses.replace(base or RunConfig(), **changes)  # type: ignore[arg-type]
+
+
+def from_toml(path: Path, *, base: RunConfig | None = None) -> RunConfig:
+    """Return ``base`` with the keys of a TOML file put over it.
+
+    Raises:
+        UsageError: The file cannot be read, is not TOML, has a table, or a key is wrong.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The configuration {path} cannot be read: {_reason(error)}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"The configuration {path} is not valid TOML: {error}.") from error
+    return from_mapping(values, where=str(path), base=base)
+
+
+def to_toml(config: RunConfig) -> str:
+    """Return the effective configuration as TOML text, by section."""
+    import tomli_w
+
+    values, lines, section = config.to_mapping(), [], ""
+    for key, rule in rules().items():
+        if rule.section != section:
+            section = rule.section
+            lines.append(f"\n# {section}")
+        lines.append(tomli_w.dumps({key: values[key]}).strip())
+    return "\n".join(lines).strip() + "\n"
+
+
+def _check(key: str, value: Scalar, rule: _Rule) -> None:
+    """Hold one value against its rule."""
+    if rule.choices and value not in rule.choices:
+        raise UsageError(
+            f"{key} = {value!r} is not known{_nearest(str(value), rule.choices)} "
+            f"It is one of {', '.join(rule.choices)}."
+        )
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if not math.isfinite(value):
+        raise UsageError(f"{key} = {value} is not a finite number.")
+    if rule.above is not None and not value > rule.above:
+        raise UsageError(f"{key} = {value} is too small: it must be above {rule.above:g}.")
+    if rule.low is not None and value < rule.low:
+        raise UsageError(f"{key} = {value} is too small: it must be at least {rule.low:g}.")
+    if rule.high is not None and value > rule.high:
+        raise UsageError(f"{key} = {value} is too large: it must be at most {rule.high:g}.")
+
+
+def _typed(key: str, value: Any, kind: type, where: str) -> Scalar:
+    """Return ``value`` as ``kind``, where that loses nothing."""
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return cast(Scalar, value)
+    if isinstance(value, Mapping):
+        raise UsageError(f"{where} has a table [{key}]; keys are flat, without tables.")
+    raise UsageError(
+        f"{key} = {value!r} in {where} is of type {type(value).__name__}; "
+        f"it must be of type {kind.__name__}."
+    )
+
+
+def _nearest(word: str, known: Any) -> str:
+    matches = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else "."
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,90 @@
+"""What every data source yields: labelled inputs in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class UnreadableImageError(Exception):
+    """An image's bytes cannot be decoded; the message says why, without the image's name."""
+
+
+class Images(Protocol):
+    """A sequence of RGB pictures that are read or rendered one by one, from any thread."""
+
+    def __len__(self) -> int: ...
+
+    def digest(self, index: int) -> bytes:
+        """Return 32 bytes that determine the picture: a SHA-256 of its file, or of its recipe."""
+        ...
+
+    def load(self, index: int) -> NDArray[np.uint8]:
+        """Return the picture, shape ``(height, width, 3)``.
+
+        Raises:
+            UnreadableImageError: The picture cannot be decoded.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class _Subset:
+    """The pictures of ``source`` at ``rows``, one by one."""
+
+    source: Images
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def digest(self, index: int) -> bytes:
+        return self.source.digest(int(self.rows[index]))
+
+    def load(self, index: int) -> NDArray[np.uint8]:
+        return self.source.load(int(self.rows[index]))
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """N labelled inputs, in an order that depends on the data alone.
+
+    Attributes:
+        name: Short name for messages and the report.
+        classes: Class names; ``labels`` index into them.
+        labels: Shape ``(N,)``, int64.
+        inputs: Pictures, or precomputed features of shape ``(N, d)``, float32.
+        test: Shape ``(N,)``, bool: the data's own test split (all false where it has none).
+            Test rows never belong to a client; everyone is scored on them.
+        sites: Shape ``(N,)``, str: where each input was acquired; ``None`` where unknown.
+        keys: A stable, human-readable name per input (a relative path, an index).
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    labels: NDArray[np.int64]
+    inputs: Images | NDArray[np.float32]
+    test: NDArray[np.bool_]
+    sites: NDArray[np.str_] | None
+    keys: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, rows: NDArray[np.int64]) -> Dataset:
+        """Return the inputs at ``rows``, in that order; the class list stays whole."""
+        inputs = (
+            self.inputs[rows] if isinstance(self.inputs, np.ndarray) else _Subset(self.inputs, rows)
+        )
+        return replace(
+            self,
+            labels=self.labels[rows],
+            inputs=inputs,
+            test=self.test[rows],
+            sites=None if self.sites is None else self.sites[rows],
+            keys=[self.keys[row] for row in rows],
+        )

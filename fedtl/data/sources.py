@@ -1,0 +1,111 @@
+"""Where labelled inputs come from: ``--data`` understood and opened."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedtl.data.dataset import Dataset
+from fedtl.data.features_file import features_file
+from fedtl.data.hospitals import HospitalsOptions, hospitals_dataset
+from fedtl.data.image_folder import image_folder
+from fedtl.data.medmnist_sets import medmnist_set
+from fedtl.errors import UsageError
+
+
+def open_dataset(spec: str, *, seed: int, hospitals: HospitalsOptions) -> Dataset:
+    """Return the data set that ``spec`` names, checked as by ``check_classes``.
+
+    Pictures are not decoded yet; that some cannot be is found by ``Images.load``.
+
+    Args:
+        spec: ``hospitals``; a folder or .zip of images (see ``image_folder``);
+            ``torchvision:NAME``; ``medmnist:NAME`` or ``medmnist:FILE.npz``; or
+            ``features:FILE.npz``.
+        seed: The run's seed, which ``hospitals`` is rendered from.
+        hospitals: Size and difficulty of ``hospitals``.
+
+    Raises:
+        UsageError: There is no such data, or it cannot be used as it is.
+        FedtlError: A download failed.
+    """
+    if spec == "hospitals":
+        dataset = hospitals_dataset(seed, hospitals)
+    else:
+        kind, colon, rest = spec.partition(":")
+        if colon and kind in _OPENERS:
+            if not rest:
+                raise UsageError(f"--data {spec} names no data set after the colon")
+            dataset = _OPENERS[kind](rest)
+        else:
+            dataset = image_folder(_folder_or_zip(spec))
+    check_classes(dataset)
+    return dataset
+
+
+def without_unreadable(dataset: Dataset, unreadable: NDArray[np.int64]) -> Dataset:
+    """Return the data set without the rows at ``unreadable``; check its classes afterwards."""
+    keep = np.ones(len(dataset), dtype=np.bool_)
+    keep[unreadable] = False
+    return dataset.subset(np.flatnonzero(keep))
+
+
+def check_classes(dataset: Dataset) -> None:
+    """Refuse data from which no classifier can be learnt and scored.
+
+    Raises:
+        UsageError: Fewer than two classes have training inputs, or a class has fewer than two
+            inputs.
+    """
+    count = len(dataset.classes)
+    in_all = np.bincount(dataset.labels, minlength=count)
+    in_training = np.bincount(dataset.labels[~dataset.test], minlength=count)
+    what = "rows" if isinstance(dataset.inputs, np.ndarray) else "images"
+    trained = np.flatnonzero(in_training)
+    if len(trained) < 2:
+        found = f"only {dataset.classes[trained[0]]}" if len(trained) else "none"
+        raise UsageError(
+            f"{dataset.name}: at least two classes with training {what} are needed, but there is "
+            f"{found}"
+        )
+    if in_all.min() < 2:
+        rare = int(np.argmin(in_all))
+        number = f"a single {what[:-1]}" if in_all[rare] else f"no {what}"
+        raise UsageError(
+            f"{dataset.name}: class {dataset.classes[rare]} has {number}, but every class needs at "
+            "least two"
+        )
+
+
+def _torchvision(name: str) -> Dataset:
+    from platformdirs import user_cache_path
+
+    from fedtl.data.torchvision_sets import torchvision_set
+
+    return torchvision_set(name, user_cache_path("fedtl") / "torchvision")
+
+
+_OPENERS: dict[str, Callable[[str], Dataset]] = {
+    "torchvision": _torchvision,
+    "medmnist": medmnist_set,
+    "features": lambda rest: features_file(Path(rest).expanduser()),
+}
+
+
+def _folder_or_zip(spec: str) -> Path:
+    path = Path(spec).expanduser()
+    if path.exists():
+        if path.suffix == ".npz":
+            raise UsageError(f"--data {spec} is a .npz: write features:{spec} or medmnist:{spec}")
+        return path
+    kind, colon, rest = spec.partition(":")
+    known = [*(f"{opener}:" for opener in _OPENERS), "hospitals"]
+    close = difflib.get_close_matches(kind + colon, known, n=1, cutoff=0.75)
+    hint = (
+        f"did you mean {close[0]}{rest}?" if close else "a folder or a .zip of images is expected"
+    )
+    raise UsageError(f"--data {spec}: there is no such folder or file; {hint}")

@@ -1,0 +1,40 @@
+"""The few places where running Flower's apps ourselves needs what Flower does not make public.
+
+Written against Flower 1.41 (pyproject pins the minor version); everything else uses its public API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import count
+
+from flwr.app import Error, Message
+from flwr.common.constant import ErrorCode
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+RUN_ID = 1
+SERVER_NODE_ID = 1
+
+
+def assume_server_identity() -> None:
+    """Let this process create instruction messages, as Flower does for a server app."""
+    TaskIdentity.task_id = 1
+    TaskIdentity.run_id = RUN_ID
+    TaskIdentity.node_id = SERVER_NODE_ID
+
+
+def number(messages: Iterable[Message], serial: count[int]) -> None:
+    """Give every message an id, as Flower's grids do when they push it."""
+    for message in messages:
+        message.metadata.__dict__["_message_id"] = str(next(serial))
+
+
+def empty_run() -> Run:
+    """Return the description of a run that is nobody's but this process's."""
+    return Run.create_empty(RUN_ID)
+
+
+def client_failed(message: Message, reason: str) -> Message:
+    """Return the reply of a client that raised, stalled or died, in Flower's form."""
+    return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)

@@ -1,0 +1,60 @@
+"""All clients in the calling process: for debugging, and to state plainly what Ray does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from flwr.app import Context, Message
+
+from fedtl.engine.block_app import BlockApp, context_of
+from fedtl.engine.flower_internals import client_failed
+from fedtl.engine.simulation_grid import SimulationGrid
+
+
+class InlineGrid(SimulationGrid):
+    """Runs clients in this process, a block at a time.
+
+    Args:
+        clients: Number of clients.
+        app: What runs them.
+        run_config: Flower's run config, given to every client.
+        block: Clients answered at a time.
+    """
+
+    def __init__(
+        self,
+        clients: int,
+        app: BlockApp,
+        run_config: Mapping[str, str | int | float | bool],
+        *,
+        block: int,
+    ) -> None:
+        super().__init__(clients)
+        self._app, self._run_config, self._block = app, dict(run_config), block
+        self._contexts: dict[int, Context] = {}
+
+    def _answers(self, messages: Sequence[Message]) -> Iterator[Message]:
+        for start in range(0, len(messages), self._block):
+            part = messages[start : start + self._block]
+            contexts = [self._context(message.metadata.dst_node_id) for message in part]
+            yield from answer_block(self._app, part, contexts)
+
+    def _context(self, node: int) -> Context:
+        if node not in self._contexts:
+            self._contexts[node] = context_of(node, self.clients, self._run_config)
+        return self._contexts[node]
+
+
+def answer_block(
+    app: BlockApp, messages: Sequence[Message], contexts: Sequence[Context]
+) -> list[Message]:
+    """Return the replies of a block; where it raises, ask each client alone to find the culprit."""
+    try:
+        return app(messages, contexts)
+    except Exception as error:  # a client's trouble is its own
+        if len(messages) == 1:
+            return [client_failed(messages[0], f"{type(error).__name__}: {error}")]
+    replies: list[Message] = []
+    for message, context in zip(messages, contexts, strict=True):
+        replies += answer_block(app, [message], [context])
+    return replies

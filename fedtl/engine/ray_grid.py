@@ -1,0 +1,274 @@
+"""Our grid over persistent Ray actors.
+
+A block of clients belongs to one actor for the whole run. A phase sends each actor one call per
+block, many clients to a block where their replies are small; replies come back in
+partition-id order while later blocks are still being computed. Nothing polls.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from flwr.app import Message, RecordDict
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+
+from fedtl.engine.actor import ClientActor, MakeApp
+from fedtl.engine.block_app import FIRST_NODE_ID
+from fedtl.engine.collector import collector_paused
+from fedtl.engine.flower_internals import client_failed
+from fedtl.engine.ray_internals import lean_head
+from fedtl.engine.resources import Resources
+from fedtl.engine.simulation_grid import SimulationGrid
+from fedtl.errors import FedtlError
+
+_IN_FLIGHT = 2
+_START_PATIENCE = 120.0
+# Holds a few blocks of replies; larger ones Ray puts on disk. Every page touched stays in memory.
+_OBJECT_STORE_BYTES = 80 * 2**20
+
+
+def start_ray(address: str, resources: Resources) -> Resources:
+    """Start Ray on this machine, or join the cluster at ``address``; return what it holds.
+
+    Raises:
+        FedtlError: There is no cluster at ``address``, or Ray does not start.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        if address:
+            ray.init(address=address, **quiet)
+        else:
+            with lean_head():
+                ray.init(
+                    # Not a cluster that somebody else runs on this machine.
+                    address="local",
+                    num_cpus=max(1, int(resources.cpus)),
+                    num_gpus=int(resources.gpus),
+                    include_dashboard=False,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    **quiet,
+                )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        where = f"join the Ray cluster at {address!r}" if address else "start Ray"
+        raise FedtlError(f"Cannot {where}: {error}; --engine inline needs no Ray.") from error
+    held = ray.cluster_resources()
+    return Resources(held.get("CPU", 0.0), held.get("GPU", 0.0))
+
+
+def on_many_machines() -> bool:
+    """Return whether Ray has nodes that do not see this machine's files."""
+    return sum(bool(node["Alive"]) for node in ray.nodes()) > 1
+
+
+@dataclass
+class _Block:
+    """Messages for one actor, and the call that is answering them."""
+
+    messages: list[Message]
+    actor: int
+    call: Any = None
+    attempts: int = 0
+
+
+@dataclass
+class _Shares:
+    """Each actor's share of the machine."""
+
+    cpus: float
+    gpus: float
+
+
+class RayGrid(SimulationGrid):
+    """Clients in persistent Ray actors.
+
+    Actors start at once and are given the clients by :meth:`open`, so that they can start while
+    features are still being extracted.
+
+    Args:
+        actors: Number of actors.
+        client_cpus: CPU share of an actor.
+        client_gpus: GPU share of an actor.
+        client_timeout: Seconds a block may take; past that its actor is replaced and each of its
+            clients is asked alone, so that only one that stalls is lost.
+    """
+
+    def __init__(
+        self,
+        *,
+        actors: int,
+        client_cpus: float,
+        client_gpus: float,
+        client_timeout: float,
+    ) -> None:
+        super().__init__(0)
+        self._shares = _Shares(client_cpus, client_gpus)
+        self._timeout = client_timeout
+        self._states: dict[int, RecordDict] = {}
+        self._opening: Any = None
+        self._run_config: dict[str, str | int | float | bool] = {}
+        self._block = 1
+        self._actors = [self._start() for _ in range(actors)]
+
+    def open(
+        self,
+        clients: int,
+        make_app: MakeApp,
+        run_config: Mapping[str, str | int | float | bool],
+        *,
+        block: int,
+    ) -> None:
+        """Give the actors their clients.
+
+        Args:
+            clients: Number of clients.
+            make_app: Makes, in each actor, what runs the clients.
+            run_config: Flower's run config, given to every client.
+            block: Clients answered in one call; never more than an actor's share of them.
+
+        Raises:
+            FedtlError: The actors did not start, as others hold the CPUs or GPUs.
+        """
+        self.clients = clients
+        self._opening = ray.put(make_app)
+        self._run_config = dict(run_config)
+        self._states = {}
+        self._block = max(1, min(block, -(-self.clients // len(self._actors))))
+        opened = [self._open(actor) for actor in range(len(self._actors))]
+        ready, late = ray.wait(opened, num_returns=len(opened), timeout=_START_PATIENCE)
+        if late:
+            free = ray.available_resources()
+            raise FedtlError(
+                f"{len(late)} of {len(opened)} client actors did not start in "
+                f"{_START_PATIENCE:.0f} s: each needs {self._shares.cpus:g} CPUs and "
+                f"{self._shares.gpus:g} GPUs, but Ray has {free.get('CPU', 0):g} CPUs and "
+                f"{free.get('GPU', 0):g} GPUs free; ask for less, or wait for who holds them."
+            )
+        ray.get(ready)
+
+    def owner(self, node: int) -> int:
+        """Return which actor a node belongs to: blocks of clients are dealt out in turn."""
+        return (node - FIRST_NODE_ID) // self._block % len(self._actors)
+
+    def _start(self) -> Any:
+        remote = ray.remote(num_cpus=self._shares.cpus, num_gpus=self._shares.gpus, max_restarts=0)(
+            ClientActor
+        )
+        return remote.remote(sys.path)
+
+    def _open(self, actor: int) -> Any:
+        mine = {node: state for node, state in self._states.items() if self.owner(node) == actor}
+        return self._actors[actor].open.remote(
+            self._opening, self.clients, self._run_config, pickle.dumps(mine)
+        )
+
+    def _answers(self, messages: Sequence[Message]) -> Iterator[Message]:
+        blocks = self._blocks(messages)
+        waiting = [deque[_Block]() for _ in self._actors]
+        for block in blocks:
+            waiting[block.actor].append(block)
+        # Calls beyond the first few wait here, not in Ray, so that replies do not pile up.
+        for queue in waiting:
+            for block in list(queue)[:_IN_FLIGHT]:
+                self._call(block)
+        return self._receive(blocks, waiting)
+
+    def _receive(
+        self, blocks: Sequence[_Block], waiting: Sequence[deque[_Block]]
+    ) -> Iterator[Message]:
+        for block in blocks:
+            replies = self._finish(block, waiting[block.actor])
+            # The reference is what keeps the replies' bytes in Ray's object store.
+            block.call, block.messages = None, []
+            queue = waiting[block.actor]
+            queue.popleft()
+            for following in list(queue)[:_IN_FLIGHT]:
+                if following.call is None:
+                    self._call(following)
+            yield from replies
+
+    def _blocks(self, messages: Sequence[Message]) -> list[_Block]:
+        """Cut messages, by rising node id, into blocks of one actor's consecutive clients."""
+        blocks: dict[int, _Block] = {}
+        for message in messages:
+            node = message.metadata.dst_node_id
+            place = (node - FIRST_NODE_ID) // self._block
+            if place not in blocks:
+                blocks[place] = _Block([], self.owner(node))
+            blocks[place].messages.append(message)
+        return list(blocks.values())
+
+    def _call(self, block: _Block) -> None:
+        blob = pickle.dumps(block.messages, protocol=pickle.HIGHEST_PROTOCOL)
+        block.call = self._actors[block.actor].answer.remote(blob)
+
+    def _finish(self, block: _Block, queue: deque[_Block]) -> list[Message]:
+        """Return a block's replies; on trouble repeat it, and then ask its clients one by one.
+
+        A death is repeated whole first, as it may have been nobody's fault; a stall is not, as it
+        would cost the time limit again.
+        """
+        try:
+            return self._take(block)
+        except _BlockLostError as trouble:
+            self._replace(block.actor, queue)
+            if trouble.repeat and not block.attempts:
+                block.attempts = 1
+                self._call(block)
+                return self._finish(block, queue)
+            if len(block.messages) == 1:
+                return [client_failed(block.messages[0], str(trouble))]
+        replies: list[Message] = []
+        for message in block.messages:
+            alone = _Block([message], block.actor, attempts=1)
+            self._call(alone)
+            replies += self._finish(alone, queue)
+        return replies
+
+    def _take(self, block: _Block) -> list[Message]:
+        try:
+            blob = ray.get(block.call, timeout=self._timeout)
+        except GetTimeoutError as error:
+            raise _BlockLostError(
+                f"no reply within client-timeout = {self._timeout:g} s"
+            ) from error
+        except RayActorError as error:
+            raise _BlockLostError("the process that ran it died", repeat=True) from error
+        except RayTaskError as error:
+            raise _BlockLostError(f"the process that ran it failed: {error.cause}") from error
+        replies: list[Message]
+        with collector_paused():
+            replies, states = pickle.loads(blob)
+        self._states.update(states)
+        return replies
+
+    def _replace(self, actor: int, queue: deque[_Block]) -> None:
+        """Put a new actor in a lost one's place; calls that were lost with it are made again later.
+
+        Not at once: the clients of the block in trouble are asked first, each with its whole time.
+        """
+        ray.kill(self._actors[actor])
+        self._actors[actor] = self._start()
+        ray.get(self._open(actor))
+        for block in list(queue)[1:]:
+            block.call = None
+
+    def close(self) -> None:
+        """Stop the actors; Ray itself stays up for whoever started it."""
+        for actor in self._actors:
+            ray.kill(actor)
+
+
+class _BlockLostError(Exception):
+    """A block got no usable answer; ``repeat`` where asking again may help."""
+
+    def __init__(self, text: str, *, repeat: bool = False) -> None:
+        super().__init__(text)
+        self.repeat = repeat

@@ -1,0 +1,265 @@
+"""A whole simulated run on this machine or Ray cluster, from configuration to numbers."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import strategies
+from fedtl.config import RunConfig
+from fedtl.data.dataset import Dataset
+from fedtl.data.partition_process import PartitionProcess
+from fedtl.engine.fedtl_clients import FedtlClients, MakeFedtlClients
+from fedtl.engine.inline_grid import InlineGrid
+from fedtl.engine.memory import MemoryWatch
+from fedtl.engine.resources import Resources, actor_count, this_machine
+from fedtl.engine.simulation_grid import SimulationGrid
+from fedtl.federation.checkpoint import Checkpoint
+from fedtl.federation.client import head_for
+from fedtl.federation.evaluation import ClientTallies
+from fedtl.federation.preparation import (
+    Inputs,
+    Split,
+    open_data,
+    prepare_inputs,
+    simulated_sites,
+    split_into_clients,
+)
+from fedtl.federation.reference import centralised_scores, score_rows
+from fedtl.federation.server import Federation, Outcome
+from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.report.run_folder import RunFolder
+from fedtl.transfer.standardisation import Standardisation
+from strategies.base import Arrays, HeadStrategy
+
+if TYPE_CHECKING:
+    from fedtl.engine.cluster_extraction import ClusterRunner
+
+_BLOCK_REPLY_BYTES = 16 * 2**20
+_LARGEST_BLOCK = 128
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What a simulated run came to.
+
+    Attributes:
+        outcome: The federation's.
+        centralised: Scores of the centralised head, by partition id.
+        inputs: The data.
+        split: Who held what.
+        seconds: ``start_up``, ``features``, ``rounds``.
+        peak_mb: Largest memory of all processes together, in MiB.
+    """
+
+    outcome: Outcome
+    centralised: dict[int, ClientTallies]
+    inputs: Inputs
+    split: Split
+    seconds: dict[str, float]
+    peak_mb: float
+
+
+def simulate(config: RunConfig, folder: RunFolder, checkpoint: Checkpoint | None) -> Simulated:
+    """Run a federation with all its clients on this machine or Ray cluster.
+
+    Ray starts, and its actors import what they need, while data is opened and features are
+    extracted.
+
+    Raises:
+        FedtlError: See the parts; every message is one sentence.
+    """
+    began = time.perf_counter()
+    watch = MemoryWatch()
+    progress = folder.progress
+    # An unknown strategy, or one that the head does not suit, is refused before anything starts.
+    strategies.build(config, head_for(config, features=1, classes=2))
+    resources = _checked_resources(config)
+    # Linux ends Ray's processes with the thread that started them: it must outlive the run.
+    starter = ThreadPoolExecutor(1, thread_name_prefix="ray-starter")
+    starting = starter.submit(_start_grid, config, resources)
+    partitioner = None if _split_is_known(folder) else PartitionProcess(config.partition)
+    try:
+        dataset = open_data(config)
+        opened = time.perf_counter()
+        runner = _cluster_runner(config, starting)
+        inputs = prepare_inputs(config, dataset, progress.features if progress else None, runner)
+        del dataset  # it may hold a copy of the features
+        extracted = time.perf_counter()
+        _report_unreadable(folder, inputs)
+        split = _split(config, folder, inputs.dataset, partitioner)
+        config = config.replace(clients=len(split.names))
+        sites = simulated_sites(inputs, split)
+        grid = _open_grid(config, starting, sites)
+    except BaseException:
+        _abandon(starting)
+        raise
+    finally:
+        if partitioner is not None:
+            partitioner.close()
+    started = time.perf_counter()
+    watch.sample()
+    try:
+        federation = Federation(
+            grid,
+            config,
+            folder,
+            expected=sites.identity,
+            score_test=_TestScore(config, sites) if len(split.test) else None,
+        )
+        outcome = federation.run(checkpoint)
+        watch.sample()
+    finally:
+        # Ray takes a second or two to stop; meanwhile the centralised head is trained.
+        starter.submit(_stop_grid, grid)
+        starter.shutdown(wait=False)
+    clients = [sites.site(partition_id).data for partition_id in range(config.clients)]
+    centralised = centralised_scores(outcome.strategy, clients)
+    watch.sample()
+    seconds = {
+        "start_up": started - began - (extracted - opened),
+        "features": extracted - opened,
+        "rounds": math.fsum(outcome.seconds),
+    }
+    return Simulated(outcome, centralised, inputs, split, seconds, watch.peak_mb)
+
+
+@dataclass(frozen=True)
+class _TestScore:
+    """Scores the global head on the data's own test split after every round."""
+
+    config: RunConfig
+    sites: SimulatedSites
+
+    def __call__(self, arrays: Arrays, standardisation: Standardisation | None) -> float:
+        data = self.sites.site(0).data
+        head = head_for(self.config, features=data.features.shape[1], classes=data.classes)
+        return score_rows(head, arrays, standardisation, data, [data.test])[0].accuracy
+
+
+def _checked_resources(config: RunConfig) -> Resources:
+    """Refuse, before anything starts, shares that this machine does not have."""
+    resources = this_machine()
+    if config.engine == "ray" and not config.ray_address:
+        actor_count(
+            resources,
+            clients=_at_most(config),
+            client_cpus=config.client_cpus,
+            client_gpus=config.client_gpus,
+        )
+    return resources
+
+
+def _at_most(config: RunConfig) -> int:
+    """Return how many clients there may be; the data tells where they come with it."""
+    counted = config.partition != "natural" and not config.partition.startswith("file:")
+    return config.clients if counted else sys.maxsize
+
+
+def _start_grid(config: RunConfig, resources: Resources) -> SimulationGrid | None:
+    """Start Ray and its actors; an inline grid needs no start."""
+    if config.engine == "inline":
+        return None
+    from fedtl.engine.ray_grid import RayGrid, start_ray
+
+    held = start_ray(config.ray_address, resources)
+    actors = actor_count(
+        held,
+        clients=_at_most(config),
+        client_cpus=config.client_cpus,
+        client_gpus=config.client_gpus,
+    )
+    return RayGrid(
+        actors=actors,
+        client_cpus=config.client_cpus,
+        client_gpus=config.client_gpus,
+        client_timeout=config.client_timeout,
+    )
+
+
+def _cluster_runner(
+    config: RunConfig, starting: Future[SimulationGrid | None]
+) -> ClusterRunner | None:
+    """Return what extracts features on all machines, where the Ray cluster has several."""
+    if not config.ray_address or config.engine == "inline":
+        return None
+    starting.result()
+    from fedtl.engine.cluster_extraction import ClusterRunner
+    from fedtl.engine.ray_grid import on_many_machines
+
+    return ClusterRunner(config.precision) if on_many_machines() else None
+
+
+def _open_grid(
+    config: RunConfig, starting: Future[SimulationGrid | None], sites: SimulatedSites
+) -> SimulationGrid:
+    """Give the grid its clients."""
+    head = head_for(config, features=sites.features.shape[1], classes=len(sites.class_names))
+    block = _block_size(strategies.build(config, head))
+    grid = starting.result()
+    if grid is None:
+        app = FedtlClients(config, sites)
+        return InlineGrid(config.clients, app, config.to_mapping(), block=block)
+    from fedtl.engine.ray_grid import RayGrid, on_many_machines
+
+    assert isinstance(grid, RayGrid)
+    if on_many_machines():
+        sites = sites.travelling()
+    make_app = MakeFedtlClients(FedtlClients(config, sites))
+    grid.open(config.clients, make_app, config.to_mapping(), block=block)
+    return grid
+
+
+def _block_size(strategy: HeadStrategy) -> int:
+    """Return how many clients are answered in one call: so many that their replies stay small."""
+    reply = 8 * sum(math.prod(shape) for shape in strategy.uplink.values())
+    return max(1, min(_LARGEST_BLOCK, _BLOCK_REPLY_BYTES // max(reply, 1)))
+
+
+def _stop_grid(grid: SimulationGrid) -> None:
+    """Stop the actors, and Ray where this process uses it."""
+    grid.close()
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        ray.shutdown()
+
+
+def _abandon(starting: Future[SimulationGrid | None]) -> None:
+    """After a mistake of the user's, let go of what was being started meanwhile."""
+    if not starting.cancel() and starting.exception() is None:
+        grid = starting.result()
+        if grid is not None:
+            _stop_grid(grid)
+
+
+def _report_unreadable(folder: RunFolder, inputs: Inputs) -> None:
+    if inputs.unreadable:
+        folder.write_csv(
+            "unreadable.csv", [{"image": key, "reason": why} for key, why in inputs.unreadable]
+        )
+        first = inputs.unreadable[0][0]
+        count = len(inputs.unreadable)
+        folder.warn(
+            f"{count} image{'s' * (count > 1)} could not be decoded and left out, first {first}; "
+            f"all are listed in {folder.path / 'unreadable.csv'}"
+        )
+
+
+def _split_is_known(folder: RunFolder) -> bool:
+    return (folder.path / "partition.json").exists()
+
+
+def _split(
+    config: RunConfig, folder: RunFolder, dataset: Dataset, partitioner: PartitionProcess | None
+) -> Split:
+    """Draw the split once; a resumed run reads it."""
+    path = folder.path / "partition.json"
+    if partitioner is None:
+        return Split.from_json(path.read_text(encoding="utf-8"), dataset, path)
+    split = split_into_clients(config, dataset, partitioner)
+    folder.write("partition.json", split.to_json(dataset))
+    return split

@@ -1,0 +1,18 @@
+"""Mistakes a user can make, each told in one sentence and without a traceback."""
+
+from __future__ import annotations
+
+
+class FedtlError(Exception):
+    """Something outside the program is wrong; the message says what, where and what would be right.
+
+    The command line prints the message alone and exits with ``exit_code``.
+    """
+
+    exit_code = 1
+
+
+class UsageError(FedtlError):
+    """A request that cannot be met as it was written: a bad value, an unknown name, bad data."""
+
+    exit_code = 2

@@ -1,0 +1,161 @@
+"""A finished run's head, taken from its folder and ready for new features."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedtl.config import RunConfig, from_toml
+from fedtl.errors import UsageError
+
+if TYPE_CHECKING:
+    from fedtl.transfer.backbones import Backbone
+    from fedtl.transfer.head_file import TrainedHead
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """The head of a finished run, and the configuration that it was trained with.
+
+    Attributes:
+        run: The run folder.
+        config: Its configuration.
+        trained: Its head.
+    """
+
+    run: Path
+    config: RunConfig
+    trained: TrainedHead
+
+    @classmethod
+    def of_run(cls, run: Path) -> Classifier:
+        """Return what a run folder holds.
+
+        Raises:
+            UsageError: It is no run folder, the run has not come to its end, or its files do not
+                belong together.
+        """
+        from fedtl.transfer.head_file import read_head
+
+        folder = run.expanduser()
+        # Path.is_file would raise where a folder above may not be entered.
+        if not os.path.isfile(folder / "config.toml"):  # noqa: PTH113
+            raise UsageError(
+                f"{run} is not a run folder, as it has no config.toml; "
+                "a run is where its --out said, or in runs/."
+            )
+        config = from_toml(folder / "config.toml")
+        if not (folder / "head.safetensors").exists():
+            raise UsageError(
+                f"{run} has no head.safetensors yet, as the run is not finished; "
+                f"finish it with python -m fedtl.simulate --resume {run}"
+            )
+        classifier = cls(run, config, read_head(folder / "head.safetensors"))
+        classifier._check_head()
+        return classifier
+
+    @property
+    def takes_embeddings(self) -> bool:
+        """Whether the run was trained on embeddings, not on images."""
+        return self.config.data.startswith("features:")
+
+    @property
+    def measure(self) -> Literal["probability", "score"]:
+        """What :meth:`values` are: probabilities, or the scores of a closed-form head.
+
+        A least-squares head estimates the one-hot label itself: about 1 for an example's class,
+        about 0 for the others. Its scores are no logits, so their softmax would mean nothing.
+        """
+        import strategies
+        from strategies.base import ClosedFormStrategy
+
+        closed_form = issubclass(strategies.load(self.config.strategy), ClosedFormStrategy)
+        return "score" if closed_form else "probability"
+
+    @property
+    def feature_size(self) -> int:
+        """Number of features that the head takes, d."""
+        # Any head's first parameter is the one that meets the features.
+        first = next(iter(self._shapes(feature_size=1)))
+        return int(self.trained.arrays[first].shape[-1])
+
+    def backbone(self) -> Backbone:
+        """Return the backbone that the head was trained on.
+
+        Raises:
+            FedtlError: It cannot be had, or what can be had is another one.
+        """
+        from fedtl.transfer.backbones import load_backbone
+
+        config = self.config
+        backbone = load_backbone(
+            config.backbone, weights=config.weights, image_size=config.image_size, seed=config.seed
+        )
+        if backbone.fingerprint != self.trained.fingerprint:
+            raise UsageError(
+                f"The backbone {config.backbone} with weights {config.weights} has fingerprint "
+                f"{backbone.fingerprint} here, but the head of {self.run} was trained on "
+                f"{self.trained.fingerprint}; use the weights and the fedtl version of the run."
+            )
+        return backbone
+
+    def values(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return every class's probability or score (see :attr:`measure`).
+
+        The arithmetic is that of the run's own scoring, in batches of one fixed shape, so that a
+        row's values do not depend on the other rows.
+
+        Args:
+            features: Shape ``(n, d)``, not standardised.
+
+        Returns:
+            Shape ``(n, K)``, in the order of the head's classes.
+        """
+        import torch
+
+        from fedtl.federation.client import head_for
+        from fedtl.transfer.client_block import SCORING_BATCH
+        from fedtl.transfer.heads import one_thread
+        from fedtl.transfer.standardisation import Standardisation
+
+        trained, (count, width) = self.trained, features.shape
+        head = head_for(self.config, features=width, classes=len(trained.classes))
+        parameters = {
+            name: torch.from_numpy(trained.arrays[name].astype(np.float32)).unsqueeze(0)
+            for name in head.shapes
+        }
+        standardisation = trained.standardisation or Standardisation.identity(width)
+        values = np.empty((count, len(trained.classes)))
+        calibrated = self.measure == "probability"
+        with one_thread(), torch.inference_mode():
+            for start in range(0, count, SCORING_BATCH):
+                rows = torch.tensor(features[start : start + SCORING_BATCH])
+                batch = torch.zeros(1, SCORING_BATCH, width)
+                batch[0, : len(rows)] = standardisation.apply(rows)
+                logits = head.logits(parameters, batch)[0, : len(rows)].double()
+                values[start : start + len(rows)] = logits.softmax(1) if calibrated else logits
+        return values
+
+    def _shapes(self, feature_size: int) -> dict[str, tuple[int, ...]]:
+        from fedtl.federation.client import head_for
+
+        classes = len(self.trained.classes)
+        return dict(head_for(self.config, features=feature_size, classes=classes).shapes)
+
+    def _check_head(self) -> None:
+        """Refuse a head that is not of the configured form."""
+        held = {name: array.shape for name, array in self.trained.arrays.items()}
+        described = self._shapes(feature_size=1)
+        if not described.keys() <= held.keys() or any(
+            held[name] != shape for name, shape in self._shapes(self.feature_size).items()
+        ):
+            raise UsageError(
+                f"{self.run / 'head.safetensors'} is not of the form head = {self.config.head!r} "
+                f"that {self.run / 'config.toml'} describes: it holds "
+                f"{', '.join(f'{name} {shape}' for name, shape in held.items())}."
+            )

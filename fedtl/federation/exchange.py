@@ -1,0 +1,201 @@
+"""The server's view of the sites: one order, every reply checked, every byte on the ledger.
+
+:class:`Exchange` wraps whatever grid carries the messages, ours or Flower's, so that every
+strategy, Flower's own included, sees nodes and replies in partition-id order and never sees what
+was not declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flwr.app import ArrayRecord, Error, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+
+from fedtl.privacy.egress import Declaration, EgressError, LedgerEntry, release, weigh
+from fedtl.records import config_record, metric_record
+
+# Flower's code for a reply that could not be used.
+UNUSABLE_REPLY = 2
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A client whose contribution a phase did without.
+
+    Attributes:
+        client: Partition id.
+        reason: What happened, one sentence.
+    """
+
+    client: int
+    reason: str
+
+
+@dataclass
+class Phase:
+    """What one exchange of messages brought, filled while its replies are read.
+
+    Attributes:
+        clients: Partition ids addressed, in order.
+        metrics: What is kept of the ``metrics`` record of every usable reply, by partition id.
+        failures: Clients without a usable reply.
+        bytes_down: Bytes to the sites.
+        bytes_up: Bytes from them.
+        entries: The ledger's lines.
+    """
+
+    clients: list[int]
+    metrics: dict[int, Any] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    bytes_down: int = 0
+    bytes_up: int = 0
+    entries: list[LedgerEntry] = field(default_factory=list)
+
+
+class Exchange(Grid):
+    """A grid over the accepted sites alone, in partition-id order.
+
+    Args:
+        grid: What carries the messages.
+        partitions: Partition id of every accepted node id.
+        declared: What a reply to each kind of message may carry.
+        digests: By kind of message, what to keep of a reply's metrics; all of it by default, which
+            for ten thousand clients is a hundred megabytes.
+        timeout: Seconds to wait for the replies of a phase; ``None`` waits for all.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        partitions: Mapping[int, int],
+        declared: Mapping[str, Declaration],
+        digests: Mapping[str, Callable[[MetricRecord], Any]] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self._grid = grid
+        self._partition_of = dict(partitions)
+        self._nodes = sorted(partitions, key=partitions.__getitem__)
+        self._declared = declared
+        self._digests = digests or {}
+        # Joined to every message, so that clients need not remember it.
+        self.standardisation: ArrayRecord | None = None
+        self._timeout = timeout
+        self.phase = Phase([])
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the accepted node ids in partition-id order."""
+        return list(self._nodes)
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterator[Message]:
+        """Send ``messages`` and yield one reply to each, in partition-id order.
+
+        A reply that is not as declared, and a client that does not answer, come as error replies.
+        :attr:`phase` is complete once the iterator is exhausted.
+        """
+        sent = sorted(messages, key=lambda message: self._partition(message))
+        phase = self.phase = Phase([self._partition(message) for message in sent])
+        if not sent:
+            return iter(())
+        self._join_standardisation(sent)
+        self._enter_down(phase, sent)
+        waiting = self._grid.send_and_receive(sent, timeout=timeout or self._timeout)
+        return self._receive(phase, sent, waiting)
+
+    def _receive(
+        self, phase: Phase, sent: Sequence[Message], replies: Iterable[Message]
+    ) -> Iterator[Message]:
+        place_of = {message.metadata.message_id: place for place, message in enumerate(sent)}
+        early: dict[int, Message] = {}
+        turn = 0
+        for reply in replies:
+            early[place_of[reply.metadata.reply_to_message_id]] = reply
+            while turn in early:
+                yield self._admit(phase, sent[turn], early.pop(turn))
+                turn += 1
+        for place in range(turn, len(sent)):
+            reply = early.get(place) or Message(
+                Error(UNUSABLE_REPLY, "no reply in time"), reply_to=sent[place]
+            )
+            yield self._admit(phase, sent[place], reply)
+
+    def _admit(self, phase: Phase, instruction: Message, reply: Message) -> Message:
+        """Hold a reply against its declaration, enter it on the ledger, and pass it on."""
+        client = self._partition(instruction)
+        if reply.has_content():
+            self._enter_up(phase, client, reply.content, _round(instruction.content))
+            try:
+                release(reply.content, self._declared[instruction.metadata.message_type])
+                if "metrics" in reply.content:
+                    record = metric_record(reply.content, "metrics")
+                    _check_examples(record)
+                    digest = self._digests.get(instruction.metadata.message_type)
+                    phase.metrics[client] = record if digest is None else digest(record)
+            except (EgressError, ValueError, TypeError) as error:
+                reply = Message(Error(UNUSABLE_REPLY, str(error)), reply_to=instruction)
+        if reply.has_error():
+            phase.failures.append(Failure(client, reply.error.reason or "unknown error"))
+        return reply
+
+    def _join_standardisation(self, sent: Sequence[Message]) -> None:
+        if self.standardisation is not None:
+            for message in sent:
+                message.content["standardisation"] = self.standardisation
+
+    def _enter_down(self, phase: Phase, sent: Sequence[Message]) -> None:
+        weighed: dict[int, tuple[int, list[tuple[str, str, int]]]] = {}
+        for message in sent:
+            content = message.content
+            if id(content) not in weighed:
+                weighed[id(content)] = _round(content), weigh(content)
+            server_round, lines = weighed[id(content)]
+            client = self._partition(message)
+            for record, shape, size in lines:
+                phase.entries.append(LedgerEntry(server_round, client, "down", record, shape, size))
+                phase.bytes_down += size
+
+    def _enter_up(self, phase: Phase, client: int, content: RecordDict, server_round: int) -> None:
+        for record, shape, size in weigh(content):
+            phase.entries.append(LedgerEntry(server_round, client, "up", record, shape, size))
+            phase.bytes_up += size
+
+    def _partition(self, message: Message) -> int:
+        return self._partition_of[message.metadata.dst_node_id]
+
+    # The rest of Flower's interface is the wrapped grid's.
+
+    def set_run(self, run: Any) -> None:
+        """See :class:`flwr.serverapp.Grid`."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> Any:
+        """See :class:`flwr.serverapp.Grid`."""
+        return self._grid.run
+
+    def create_message(self, *args: Any, **kwargs: Any) -> Message:
+        """See :class:`flwr.serverapp.Grid`."""
+        return self._grid.create_message(*args, **kwargs)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """See :class:`flwr.serverapp.Grid`; what is pushed so is on no ledger, so it is refused."""
+        raise NotImplementedError("use send_and_receive: only what it carries is on the ledger")
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """See :meth:`push_messages`."""
+        raise NotImplementedError("use send_and_receive: only what it carries is on the ledger")
+
+
+def _check_examples(metrics: MetricRecord) -> None:
+    """Refuse an example count that cannot be a weight."""
+    examples = metrics["num-examples"]
+    if not isinstance(examples, int) or examples < 0:
+        raise EgressError(f"num-examples = {examples!r} is not a count")
+
+
+def _round(content: RecordDict) -> int:
+    return int(config_record(content, "config")["server-round"])  # type: ignore[arg-type]

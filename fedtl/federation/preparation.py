@@ -1,0 +1,246 @@
+"""From a configuration to clients' data: open the data, extract features, split into clients."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedtl.config import RunConfig
+from fedtl.data.dataset import Dataset
+from fedtl.data.hospitals import HospitalsOptions
+from fedtl.data.partition_process import PartitionProcess
+from fedtl.data.sources import check_classes, open_dataset, without_unreadable
+from fedtl.determinism import generator
+from fedtl.errors import FedtlError
+from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.transfer.shared_features import SharedFeatures, Spill
+
+if TYPE_CHECKING:
+    from fedtl.transfer.extraction import Runner
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Labelled features, every one from the frozen backbone.
+
+    Attributes:
+        dataset: What they are features of; rows as in ``features``.
+        features: The matrix.
+        rows: Row of the feature matrix of each row of the data set (unreadable images leave gaps).
+        fingerprint: The backbone's.
+        unreadable: Name and reason of each image that could not be decoded.
+        computed: Images that went through the backbone now.
+        spill: Keeps the matrix alive where it has no file in the cache.
+    """
+
+    dataset: Dataset
+    features: SharedFeatures
+    rows: NDArray[np.int64]
+    fingerprint: str
+    unreadable: list[tuple[str, str]]
+    computed: int
+    spill: Spill | None
+
+
+def cache_folder(config: RunConfig) -> Path | None:
+    """Return the feature cache: the configured folder, the user's own, or ``None`` for none."""
+    if config.no_cache:
+        return None
+    if config.cache:
+        return Path(config.cache).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("fedtl")
+
+
+def open_data(config: RunConfig) -> Dataset:
+    """Return the configured data set.
+
+    Raises:
+        UsageError: There is no such data or it is unusable.
+    """
+    options = HospitalsOptions(
+        images=config.hospitals_images,
+        test_images=config.hospitals_test_images,
+        sites=config.hospitals_sites,
+        size=config.hospitals_size,
+        shift=config.hospitals_shift,
+    )
+    return open_dataset(config.data, seed=config.seed, hospitals=options)
+
+
+def prepare_inputs(
+    config: RunConfig,
+    dataset: Dataset,
+    on_progress: Progress | None,
+    runner: Runner | None = None,
+) -> Inputs:
+    """Run the frozen backbone over every image it has not seen, and leave out the unreadable.
+
+    Args:
+        config: The run.
+        dataset: The data.
+        on_progress: Called with the images that have their features and their total number.
+        runner: Runs the backbone elsewhere than in this process.
+
+    Raises:
+        FedtlError: The backbone's weights are not to be had, or too few images can be read.
+    """
+    from fedtl.transfer.backbones import embedding_fingerprint
+
+    if isinstance(dataset.inputs, np.ndarray):
+        spill = Spill()
+        shared = spill.share(dataset.inputs)
+        rows = np.arange(len(dataset), dtype=np.int64)
+        fingerprint = embedding_fingerprint(shared.shape[1])
+        # The shared copy is the only one from here on.
+        dataset = replace(dataset, inputs=shared.tensor().numpy())
+        return Inputs(dataset, shared, rows, fingerprint, [], 0, spill)
+
+    from fedtl.transfer.backbones import load_backbone
+    from fedtl.transfer.extraction import extract_features
+
+    backbone = load_backbone(
+        config.backbone, weights=config.weights, image_size=config.image_size, seed=config.seed
+    )
+    features = extract_features(
+        dataset.inputs,
+        backbone,
+        cache=cache_folder(config),
+        precision=config.precision,
+        device="auto",
+        on_progress=on_progress,
+        runner=runner,
+    )
+    shape = (features.array.shape[0], features.array.shape[1])
+    kept: Spill | None = None
+    if features.path is None:
+        kept = Spill()
+        shared = kept.share(features.array)
+    else:
+        shared = SharedFeatures(shape, features.path, features.offset)
+    bad = np.array([index for index, _ in features.unreadable], dtype=np.int64)
+    unreadable = [(dataset.keys[index], reason) for index, reason in features.unreadable]
+    rows = np.setdiff1d(np.arange(len(dataset), dtype=np.int64), bad)
+    if len(bad):
+        if not len(rows):
+            raise FedtlError(f"{dataset.name}: none of its {len(bad)} images can be decoded.")
+        dataset = without_unreadable(dataset, bad)
+        check_classes(dataset)
+    return Inputs(dataset, shared, rows, backbone.fingerprint, unreadable, features.computed, kept)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Who holds what: row numbers of the data set.
+
+    Attributes:
+        names: Name of each client.
+        train: Training rows of each client.
+        held_out: Held-out rows of each client.
+        test: The data's own test split; may be empty.
+    """
+
+    names: list[str]
+    train: list[NDArray[np.int64]]
+    held_out: list[NDArray[np.int64]]
+    test: NDArray[np.int64]
+
+    def to_json(self, dataset: Dataset) -> str:
+        """Return the split as JSON; ``digest`` names the data it is a split of."""
+        clients = [
+            {"name": name, "train": train.tolist(), "held-out": held_out.tolist()}
+            for name, train, held_out in zip(self.names, self.train, self.held_out, strict=True)
+        ]
+        content = {"digest": _digest(dataset), "clients": clients, "test": self.test.tolist()}
+        return json.dumps(content)
+
+    @classmethod
+    def from_json(cls, text: str, dataset: Dataset, where: Path) -> Split:
+        """Return the split that :meth:`to_json` wrote.
+
+        Raises:
+            FedtlError: It is a split of other data.
+        """
+        content = json.loads(text)
+        if content["digest"] != _digest(dataset):
+            raise FedtlError(
+                f"The data is not what it was when {where} was written; "
+                "a resumed run needs the same."
+            )
+        clients: list[dict[str, Any]] = content["clients"]
+        return cls(
+            names=[client["name"] for client in clients],
+            train=[np.array(client["train"], np.int64) for client in clients],
+            held_out=[np.array(client["held-out"], np.int64) for client in clients],
+            test=np.array(content["test"], np.int64),
+        )
+
+
+def _digest(dataset: Dataset) -> str:
+    """Return the SHA-256 of the inputs' names and labels."""
+    digest = hashlib.sha256("\x00".join(dataset.keys).encode("utf-8", "surrogateescape"))
+    digest.update(dataset.labels.tobytes())
+    return digest.hexdigest()
+
+
+def split_into_clients(config: RunConfig, dataset: Dataset, process: PartitionProcess) -> Split:
+    """Draw the partition and every client's held-out part from the seed.
+
+    Raises:
+        UsageError: The partition cannot be made.
+    """
+    parts, names = process.partition_rows(
+        dataset,
+        config.partition,
+        config.clients,
+        seed=config.seed,
+        alpha=config.alpha,
+        classes_per_client=config.classes_per_client,
+        shards_per_client=config.shards_per_client,
+        min_size=config.min_examples,
+    )
+    halves = [
+        hold_out(config, dataset.labels, rows, partition_id)
+        for partition_id, rows in enumerate(parts)
+    ]
+    return Split(
+        names=names,
+        train=[train for train, _ in halves],
+        held_out=[held_out for _, held_out in halves],
+        test=np.flatnonzero(dataset.test),
+    )
+
+
+def hold_out(
+    config: RunConfig, labels: NDArray[np.int64], rows: NDArray[np.int64], partition_id: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return a client's training and held-out rows."""
+    from fedtl.data.holdout import held_out_split
+
+    rng = generator(config.seed, "held-out", partition_id)
+    return held_out_split(labels, rows, config.held_out, rng)
+
+
+def simulated_sites(inputs: Inputs, split: Split) -> SimulatedSites:
+    """Return the clients of a split of the inputs."""
+    labels = np.zeros(inputs.features.shape[0], np.int64)
+    labels[inputs.rows] = inputs.dataset.labels
+    return SimulatedSites(
+        features=inputs.features,
+        labels=labels,
+        train=[inputs.rows[rows] for rows in split.train],
+        held_out=[inputs.rows[rows] for rows in split.held_out],
+        test=inputs.rows[split.test],
+        class_names=inputs.dataset.classes,
+        fingerprint=inputs.fingerprint,
+    )

@@ -1,0 +1,76 @@
+"""The centralised head: what one would learn if all clients' data lay in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedtl.federation.evaluation import ClientTallies, Tally
+from fedtl.transfer.client_block import ClientBlock, ClientData
+from fedtl.transfer.heads import Head, Tensors, one_thread
+from fedtl.transfer.scoring import score_clients
+from fedtl.transfer.standardisation import Standardisation
+from strategies.base import Arrays, HeadStrategy
+
+
+def centralised_scores(
+    strategy: HeadStrategy, clients: Sequence[ClientData]
+) -> dict[int, ClientTallies]:
+    """Train on the union of the clients' training rows, as the strategy would one client alone.
+
+    Returns:
+        The head's scores on every client's held-out rows and on the test split, by partition id.
+    """
+    first = clients[0]
+    width = first.features.shape[1]
+    pooled = ClientBlock(
+        features=first.features,
+        labels=first.labels,
+        rows=[np.sort(np.concatenate([client.train for client in clients]))],
+        partition_ids=[len(clients)],
+        classes=first.classes,
+        mean=torch.zeros(1, width),
+        scale=torch.ones(1, width),
+    )
+    with one_thread(), torch.inference_mode():
+        head = strategy.train_alone(pooled)[0]
+        test = score_rows(strategy.head, head.arrays, head.standardisation, first, [first.test])[0]
+        held_out = score_rows(
+            strategy.head,
+            head.arrays,
+            head.standardisation,
+            first,
+            [client.held_out for client in clients],
+        )
+    return {
+        client.partition_id: ClientTallies(own, test)
+        for client, own in zip(clients, held_out, strict=True)
+    }
+
+
+def score_rows(
+    head: Head,
+    arrays: Arrays,
+    standardisation: Standardisation | None,
+    data: ClientData,
+    rows: Sequence[NDArray[np.int64]],
+) -> list[Tally]:
+    """Return the scores of one head on several sets of rows of a feature matrix."""
+    block = ClientBlock(
+        features=data.features,
+        labels=data.labels,
+        rows=rows,
+        partition_ids=range(len(rows)),
+        classes=data.classes,
+        mean=torch.empty(0),
+        scale=torch.empty(0),
+    ).standardised([standardisation or Standardisation.identity(data.features.shape[1])])
+    parameters: Tensors = {
+        name: torch.from_numpy(value.astype(np.float32)).expand(len(rows), *value.shape)
+        for name, value in arrays.items()
+    }
+    with one_thread(), torch.inference_mode():
+        return [Tally.of(score) for score in score_clients(head, parameters, block, rows)]

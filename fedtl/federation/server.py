@@ -1,0 +1,328 @@
+"""A federation from handshake to closing evaluation, on any of Flower's grids."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+
+import strategies
+from fedtl.config import RunConfig
+from fedtl.errors import FedtlError
+from fedtl.federation import phases
+from fedtl.federation.checkpoint import Checkpoint
+from fedtl.federation.client import head_for
+from fedtl.federation.evaluation import ClientEvaluation, ClientTallies, RoundScore
+from fedtl.federation.exchange import Exchange, Failure, Phase
+from fedtl.federation.handshake import Identity, Roll, handshake, wait_for_nodes
+from fedtl.privacy.egress import LedgerEntry
+from fedtl.records import array_record, from_record, metric_record, to_record
+from fedtl.transfer.heads import one_thread
+from fedtl.transfer.standardisation import Moments, Standardisation
+from strategies.base import Arrays, HeadStrategy
+
+Row = dict[str, Any]
+
+
+class Journal(Protocol):
+    """Where a run is written down as it goes."""
+
+    def enter_egress(self, entries: Sequence[LedgerEntry]) -> None:
+        """Append lines to the ledger."""
+        ...
+
+    def enter_round(self, row: Row, rounds: int) -> None:
+        """Append one round's line; ``rounds`` is how many there will be."""
+        ...
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Make a round's state safe."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Tell the user, and the report, of something that went wrong and was survived."""
+        ...
+
+
+class TestScorer(Protocol):
+    """Scores a head on the data's own test split, where whoever runs the server holds it."""
+
+    def __call__(self, arrays: Arrays, standardisation: Standardisation | None) -> float:
+        """Return the accuracy, a fraction."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a federation came to.
+
+    Attributes:
+        strategy: With its head's form.
+        arrays: The final head.
+        standardisation: Of the features the head expects; ``None`` where it takes them raw.
+        roll: Who took part.
+        rounds: Rounds done.
+        federated: Every client's scores of the final head.
+        local_only: Every client's scores of the head it would have got alone.
+        failures: ``(round, client, reason)``; round 0 is the handshake.
+        bytes_up: Bytes from the sites.
+        bytes_down: Bytes to them.
+        seconds: Of every round.
+    """
+
+    strategy: HeadStrategy
+    arrays: Arrays
+    standardisation: Standardisation | None
+    roll: Roll
+    rounds: int
+    federated: dict[int, ClientTallies]
+    local_only: dict[int, ClientTallies]
+    failures: list[tuple[int, int, str]]
+    bytes_up: int
+    bytes_down: int
+    seconds: list[float]
+
+
+class Federation:
+    """One run of the server's side.
+
+    Args:
+        grid: Carries the messages: our engine's, or the one Flower gives a server app.
+        config: The run.
+        journal: Where it is written down.
+        expected: What every site must have in common, where the server knows it.
+        score_test: Scores a head on the data's test split every round; optional.
+        patience: Seconds to wait for the clients to connect.
+        reply_timeout: Seconds to wait for a phase's replies; ``None`` leaves that to the grid.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        config: RunConfig,
+        journal: Journal,
+        *,
+        expected: Identity | None = None,
+        score_test: TestScorer | None = None,
+        patience: float = 60.0,
+        reply_timeout: float | None = None,
+    ) -> None:
+        self._grid, self._config, self._journal = grid, config, journal
+        self._expected, self._score_test = expected, score_test
+        self._patience, self._reply_timeout = patience, reply_timeout
+        self._bytes_up = self._bytes_down = 0
+        self._seconds: list[float] = []
+        self._failures: list[tuple[int, int, str]] = []
+
+    def run(self, resume: Checkpoint | None = None) -> Outcome:
+        """Run from the start, or from after a checkpoint's round, to the closing evaluation.
+
+        Raises:
+            FedtlError: Too few clients connect, or none is left.
+        """
+        config = self._config
+        nodes = wait_for_nodes(self._grid, config.clients, patience=self._patience)
+        roll = handshake(self._grid, nodes, config.clients, self._expected)
+        head = head_for(
+            config, features=roll.identity.feature_size, classes=len(roll.identity.classes)
+        )
+        strategy = strategies.build(config, head)
+        declared = phases.declarations(
+            strategy, roll.identity.feature_size, len(roll.identity.classes)
+        )
+        exchange = Exchange(
+            self._grid,
+            roll.partitions,
+            declared,
+            {
+                phases.TRAIN: RoundScore.read,
+                phases.EVALUATE: partial(ClientEvaluation.read, classes=len(roll.identity.classes)),
+            },
+            timeout=self._reply_timeout,
+        )
+        with one_thread():
+            if resume is None:
+                self._admit(roll)
+                arrays: Arrays = dict(head.initial(config.head_init, config.seed))
+                standardisation = self._standardise(exchange, strategy, roll)
+                done, pending = 0, None
+            else:
+                self._recall(resume)
+                arrays, standardisation = resume.arrays, resume.standardisation
+                strategy.restore_server_state(resume.server_state)
+                done, pending = resume.server_round, resume.pending
+            if standardisation is not None:
+                exchange.standardisation = to_record(asdict(standardisation))
+            rounds = 1 if strategy.one_round else config.rounds
+            for server_round in range(done + 1, rounds + 1):
+                arrays, pending = self._round(
+                    exchange, strategy, arrays, standardisation, server_round, rounds, pending
+                )
+            phase = self._evaluate(exchange, strategy, arrays, rounds, pending)
+        return Outcome(
+            strategy=strategy,
+            arrays=arrays,
+            standardisation=standardisation,
+            roll=roll,
+            rounds=rounds,
+            federated={client: told.federated for client, told in phase.metrics.items()},
+            local_only={client: told.local_only for client, told in phase.metrics.items()},
+            failures=self._failures,
+            bytes_up=self._bytes_up,
+            bytes_down=self._bytes_down,
+            seconds=self._seconds,
+        )
+
+    def _admit(self, roll: Roll) -> None:
+        self._journal.enter_egress(roll.entries)
+        self._bytes_up, self._bytes_down = roll.bytes_up, roll.bytes_down
+        self._note_failures(0, roll.refused)
+
+    def _recall(self, checkpoint: Checkpoint) -> None:
+        self._bytes_up, self._bytes_down = checkpoint.bytes_up, checkpoint.bytes_down
+        self._seconds = list(checkpoint.seconds)
+        self._failures = list(checkpoint.failures)
+
+    def _standardise(
+        self, exchange: Exchange, strategy: HeadStrategy, roll: Roll
+    ) -> Standardisation | None:
+        """Learn mean and deviation of the features from summed moments."""
+        if not strategy.standardises:
+            return None
+        content = RecordDict({"config": ConfigRecord({"server-round": 0})})
+        questions = [
+            Message(content, dst_node_id=node, message_type=phases.MOMENTS)
+            for node in exchange.get_node_ids()
+        ]
+        replies = exchange.send_and_receive(questions)
+        moments = Moments.sum(
+            (_moments(reply.content) for reply in replies if reply.has_content()),
+            roll.identity.feature_size,
+        )
+        self._settle(exchange.phase, 0)
+        if not moments.count:
+            raise FedtlError("No client sent feature moments; see the failures above.")
+        return Standardisation.from_moments(moments)
+
+    def _round(
+        self,
+        exchange: Exchange,
+        strategy: HeadStrategy,
+        arrays: Arrays,
+        standardisation: Standardisation | None,
+        server_round: int,
+        rounds: int,
+        pending: Row | None,
+    ) -> tuple[Arrays, Row]:
+        """Score the head as it is, train it, make it safe."""
+        began = time.perf_counter()
+        messages = strategy.configure_train(
+            server_round, to_record(arrays), ConfigRecord(), exchange
+        )
+        replies = exchange.send_and_receive(messages)
+        aggregated, metrics = strategy.aggregate_train(server_round, replies)
+        for _ in replies:
+            continue  # a strategy may stop reading; the ledger must not
+        phase = exchange.phase
+        if pending is not None:
+            self._journal.enter_round(pending | _scores(phase.metrics), rounds)
+        if aggregated is None:
+            self._journal.warn(f"Round {server_round}: no client's contribution was usable.")
+        else:
+            arrays = from_record(aggregated)
+        self._settle(phase, server_round)
+        self._seconds.append(time.perf_counter() - began)
+        row = self._facts(phase, server_round, metrics)
+        if self._score_test is not None:
+            row["test_accuracy"] = self._score_test(arrays, standardisation)
+        self._journal.keep(
+            Checkpoint(
+                server_round=server_round,
+                arrays=arrays,
+                standardisation=standardisation,
+                server_state=strategy.server_state(),
+                pending=row,
+                bytes_up=self._bytes_up,
+                bytes_down=self._bytes_down,
+                seconds=self._seconds,
+                failures=self._failures,
+            )
+        )
+        return arrays, row
+
+    def _facts(self, phase: Phase, server_round: int, metrics: MetricRecord | None) -> Row:
+        loss = float(metrics["train-loss"]) if metrics else float("nan")  # type: ignore[arg-type]
+        return {
+            "round": server_round,
+            "clients": len(phase.clients),
+            "train_loss": None if np.isnan(loss) else loss,
+            "test_accuracy": None,
+            "failed": [asdict(failure) for failure in phase.failures],
+            "bytes_up": phase.bytes_up,
+            "bytes_down": phase.bytes_down,
+            "seconds": self._seconds[-1],
+        }
+
+    def _evaluate(
+        self,
+        exchange: Exchange,
+        strategy: HeadStrategy,
+        arrays: Arrays,
+        rounds: int,
+        pending: Row | None,
+    ) -> Phase:
+        """Score the final head, and what each client would have got alone."""
+        messages = strategy.configure_evaluate(
+            rounds + 1, to_record(arrays), ConfigRecord(), exchange
+        )
+        replies = exchange.send_and_receive(messages)
+        strategy.aggregate_evaluate(rounds + 1, replies)
+        for _ in replies:
+            continue  # as in a round
+        phase = exchange.phase
+        if not phase.metrics:
+            raise FedtlError(f"No client could score the final head: {phase.failures[0].reason}.")
+        self._settle(phase, rounds + 1)
+        if pending is not None:
+            scored = {client: told.round_score for client, told in phase.metrics.items()}
+            self._journal.enter_round(pending | _scores(scored), rounds)
+        return phase
+
+    def _settle(self, phase: Phase, server_round: int) -> None:
+        """Enter a finished phase: its ledger, its bytes, its failures."""
+        self._journal.enter_egress(phase.entries)
+        self._bytes_up += phase.bytes_up
+        self._bytes_down += phase.bytes_down
+        self._note_failures(server_round, phase.failures)
+
+    def _note_failures(self, server_round: int, failures: Sequence[Failure]) -> None:
+        for failure in failures:
+            self._failures.append((server_round, failure.client, failure.reason))
+            self._journal.warn(f"Round {server_round}, client {failure.client}: {failure.reason}")
+
+
+def _moments(content: RecordDict) -> Moments:
+    arrays = from_record(array_record(content, "moments"))
+    count = int(metric_record(content, "metrics")["num-examples"])  # type: ignore[arg-type]
+    return Moments(count, arrays["total"], arrays["squares"])
+
+
+def _scores(told: dict[int, RoundScore]) -> Row:
+    """Return the round's three accuracies and loss from the clients' held-out scores."""
+    scored = [(one.held_out, one.loss, one.accuracy) for one in told.values() if one.held_out]
+    if not scored:
+        empty = ("loss", "accuracy", "mean_client_accuracy", "worst_client_accuracy")
+        return dict.fromkeys(empty)
+    count, loss, accuracy = (np.array(column, np.float64) for column in zip(*scored, strict=True))
+    return {
+        "loss": float(loss @ count / count.sum()),
+        "accuracy": float(accuracy @ count / count.sum()),
+        "mean_client_accuracy": float(accuracy.mean()),
+        "worst_client_accuracy": float(accuracy.min()),
+    }

@@ -1,0 +1,76 @@
+"""All clients of a simulation over one feature matrix: small to send to an actor, quick to open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from flwr.app import Context
+from numpy.typing import NDArray
+
+import fedtl
+from fedtl.federation.handshake import Identity
+from fedtl.federation.site import Site
+from fedtl.transfer.client_block import ClientData
+from fedtl.transfer.shared_features import SharedFeatures
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedSites:
+    """All clients of a simulation over one shared feature matrix; an actor opens any of them.
+
+    Attributes:
+        features: The matrix.
+        labels: Of its rows, shape ``(N,)``.
+        train: Rows of the matrix, per client.
+        held_out: Rows of the matrix, per client.
+        test: Rows of the matrix.
+        class_names: In label order.
+        fingerprint: The backbone's.
+    """
+
+    features: SharedFeatures
+    labels: NDArray[np.int64]
+    train: list[NDArray[np.int64]]
+    held_out: list[NDArray[np.int64]]
+    test: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    fingerprint: str
+
+    def travelling(self) -> SimulatedSites:
+        """Return the same with the features in it, for machines that do not see their file."""
+        return replace(self, features=self.features.travelling())
+
+    def __call__(self, context: Context) -> Site:
+        """Return the site of a context's ``partition-id``."""
+        return self.site(int(context.node_config["partition-id"]))
+
+    def site(self, partition_id: int) -> Site:
+        """Return one client's site."""
+        data = ClientData(
+            partition_id=partition_id,
+            features=self._tensors[0],
+            labels=self._tensors[1],
+            train=self.train[partition_id],
+            held_out=self.held_out[partition_id],
+            test=self.test,
+            classes=len(self.class_names),
+        )
+        return Site(data, self.class_names, self.fingerprint)
+
+    @property
+    def identity(self) -> Identity:
+        """What every site of this simulation has in common."""
+        return Identity(
+            fedtl.__version__, self.fingerprint, self.features.shape[1], self.class_names
+        )
+
+    @cached_property
+    def _tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.features.tensor(), torch.from_numpy(self.labels.copy())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_tensors"}

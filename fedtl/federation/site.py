@@ -1,0 +1,28 @@
+"""What a client finds at home: its data, and which backbone made its features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flwr.app import Context
+
+from fedtl.transfer.client_block import ClientData
+
+
+@dataclass(frozen=True)
+class Site:
+    """One client's data and identity.
+
+    Attributes:
+        data: Its rows of a feature matrix.
+        class_names: Names of the classes that labels index.
+        backbone_fingerprint: SHA-256 that names backbone, weights and preprocessing.
+    """
+
+    data: ClientData
+    class_names: tuple[str, ...]
+    backbone_fingerprint: str
+
+
+OpenSite = Callable[[Context], Site]

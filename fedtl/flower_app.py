@@ -1,0 +1,237 @@
+"""The same federation inside Flower's own runtimes: what the thin app in ``simulations/`` calls.
+
+A client process may be new for every message, so nothing is kept in it: what a site prepared (its
+split, and where its features lie) is a file in its cache, and ``context.state`` says which.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from flwr.app import ConfigRecord, Context, Message
+from flwr.serverapp import Grid
+
+from fedtl.config import RunConfig, from_mapping
+from fedtl.data.partition_process import PartitionProcess
+from fedtl.engine.memory import MemoryWatch
+from fedtl.errors import UsageError
+from fedtl.federation.checkpoint import write_atomically
+from fedtl.federation.client import answer
+from fedtl.federation.preparation import (
+    Inputs,
+    cache_folder,
+    hold_out,
+    open_data,
+    prepare_inputs,
+    simulated_sites,
+    split_into_clients,
+)
+from fedtl.federation.server import Federation
+from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.federation.site import Site
+from fedtl.records import config_record
+from fedtl.transfer.client_block import ClientData
+from fedtl.transfer.shared_features import SharedFeatures
+
+_STATE = "fedtl-site"
+# What a site may set for itself (--node-config): where its data, weights and cache are.
+_SITE_KEYS = ("data", "weights", "cache")
+
+
+def reply(message: Message, context: Context) -> Message:
+    """Return this client's reply, in whatever process Flower runs it."""
+    config = from_mapping(context.run_config, where="Flower's run config")
+    return answer([message], [context], config=config, open_site=open_site)[0]
+
+
+def serve(grid: Grid, context: Context) -> None:
+    """Run the server's side from handshake to report, writing the run folder.
+
+    Raises:
+        FedtlError: See :class:`Federation`; Flower marks the run as failed and logs the sentence.
+    """
+    from rich.console import Console
+
+    from fedtl.report.closing import close_run
+    from fedtl.report.progress import RunProgress
+    from fedtl.report.run_folder import RunFolder
+
+    began = time.perf_counter()
+    watch = MemoryWatch()
+    config = from_mapping(context.run_config, where="Flower's run config")
+    folder = RunFolder.create(config)
+    try:
+        with RunProgress(Console(stderr=True)) as progress:
+            folder.progress = progress
+            federation = Federation(
+                grid,
+                config,
+                folder,
+                patience=config.connect_timeout,
+                reply_timeout=config.client_timeout,
+            )
+            outcome = federation.run()
+            watch.sample()
+            rounds = sum(outcome.seconds)
+            total = time.perf_counter() - began
+            close_run(
+                folder,
+                outcome,
+                centralised=None,
+                client_names=[f"client-{client}" for client in range(config.clients)],
+                samples=[],
+                seconds={
+                    "total": total,
+                    "start_up": total - rounds,
+                    "features": 0.0,
+                    "rounds": rounds,
+                },
+                peak_mb=watch.peak_mb,
+            )
+            progress.note(f"report: {(folder.path / 'report.html').resolve()}")
+    finally:
+        folder.close()
+
+
+def open_site(context: Context) -> Site:
+    """Return this client's data: prepared at its first message, found again at every other.
+
+    Raises:
+        UsageError: The site has no usable data, or no cache to keep what it prepares.
+    """
+    if _STATE in context.state:
+        path = Path(str(config_record(context.state, _STATE)["path"]))
+        if path.is_file():
+            return _read_site(path)
+    site, features = _prepare(context)
+    path = _write_site(site, features, _cache(_config_of(context)))
+    context.state[_STATE] = ConfigRecord({"path": str(path)})
+    return site
+
+
+def _config_of(context: Context) -> RunConfig:
+    """Return the run's configuration as it applies at this site."""
+    config = from_mapping(context.run_config, where="Flower's run config")
+    own = {key: context.node_config[key] for key in _SITE_KEYS if key in context.node_config}
+    return from_mapping(own, where="this site's node config", base=config)
+
+
+def _cache(config: RunConfig) -> Path:
+    folder = cache_folder(config)
+    if folder is None:
+        raise UsageError(
+            "no-cache = true keeps nothing between messages, but a site's process may be new for "
+            "each; use no-cache = false"
+        )
+    return folder
+
+
+def _prepare(context: Context) -> tuple[Site, SharedFeatures]:
+    """Open the site's data, extract its features, split off its held-out part."""
+    config = _config_of(context)
+    _cache(config)
+    partition_id = int(context.node_config["partition-id"])
+    if "data" in context.node_config:
+        inputs = prepare_inputs(config, open_data(config), None)
+        sites = _one_site(config, inputs, partition_id)
+        return sites.site(partition_id), sites.features
+    sites = _all_sites(config)
+    if partition_id >= len(sites.train):
+        raise UsageError(f"partition-id {partition_id} is not below clients = {len(sites.train)}")
+    return sites.site(partition_id), sites.features
+
+
+@lru_cache(maxsize=1)
+def _all_sites(config: RunConfig) -> SimulatedSites:
+    """Return all clients of data that is split by the configured partition."""
+    process = PartitionProcess(config.partition)
+    try:
+        inputs = prepare_inputs(config, open_data(config), None)
+        _KEPT.append(inputs)
+        return simulated_sites(inputs, split_into_clients(config, inputs.dataset, process))
+    finally:
+        process.close()
+
+
+def _one_site(config: RunConfig, inputs: Inputs, partition_id: int) -> SimulatedSites:
+    """Return the clients of which one, this site, holds all the data there is here."""
+    _KEPT.append(inputs)
+    dataset = inputs.dataset
+    rows = np.flatnonzero(~dataset.test)
+    train, held_out = hold_out(config, dataset.labels, rows, partition_id)
+    labels = np.zeros(inputs.features.shape[0], np.int64)
+    labels[inputs.rows] = dataset.labels
+    nobody = np.empty(0, np.int64)
+    others = [nobody] * partition_id
+    return SimulatedSites(
+        features=inputs.features,
+        labels=labels,
+        train=[*others, inputs.rows[train]],
+        held_out=[*others, inputs.rows[held_out]],
+        test=inputs.rows[np.flatnonzero(dataset.test)],
+        class_names=dataset.classes,
+        fingerprint=inputs.fingerprint,
+    )
+
+
+# Features without a file in the cache live as long as what was prepared from them.
+_KEPT: list[Inputs] = []
+
+
+def _write_site(site: Site, features: SharedFeatures, cache: Path) -> Path:
+    """Write what a site prepared, under the hash of its content; return the file."""
+    data, folder = site.data, cache / "sites"
+    if features.path is None or cache not in features.path.parents:
+        matrix = np.ascontiguousarray(data.features.numpy()).tobytes()
+        path = folder / f"{hashlib.sha256(matrix).hexdigest()}.f32"
+        if not path.is_file():
+            write_atomically(path, matrix)
+        features = SharedFeatures(features.shape, path)
+    facts = {
+        "partition-id": data.partition_id,
+        "classes": data.classes,
+        "class-names": site.class_names,
+        "fingerprint": site.backbone_fingerprint,
+        "path": str(features.path),
+        "offset": features.offset,
+        "shape": features.shape,
+    }
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        facts=np.array(json.dumps(facts)),
+        labels=data.labels.numpy(),
+        train=data.train,
+        held_out=data.held_out,
+        test=data.test,
+    )
+    content = buffer.getvalue()
+    target = folder / f"{hashlib.sha256(content).hexdigest()}.npz"
+    write_atomically(target, content)
+    return target
+
+
+@lru_cache(maxsize=4)
+def _read_site(path: Path) -> Site:
+    """Return the site that :func:`_write_site` wrote."""
+    with np.load(path, allow_pickle=False) as stored:
+        facts = json.loads(str(stored["facts"]))
+        rows, columns = facts["shape"]
+        shared = SharedFeatures((rows, columns), Path(facts["path"]), facts["offset"])
+        data = ClientData(
+            partition_id=facts["partition-id"],
+            features=shared.tensor(),
+            labels=torch.from_numpy(stored["labels"]),
+            train=stored["train"],
+            held_out=stored["held_out"],
+            test=stored["test"],
+            classes=facts["classes"],
+        )
+    return Site(data, tuple(facts["class-names"]), facts["fingerprint"])

@@ -1,0 +1,221 @@
+"""``python -m fedtl.predict``: what a run has learned, used on new pictures or embeddings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fedtl.command_line import run_command
+from fedtl.errors import FedtlError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fedtl.federation.classifier import Classifier
+
+    Named = tuple[list[str], NDArray[np.float32]]
+
+_EMBEDDINGS = "features:"
+
+
+def main(
+    run: Annotated[Path, typer.Argument(metavar="RUN", show_default=False)],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", show_default=False)],
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", help="Write the values of all classes there.", metavar="FILE"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON array on stdout, and nothing else.")
+    ] = False,
+    top: Annotated[
+        int, typer.Option("--top", help="Classes shown per input, best first.", metavar="N", min=1)
+    ] = 2,
+) -> None:
+    """Classify new images with what a run has learned.
+
+    RUN is the folder of a finished run. INPUT is an image, or a folder or .zip archive that is
+    searched for images; for a run on embeddings it is features:FILE.npz with an array x.
+
+    Heads trained by gradient steps give probabilities. Closed-form heads give scores: about 1 for
+    the class of an image, about 0 for the others.
+    """
+    from fedtl.federation.classifier import Classifier
+    from fedtl.report.predictions import Predictions
+
+    classifier = Classifier.of_run(run)
+    if classifier.takes_embeddings:
+        names, features = _read_embeddings(classifier, inputs)
+    else:
+        names, features = _extract_features(classifier, inputs, quiet=as_json)
+    predictions = Predictions(
+        unit="row" if classifier.takes_embeddings else "image",
+        names=names,
+        classes=classifier.trained.classes,
+        measure=classifier.measure,
+        values=classifier.values(features),
+    )
+    if csv is not None:
+        predictions.write_csv(csv.expanduser())
+    if as_json:
+        print(json.dumps(predictions.objects(top), indent=2))
+    else:
+        from rich.console import Console
+
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=80)
+        console.print(predictions.table(top))
+
+
+def _extract_features(classifier: Classifier, arguments: Sequence[str], *, quiet: bool) -> Named:
+    """Return names and features of the images that can be read; warn of the others."""
+    import numpy as np
+    from rich.console import Console
+
+    from fedtl.report.progress import RunProgress
+    from fedtl.report.wording import count_of, printable
+
+    pictures = _Pictures.found(classifier, arguments)
+    backbone = classifier.backbone()
+
+    from fedtl.transfer.extraction import extract_features
+
+    console = Console(stderr=True)
+    with RunProgress(console, quiet=quiet or not console.is_terminal) as progress:
+        features = extract_features(
+            pictures,
+            backbone,
+            cache=None,
+            precision=classifier.config.precision,
+            device="auto",
+            on_progress=progress.features,
+        )
+    for index, reason in features.unreadable:
+        name = printable(pictures.names[index])
+        print(f"warning: {name} cannot be read and is skipped: {reason}", file=sys.stderr)
+    skipped = np.array([index for index, _ in features.unreadable], np.int64)
+    if len(skipped) == len(pictures):
+        given = count_of(len(pictures), "image")
+        raise FedtlError(f"There is nothing to classify: of {given}, none can be read.")
+    kept = np.setdiff1d(np.arange(len(pictures)), skipped)
+    return [pictures.names[index] for index in kept], features.array[kept]
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """Image files by name, wherever they lie: :class:`fedtl.data.dataset.Images`."""
+
+    names: list[str]
+    readers: list[Callable[[], bytes]]
+
+    @classmethod
+    def found(cls, classifier: Classifier, arguments: Sequence[str]) -> _Pictures:
+        """Return the named files and all images in the named folders and archives, in order."""
+        from fedtl.data.file_store import open_file_store
+
+        pictures = cls([], [])
+        for argument in arguments:
+            if argument.startswith(_EMBEDDINGS):
+                raise UsageError(
+                    f"{classifier.run} was trained on images, so it takes images, "
+                    f"folders and .zip archives, not {argument}."
+                )
+            path = Path(argument).expanduser()
+            # Path.exists would raise where a folder above may not be entered.
+            if not os.path.exists(path):  # noqa: PTH110
+                raise UsageError(
+                    f"{argument} does not exist; an image, or a folder or .zip archive of images "
+                    "is expected."
+                )
+            if path.is_dir() or path.suffix.lower() == ".zip":
+                store = open_file_store(path)
+                if not store.paths:
+                    raise UsageError(f"{argument} holds no images.")
+                pictures.names.extend(f"{path}/{member}" for member in store.paths)
+                pictures.readers.extend(partial(store.read, at) for at in range(len(store.paths)))
+            else:
+                pictures.names.append(str(path))
+                pictures.readers.append(partial(_read_file, path))
+        return pictures
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def digest(self, index: int) -> bytes:
+        """Return the SHA-256 of the name, which stands for the picture: no cache outlives us."""
+        return hashlib.sha256(os.fsencode(self.names[index])).digest()
+
+    def load(self, index: int) -> NDArray[np.uint8]:
+        """Return the decoded picture, shape ``(height, width, 3)``."""
+        from fedtl.data.decoding import decode_rgb
+
+        return decode_rgb(self.readers[index]())
+
+
+def _read_file(path: Path) -> bytes:
+    from fedtl.data.dataset import UnreadableImageError
+
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableImageError(error.strerror or str(error)) from error
+
+
+def _read_embeddings(classifier: Classifier, arguments: Sequence[str]) -> Named:
+    """Return a name for each row of the files' arrays ``x``, and the rows."""
+    import numpy as np
+
+    names: list[str] = []
+    parts = []
+    for argument in arguments:
+        if not argument.startswith(_EMBEDDINGS):
+            raise UsageError(
+                f"{classifier.run} was trained on embeddings, so it takes "
+                f"{_EMBEDDINGS}FILE.npz with an array x, not {argument}."
+            )
+        path = Path(argument.removeprefix(_EMBEDDINGS)).expanduser()
+        rows = _embeddings(path, classifier.feature_size)
+        names.extend(f"{path.name}:{row}" for row in range(len(rows)))
+        parts.append(rows)
+    return names, np.concatenate(parts)
+
+
+def _embeddings(path: Path, width: int) -> NDArray[np.float32]:
+    """Return the file's array ``x`` as finite float32 of shape ``(n, width)``, n > 0."""
+    import numpy as np
+
+    from fedtl.data.npz_file import read_npz
+
+    x = read_npz(path, ["x"]).get("x")
+    if x is None:
+        raise UsageError(f"{path} has no array x; expected are embeddings of shape (n, {width}).")
+    if x.ndim != 2 or not len(x) or x.shape[1] != width or x.dtype.kind not in "fiu":
+        raise UsageError(
+            f"{path}: x is {x.dtype} of shape {x.shape}, "
+            f"but the head takes numbers of shape (n, {width})."
+        )
+    # A number beyond float32 becomes infinite here and is refused below like any other.
+    with np.errstate(over="ignore"):
+        rows = x.astype(np.float32)
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        raise UsageError(
+            f"{path}: row {int(np.argmin(finite))} of x (counting from 0) has a value that is NaN, "
+            "infinite or beyond float32."
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    run_command(main)

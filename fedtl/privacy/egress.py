@@ -1,0 +1,141 @@
+"""What may leave a site, decided in one place, and the ledger of what did.
+
+A client declares, per kind of message, the names and shapes of the arrays and the names of the
+numbers that a reply may carry. :func:`release` is the only door: a reply with anything else is an
+error and nothing is sent. The server holds every reply against the same declaration, because a site
+may run other code than ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+from fedtl.records import from_array
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class EgressError(Exception):
+    """A reply carries what was not declared, or what is not finite; the message says which."""
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What one kind of reply carries: all of it, and nothing else.
+
+    Attributes:
+        arrays: Per array record, the name and shape of each array.
+        metrics: Per metric record, its keys.
+        config: Per config record, its keys.
+    """
+
+    arrays: Mapping[str, Shapes] = field(default_factory=dict)
+    metrics: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    config: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+def release(content: RecordDict, declared: Declaration) -> RecordDict:
+    """Return ``content`` if it carries just what is declared, with finite arrays.
+
+    Raises:
+        EgressError: It does not.
+    """
+    for name, record in content.items():
+        if isinstance(record, ArrayRecord):
+            if name not in declared.arrays:
+                raise EgressError(f"the array record {name!r} is not declared to leave a site")
+            _check_arrays(name, record, declared.arrays[name])
+        else:
+            keys = declared.metrics if isinstance(record, MetricRecord) else declared.config
+            if name not in keys:
+                raise EgressError(f"the record {name!r} is not declared to leave a site")
+            _check_keys(name, record, keys[name])
+    for name in (*declared.arrays, *declared.metrics, *declared.config):
+        if name not in content:
+            raise EgressError(f"the reply lacks the record {name!r}")
+    return content
+
+
+def _check_keys(name: str, record: MetricRecord | ConfigRecord, declared: frozenset[str]) -> None:
+    if record.keys() == declared:
+        return
+    if undeclared := record.keys() - declared:
+        raise EgressError(
+            f"{', '.join(sorted(undeclared))} in {name!r} is not declared to leave a site"
+        )
+    raise EgressError(f"{name!r} lacks {', '.join(sorted(declared - record.keys()))}")
+
+
+def _check_arrays(name: str, record: ArrayRecord, shapes: Shapes) -> None:
+    if record.keys() != shapes.keys():
+        raise EgressError(
+            f"the record {name!r} carries {', '.join(sorted(record)) or 'nothing'} "
+            f"where {', '.join(sorted(shapes))} is declared"
+        )
+    for key, array in record.items():
+        if array.shape != shapes[key]:
+            raise EgressError(
+                f"{key!r} in {name!r} has shape {tuple(array.shape)} "
+                f"where {tuple(shapes[key])} is declared"
+            )
+        value = from_array(array)
+        if value.dtype.kind != "f" or not np.isfinite(value).all():
+            raise EgressError(f"{key!r} in {name!r} is not finite")
+
+
+class LedgerEntry(NamedTuple):
+    """One record that crossed a site's border.
+
+    Attributes:
+        server_round: Round, 0 before the first and the last round + 1 for the closing evaluation.
+        client: Partition id.
+        direction: ``"down"`` to the site, ``"up"`` from it.
+        record: Name of the record.
+        shape: Its arrays and their shapes, or its keys, as text.
+        bytes: Size of its serialised values.
+    """
+
+    server_round: int
+    client: int
+    direction: str
+    record: str
+    shape: str
+    bytes: int
+
+
+def weigh(content: RecordDict) -> list[tuple[str, str, int]]:
+    """Return name, shape as text, and bytes of every record of a message that is not empty."""
+    weighed = []
+    for name, record in content.items():
+        if isinstance(record, ArrayRecord):
+            arrays = record.items()
+            shape = _shapes_as_text(tuple((key, tuple(array.shape)) for key, array in arrays))
+            size = sum(len(array.data) for _, array in arrays)
+        else:
+            shape = " ".join(record.keys())
+            size = sum(map(_scalar_bytes, record.values()))
+        if size:
+            weighed.append((name, shape, size))
+    return weighed
+
+
+@lru_cache(maxsize=256)
+def _shapes_as_text(shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> str:
+    return " ".join(f"{name}[{'×'.join(map(str, shape))}]" for name, shape in shapes)
+
+
+def _scalar_bytes(value: object) -> int:
+    """Return 8 bytes a number, 1 a Boolean, and the UTF-8 length of text."""
+    if isinstance(value, bool):
+        return 1
+    if isinstance(value, int | float):
+        return 8
+    if isinstance(value, list):
+        return sum(map(_scalar_bytes, value))
+    return len(value.encode() if isinstance(value, str) else bytes(value))  # type: ignore[call-overload]

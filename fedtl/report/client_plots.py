@@ -1,0 +1,201 @@
+"""The report's charts of what each client has from federation, for a few clients or many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedtl.report.result import ClientRow, RunResult
+from fedtl.report.tables import by_gain
+from fedtl.report.theme import (
+    CENTRALISED,
+    FEDERATED,
+    HARMED,
+    INK,
+    LOCAL,
+    MUTED,
+    SURFACE,
+    WAYS,
+    WIDTH,
+    Plot,
+    figure_of,
+    percent_axis,
+    svg,
+    themed,
+)
+from fedtl.report.wording import count_of, known, percent, points, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_NAME_WIDTH = 22
+_MOST_CLIENT_ROWS = 60
+_CURVE_POINTS = 200
+
+
+def client_plot(result: RunResult) -> Plot:
+    """Draw what each client has from federation: bars for up to 60 clients, else distributions."""
+    if len(result.clients) <= _MOST_CLIENT_ROWS:
+        return _client_bars(result)
+    return _client_distributions(result)
+
+
+def _client_bars(result: RunResult) -> Plot:
+    rows = by_gain(result.clients)[::-1]
+    positions = np.arange(len(rows))
+    height = 34.0 if len(rows) <= 12 else 24.0
+    with themed():
+        figure = figure_of(WIDTH, len(rows) * height + 80)
+        axes = figure.subplots()
+        local = _scores(rows, "local_only_accuracy")
+        federated = _scores(rows, "federated_accuracy")
+        centralised = _scores(rows, "centralised_accuracy")
+        colours = [HARMED if row.harmed else FEDERATED for row in rows]
+        axes.barh(positions - 0.2, local, 0.36, color=LOCAL, label="local-only")
+        bars = axes.barh(positions + 0.2, federated, 0.36, color=colours)
+        for row, bar in zip(rows, bars, strict=True):
+            if row.harmed:
+                bar.set(hatch="////", edgecolor=SURFACE, linewidth=0)
+        # The halo keeps the tick visible where it lies on a bar.
+        for colour, width in ((SURFACE, 6.0), (CENTRALISED, 2.5)):
+            axes.plot(
+                centralised,
+                positions,
+                "|",
+                color=colour,
+                markersize=0.62 * height,
+                markeredgewidth=width,
+                clip_on=False,
+            )
+        for position, row in enumerate(rows):
+            axes.annotate(
+                points(row.gain) + (" ▼ harmed" if row.harmed else ""),
+                (1, position),
+                (10, 0),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                va="center",
+                annotation_clip=False,
+                color=HARMED if row.harmed else INK,
+                fontweight="bold" if row.harmed else "normal",
+            )
+        axes.annotate(
+            "gain, points",
+            (1, 1),
+            (10, 6),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            color=MUTED,
+            fontsize=11,
+            annotation_clip=False,
+        )
+        axes.set_yticks(positions, [shortened(row.name, _NAME_WIDTH) for row in rows])
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_xlim(0, 1)
+        axes.tick_params(left=False)
+        percent_axis(axes, "x")
+        _client_legend(figure, result)
+        alt = "Local-only and federated accuracy of each client: " + "; ".join(
+            f"{row.name} {percent(row.local_only_accuracy)} to {percent(row.federated_accuracy)}"
+            + (", harmed" if row.harmed else "")
+            for row in rows
+        )
+        return Plot(svg(figure, "clients", alt + "."))
+
+
+def _client_legend(figure: Figure, result: RunResult) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = [
+        Patch(color=LOCAL, label="local-only"),
+        Patch(color=FEDERATED, label="federated"),
+    ]
+    if result.harmed:
+        handles.append(
+            Patch(facecolor=HARMED, edgecolor=SURFACE, linewidth=0, hatch="////", label="harmed")
+        )
+    if any(known(row.centralised_accuracy) for row in result.clients):
+        handles.append(
+            Line2D(
+                [],
+                [],
+                linestyle="",
+                marker="|",
+                color=CENTRALISED,
+                markersize=12,
+                markeredgewidth=2.5,
+                label="centralised",
+            )
+        )
+    figure.legend(handles=handles, loc="outside upper left", ncols=4)
+
+
+def _client_distributions(result: RunResult) -> Plot:
+    from matplotlib.ticker import MaxNLocator
+
+    rows = result.clients
+    gains = _scores(rows, "gain")
+    harmed = np.array([row.harmed for row in rows])
+    scored = np.isfinite(gains)
+    with themed():
+        figure = figure_of(WIDTH, 340)
+        histogram, curves = cast("tuple[Axes, Axes]", figure.subplots(1, 2))
+        if scored.any():
+            # An edge on zero keeps losses and gains in different bars.
+            step = max(float(np.abs(gains[scored]).max()) / 15, 0.005)
+            edges = step * np.arange(
+                np.floor(gains[scored].min() / step), np.ceil(gains[scored].max() / step) + 2
+            )
+            histogram.hist(
+                [gains[scored & harmed], gains[scored & ~harmed]],
+                bins=list(edges),
+                stacked=True,
+                color=[HARMED, FEDERATED],
+                label=["harmed", "not harmed"],
+                rwidth=0.9,
+            )
+            histogram.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+        histogram.axvline(0, color=INK, linewidth=1)
+        histogram.xaxis.set_major_formatter(lambda value, _: points(value))
+        histogram.set_xlabel("gain over local-only, points")
+        histogram.set_ylabel("clients")
+        histogram.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        histogram.yaxis.set_major_locator(MaxNLocator(integer=True))
+        histogram.grid(axis="y")
+        quantiles = np.linspace(0, 1, _CURVE_POINTS)
+        for way, (label, colour, _) in WAYS.items():
+            values = _scores(rows, f"{way}_accuracy")
+            values = values[np.isfinite(values)]
+            if len(values):
+                dashes = "--" if way == "centralised" else "-"
+                curves.plot(
+                    np.quantile(values, quantiles),
+                    quantiles,
+                    dashes,
+                    color=colour,
+                    linewidth=2.2 if way == "federated" else 1.8,
+                    label=label,
+                )
+        percent_axis(curves, "x")
+        percent_axis(curves, "y")
+        curves.set_xlabel("accuracy")
+        curves.set_ylabel("clients at or below")
+        if curves.lines:
+            curves.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+        alt = (
+            f"Distribution of the gain of {count_of(len(rows), 'client')}, {result.harmed:,} of "
+            "them harmed, and of their accuracies under each way of learning."
+        )
+        note = f"{len(rows):,} clients are shown as distributions."
+        return Plot(svg(figure, "clients", alt), note)
+
+
+def _scores(rows: Sequence[ClientRow], name: str) -> NDArray[np.float64]:
+    """Return a score by client, NaN where a client has none."""
+    values = (getattr(row, name) for row in rows)
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)

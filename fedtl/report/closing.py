@@ -1,0 +1,233 @@
+"""The files and the result that close a run, whichever way it was run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import platform
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fedtl
+from fedtl.federation.evaluation import ClientTallies, Summary, Tally, summarise
+from fedtl.federation.server import Outcome
+from fedtl.report.html import write_report
+from fedtl.report.result import ClientRow, ClientSamples, RunResult
+from fedtl.report.run_folder import RunFolder, without_nan
+from fedtl.transfer.head_file import TrainedHead
+
+
+def close_run(
+    folder: RunFolder,
+    outcome: Outcome,
+    *,
+    centralised: Mapping[int, ClientTallies] | None,
+    client_names: Sequence[str],
+    samples: Sequence[ClientSamples],
+    seconds: Mapping[str, float],
+    peak_mb: float,
+) -> RunResult:
+    """Write head, tables, summary and report; return what they say.
+
+    Args:
+        folder: Where to.
+        outcome: What the federation came to.
+        centralised: Scores of the centralised head; ``None`` where the data never met.
+        client_names: In partition-id order.
+        samples: The first few clients' pictures.
+        seconds: ``total``, ``start_up``, ``features`` and ``rounds``.
+        peak_mb: Largest memory of all processes together, in MiB.
+
+    Raises:
+        FedtlError: A file cannot be written.
+    """
+    identity = outcome.roll.identity
+    head = TrainedHead(
+        outcome.arrays, outcome.standardisation, identity.classes, identity.fingerprint
+    )
+    folder.write("head.safetensors", head.to_bytes())
+    rows = _client_rows(outcome, centralised, client_names, len(identity.classes))
+    folder.write("clients.csv", _csv(rows, identity.classes))
+    summary = _summary(outcome, centralised, rows, head.sha256(), seconds, peak_mb)
+    folder.write("summary.json", _json(summary))
+    result = RunResult(
+        config=folder.config.to_mapping(),
+        classes=identity.classes,
+        client_names=tuple(client_names),
+        label_counts=np.array([row.label_counts for row in rows]),
+        rounds=folder.rounds,
+        clients=rows,
+        confusion=_confusion(outcome.federated),
+        egress=folder.egress_totals(),
+        samples=samples,
+        summary=summary,
+        warnings=folder.warnings,
+    )
+    write_report(folder.path / "report.html", result)
+    return result
+
+
+def _client_rows(
+    outcome: Outcome,
+    centralised: Mapping[int, ClientTallies] | None,
+    names: Sequence[str],
+    classes: int,
+) -> list[ClientRow]:
+    return [
+        _client_row(
+            client,
+            name,
+            outcome,
+            None if centralised is None else centralised[client].held_out,
+            classes,
+        )
+        for client, name in enumerate(names)
+    ]
+
+
+def _client_row(
+    client: int, name: str, outcome: Outcome, centralised: Tally | None, classes: int
+) -> ClientRow:
+    card = outcome.roll.cards.get(client)
+    alone = outcome.local_only[client].held_out if client in outcome.local_only else None
+    federated = outcome.federated[client].held_out if client in outcome.federated else None
+    before, after = _accuracy(alone), _accuracy(federated)
+    gain = None if before is None or after is None else after - before
+    return ClientRow(
+        client=client,
+        name=name,
+        examples=card.examples if card else 0,
+        held_out=card.held_out if card else 0,
+        label_counts=np.array(card.label_counts if card else [0] * classes, np.int64),
+        local_only_accuracy=before,
+        federated_accuracy=after,
+        centralised_accuracy=_accuracy(centralised),
+        local_only_balanced_accuracy=_balanced(alone),
+        federated_balanced_accuracy=_balanced(federated),
+        centralised_balanced_accuracy=_balanced(centralised),
+        gain=gain,
+        harmed=gain is not None and gain < 0,
+    )
+
+
+def _accuracy(tally: Tally | None) -> float | None:
+    return tally.accuracy if tally is not None and tally.total else None
+
+
+def _balanced(tally: Tally | None) -> float | None:
+    return tally.balanced_accuracy if tally is not None and tally.total else None
+
+
+def _confusion(tallies: Mapping[int, ClientTallies]) -> NDArray[np.int64] | None:
+    """Return the federated head's confusion matrix on what ``accuracy`` was measured on."""
+    tested = next((t.test for t in tallies.values() if t.test.total), None)
+    parts = [tested] if tested else [t.held_out for t in tallies.values() if t.held_out.total]
+    matrices = [part.confusion for part in parts if part.confusion is not None]
+    if not matrices or len(matrices) < len(parts):
+        return None
+    total: NDArray[np.int64] = np.sum(matrices, axis=0, dtype=np.int64)
+    return total
+
+
+def _summary(
+    outcome: Outcome,
+    centralised: Mapping[int, ClientTallies] | None,
+    rows: Sequence[ClientRow],
+    sha256: str,
+    seconds: Mapping[str, float],
+    peak_mb: float,
+) -> dict[str, Any]:
+    federated = summarise(list(outcome.federated.values()))
+    pooled = None if centralised is None else summarise(list(centralised.values()))
+    summary: dict[str, Any] = without_nan(
+        {
+            "strategy": outcome.strategy.config.strategy,
+            "rounds": outcome.rounds,
+            "clients": len(rows),
+            "scored_on": _scored_on(outcome.federated),
+            "federated": asdict(federated),
+            "local_only": asdict(summarise(list(outcome.local_only.values()))),
+            "centralised": _as_mapping(pooled),
+            "harmed_clients": [row.client for row in rows if row.harmed],
+            "failures": [
+                {"round": server_round, "client": client, "reason": reason}
+                for server_round, client, reason in outcome.failures
+            ],
+            "bytes_up": outcome.bytes_up,
+            "bytes_down": outcome.bytes_down,
+            "seconds": {
+                **seconds,
+                "per_round_median": statistics.median(outcome.seconds) if outcome.seconds else 0.0,
+            },
+            "peak_rss_mb": round(peak_mb, 1),
+            "head_sha256": sha256,
+            "backbone_fingerprint": outcome.roll.identity.fingerprint,
+            "classes": list(outcome.roll.identity.classes),
+            "versions": _versions(),
+        }
+    )
+    return summary
+
+
+def _as_mapping(summary: Summary | None) -> dict[str, float] | None:
+    return None if summary is None else asdict(summary)
+
+
+def _scored_on(tallies: Mapping[int, ClientTallies]) -> str:
+    tested = next((t.test.total for t in tallies.values() if t.test.total), 0)
+    if tested:
+        return f"the data's own test split ({tested:,} examples)"
+    held_out = sum(t.held_out.total for t in tallies.values())
+    return f"all clients' held-out examples ({held_out:,})"
+
+
+def _versions() -> dict[str, str]:
+    packages = ("flwr", "flwr-datasets", "numpy", "ray", "torch", "torchvision")
+    return {
+        "fedtl": fedtl.__version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }
+
+
+def _csv(rows: Sequence[ClientRow], classes: Sequence[str]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    scores = [
+        f"{way}_{kind}"
+        for way in ("local_only", "federated", "centralised")
+        for kind in ("accuracy", "balanced_accuracy")
+    ]
+    header = ["client", "name", "examples", "held_out", *scores, "gain", "harmed"]
+    writer.writerow([*header, *(f"label:{name}" for name in classes)])
+    for row in rows:
+        writer.writerow(
+            [
+                row.client,
+                row.name,
+                row.examples,
+                row.held_out,
+                *(_cell(getattr(row, score)) for score in scores),
+                _cell(row.gain),
+                "yes" if row.harmed else "no",
+                *row.label_counts.tolist(),
+            ]
+        )
+    return text.getvalue()
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.6f}"
+
+
+def _json(summary: Mapping[str, Any]) -> str:
+    import json
+
+    return json.dumps(summary, indent=2) + "\n"

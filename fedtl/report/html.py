@@ -1,0 +1,300 @@
+"""The report of a run: one self-contained page that opens offline and can be sent to every site."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from fedtl.report import client_plots, heat_maps, plots
+from fedtl.report.headline import headline, subject
+from fedtl.report.markup import captioned, definitions, escaped, meter, table_of, thumbnail
+from fedtl.report.result import ClientRow, RunResult
+from fedtl.report.tables import ends_by_gain
+from fedtl.report.wording import byte_size, count_of, duration, percent, points
+
+_MOST_CLIENT_ROWS = 200
+_MOST_FAILURES = 50
+_MOST_WARNINGS = 100
+_CONFUSED_PAIRS = 8
+
+
+def write_report(path: Path, result: RunResult) -> None:
+    """Write the page: no request leaves it, pictures and plots lie inside.
+
+    Args:
+        path: The file to write, UTF-8; what was there is replaced.
+        result: The finished run.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    path.write_text(_page(result), encoding="utf-8")
+
+
+def _page(result: RunResult) -> str:
+    sections = {
+        "Data": ("data", _data(result)),
+        "Samples": ("samples", _samples(result)),
+        "Accuracy": ("accuracy", _accuracy(result)),
+        "Clients": ("clients", _clients(result)),
+        "Confusion": ("confusion", _confusion(result)),
+        "What left each site": ("egress", _egress(result)),
+        "Failures and warnings": ("failures", _failures(result)),
+        "Time": ("time", _time(result)),
+        "Configuration": ("configuration", _configuration(result)),
+    }
+    present = {title: (anchor, body) for title, (anchor, body) in sections.items() if body}
+    links = "".join(f'<a href="#{anchor}">{title}</a>' for title, (anchor, _) in present.items())
+    style = resources.files("fedtl.report").joinpath("report.css").read_text(encoding="utf-8")
+    parts = [
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        # The browser itself then refuses any request, whatever a name in the data may hold.
+        '<meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">",
+        '<link rel="icon" href="data:,">',
+        f"<title>fedtl report: {escaped(subject(result))}</title>",
+        f"<style>\n{style}</style>\n</head>\n<body>",
+        f'<header>{headline(result)}\n<nav aria-label="Sections">{links}</nav></header>',
+        "<main>",
+        *(f'<section id="{anchor}">\n{body}\n</section>' for anchor, body in present.values()),
+        "</main>",
+        "<footer><p>Written by fedtl. This page holds everything it shows and asks the network for "
+        "nothing.</p></footer>",
+        "</body>\n</html>\n",
+    ]
+    return "\n".join(parts)
+
+
+def _data(result: RunResult) -> str:
+    return "<h2>Who holds what</h2>\n" + captioned(
+        heat_maps.label_map(result),
+        "Examples per client and class, held-out ones included; the stronger a cell's colour, the "
+        "larger the class's share of that client's examples.",
+    )
+
+
+def _samples(result: RunResult) -> str:
+    shown = [client for client in result.samples if client.images]
+    if not shown:
+        return ""
+    cards = []
+    for client in shown:
+        pictures = "".join(
+            f'<li><img src="{thumbnail(image)}" alt="{escaped(label)}">'
+            f'<span title="{escaped(label)}">{escaped(label)}</span></li>'
+            for image, label in zip(client.images, client.labels, strict=True)
+        )
+        cards.append(f'<div><h3>{escaped(client.name)}</h3><ul class="nine">{pictures}</ul></div>')
+    which = (
+        "every client" if len(shown) == len(result.clients) else f"the first {len(shown)} clients"
+    )
+    return (
+        f"<h2>Sample images</h2>\n<p>Up to nine images of {which}, with their labels. They are "
+        f'part of this page.</p>\n<div class="samples">{"".join(cards)}</div>'
+    )
+
+
+def _accuracy(result: RunResult) -> str:
+    if len(result.rounds) > 1:
+        return "<h2>Accuracy by round</h2>\n" + captioned(
+            plots.accuracy_by_round(result),
+            f"The global head on {escaped(result.summary['scored_on'])}, and on the held-out "
+            "examples of the client it serves worst.",
+        )
+    return "<h2>Accuracy, in one round</h2>\n" + captioned(
+        plots.score_ladder(result),
+        "One round gives the head, so there is no curve: the four scores of the three ways of "
+        "learning, side by side.",
+    )
+
+
+def _clients(result: RunResult) -> str:
+    harmed = (
+        f"{count_of(result.harmed, 'client')} of {len(result.clients):,} "
+        f"{'does' if result.harmed == 1 else 'do'} worse than alone (negative transfer)"
+        if result.harmed
+        else "No client does worse than alone"
+    )
+    picture = captioned(
+        client_plots.client_plot(result),
+        f"Accuracy on each client's own held-out examples. {harmed}.",
+    )
+    return f"<h2>What each client gains</h2>\n{picture}\n{_client_details(result)}"
+
+
+def _client_details(result: RunResult) -> str:
+    if len(result.clients) <= _MOST_CLIENT_ROWS:
+        rows: Sequence[ClientRow] = result.clients
+        title = "All clients as a table"
+    else:
+        worst, best = ends_by_gain(result.clients, _MOST_CLIENT_ROWS // 2)
+        rows = worst + best
+        title = (
+            f"The {len(worst)} clients that gained least and the {len(best)} that gained most, "
+            f"as a table ({len(result.clients) - len(rows):,} more in clients.csv)"
+        )
+    headers = [
+        "Client",
+        "Train",
+        "Held out",
+        "Local-only",
+        "Federated",
+        "Centralised",
+        "Balanced, local",
+        "Balanced, fed.",
+        "Gain",
+        "",
+    ]
+    cells = [
+        [
+            row.name,
+            f"{row.examples:,}",
+            f"{row.held_out:,}",
+            percent(row.local_only_accuracy),
+            percent(row.federated_accuracy),
+            percent(row.centralised_accuracy),
+            percent(row.local_only_balanced_accuracy),
+            percent(row.federated_balanced_accuracy),
+            points(row.gain),
+            "▼ harmed" if row.harmed else "",
+        ]
+        for row in rows
+    ]
+    classes = ["harmed" if row.harmed else "" for row in rows]
+    table = table_of(headers, cells, numbers=range(1, 9), row_classes=classes)
+    return f"<details><summary>{escaped(title)}</summary>{table}</details>"
+
+
+def _confusion(result: RunResult) -> str:
+    if result.confusion is None or not result.confusion.any():
+        return ""
+    picture = captioned(
+        heat_maps.confusion_map(result),
+        "The federated head: a row holds the examples of one true class, a column what they were "
+        "taken for; the stronger a cell's colour, the larger its share of the row.",
+    )
+    errors = result.confusion.copy()
+    np.fill_diagonal(errors, 0)
+    largest = np.argsort(-errors, axis=None, kind="stable")[:_CONFUSED_PAIRS]
+    pairs = [tuple(np.unravel_index(index, errors.shape)) for index in largest]
+    rows = [
+        [
+            result.classes[true],
+            result.classes[predicted],
+            f"{errors[true, predicted]:,}",
+            percent(errors[true, predicted] / result.confusion[true].sum()),
+        ]
+        for true, predicted in pairs
+        if errors[true, predicted]
+    ]
+    if len(rows) < 2:
+        return f"<h2>Confusion matrix</h2>\n{picture}"
+    headers = ["True class", "Taken for", "Examples", "Share of the true class"]
+    table = table_of(headers, rows, numbers=(2, 3), caption="The most frequent confusions")
+    return f"<h2>Confusion matrix</h2>\n{picture}\n{table}"
+
+
+def _egress(result: RunResult) -> str:
+    arrows = {"up": "↑ site to server", "down": "↓ server to site"}
+    rows = [
+        [
+            arrows[total.direction],
+            total.record,
+            total.contents,
+            f"{total.messages:,}",
+            byte_size(total.bytes),
+        ]
+        for total in result.egress
+    ]
+    for direction, arrow in arrows.items():
+        size = sum(total.bytes for total in result.egress if total.direction == direction)
+        rows.append([arrow, "all records", "", "", byte_size(size)])
+    table = table_of(
+        ["Direction", "Record", "Contents", "Messages", "Size"],
+        rows,
+        numbers=(3, 4),
+        row_classes=[""] * len(result.egress) + ["total"] * len(arrows),
+    )
+    return (
+        "<h2>What left each site</h2>\n<p>Every record that crossed a site's boundary, summed over "
+        "clients and rounds; a reply that holds anything else is refused. egress.csv has it by "
+        f"round and client.</p>\n{table}"
+    )
+
+
+def _failures(result: RunResult) -> str:
+    rounds_by_failure: dict[tuple[int, str], list[int]] = {}
+    for row in result.rounds:
+        for failure in row["failed"]:
+            key = (failure["client"], failure["reason"])
+            rounds_by_failure.setdefault(key, []).append(row["round"])
+    parts = ["<h2>Failures and warnings</h2>"]
+    if not rounds_by_failure and not result.warnings:
+        return f"{parts[0]}\n<p>None: every client answered in every round it was asked in.</p>"
+    if rounds_by_failure:
+        rows = [
+            [result.client_names[client], _rounds(rounds), reason]
+            for (client, reason), rounds in list(rounds_by_failure.items())[:_MOST_FAILURES]
+        ]
+        left_out = len(rounds_by_failure) - len(rows)
+        parts.append(
+            "<p>A failure costs the client's own contribution to that round and nothing else"
+            + (f"; {left_out:,} more are in metrics.jsonl.</p>" if left_out else ".</p>")
+        )
+        parts.append(table_of(["Client", "Rounds", "Reason"], rows))
+    if result.warnings:
+        shown = [f"<li>{escaped(warning)}</li>" for warning in result.warnings[:_MOST_WARNINGS]]
+        left_out = len(result.warnings) - len(shown)
+        if left_out:
+            shown.append(f"<li>{count_of(left_out, 'more warning')}.</li>")
+        parts.append(f'<ul class="warnings">{"".join(shown)}</ul>')
+    return "\n".join(parts)
+
+
+def _rounds(rounds: Sequence[int]) -> str:
+    """Return round numbers, ``"3, 7, 12"``, or how many and between which where there are many."""
+    if len(rounds) <= 6:
+        return ", ".join(map(str, rounds))
+    return f"{len(rounds)} between {rounds[0]} and {rounds[-1]}"
+
+
+def _time(result: RunResult) -> str:
+    seconds = result.summary["seconds"]
+    phases = {
+        "Start-up": seconds["start_up"],
+        "Features": seconds["features"],
+        count_of(result.summary["rounds"], "round"): seconds["rounds"],
+        "In all": seconds["total"],
+    }
+    rows = "".join(
+        f'<tr><th scope="row">{name}</th><td class="number">{duration(value)}</td>'
+        f"<td>{meter(value / max(seconds['total'], 1e-9))}</td></tr>"
+        for name, value in phases.items()
+    )
+    return (
+        "<h2>Time and memory</h2>\n<p>Start-up and features may run side by side, so the parts "
+        f"need not add up. A round takes {duration(seconds['per_round_median'])} (median); at its "
+        f"peak the run held {byte_size(1e6 * result.summary['peak_rss_mb'])} of memory.</p>\n"
+        '<div class="table"><table class="time"><thead><tr><th scope="col">Phase</th>'
+        '<th scope="col" class="number">Time</th><th scope="col">Share of the whole</th></tr>'
+        f"</thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _configuration(result: RunResult) -> str:
+    summary = result.summary
+    identity = {
+        "head SHA-256": summary["head_sha256"],
+        "backbone fingerprint": summary["backbone_fingerprint"],
+    }
+    versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
+    return (
+        "<h2>Configuration</h2>\n<p>The same configuration, seed and data give the same head, byte "
+        f"for byte.</p>\n{definitions(identity, 'code')}\n"
+        f"{definitions(result.config)}\n"
+        f'<p class="versions">{escaped(versions)}</p>'
+    )

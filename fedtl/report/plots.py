@@ -1,0 +1,173 @@
+"""The report's charts of the whole federation's scores: by round, and by way of learning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedtl.report.result import RunResult
+from fedtl.report.tables import SCORES
+from fedtl.report.theme import (
+    FEDERATED,
+    LINE,
+    SURFACE,
+    WAYS,
+    WIDTH,
+    Plot,
+    figure_of,
+    percent_axis,
+    svg,
+    themed,
+)
+from fedtl.report.wording import known, percent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def accuracy_by_round(result: RunResult) -> Plot:
+    """Draw the global head's accuracy and loss by round, with the local-only and centralised lines.
+
+    The main line is measured on what the summary's accuracies are: the data's own test split where
+    the rounds have it, else all clients' held-out examples.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    tested = any(known(row["test_accuracy"]) for row in result.rounds)
+    main = "test_accuracy" if tested else "accuracy"
+    rounds = [row["round"] for row in result.rounds]
+    losses = {name: _series(result, name) for name in ("loss", "train_loss")}
+    with_loss = any(np.isfinite(values).any() for values in losses.values())
+    with themed():
+        figure = figure_of(WIDTH, 460 if with_loss else 320)
+        upper, lower = (
+            figure.subplots(2, 1, sharex=True, height_ratios=[2.4, 1])
+            if with_loss
+            else (
+                figure.subplots(),
+                None,
+            )
+        )
+        ends: list[tuple[float, str, str]] = []
+        for name, text, thickness in (
+            ("worst_client_accuracy", "worst client", 1.2),
+            (main, "federated", 2.6),
+        ):
+            values = _series(result, name)
+            if np.isfinite(values).any():
+                upper.plot(rounds, values, color=FEDERATED, linewidth=thickness)
+                last = float(values[np.isfinite(values)][-1])
+                ends.append((last, f"{text} {percent(last)}", FEDERATED))
+        for way, dashes in (("local_only", (6, 3)), ("centralised", (2, 2))):
+            scores = result.summary[way]
+            if scores and known(scores["accuracy"]):
+                label, colour, _ = WAYS[way]
+                upper.axhline(scores["accuracy"], color=colour, linewidth=1.8, dashes=dashes)
+                ends.append((scores["accuracy"], f"{label} {percent(scores['accuracy'])}", colour))
+        _label_line_ends(upper, ends, height=260 if with_loss else 270)
+        percent_axis(upper, "y")
+        upper.set_ylabel("accuracy")
+        if lower is not None:
+            for name, style, text in (("loss", "-", "held-out"), ("train_loss", ":", "training")):
+                lower.plot(rounds, losses[name], style, color=FEDERATED, linewidth=1.8, label=text)
+            lower.set_ylabel("loss")
+            lower.grid(axis="y")
+            lower.legend(loc="upper right", ncols=2)
+        figure.align_ylabels()
+        bottom = lower if lower is not None else upper
+        bottom.set_xlabel("round")
+        bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+        bottom.set_xlim(rounds[0], rounds[-1])
+        alt = "Accuracy by round: " + ", ".join(text for _, text, _ in ends) + "."
+        return Plot(svg(figure, "rounds", alt))
+
+
+def score_ladder(result: RunResult) -> Plot:
+    """Draw the four scores of the ways of learning side by side; for runs of a single round."""
+    from matplotlib.lines import Line2D
+
+    with themed():
+        figure = figure_of(WIDTH, 60 + 52 * len(SCORES))
+        axes = figure.subplots()
+        described = []
+        for position, score in enumerate(SCORES):
+            shown = {
+                way: result.summary[way][score]
+                for way in WAYS
+                if result.summary[way] and known(result.summary[way][score])
+            }
+            if shown:
+                low, high = min(shown.values()), max(shown.values())
+                axes.plot([low, high], [position] * 2, color=LINE, linewidth=6, zorder=1)
+            for way, value in shown.items():
+                label, colour, marker = WAYS[way]
+                hero = way == "federated"
+                axes.plot(
+                    value,
+                    position,
+                    marker,
+                    color=colour,
+                    markersize=13 if hero else 9,
+                    markeredgecolor=SURFACE,
+                    markeredgewidth=1.5,
+                    zorder=3 if hero else 2,
+                )
+                if hero or way == "local_only":
+                    axes.annotate(
+                        percent(value),
+                        (value, position),
+                        (0, 10 if hero else -18),
+                        textcoords="offset points",
+                        ha="center",
+                        color=colour,
+                        fontweight="bold" if hero else "normal",
+                    )
+                described.append(f"{label} {SCORES[score]} {percent(value)}")
+        axes.set_yticks(range(len(SCORES)), list(SCORES.values()))
+        axes.set_ylim(len(SCORES) - 0.4, -0.6)
+        percent_axis(axes, "x")
+        axes.margins(x=0.08)
+        axes.tick_params(left=False)
+        axes.spines["left"].set_visible(False)
+        handles = [
+            Line2D([], [], linestyle="", marker=marker, color=colour, markersize=9, label=label)
+            for way, (label, colour, marker) in WAYS.items()
+            if result.summary[way]
+        ]
+        figure.legend(handles=handles, loc="outside upper left", ncols=3)
+        return Plot(svg(figure, "rounds", "; ".join(described) + "."))
+
+
+def _series(result: RunResult, name: str) -> NDArray[np.float64]:
+    """Return a metric by round, NaN where a round has none."""
+    return np.array(
+        [np.nan if row[name] is None else row[name] for row in result.rounds], dtype=np.float64
+    )
+
+
+def _label_line_ends(axes: Axes, ends: list[tuple[float, str, str]], height: float) -> None:
+    """Write each line's name beside its right end, pushed apart where lines end close together."""
+    axes.margins(y=0.08)
+    axes.autoscale_view()
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high)
+    gap = 17 * (high - low) / height
+    previous = -np.inf
+    placed: list[tuple[float, str, str]] = []
+    for value, text, colour in sorted(ends):
+        previous = max(value, previous + gap)
+        placed.append((previous, text, colour))
+    excess = max(0.0, previous - high)
+    for position, text, colour in placed:
+        axes.annotate(
+            text,
+            (1, position - excess),
+            (8, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+            annotation_clip=False,
+        )

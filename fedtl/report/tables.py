@@ -1,0 +1,136 @@
+"""The two tables that end a run in the terminal: the clients and the totals, in 80 columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fedtl.report.result import ClientRow, RunResult
+from fedtl.report.wording import byte_size, count_of, duration, percent, points, shortened
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_SHOWN_WHOLE = 20
+_SHOWN_PER_END = 8
+_NAME_WIDTH = 18
+# A caption wraps at the width of its table.
+_CAPTION_ROOM = 30
+
+SCORES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "mean_client_accuracy": "mean client",
+    "worst_client_accuracy": "worst client",
+}
+"""A summary's scores and what they are called."""
+
+
+def by_gain(clients: Sequence[ClientRow]) -> list[ClientRow]:
+    """Return the rows from the largest loss to the largest gain, those without a gain last."""
+
+    def key(row: ClientRow) -> tuple[bool, float, int]:
+        gain = math.nan if row.gain is None else row.gain
+        return (math.isnan(gain), 0.0 if math.isnan(gain) else gain, row.client)
+
+    return sorted(clients, key=key)
+
+
+def ends_by_gain(
+    clients: Sequence[ClientRow], per_end: int
+) -> tuple[list[ClientRow], list[ClientRow]]:
+    """Return the ``per_end`` clients that lost most and the ``per_end`` that gained most.
+
+    Clients without a gain come in only where too few have one.
+    """
+    ordered = by_gain(clients)
+    scored = sum(row.gain is not None and not math.isnan(row.gain) for row in ordered)
+    candidates = ordered[: max(scored, 2 * per_end)]
+    return candidates[:per_end], candidates[-per_end:]
+
+
+def client_table(result: RunResult) -> Table:
+    """Return one row per client: examples, the three accuracies, the gain in points.
+
+    With more than 20 clients, the eight that federation served worst and the eight it served best
+    are shown, and the caption says how many are left out.
+    """
+    table = _plain_table(
+        "Client", "Train", "Held out", "Local-only", "Federated", "Central", "Gain"
+    )
+    captions = ["▼ harmed: worse than alone"] if result.harmed else []
+    if len(result.clients) <= _SHOWN_WHOLE:
+        _add_clients(table, result.clients)
+    else:
+        worst, best = ends_by_gain(result.clients, _SHOWN_PER_END)
+        _add_clients(table, worst)
+        table.add_row("⋮", style="dim")
+        _add_clients(table, best)
+        left_out = len(result.clients) - len(worst) - len(best)
+        captions.append(
+            f"lowest and highest gains; {count_of(left_out, 'client')} left out, all in clients.csv"
+        )
+    table.caption = "\n".join(captions)
+    return table
+
+
+def _plain_table(*headings: str) -> Table:
+    """Return a table with a line below its headings, names to the left and numbers to the right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 0, 0, 1),
+        pad_edge=False,
+        caption_justify="left",
+        caption_style="dim",
+    )
+    table.add_column(headings[0], no_wrap=True)
+    for heading in headings[1:]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _add_clients(table: Table, clients: Sequence[ClientRow]) -> None:
+    from rich.text import Text
+
+    for row in clients:
+        table.add_row(
+            Text(shortened(row.name, _NAME_WIDTH)),
+            f"{row.examples:,}",
+            f"{row.held_out:,}",
+            percent(row.local_only_accuracy),
+            percent(row.federated_accuracy),
+            percent(row.centralised_accuracy),
+            f"{points(row.gain)} {'▼' if row.harmed else ' '}",
+            style="yellow" if row.harmed else None,
+        )
+
+
+def totals_table(result: RunResult) -> Table:
+    """Return the scores of local-only, federated and centralised learning side by side.
+
+    The caption holds the facts of the run: harmed clients, traffic, time and memory.
+    """
+    summary = result.summary
+    table = _plain_table("All clients", "Local-only", "Federated", "Centralised")
+    table.columns[0].min_width = _CAPTION_ROOM
+    ways = [summary[way] for way in ("local_only", "federated", "centralised")]
+    for score, heading in SCORES.items():
+        table.add_row(heading, *(percent(way[score] if way else None) for way in ways))
+
+    seconds = summary["seconds"]
+    table.caption = "\n".join(
+        [
+            f"accuracy on {shortened(summary['scored_on'], 60)}",
+            f"{result.harmed:,} of {count_of(len(result.clients), 'client')} harmed · "
+            f"up {byte_size(summary['bytes_up'])}, down {byte_size(summary['bytes_down'])}",
+            f"{duration(seconds['total'])}: features {duration(seconds['features'])}, "
+            f"{count_of(summary['rounds'], 'round')} {duration(seconds['rounds'])} · "
+            f"peak {byte_size(1e6 * summary['peak_rss_mb'])}",
+        ]
+    )
+    return table

@@ -1,0 +1,130 @@
+"""How the report's pictures look: inline SVG in the colours of the page's light or dark theme.
+
+Matplotlib draws with placeholder colours, one per role; each becomes a CSS variable of the page,
+so one picture suits both themes. Text stays text: searchable, scalable, in the page's typeface.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any, Literal
+
+from fedtl.report.wording import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, LINE, SURFACE = "#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04"
+LOCAL, FEDERATED, CENTRALISED, HARMED = "#0a0b05", "#0a0b06", "#0a0b07", "#0a0b08"
+_VARIABLES = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    LINE: "var(--line)",
+    SURFACE: "var(--surface)",
+    LOCAL: "var(--local)",
+    FEDERATED: "var(--federated)",
+    CENTRALISED: "var(--centralised)",
+    HARMED: "var(--harmed)",
+}
+WIDTH = 880.0
+"""Width of the page's column in CSS pixels."""
+
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "fedtl",
+    "text.parse_math": False,
+    "font.family": "DejaVu Sans",
+    "font.size": 12,
+    "text.color": INK,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 12,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "grid.color": LINE,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11,
+    "legend.frameon": False,
+    "legend.fontsize": 12,
+}
+WAYS = {
+    "local_only": ("local-only", LOCAL, "s"),
+    "federated": ("federated", FEDERATED, "o"),
+    "centralised": ("centralised", CENTRALISED, "D"),
+}
+"""The ways of learning as the summary calls them: label, colour and marker."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A picture and what it does not show.
+
+    Attributes:
+        svg: An ``<svg>`` element with its text alternative.
+        note: One sentence on what was left out or put together; empty where nothing was.
+    """
+
+    svg: str
+    note: str = ""
+
+
+@contextmanager
+def themed() -> Iterator[None]:
+    """Give matplotlib the report's style while figures are made and written."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # The browser, not matplotlib, draws the text, so its own font need not have the letters.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def figure_of(width: float, height: float) -> Figure:
+    """Return a figure of a size in user units, one of which is a CSS pixel at full width."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
+
+
+def percent_axis(axes: Axes, which: Literal["x", "y"]) -> None:
+    """Write an axis of fractions in percent, with grid lines."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%")
+    axis.grid(True)
+
+
+def svg(figure: Figure, name: str, alt: str) -> str:
+    """Return the figure as an element that can stand in a page beside others."""
+    buffer = io.StringIO()
+    figure.savefig(
+        buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    )
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    for placeholder, variable in _VARIABLES.items():
+        text = text.replace(placeholder, variable)
+    width = re.search(r'width="([\d.]+)pt"', text)
+    assert width is not None
+    opening = (
+        f'<svg role="img" aria-label="{escape(printable(alt))}" '
+        f'style="--natural-width:{float(width[1]):.0f}px" '
+    )
+    text = re.sub(r'\s(?:width|height)="[\d.]+pt"', "", text, count=2)
+    return opening + text.removeprefix("<svg ")

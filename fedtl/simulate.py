@@ -1,0 +1,167 @@
+"""``python -m fedtl.simulate``: one federation on this machine or Ray cluster."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fedtl.command_line import run_command, with_config
+from fedtl.config import RunConfig, from_mapping, from_toml
+from fedtl.errors import FedtlError, UsageError
+
+if TYPE_CHECKING:
+    from fedtl.engine.simulation import Simulated
+    from fedtl.report.result import ClientSamples, RunResult
+    from fedtl.report.run_folder import RunFolder
+
+_SAMPLED_CLIENTS = 6
+_SAMPLES = 9
+
+
+@with_config
+def main(
+    config: Annotated[
+        Path | None, typer.Option("--config", help="TOML file of the keys below.", metavar="FILE")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option("--resume", help="Go on with a run that was cut off.", metavar="RUN"),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress; only errors and warnings.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print summary.json on stdout, and nothing else.")
+    ] = False,
+    *,
+    flags: dict[str, Any],
+) -> None:
+    """Simulate federated transfer learning: many clients, one frozen backbone, one head.
+
+    Every run shows the federated head beside what each client would get alone and what pooling
+    all data would give, and leaves a folder with the head, the numbers and a report.
+    """
+    from rich.console import Console
+
+    from fedtl.report.progress import RunProgress
+
+    began = time.perf_counter()
+    folder, checkpoint = _folder(config, resume, flags)
+    try:
+        with RunProgress(Console(stderr=True), quiet=quiet or as_json) as progress:
+            folder.progress = progress
+            from fedtl.engine.simulation import simulate
+
+            simulated = simulate(folder.config, folder, checkpoint)
+            progress.status("writing the report")
+            result = _close(folder, simulated, began)
+    except FedtlError:
+        folder.discard_if_unbegun()
+        raise
+    finally:
+        folder.close()
+    _show(folder, result, quiet=quiet, as_json=as_json)
+
+
+def _folder(
+    config: Path | None, resume: Path | None, flags: dict[str, Any]
+) -> tuple[RunFolder, Any]:
+    """Return the run folder, new or taken up, and the checkpoint to go on from."""
+    if resume is not None:
+        if config is not None or flags:
+            given = "--config" if config is not None else f"--{next(iter(flags))}"
+            raise UsageError(
+                f"--resume goes on with the run as it was configured, so {given} cannot be given."
+            )
+        from fedtl.report.run_folder import RunFolder
+
+        return RunFolder.reopen(resume)
+    base = RunConfig() if config is None else from_toml(config)
+    chosen = _absolute(from_mapping(flags, where="the command line", base=base))
+    # Imports torch, seconds; a mistake in the flags has been told by now.
+    from fedtl.report.run_folder import RunFolder
+
+    return RunFolder.create(chosen), None
+
+
+def _absolute(config: RunConfig) -> RunConfig:
+    """Make paths absolute, so that the written configuration means the same from anywhere."""
+
+    def absolute(text: str) -> str:
+        return str(Path(text).expanduser().resolve())
+
+    changes = {}
+    kind, colon, rest = config.data.partition(":")
+    if colon and kind in ("features", "medmnist") and Path(rest).expanduser().exists():
+        changes["data"] = f"{kind}:{absolute(rest)}"
+    elif not colon and config.data != "hospitals":
+        changes["data"] = absolute(config.data)
+    if config.partition.startswith("file:"):
+        changes["partition"] = "file:" + absolute(config.partition.removeprefix("file:"))
+    if Path(config.weights).suffix in (".pth", ".pt", ".safetensors"):
+        changes["weights"] = absolute(config.weights)
+    if config.cache:
+        changes["cache"] = absolute(config.cache)
+    return config.replace(**changes)
+
+
+def _close(folder: RunFolder, simulated: Simulated, began: float) -> RunResult:
+    from fedtl.report.closing import close_run
+
+    samples = _samples(simulated)
+    seconds = {"total": time.perf_counter() - began, **simulated.seconds}
+    return close_run(
+        folder,
+        simulated.outcome,
+        centralised=simulated.centralised,
+        client_names=simulated.split.names,
+        samples=samples,
+        seconds=seconds,
+        peak_mb=simulated.peak_mb,
+    )
+
+
+def _samples(simulated: Simulated) -> list[ClientSamples]:
+    """Return nine evenly spaced training pictures of each of the first few clients."""
+    import numpy as np
+
+    from fedtl.report.result import ClientSamples
+
+    dataset, split = simulated.inputs.dataset, simulated.split
+    if isinstance(dataset.inputs, np.ndarray):
+        return []
+    samples = []
+    for name, rows in list(zip(split.names, split.train, strict=True))[:_SAMPLED_CLIENTS]:
+        chosen = rows[np.unique(np.linspace(0, len(rows) - 1, _SAMPLES).astype(np.int64))]
+        samples.append(
+            ClientSamples(
+                name=name,
+                images=[dataset.inputs.load(int(row)) for row in chosen],
+                labels=[dataset.classes[dataset.labels[row]] for row in chosen],
+            )
+        )
+    return samples
+
+
+def _show(folder: RunFolder, result: RunResult, *, quiet: bool, as_json: bool) -> None:
+    """Print the tables, or the summary alone."""
+    from rich.console import Console
+
+    if as_json:
+        print((folder.path / "summary.json").read_text(encoding="utf-8"), end="")
+    elif not quiet:
+        from fedtl.report.tables import client_table, totals_table
+
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=80)
+        console.print(client_table(result))
+        console.print(totals_table(result))
+        console.print(f"report: {folder.path / 'report.html'}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    run_command(main)

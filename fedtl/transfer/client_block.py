@@ -1,0 +1,219 @@
+"""The examples of one or many clients over one shared feature matrix, and minibatches of them.
+
+The leading axis of everything here is the client. Bits do not depend on which clients are in a
+block: a client's minibatches are of fixed shape (the last padded with weight zero) and its shuffle
+depends on its own partition id alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedtl.determinism import shuffle_keys
+from fedtl.transfer.standardisation import Standardisation
+
+SCORING_BATCH = 64
+STACK = 64
+_EXACT = 8
+
+
+@dataclass(frozen=True)
+class ClientData:
+    """What one client holds: rows of a feature matrix.
+
+    Attributes:
+        partition_id: Which client this is, 0 … clients-1.
+        features: Shape ``(N, d)``, float32; may be shared by all clients and memory-mapped.
+        labels: Shape ``(N,)``, int64.
+        train: Row numbers to train on.
+        held_out: Row numbers to score on.
+        test: Row numbers of the data's own test split, which is no client's; may be empty.
+        classes: Number of classes K.
+    """
+
+    partition_id: int
+    features: Tensor
+    labels: Tensor
+    train: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+    test: NDArray[np.int64]
+    classes: int
+
+
+@dataclass(frozen=True)
+class ClientBlock:
+    """C clients that share one feature matrix, as a strategy's client half sees them.
+
+    Attributes:
+        features: Shape ``(N, d)``, float32.
+        labels: Shape ``(N,)``, int64.
+        rows: One array of training row numbers per client, none empty.
+        partition_ids: One per client.
+        classes: Number of classes K.
+        mean: Subtracted from the features, shape ``(C, d)`` or, the same for all, ``(1, d)``.
+        scale: Then multiplied with them; shaped like ``mean``.
+    """
+
+    features: Tensor
+    labels: Tensor
+    rows: Sequence[NDArray[np.int64]]
+    partition_ids: Sequence[int]
+    classes: int
+    mean: Tensor
+    scale: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def select(self, clients: NDArray[np.int64]) -> ClientBlock:
+        """Return the block of these of its clients, in this order."""
+        shared = len(self.mean) == 1
+        return replace(
+            self,
+            rows=[self.rows[client] for client in clients],
+            partition_ids=[self.partition_ids[client] for client in clients],
+            mean=self.mean if shared else self.mean[torch.from_numpy(clients)],
+            scale=self.scale if shared else self.scale[torch.from_numpy(clients)],
+        )
+
+    def standardised(self, each: Sequence[Standardisation]) -> ClientBlock:
+        """Return the block with a standardisation per client, or one for all."""
+        return replace(
+            self,
+            mean=torch.from_numpy(np.stack([one.mean for one in each])),
+            scale=torch.from_numpy(np.stack([one.scale for one in each])),
+        )
+
+    def take(self, index: Tensor, clients: slice | Tensor) -> Tensor:
+        """Return standardised features ``(A, B, d)`` of rows ``(A, B)``, a line per client."""
+        x = self.features.index_select(0, index.reshape(-1)).view(*index.shape, -1)
+        shared = len(self.mean) == 1
+        mean, scale = (
+            (self.mean, self.scale) if shared else (self.mean[clients], self.scale[clients])
+        )
+        return x.sub_(mean.unsqueeze(1)).mul_(scale.unsqueeze(1))
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Training examples of each client, shape ``(C,)``."""
+        return np.array([len(rows) for rows in self.rows], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Minibatch:
+    """One step of the clients that still have examples.
+
+    Attributes:
+        active: How many clients step: the first A of the block.
+        x: Standardised features ``(A, B, d)``.
+        y: Labels ``(A, B)``.
+        weight: 1 for an example, 0 for padding, ``(A, B)``.
+    """
+
+    active: int
+    x: Tensor
+    y: Tensor
+    weight: Tensor
+
+
+def batch_width(examples: int, batch_size: int) -> int:
+    """Return how many lines a client's batches have: its size, a power of two, or ``batch_size``.
+
+    A client of five examples needs no batch of 32; powers of two keep clients of many sizes in few
+    stacks. The width depends on the client's own size alone, so its products have the same shape,
+    and its head the same bits, in any block.
+    """
+    if examples > _EXACT:
+        examples = 1 << (examples - 1).bit_length()
+    return min(batch_size, max(examples, 1))
+
+
+def alike(block: ClientBlock, batch_size: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Split a block into stacks that can be stepped together.
+
+    Yields:
+        The batch width, and the clients that have it ``(A,)``, by falling number of minibatches so
+        that those that still have examples are always the first ones. A stack holds at most
+        :data:`STACK` clients, whose heads then stay in the processor's cache.
+    """
+    widths = np.array([batch_width(int(size), batch_size) for size in block.sizes])
+    for width in np.unique(widths).tolist():
+        clients = np.flatnonzero(widths == width)
+        clients = clients[np.argsort(block.sizes[clients] // -width, kind="stable")]
+        for start in range(0, len(clients), STACK):
+            yield width, clients[start : start + STACK]
+
+
+def minibatches(
+    block: ClientBlock, batch_size: int, *, seed: int, server_round: int, epoch: int
+) -> Iterator[Minibatch]:
+    """Shuffle every client's rows and cut them into minibatches of ``batch_size``: one epoch.
+
+    The shuffle belongs to ``(seed, round, epoch, partition id)``. As with a PyTorch data loader a
+    client's last minibatch may hold fewer examples; here it is padded with weight zero.
+
+    Args:
+        block: Clients by falling number of minibatches (see :func:`alike`).
+        batch_size: Lines of a minibatch, B.
+        seed: The run's seed.
+        server_round: Round, 1 for the first.
+        epoch: Epoch within the round, 0 for the first.
+    """
+    sizes = block.sizes
+    first = np.cumsum(sizes) - sizes
+    client = np.repeat(np.arange(len(block)), sizes)
+    position = np.arange(len(client)) - first[client]
+    rows = np.concatenate(block.rows)
+    streams = np.asarray(block.partition_ids, dtype=np.int64)[client]
+    keys = shuffle_keys(seed, f"shuffle/{server_round}/{epoch}", streams, position)
+
+    steps = -(-sizes // batch_size)
+    shape = (int(steps[0]), len(block), batch_size)
+    index = np.broadcast_to(rows[first][None, :, None], shape).copy()
+    weight = np.zeros(shape, np.float32)
+    place = position // batch_size, client, position % batch_size
+    index[place] = rows[np.lexsort((keys, client))]
+    weight[place] = 1.0
+    for step in range(shape[0]):
+        active = int((steps > step).sum())
+        step_rows = torch.from_numpy(index[step, :active])
+        yield Minibatch(
+            active=active,
+            x=block.take(step_rows, slice(0, active)),
+            y=block.labels[step_rows],
+            weight=torch.from_numpy(weight[step, :active]),
+        )
+
+
+def scoring_batches(
+    rows: Sequence[NDArray[np.int64]],
+) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
+    """Cut each client's rows, in order, into padded batches of :data:`SCORING_BATCH` or fewer.
+
+    Yields:
+        The clients concerned ``(A,)``, their row numbers ``(A, B)``, and which of them count
+        ``(A, B)``, bool.
+    """
+    sizes = np.array([len(client_rows) for client_rows in rows], dtype=np.int64)
+    widths = np.array([batch_width(int(size), SCORING_BATCH) for size in sizes])
+    for width in np.unique(widths[sizes > 0]).tolist():
+        alike = np.flatnonzero((widths == width) & (sizes > 0))
+        alike = alike[np.argsort(sizes[alike] // -width, kind="stable")]
+        for start in range(0, len(alike), STACK):
+            stack = alike[start : start + STACK]
+            for step in range(int(-(-sizes[stack[0]] // width))):
+                clients = stack[sizes[stack] > step * width]
+                index = np.empty((len(clients), width), np.int64)
+                counts = np.zeros(index.shape, bool)
+                for line, client in enumerate(clients):
+                    part = rows[client][step * width : (step + 1) * width]
+                    index[line, : len(part)] = part
+                    index[line, len(part) :] = part[0]
+                    counts[line, : len(part)] = True
+                yield clients, torch.from_numpy(index), torch.from_numpy(counts)

@@ -1,0 +1,95 @@
+"""``head.safetensors``: a trained head with all that is needed to use it, and its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedtl.errors import UsageError
+from fedtl.transfer.standardisation import Standardisation
+
+_FORMAT = "fedtl-head-1"
+_FACTS = "fedtl"
+_MEAN, _SCALE = "standardisation.mean", "standardisation.scale"
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedHead:
+    """A head as it is stored.
+
+    Attributes:
+        arrays: Its parameters by name.
+        standardisation: Of the features it expects; ``None`` where it takes them raw.
+        classes: Class names in label order.
+        fingerprint: Of the backbone whose features it was trained on.
+    """
+
+    arrays: Mapping[str, NDArray[np.floating]]
+    standardisation: Standardisation | None
+    classes: tuple[str, ...]
+    fingerprint: str
+
+    def tensors(self) -> dict[str, NDArray[np.floating[Any]]]:
+        """Return everything that determines predictions, by name."""
+        tensors = dict(self.arrays)
+        if self.standardisation is not None:
+            tensors[_MEAN] = self.standardisation.mean
+            tensors[_SCALE] = self.standardisation.scale
+        return tensors
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of names, dtypes, shapes and bytes of all tensors, by name."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.tensors().items()):
+            digest.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
+            digest.update(np.ascontiguousarray(value).tobytes())
+        return digest.hexdigest()
+
+    def to_bytes(self) -> bytes:
+        """Return the content of the file."""
+        from safetensors.numpy import save
+
+        facts = {
+            "format": _FORMAT,
+            "classes": list(self.classes),
+            "backbone-fingerprint": self.fingerprint,
+        }
+        # One entry: safetensors writes several in an order of chance, and bytes must not vary.
+        content: bytes = save(
+            {name: np.ascontiguousarray(value) for name, value in self.tensors().items()},
+            metadata={_FACTS: json.dumps(facts)},
+        )
+        return content
+
+
+def read_head(path: Path) -> TrainedHead:
+    """Return the head that a file holds.
+
+    Raises:
+        UsageError: There is no such file, or it holds no head.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UsageError(f"{path} is not a trained head: {error}.") from error
+    facts = json.loads(metadata.get(_FACTS, "{}"))
+    if facts.get("format") != _FORMAT:
+        raise UsageError(f"{path} is not a trained head of the form {_FORMAT}.")
+    mean, scale = tensors.pop(_MEAN, None), tensors.pop(_SCALE, None)
+    return TrainedHead(
+        arrays=tensors,
+        standardisation=None if mean is None else Standardisation(mean, scale),
+        classes=tuple(facts["classes"]),
+        fingerprint=facts["backbone-fingerprint"],
+    )

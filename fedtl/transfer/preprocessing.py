@@ -1,0 +1,99 @@
+"""From a decoded picture to a network's input, the same for a picture whoever shares its batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resize, crop and normalise, as torchvision's ``ImageClassification`` does on PIL pictures.
+
+    Resizing is PIL's antialiased one: integer arithmetic, hence the same on every processor.
+
+    Attributes:
+        image_size: Side of the square network input, in pixels.
+        resize: Length of the shorter side before the centre crop, in pixels; ``None`` squeezes
+            the whole picture into the square instead.
+        interpolation: Name of a ``PIL.Image.Resampling`` filter, for example ``"BILINEAR"``.
+        mean: Subtracted per RGB channel, on the scale 0 to 1.
+        std: Divided by, per RGB channel, on the scale 0 to 1.
+    """
+
+    image_size: int
+    resize: int | None
+    interpolation: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @classmethod
+    def of_torchvision(cls, transform: Any, image_size: int) -> Preprocessing:
+        """Return the constants of a torchvision weights' evaluation transform.
+
+        Args:
+            transform: A ``torchvision.transforms._presets.ImageClassification``.
+            image_size: Side of the network input in pixels; 0 for the transform's own. The resize
+                before the crop is scaled in proportion.
+        """
+        native = int(transform.crop_size[0])
+        size = image_size or native
+        return cls(
+            image_size=size,
+            resize=round(int(transform.resize_size[0]) * size / native),
+            interpolation=str(transform.interpolation.name),
+            mean=(float(transform.mean[0]), float(transform.mean[1]), float(transform.mean[2])),
+            std=(float(transform.std[0]), float(transform.std[1]), float(transform.std[2])),
+        )
+
+    def crop(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the resized and centrally cropped picture.
+
+        Args:
+            picture: RGB, shape ``(height, width, 3)``, any size.
+
+        Returns:
+            Shape ``(image_size, image_size, 3)``, uint8.
+        """
+        size = self.image_size
+        height, width = picture.shape[:2]
+        if self.resize is None:
+            return self._resized(picture, size, size)
+        if width <= height:
+            picture = self._resized(picture, self.resize * height // width, self.resize)
+        else:
+            picture = self._resized(picture, self.resize, self.resize * width // height)
+        # Python rounds halves to even, which is where torchvision puts the crop.
+        top = round((picture.shape[0] - size) / 2)
+        left = round((picture.shape[1] - size) / 2)
+        return picture[top : top + size, left : left + size]
+
+    def normalise(self, pictures: NDArray[np.uint8]) -> Tensor:
+        """Return cropped pictures as a network's input.
+
+        Args:
+            pictures: Shape ``(n, image_size, image_size, 3)``.
+
+        Returns:
+            Shape ``(n, 3, image_size, image_size)``, float32, channels-last in memory.
+        """
+        pixels = torch.from_numpy(pictures).to(torch.float32).div_(255.0)
+        pixels.sub_(torch.tensor(self.mean)).div_(torch.tensor(self.std))
+        return pixels.permute(0, 3, 1, 2)
+
+    def __call__(self, picture: NDArray[np.uint8]) -> Tensor:
+        """Return one picture ``(height, width, 3)`` as ``(3, image_size, image_size)``, float32."""
+        return self.normalise(np.array(self.crop(picture))[None])[0]
+
+    def _resized(self, picture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+        from PIL import Image
+
+        if picture.shape[:2] == (height, width):
+            return picture
+        source = Image.fromarray(np.ascontiguousarray(picture))
+        return np.asarray(source.resize((width, height), Image.Resampling[self.interpolation]))

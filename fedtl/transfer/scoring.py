@@ -1,0 +1,107 @@
+"""Scoring heads on rows of a feature matrix, many clients at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedtl.transfer.client_block import ClientBlock, scoring_batches
+from fedtl.transfer.heads import Head, Tensors
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a head did on n examples of K classes.
+
+    Attributes:
+        loss_sum: Summed cross-entropy in nats.
+        truth: Labels, shape ``(n,)``.
+        predicted: Predicted labels, shape ``(n,)``.
+        classes: K.
+    """
+
+    loss_sum: float
+    truth: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    classes: int
+
+    @property
+    def examples(self) -> int:
+        """Number of examples scored, n."""
+        return len(self.truth)
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy in nats; NaN where nothing was scored."""
+        return self.loss_sum / self.examples if self.examples else float("nan")
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction of examples that are right; NaN where nothing was scored."""
+        return float((self.truth == self.predicted).mean()) if self.examples else float("nan")
+
+    @property
+    def examples_per_class(self) -> NDArray[np.int64]:
+        """Examples of each class, shape ``(K,)``."""
+        return np.bincount(self.truth, minlength=self.classes)
+
+    @property
+    def correct_per_class(self) -> NDArray[np.int64]:
+        """Examples of each class that are right, shape ``(K,)``."""
+        return np.bincount(self.truth[self.truth == self.predicted], minlength=self.classes)
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """See :func:`balanced_accuracy`."""
+        return balanced_accuracy(self.correct_per_class, self.examples_per_class)
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """Counts, shape ``(K, K)``; rows are the true class."""
+        pair = self.truth * self.classes + self.predicted
+        return np.bincount(pair, minlength=self.classes**2).reshape(self.classes, self.classes)
+
+
+def balanced_accuracy(correct: NDArray[np.int64], examples: NDArray[np.int64]) -> float:
+    """Return mean recall over the classes that occur; both arguments have shape ``(K,)``.
+
+    The same as scikit-learn's ``balanced_accuracy_score``; NaN where no class occurs.
+    """
+    occurs = examples > 0
+    return float((correct[occurs] / examples[occurs]).mean()) if occurs.any() else float("nan")
+
+
+def score_clients(
+    head: Head, parameters: Tensors, block: ClientBlock, rows: Sequence[NDArray[np.int64]]
+) -> list[Score]:
+    """Score client c's head, ``parameters[…][c]``, on ``rows[c]`` of the block's features.
+
+    Args:
+        head: The head's form.
+        parameters: Each ``(C, *shape)``.
+        block: The C clients; its own rows are not used, its standardisation is.
+        rows: Row numbers per client; may be empty.
+    """
+    losses = np.zeros(len(rows))
+    predicted = [np.empty(len(client_rows), np.int64) for client_rows in rows]
+    done = np.zeros(len(rows), np.int64)
+    for clients, index, counts in scoring_batches(rows):
+        here = torch.from_numpy(clients)
+        batch = {name: value[here] for name, value in parameters.items()}
+        log_p = head.logits(batch, block.take(index, here)).log_softmax(2)
+        target = block.labels[index].unsqueeze(2)
+        loss = -log_p.gather(2, target).squeeze(2).double() * counts
+        losses[clients] += loss.sum(1).numpy()
+        best = log_p.argmax(2).numpy()
+        for line, (client, count) in enumerate(zip(clients, counts.sum(1).tolist(), strict=True)):
+            predicted[client][done[client] : done[client] + count] = best[line, :count]
+        done[clients] += counts.sum(1).numpy()
+    labels = block.labels.numpy()
+    return [
+        Score(float(loss), labels[client_rows], guess, block.classes)
+        for loss, client_rows, guess in zip(losses, rows, predicted, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""Scenarios as TOML, and the thin Flower app that is all a bundle carries."""

@@ -1,0 +1,32 @@
+"""The client app of a bundle; everything it does is in the ``fedtl`` installed at the site."""
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from fedtl.flower_app import reply
+
+app = ClientApp()
+
+
+@app.query("handshake")
+def handshake(message: Message, context: Context) -> Message:
+    """Say who we are."""
+    return reply(message, context)
+
+
+@app.query("moments")
+def moments(message: Message, context: Context) -> Message:
+    """Sum our features and their squares."""
+    return reply(message, context)
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Score the incoming head, then train from it."""
+    return reply(message, context)
+
+
+@app.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    """Score the final head, and the one we would have got alone."""
+    return reply(message, context)

@@ -1,0 +1,147 @@
+"""Fed3R: the ridge-regression head of all data, from sums of per-client statistics, in one round.
+
+Fanì, Camoriano, Caputo & Ciccone, "Accelerating Heterogeneous Federated Learning with Closed-form
+Classifiers", ICML 2024 (arXiv 2406.01116), section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedtl.config import RunConfig
+from fedtl.errors import UsageError
+from fedtl.transfer.client_block import ClientBlock
+from fedtl.transfer.heads import Head, LinearHead
+from fedtl.transfer.standardisation import Standardisation
+from strategies.base import AloneHead, Arrays, ClosedFormStrategy
+
+_CHUNK = 2048
+
+
+class Fed3R(ClosedFormStrategy):
+    """W = argmin Σᵢ ‖Wᵀ(zᵢ - μ)/σ + b - yᵢ‖² + λ d ‖W‖², with z d features and y one-hot labels.
+
+    Client k sends Aₖ = ZₖᵀZₖ and Bₖ = ZₖᵀYₖ, with a column of ones joined to Z; the server solves
+    with A = Σ Aₖ and B = Σ Bₖ in float64. The column of ones carries n, Σz and the class counts, so
+    that mean μ, deviation σ and the unpenalised intercept b come from the same sums. The penalty
+    λ = ``ridge-penalty`` counts per feature: the best total penalty grows with the number of
+    features and not of examples (Hoerl, Kennard & Baldwin, Communications in Statistics 4, 1975:
+    dσ²/‖W‖²), so one value serves 200 pictures and 20,000.
+    """
+
+    def __init__(self, config: RunConfig, head: Head) -> None:
+        if not isinstance(head, LinearHead):
+            raise UsageError(
+                f"strategy = 'fed3r' solves for a linear head; head = {config.head!r} has no "
+                "closed form, so use head = 'linear' or an iterative strategy such as fedavg."
+            )
+        super().__init__(config, head)
+        self.width = head.features + 1
+        self.classes = head.classes
+
+    @property
+    def uplink(self) -> Mapping[str, tuple[int, ...]]:
+        """A is symmetric: only its upper triangle, row by row, leaves."""
+        return {
+            "gram": (self.width * (self.width + 1) // 2,),
+            "class-sums": (self.width, self.classes),
+        }
+
+    def client_statistics(self, block: ClientBlock, client: int) -> Arrays:
+        """Return A's upper triangle and B, float64."""
+        rows = torch.from_numpy(block.rows[client])
+        gram = torch.zeros(self.width, self.width, dtype=torch.float64)
+        sums = torch.zeros(self.classes, self.width, dtype=torch.float64)
+        for chunk in torch.split(rows, _CHUNK):
+            z = torch.ones(len(chunk), self.width, dtype=torch.float64)
+            z[:, :-1] = block.features[chunk]
+            gram.addmm_(z.T, z)
+            sums.index_add_(0, block.labels[chunk], z)
+        upper = np.triu_indices(self.width)
+        return {"gram": gram.numpy()[upper], "class-sums": sums.numpy().T.copy()}
+
+    def solve(self, statistics: Arrays) -> Arrays:
+        """Return the head on unstandardised features, float64."""
+        gram = _symmetric(statistics["gram"], self.width)
+        sums = torch.from_numpy(statistics["class-sums"])
+        n = gram[-1, -1]
+        mean, share = gram[-1, :-1] / n, sums[-1] / n
+        covariance = gram[:-1, :-1] / n - torch.outer(mean, mean)
+        cross = sums[:-1] / n - torch.outer(mean, share)
+        scale = _inverse_deviation(covariance.diagonal(), gram.diagonal()[:-1] / n)
+
+        system = covariance * torch.outer(scale, scale)
+        system.diagonal().add_(self._penalty(scale) / n)
+        weight = scale[:, None] * self._solve_system(system, cross * scale[:, None])
+        return _head(weight, mean, share)
+
+    def train_alone(self, block: ClientBlock) -> list[AloneHead]:
+        """Solve each client's own ridge system, in the smaller of its two forms.
+
+        With Z̃ the standardised features, (Z̃ᵀZ̃ + λnI)⁻¹Z̃ᵀ = Z̃ᵀ(Z̃Z̃ᵀ + λnI)⁻¹: a client with fewer
+        examples than features need not solve a system as large as the features.
+        """
+        identity = Standardisation.identity(block.features.shape[1])
+        heads = []
+        for client, rows in enumerate(block.rows):
+            if len(rows) > self.width:
+                arrays = self.solve(self.client_statistics(block, client))
+            else:
+                arrays = self._solve_dual(block, rows)
+            heads.append(AloneHead(arrays, identity))
+        return heads
+
+    def _solve_dual(self, block: ClientBlock, rows: NDArray[np.int64]) -> Arrays:
+        index = torch.from_numpy(rows)
+        z = block.features[index].double()
+        y = torch.nn.functional.one_hot(block.labels[index], self.classes).double()
+        mean, share = z.mean(0), y.mean(0)
+        centred = z - mean
+        scale = _inverse_deviation(centred.square().mean(0), z.square().mean(0))
+        scaled = centred * scale
+        system = scaled @ scaled.T
+        system.diagonal().add_(self._penalty(scale))
+        dual = self._solve_system(system, y - share)
+        return _head(scale[:, None] * (scaled.T @ dual), mean, share)
+
+    def _penalty(self, scale: Tensor) -> float:
+        """Return λd, where d counts the features that vary at all."""
+        return self.config.ridge_penalty * max(1, int((scale > 0).sum()))
+
+    def _solve_system(self, system: Tensor, right: Tensor) -> Tensor:
+        factor, failed = torch.linalg.cholesky_ex(system)
+        if failed:
+            raise UsageError(
+                f"ridge-penalty = {self.config.ridge_penalty:g} is lost in the rounding of these "
+                "features' sums; use a larger one, such as 1e-6."
+            )
+        return torch.cholesky_solve(right, factor)
+
+
+def _inverse_deviation(variance: Tensor, square: Tensor) -> Tensor:
+    """Return 1/σ, and 0 where the variance is but rounding noise of the mean square."""
+    varies = variance > 1e-12 * square.clamp_min(1e-300)
+    return torch.where(varies, variance, 1.0).rsqrt() * varies
+
+
+def _head(weight: Tensor, mean: Tensor, share: Tensor) -> Arrays:
+    """Return the head with W of shape (d, K) whose mean prediction is the mean label."""
+    return {"weight": weight.T.contiguous().numpy(), "bias": (share - mean @ weight).numpy()}
+
+
+def _symmetric(upper: NDArray[np.floating], width: int) -> Tensor:
+    """Return the symmetric matrix with this upper triangle."""
+    matrix = torch.zeros(width, width, dtype=torch.float64)
+    row, column = torch.triu_indices(width, width)
+    values = torch.from_numpy(upper)
+    matrix[row, column] = values
+    matrix[column, row] = values
+    return matrix
+
+
+STRATEGY = Fed3R

@@ -1,0 +1,175 @@
+"""Flags made from the configuration, and mistakes told in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from in_process import Finished, complaint, finished
+
+from fedtl import simulate
+from fedtl.command_line import with_config
+from fedtl.config import RunConfig
+from fedtl.errors import FedtlError, UsageError
+
+
+def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m fedtl.simulate`` as a user with a terminal of 80 columns would."""
+    forcing_colour = {"FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TERMINAL_WIDTH"}
+    environment = {key: value for key, value in os.environ.items() if key not in forcing_colour}
+    return subprocess.run(
+        [sys.executable, "-m", "fedtl.simulate", *arguments],
+        env={**environment, "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def _help_of_each_flag(page: str) -> dict[str, str]:
+    """Return what a help page says of each flag, without boxes, breaks and blanks."""
+    rows = [line.strip("│ ") for line in page.splitlines() if line.startswith("│")]
+    text = "".join(f"\n{row}" if row.startswith("--") else f" {row}" for row in rows)
+    return {
+        line.split()[0]: "".join(line.split()) for line in text.splitlines() if line.startswith("-")
+    }
+
+
+def test_help_lists_every_key_with_its_default_in_80_columns() -> None:
+    end = _python("--help")
+    assert end.returncode == 0
+    assert end.stderr == ""
+    assert "\x1b" not in end.stdout
+    assert max(map(len, end.stdout.splitlines())) <= 80
+    said = _help_of_each_flag(end.stdout)
+    for key, value in RunConfig().to_mapping().items():
+        default = re.search(r"\[default:\(?(.*?)\)?\]", said[f"--{key}"])
+        assert (default[1] if default else "") == str(value), key
+    assert {"--config", "--resume", "--quiet", "--json"} <= said.keys()
+
+
+def test_a_usage_error_is_one_line_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    end = _python("--clients", "0", "--out", str(tmp_path / "run"))
+    assert end.returncode == 2
+    assert end.stdout == ""
+    assert end.stderr == "error: clients = 0 is too small: it must be at least 1.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--clients", "ten"], ["--clients", "'ten'", "integer"]),
+        (["--alpha", "-1"], ["alpha = -1.0 is too small"]),
+        (["--alpha", "nan"], ["alpha = nan is not a finite number"]),
+        (["--cleints", "3"], ["--cleints", "--clients"]),
+        (["--clients"], ["--clients", "argument"]),
+        (["stray"], ["stray"]),
+        (["--strategy", "fedavh", "--engine", "inline"], ["did you mean 'fedavg'"]),
+        (["--config", "none.toml"], ["none.toml cannot be read: No such file"]),
+        (["--resume", "none"], ["none holds no run to resume"]),
+        (["--resume", "none", "--alpha", "1"], ["--resume", "--alpha cannot be given"]),
+    ],
+)
+def test_every_mistake_is_one_sentence(
+    arguments: Sequence[str], said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sentence = complaint(simulate.main, *arguments)
+    assert [words for words in said if words not in sentence] == []
+
+
+def test_an_output_folder_that_cannot_be_made_is_no_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    sentence = complaint(simulate.main, "--out", tmp_path / "file" / "run", exit_code=1)
+    assert sentence.startswith(f"{tmp_path / 'file' / 'run'} cannot be written: Not a directory")
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "line"),
+    [
+        (UsageError("Wrong\n  here"), 2, "error: Wrong here.\n"),
+        (FedtlError("Disk full."), 1, "error: Disk full.\n"),
+        (KeyboardInterrupt(), 130, "error: interrupted; a run goes on with --resume.\n"),
+    ],
+)
+def test_errors_of_a_command_become_a_line_and_an_exit_code(
+    error: BaseException, exit_code: int, line: str
+) -> None:
+    def command() -> None:
+        raise error
+
+    end = finished(command)
+    assert (end.exit_code, end.stderr, end.stdout) == (exit_code, line, "")
+
+
+def test_a_defect_of_ours_keeps_its_traceback() -> None:
+    def command() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        finished(command)
+
+
+def test_only_given_flags_arrive() -> None:
+    seen: list[dict[str, Any]] = []
+
+    @with_config
+    def command(*, flags: dict[str, Any]) -> None:
+        """Note the flags."""
+        seen.append(flags)
+
+    for arguments in ([], ["--no-cache"], ["--cache-on", "--alpha", "1", "--clients", "3"]):
+        assert finished(command, *arguments).exit_code == 0
+    assert seen == [{}, {"no-cache": True}, {"no-cache": False, "alpha": 1.0, "clients": 3}]
+
+
+@pytest.fixture(scope="module")
+def json_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
+    """A folder with a scenario, and how a run of it with some flags and ``--json`` ended."""
+    folder = tmp_path_factory.mktemp("scenario")
+    random = np.random.default_rng(0)
+    np.savez(folder / "data.npz", x=random.normal(size=(40, 3)), y=np.arange(40) % 2)
+    (folder / "parts.json").write_text(json.dumps([list(range(20)), list(range(20, 40))]))
+    (folder / "scenario.toml").write_text(
+        f"""
+        data = "features:{folder / "data.npz"}"
+        strategy = "fed3r"
+        partition = "file:{folder / "parts.json"}"
+        engine = "inline"
+        ridge-penalty = 0.5
+        seed = 4
+        no-cache = true
+        """
+    )
+    flags = ["--seed", 5, "--cache-on", "--out", folder / "run"]
+    scenario = ["--config", folder / "scenario.toml"]
+    return folder, finished(simulate.main, *scenario, *flags, "--json")
+
+
+def test_a_flag_goes_before_the_file_and_the_file_before_the_default(
+    json_run: tuple[Path, Finished],
+) -> None:
+    folder, end = json_run
+    assert end.exit_code == 0, end.stderr
+    flags = {"seed": 5, "no-cache": False, "out": str(folder / "run")}
+    in_file = tomllib.loads((folder / "scenario.toml").read_text())
+    written = tomllib.loads((folder / "run" / "config.toml").read_text())
+    assert written == RunConfig().to_mapping() | in_file | flags
+
+
+def test_json_is_the_summary_and_nothing_else(json_run: tuple[Path, Finished]) -> None:
+    folder, end = json_run
+    assert end.stdout == (folder / "run" / "summary.json").read_text()
+    assert json.loads(end.stdout)["clients"] == 2
+    assert end.stderr == ""

@@ -1,0 +1,299 @@
+"""The engine: the same replies whatever the actors do, and trouble that stays with its client."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from ray.exceptions import RayActorError
+
+from fedtl.config import RunConfig
+from fedtl.engine.block_app import BlockApp, node_id_of
+from fedtl.engine.fedtl_clients import FedtlClients, MakeFedtlClients
+from fedtl.engine.inline_grid import InlineGrid
+from fedtl.engine.ray_grid import RayGrid, start_ray
+from fedtl.engine.resources import Resources, actor_count
+from fedtl.engine.simulation_grid import SimulationGrid
+from fedtl.errors import UsageError
+from fedtl.federation.checkpoint import Checkpoint
+from fedtl.federation.server import Federation, Outcome
+from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.privacy.egress import LedgerEntry
+from fedtl.records import to_record
+from fedtl.transfer.shared_features import SharedFeatures, Spill
+
+CLIENTS = 6
+
+
+Grids = Callable[[int], RayGrid]
+
+
+@pytest.fixture(scope="module")
+def grids() -> Iterator[Grids]:
+    """Return a grid by its number of actors; each is started once and opened anew by every test."""
+    start_ray("", Resources(2.0, 0.0))
+    started: dict[int, RayGrid] = {}
+
+    def of(actors: int) -> RayGrid:
+        if actors not in started:
+            started[actors] = RayGrid(
+                actors=actors, client_cpus=0.25, client_gpus=0, client_timeout=60.0
+            )
+        return started[actors]
+
+    yield of
+    ray.shutdown()
+
+
+@dataclass(frozen=True)
+class Echo:
+    """Clients that reply with their partition id, and count their messages; some misbehave.
+
+    Attributes:
+        trouble: What the troubled client does: raise, stall, die, die-once, or nothing.
+        client: Which client is troubled.
+        marker: A file that records a death.
+    """
+
+    trouble: str = ""
+    client: int = 3
+    marker: str = ""
+
+    def __call__(self, messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message]:
+        return [self._one(m, c) for m, c in zip(messages, contexts, strict=True)]
+
+    def _one(self, message: Message, context: Context) -> Message:
+        partition = int(context.node_config["partition-id"])
+        if partition == self.client:
+            self._misbehave()
+        seen = 1 + int(context.state["seen"]["times"]) if "seen" in context.state else 1
+        context.state["seen"] = ConfigRecord({"times": seen})
+        metrics = MetricRecord({"num-examples": partition, "seen": seen})
+        return Message(RecordDict({"metrics": metrics}), reply_to=message)
+
+    def _misbehave(self) -> None:
+        if self.trouble == "raise":
+            raise RuntimeError("out of film")
+        if self.trouble == "stall":
+            time.sleep(60)
+        if self.trouble == "die" or (self.trouble == "die-once" and not Path(self.marker).exists()):
+            if self.marker:
+                Path(self.marker).touch()
+            os._exit(7)
+
+
+@dataclass(frozen=True)
+class Make:
+    """Makes an app in an actor."""
+
+    app: BlockApp
+
+    def __call__(self) -> BlockApp:
+        return self.app
+
+
+def opened(grid: RayGrid, app: BlockApp, *, timeout: float = 60.0, block: int = 100) -> RayGrid:
+    grid._timeout = timeout
+    grid.open(CLIENTS, Make(app), {}, block=block)
+    return grid
+
+
+def ask(grid: SimulationGrid) -> list[Message]:
+    content = RecordDict({"config": ConfigRecord({"server-round": 1})})
+    messages = [
+        Message(content, dst_node_id=node, message_type="train") for node in grid.get_node_ids()
+    ]
+    # Handed over in an order of their own: the grid must put them right.
+    return list(grid.send_and_receive(messages[::-1]))
+
+
+def told(replies: Sequence[Message]) -> list[int | str]:
+    return [
+        reply.error.reason if reply.has_error() else int(reply.content["metrics"]["num-examples"])
+        for reply in replies
+    ]
+
+
+@pytest.mark.parametrize(("actors", "block"), [(1, 100), (3, 100), (3, 1), (3, 2)])
+def test_replies_come_in_partition_order(grids: Grids, actors: int, block: int) -> None:
+    grid = opened(grids(actors), Echo(), block=block)
+    replies = ask(grid)
+    assert told(replies) == list(range(CLIENTS))
+    assert [reply.metadata.src_node_id for reply in replies] == list(grid.get_node_ids())
+
+
+def test_inline_answers_as_ray_does() -> None:
+    grid = InlineGrid(CLIENTS, Echo(), {}, block=4)
+    assert told(ask(grid)) == list(range(CLIENTS))
+    assert [int(reply.content["metrics"]["seen"]) for reply in ask(grid)] == [2] * CLIENTS
+
+
+@pytest.mark.parametrize(
+    ("trouble", "timeout", "reason"),
+    [
+        ("raise", 30.0, "RuntimeError: out of film"),
+        ("stall", 2.0, "no reply within client-timeout = 2 s"),
+        ("die", 30.0, "the process that ran it died"),
+    ],
+)
+def test_a_troubled_client_fails_alone_and_by_name(
+    grids: Grids, trouble: str, timeout: float, reason: str
+) -> None:
+    grid = opened(grids(3), Echo(trouble), timeout=timeout)
+    expected: list[int | str] = list(range(CLIENTS))
+    expected[3] = reason
+    assert told(ask(grid)) == expected
+    assert told(ask(opened(grid, Echo()))) == list(range(CLIENTS)), "every actor is at work again"
+
+
+def test_a_dead_actor_is_replaced_and_nothing_is_forgotten(grids: Grids) -> None:
+    grid = opened(grids(3), Echo())
+    ask(grid)
+    actor = grid._actors[grid.owner(node_id_of(3))]
+    ray.kill(actor)
+    with pytest.raises(RayActorError):
+        while True:  # it takes a moment to die
+            ray.get(actor.answer.remote(pickle.dumps([])))
+    replies = ask(grid)
+    assert told(replies) == list(range(CLIENTS))
+    assert [int(reply.content["metrics"]["seen"]) for reply in replies] == [2] * CLIENTS
+
+
+def test_a_death_that_was_nobodys_fault_costs_nobody(grids: Grids, tmp_path: Path) -> None:
+    grid = opened(grids(3), Echo("die-once", marker=str(tmp_path / "died")))
+    assert told(ask(grid)) == list(range(CLIENTS))
+    assert (tmp_path / "died").exists()
+
+
+class Notes:
+    """A journal in memory."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self.rows: list[dict[str, object]] = []
+
+    def enter_egress(self, entries: Sequence[LedgerEntry]) -> None:
+        self.entries = list(entries)
+
+    def enter_round(self, row: dict[str, object], rounds: int) -> None:
+        self.rows.append(row)
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def sites(features: SharedFeatures, labels: np.ndarray) -> SimulatedSites:
+    """Clients of sizes 1, 5, 9 … so that they differ in batch widths and numbers of steps."""
+    rows = np.random.default_rng(1).permutation(len(labels))
+    sizes = [1, 5, 9, 40, 77, len(labels) - 132 - 40]
+    cuts = np.cumsum(sizes)
+    train = [np.sort(part) for part in np.split(rows[: cuts[-1]], cuts[:-1])]
+    held_out = [rows[cuts[-1] :][k::CLIENTS] for k in range(CLIENTS)]
+    return SimulatedSites(
+        features, labels, train, held_out, np.empty(0, np.int64), ("a", "b", "c"), "print"
+    )
+
+
+@pytest.fixture(scope="module")
+def federated_data() -> Iterator[SimulatedSites]:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 300)
+    centres = rng.normal(size=(3, 20))
+    spill = Spill()
+    features = (centres[labels] + rng.normal(size=(300, 20))).astype(np.float32)
+    yield sites(spill.share(features), labels)
+    spill.close()
+
+
+def federate(grid: SimulationGrid, config: RunConfig, data: SimulatedSites) -> Outcome:
+    return Federation(grid, config, Notes(), expected=data.identity).run()
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp", "cosine"])
+@pytest.mark.parametrize("strategy", ["fedavg", "fed3r"])
+def test_the_head_has_the_same_bytes_for_any_actors(
+    grids: Grids, federated_data: SimulatedSites, strategy: str, head: str
+) -> None:
+    if strategy == "fed3r" and head != "linear":
+        pytest.skip("a closed form is linear")
+    config = RunConfig(
+        clients=CLIENTS, rounds=3, strategy=strategy, head=head, hidden_units=7, fraction=0.7
+    )
+    clients = FedtlClients(config, federated_data)
+    reference = federate(
+        InlineGrid(CLIENTS, clients, config.to_mapping(), block=CLIENTS), config, federated_data
+    )
+
+    def ways() -> Iterator[SimulationGrid]:
+        yield InlineGrid(CLIENTS, clients, config.to_mapping(), block=1)
+        yield InlineGrid(CLIENTS, clients, config.to_mapping(), block=4)
+        for actors in (1, 3):
+            grid = grids(actors)
+            grid.open(CLIENTS, MakeFedtlClients(clients), config.to_mapping(), block=100)
+            yield grid
+
+    for grid in ways():
+        outcome = federate(grid, config, federated_data)
+        for name, value in reference.arrays.items():
+            assert outcome.arrays[name].tobytes() == value.tobytes(), name
+        assert outcome.bytes_up == reference.bytes_up
+        for client, tallies in reference.local_only.items():
+            assert outcome.local_only[client].held_out.accuracy == pytest.approx(
+                tallies.held_out.accuracy, abs=0, nan_ok=True
+            )
+
+
+@dataclass(frozen=True)
+class Poisoned:
+    """Fedtl's clients, of which one sends NaN when it trains."""
+
+    clients: FedtlClients
+
+    def __call__(self, messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message]:
+        replies = self.clients(messages, contexts)
+        for reply, context in zip(replies, contexts, strict=True):
+            if context.node_config["partition-id"] == 2 and "arrays" in reply.content:
+                nan = np.full((3, 20), np.nan, np.float32)
+                reply.content["arrays"] = to_record({"weight": nan, "bias": nan[:, 0]})
+        return replies
+
+
+def test_nan_costs_its_own_contribution_only(federated_data: SimulatedSites) -> None:
+    config = RunConfig(clients=CLIENTS, rounds=2)
+    app = Poisoned(FedtlClients(config, federated_data))
+    notes = Notes()
+    grid = InlineGrid(CLIENTS, app, config.to_mapping(), block=CLIENTS)
+    outcome = Federation(grid, config, notes, expected=federated_data.identity).run()
+    assert outcome.failures == [
+        (server_round, 2, "'weight' in 'arrays' is not finite") for server_round in (1, 2)
+    ]
+    assert all(np.isfinite(value).all() for value in outcome.arrays.values())
+    assert notes.warnings == [
+        f"Round {server_round}, client 2: 'weight' in 'arrays' is not finite"
+        for server_round in (1, 2)
+    ]
+
+
+def test_actors_fit_the_machine() -> None:
+    machine = Resources(4.0, 1.0)
+    fit = {"clients": 100, "client_gpus": 0.0}
+    assert actor_count(machine, client_cpus=1.0, **fit) == 4
+    assert actor_count(machine, client_cpus=0.1, **fit) == 40
+    assert actor_count(machine, client_cpus=3.0, **fit) == 1
+    assert actor_count(machine, clients=100, client_cpus=0.5, client_gpus=0.25) == 4
+    assert actor_count(machine, clients=3, client_cpus=0.5, client_gpus=0.0) == 3
+    with pytest.raises(UsageError, match=r"client-cpus = 5 is more than there is: 4 CPUs"):
+        actor_count(machine, client_cpus=5.0, **fit)
+    with pytest.raises(UsageError, match=r"client-gpus = 2 is more than there is: 1 GPUs"):
+        actor_count(machine, clients=1, client_cpus=1.0, client_gpus=2.0)

@@ -1,0 +1,241 @@
+"""What the README says: its commands parse, its flags and files exist, its strategy runs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+
+import strategies
+from fedtl import predict, pretrain, simulate
+from fedtl.config import PARTITIONS, RunConfig, from_mapping, from_toml, kebab
+from fedtl.transfer.heads import LinearHead
+from fedtl.transfer.torchvision_models import weights_entry
+from strategies.base import Reply
+
+PROJECT = Path(__file__).resolve().parents[1]
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+_MAINS: dict[str, Callable[..., None]] = {
+    "fedtl.simulate": simulate.main,
+    "fedtl.predict": predict.main,
+    "fedtl.pretrain": pretrain.main,
+}
+_FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def _commands() -> list[list[str]]:
+    """Return the words of every command in the bash blocks."""
+    lines = [line for block in _blocks("bash") for line in block.splitlines()]
+    commands = []
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        while "&&" in words:
+            end = words.index("&&")
+            commands.append(words[:end])
+            words = words[end + 1 :]
+        commands.append(words)
+    return commands
+
+
+def _modules() -> list[list[str]]:
+    """Return module and arguments of every ``python -m`` command of ours."""
+    return [words[2:] for words in _commands() if words[:2] == ["python", "-m"]]
+
+
+def _parsed(module: str, arguments: list[str]) -> dict[str, Any]:
+    """Return the parameters that the module's command makes of its arguments."""
+    app = typer.Typer()
+    app.command()(_MAINS[module])
+    return typer.main.get_command(app).make_context(module, list(arguments)).params
+
+
+@cache
+def _help(*command: str) -> frozenset[str]:
+    """Return the flags in another program's help."""
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    done = subprocess.run(
+        [*command, "--help"], env=environment, capture_output=True, text=True, check=True
+    )
+    return frozenset(_FLAG.findall(done.stdout))
+
+
+def _own_flags() -> frozenset[str]:
+    """Return the flags of all commands of ours."""
+    flags = set()
+    for main in _MAINS.values():
+        app = typer.Typer()
+        app.command()(main)
+        flags |= {name for option in typer.main.get_command(app).params for name in option.opts}
+    return frozenset(flags) | {"--help"}
+
+
+def test_the_one_liners_come_first() -> None:
+    first = _blocks("bash")[0].splitlines()
+    assert first[0].startswith("pip install . && python -m fedtl.simulate --clients 10")
+    assert first[1].startswith("pip install '.[test]' && pytest")
+
+
+@pytest.mark.parametrize("words", _modules(), ids=" ".join)
+def test_commands_of_ours_parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+    parameters = _parsed(words[0], words[1:])
+    if words[0] != "fedtl.simulate":
+        return
+    keys = {field for field in RunConfig.__dataclass_fields__ if parameters[field] is not None}
+    base = from_toml(Path(parameters["config"])) if parameters["config"] else None
+    config = from_mapping({kebab(key): parameters[key] for key in keys}, where="README", base=base)
+    if ":" not in config.strategy:
+        strategies.load(config.strategy)
+    if config.backbone != "fedtl-tiny" and not Path(config.weights).suffix:
+        weights_entry(config.backbone, config.weights)
+
+
+def test_commands_of_flower_have_the_flags_they_are_given() -> None:
+    checked = set()
+    for words in _commands():
+        if not words[0].startswith(("flwr", "flower-")):
+            continue
+        program = tuple(words[:2] if words[0] == "flwr" else words[:1])
+        checked.add(program)
+        given = {word for word in words if word.startswith("--")}
+        assert given <= _help(*program), words
+    assert checked == {("flwr", "run"), ("flower-superlink",), ("flower-supernode",)}
+
+
+def _assignments(text: str) -> dict[str, Any]:
+    """Return the values of a run or node config as Flower's command line takes it."""
+    return tomllib.loads("\n".join(re.findall(r"[\w-]+=(?:'[^']*'|\S+)", text)))
+
+
+def test_run_configs_of_flower_hold_known_keys_for_as_many_clients_as_nodes() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    settable = project["tool"]["flwr"]["app"]["config"]
+    runs = [words for words in _commands() if words[:2] == ["flwr", "run"]]
+    supernodes = [words for words in _commands() if words[0] == "flower-supernode"]
+    sites = [_assignments(words[words.index("--node-config") + 1]) for words in supernodes]
+    assert [site["partition-id"] for site in sites] == list(range(len(sites)))
+    assert {site["num-partitions"] for site in sites} == {len(sites)}
+    assert len(runs) == 2
+    for words in runs:
+        values = _assignments(words[words.index("-c") + 1])
+        assert values.keys() <= settable.keys()
+        config = from_mapping(values, where="README")
+        if "--federation-config" in words:
+            nodes = _assignments(words[words.index("--federation-config") + 1])["num-supernodes"]
+        else:
+            nodes = len(sites)
+        assert config.clients == nodes
+
+
+def test_every_flag_that_is_mentioned_exists() -> None:
+    tools = [("ruff", "format"), ("mypy",), ("flower-superlink",), ("flower-supernode",)]
+    known = _own_flags().union(*(_help(*tool) for tool in [*tools, ("flwr", "run")]))
+    benchmark = re.findall(r"python (simulations/\S+\.py)", README)
+    known |= _help(sys.executable, str(PROJECT / benchmark[0]))
+    mentioned = set(_FLAG.findall(README))
+    assert len(mentioned) > 30
+    assert mentioned <= known
+
+
+def test_every_partition_and_strategy_is_listed() -> None:
+    paragraph = README[README.index("`--partition` says") :].partition("\n\n")[0]
+    assert set(PARTITIONS) <= set(re.findall(r"`([\w-]+)`", paragraph))
+    section = README.partition("\n## Strategies\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^- `(\w+)`:", section, re.MULTILINE)) == set(strategies.available())
+
+
+def test_links_within_the_project_lead_somewhere() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if ":" not in link]
+    assert "docs/report.png" in links
+    for link in links:
+        assert (PROJECT / link).is_file(), link
+
+
+def test_the_output_block_fits_80_columns() -> None:
+    lines = _blocks("text")[0].splitlines()
+    assert lines[-1].startswith("report: ")
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.fixture(scope="module")
+def own_strategy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which a user saved the README's strategy and ran the README's command."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "median.py").write_text(_blocks("python")[0], encoding="utf-8")
+    command = next(words for words in _modules() if "median:Median" in words)
+    # The user starts in the folder of the file, which a safe path would leave out.
+    environment = {key: os.environ[key] for key in os.environ if key != "PYTHONSAFEPATH"}
+    subprocess.run(
+        [
+            *(sys.executable, "-m", *command, "--engine", "inline", "--rounds", "2"),
+            *(
+                "--hospitals-images",
+                "200",
+                "--hospitals-test-images",
+                "40",
+                "--hospitals-size",
+                "32",
+            ),
+            *("--quiet", "--no-cache", "--out", str(folder / "run")),
+        ],
+        env={**environment, "OMP_NUM_THREADS": "1"},
+        cwd=folder,
+        check=True,
+    )
+    return folder
+
+
+def test_the_example_of_a_strategy_runs(own_strategy: Path) -> None:
+    assert len(_blocks("python")[0].splitlines()) <= 40
+    summary = json.loads((own_strategy / "run" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["strategy"] == "median:Median"
+    assert summary["rounds"] == 2
+    assert not summary["failures"]
+
+
+def test_the_example_of_a_strategy_does_what_it_says(
+    own_strategy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(own_strategy)
+    median = importlib.import_module("median").Median(RunConfig(), LinearHead(2, 2))
+    weights = [[[1.0, -4.0], [0.5, 9.0]], [[3.0, 2.0], [0.25, 8.0]], [[-7.0, 5.0], [4.0, 1.0]]]
+    replies: Iterator[Reply] = (
+        Reply(examples, {"weight": np.array(weight, np.float32), "bias": np.zeros(2, np.float32)})
+        for examples, weight in zip((1, 50, 3), weights, strict=True)
+    )
+    head = median.aggregate(1, replies)
+    expected = [
+        [statistics.median(weight[row][column] for weight in weights) for column in range(2)]
+        for row in range(2)
+    ]
+    assert head["weight"].tolist() == expected
+    assert head["weight"].dtype == np.float32
+    assert median.aggregate(2, iter(())) is None
+
+
+def test_the_files_of_a_run_are_those_in_the_table(own_strategy: Path) -> None:
+    table = README.partition("\n## The run folder\n")[2].partition("\n## ")[0]
+    told = set(re.findall(r"^\| `([\w.]+)/?` \|", table, re.MULTILINE))
+    written = {path.name for path in (own_strategy / "run").glob("[!.]*")}
+    assert told == written

@@ -1,0 +1,547 @@
+"""The report: a page that is well-formed and safe, tables that fit, progress that pipes."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from rich.table import Table
+
+from fedtl.determinism import generator
+from fedtl.report.headline import verdict
+from fedtl.report.html import write_report
+from fedtl.report.progress import RunProgress
+from fedtl.report.result import ClientRow, ClientSamples, EgressTotal, RunResult
+from fedtl.report.tables import client_table, totals_table
+from fedtl.report.wording import byte_size, duration, percent, points, printable, shortened
+
+
+def plausible_result(
+    *,
+    clients: int = 10,
+    classes: Sequence[str] = ("basophil", "eosinophil", "lymphocyte", "monocyte", "neutrophil"),
+    client_names: Sequence[str] = (),
+    rounds: int = 30,
+    with_centralised: bool = True,
+    with_samples: bool = True,
+    with_failures: bool = False,
+    test_split: bool = True,
+) -> RunResult:
+    """Return a result as a skewed federation would have it: most gain, a few are harmed."""
+    random = generator(0, "report test", clients, len(classes))
+    count = len(classes)
+    names = tuple(client_names) or tuple(f"hospital_{index:02d}" for index in range(clients))
+    mix = random.dirichlet(np.full(count, 0.3), size=clients)
+    sizes = random.integers(40, 400, size=clients)
+    labels = np.stack([random.multinomial(size, row) for size, row in zip(sizes, mix, strict=True)])
+    federated = np.clip(random.normal(0.87, 0.05, clients), 0, 1)
+    local = np.clip(federated - random.normal(0.2, 0.14, clients), 0, 1)
+    central = np.clip(federated + random.normal(0.01, 0.01, clients), 0, 1)
+    rows = [
+        ClientRow(
+            client=index,
+            name=names[index],
+            examples=int(labels[index].sum() * 4 // 5),
+            held_out=int(labels[index].sum() - labels[index].sum() * 4 // 5),
+            label_counts=labels[index],
+            local_only_accuracy=float(local[index]),
+            federated_accuracy=float(federated[index]),
+            centralised_accuracy=float(central[index]) if with_centralised else None,
+            local_only_balanced_accuracy=float(local[index]) * 0.9,
+            federated_balanced_accuracy=float(federated[index]) * 0.95,
+            centralised_balanced_accuracy=float(central[index]) if with_centralised else None,
+            gain=float(federated[index] - local[index]),
+            harmed=bool(federated[index] < local[index]),
+        )
+        for index in range(clients)
+    ]
+    curve = 0.87 - 0.6 * np.exp(-np.arange(rounds) / 5) + random.normal(0, 0.004, rounds)
+    if rounds == 1:
+        curve[:] = 0.87
+    failures = {
+        4: [(1, "timed out after 30 s")],
+        7: [(1, "timed out after 30 s"), (0, "not finite")],
+    }
+    metrics = [
+        {
+            "round": index + 1,
+            "loss": float(2.2 - 2 * curve[index]),
+            "accuracy": float(curve[index]) - 0.01,
+            "mean_client_accuracy": float(curve[index]) - 0.02,
+            "worst_client_accuracy": float(curve[index]) * 0.8,
+            "train_loss": float(2.0 - 2 * curve[index]) if rounds > 1 else math.nan,
+            "test_accuracy": float(curve[index]) if test_split else None,
+            "clients": clients,
+            "failed": [
+                {"client": client, "reason": reason}
+                for client, reason in failures.get(index + 1, [])
+                if with_failures
+            ],
+            "bytes_up": 20_520 * clients,
+            "bytes_down": 20_520 * clients,
+            "seconds": 0.04,
+        }
+        for index in range(rounds)
+    ]
+    confusion = random.poisson(400 / count**2, size=(count, count))
+    confusion += np.diag(random.integers(60, 200, size=count))
+    samples = [
+        ClientSamples(
+            name=names[index],
+            images=[_cell_picture(index, shot) for shot in range(9)],
+            labels=[classes[shot % count] for shot in range(9)],
+        )
+        for index in range(min(clients, 3) if with_samples else 0)
+    ]
+
+    def scores(accuracy: float) -> dict[str, float]:
+        return {
+            "accuracy": accuracy,
+            "balanced_accuracy": accuracy - 0.012,
+            "mean_client_accuracy": accuracy - 0.02,
+            "worst_client_accuracy": accuracy - 0.12,
+        }
+
+    return RunResult(
+        config={
+            "clients": clients,
+            "rounds": rounds,
+            "data": "hospitals",
+            "backbone": "fedtl-tiny",
+            "strategy": "fedavg" if rounds > 1 else "fed3r",
+            "partition": "dirichlet",
+            "alpha": 0.3,
+            "learning-rate": 0.1,
+            "batch-size": 32,
+            "local-epochs": 1,
+            "seed": 0,
+            "cache": True,
+            "held-out-fraction": 0.2,
+            "client-cpus": 1.0,
+            "client-gpus": 0.0,
+            "precision": "float32",
+        },
+        classes=tuple(classes),
+        client_names=names,
+        label_counts=labels,
+        rounds=metrics,
+        clients=rows,
+        confusion=confusion,
+        egress=[
+            EgressTotal(
+                "up",
+                "arrays",
+                f"weight {count}\N{MULTIPLICATION SIGN}512, bias {count}",
+                300,
+                6_156_000,
+            ),
+            EgressTotal("up", "metrics", "loss, accuracy, num-examples", 310, 37_200),
+            EgressTotal(
+                "down",
+                "arrays",
+                f"weight {count}\N{MULTIPLICATION SIGN}512, bias {count}",
+                310,
+                6_361_200,
+            ),
+            EgressTotal("down", "config", "server-round, learning-rate", 310, 24_800),
+        ],
+        samples=samples,
+        summary={
+            "head_sha256": "3f1b" * 16,
+            "rounds": rounds,
+            "clients": clients,
+            "strategy": "fedavg" if rounds > 1 else "fed3r",
+            "backbone_fingerprint": "a90c" * 16,
+            "federated": scores(0.874),
+            "local_only": scores(0.64),
+            "centralised": scores(0.882) if with_centralised else None,
+            "scored_on": "the data's test split (1,000 images)" if test_split else "held-out data",
+            "harmed_clients": sum(row.harmed for row in rows),
+            "bytes_up": 6_193_200,
+            "bytes_down": 6_386_000,
+            "seconds": {
+                "total": 18.2,
+                "start_up": 5.1,
+                "features": 8.4,
+                "rounds": 1.3,
+                "per_round_median": 0.0412,
+            },
+            "peak_rss_mb": 812.4,
+            "versions": {"fedtl": "0.1.0", "flwr": "1.41.0", "torch": "2.14.1", "python": "3.11.2"},
+        },
+        warnings=["2 images could not be read and are left out (unreadable.csv names them)."]
+        if with_failures
+        else [],
+    )
+
+
+def _cell_picture(client: int, shot: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return a stained disc on a pale ground, 48×48, its tint the client's."""
+    random = generator(0, "cell picture", client, shot)
+    y, x = np.mgrid[:48, :48]
+    centre, radius = random.uniform(18, 30, 2), random.uniform(9, 17)
+    disc = ((x - centre[0]) ** 2 + (y - centre[1]) ** 2 < radius**2)[..., None]
+    ground = np.array([236, 214 - 12 * client, 222])
+    stain = np.array([120 + 20 * client, 70, 150])
+    noise = random.normal(0, 6, (48, 48, 3))
+    return np.clip(np.where(disc, stain, ground) + noise, 0, 255).astype(np.uint8)
+
+
+class _Page(HTMLParser):
+    """Checks that every element is closed in order, and keeps texts, links and element names."""
+
+    VOID = frozenset({"meta", "link", "img", "br"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.images_without_alt = 0
+        self.rows: list[tuple[str, str]] = []
+        self.texts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.tags.append(tag)
+        self.ids += [values["id"] or ""] if "id" in values else []
+        self.links += [
+            value or "" for name, value in attrs if name in {"src", "href", "xlink:href", "srcset"}
+        ]
+        if tag == "img" and not values.get("alt"):
+            self.images_without_alt += 1
+        if tag == "tr":
+            self.rows.append((values.get("class") or "", ""))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open.pop() == tag, f"</{tag}> closes {self.open[-3:]}"
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+        if "tr" in self.open:
+            style, text = self.rows[-1]
+            self.rows[-1] = (style, text + data)
+
+
+def _page_of(result: RunResult, folder: Path) -> tuple[_Page, str]:
+    path = folder / "report.html"
+    write_report(path, result)
+    markup = path.read_text(encoding="utf-8")
+    page = _Page()
+    page.feed(markup)
+    page.close()
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids)), "an id stands for two elements"
+    return page, markup
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "ten clients": {},
+    "two clients, one round": {
+        "clients": 2,
+        "classes": ("ants", "bees"),
+        "rounds": 1,
+        "test_split": False,
+    },
+    "failures, no centralised": {"with_failures": True, "with_centralised": False},
+    "200 clients": {"clients": 200, "classes": ("parasitized", "uninfected"), "rounds": 1},
+    "10,000 clients": {"clients": 10_000, "with_samples": False},
+    "120 classes": {"classes": tuple(f"class {index}" for index in range(120)), "rounds": 2},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_page_is_well_formed_and_asks_for_nothing(shape: str, tmp_path: Path) -> None:
+    page, markup = _page_of(plausible_result(**SHAPES[shape]), tmp_path)
+
+    assert page.links and all(link.startswith(("#", "data:")) for link in page.links)
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    assert not re.search(r"url\((?!#)|@import", markup)
+    assert not {"script", "iframe", "object", "embed"} & set(page.tags)
+    assert page.images_without_alt == 0
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", markup).lower()
+    assert len(markup) < 1_000_000
+
+
+def test_page_names_every_client_and_class_when_they_are_few(tmp_path: Path) -> None:
+    result = plausible_result()
+    page, _ = _page_of(result, tmp_path)
+    shown = {text.strip() for text in page.texts}
+    assert set(result.client_names) <= shown
+    assert set(result.classes) <= shown
+    assert page.tags.count("img") == 27
+
+
+def test_page_says_what_many_clients_are_put_together_to(tmp_path: Path) -> None:
+    page, _ = _page_of(plausible_result(clients=10_000, with_samples=False), tmp_path)
+    text = " ".join(page.texts)
+    assert "10,000 clients, ordered by their most frequent class, are drawn in 50 bands" in text
+    assert "9,800 more in clients.csv" in text
+    assert "Sample images" not in text
+
+
+def test_page_marks_exactly_the_harmed_clients(tmp_path: Path) -> None:
+    result = plausible_result(clients=40)
+    harmed = {row.name for row in result.clients if row.harmed}
+    assert 0 < len(harmed) < 40
+    page, _ = _page_of(result, tmp_path)
+    marked = {text for style, text in page.rows if style == "harmed"}
+    assert {name for name in result.client_names if any(name in text for text in marked)} == harmed
+    assert sum("▼ harmed" in text for text in page.texts) == 2 * len(harmed)  # bars and table
+
+
+def test_page_lists_failures_warnings_and_what_left(tmp_path: Path) -> None:
+    page, _ = _page_of(plausible_result(with_failures=True), tmp_path)
+    rows = {re.sub(r"\s+", " ", text) for _, text in page.rows}
+    assert "hospital_014, 7timed out after 30 s" in rows
+    assert "hospital_007not finite" in rows
+    assert "↑ site to serverarraysweight 5\N{MULTIPLICATION SIGN}512, bias 53006.2 MB" in rows
+    assert any("2 images could not be read" in text for text in page.texts)
+
+    calm, _ = _page_of(plausible_result(clients=2, rounds=1), tmp_path)
+    assert any("None: every client answered" in text for text in calm.texts)
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '" onload="alert(1)',
+    "</style><img src=http://example.org/x>",
+    "$\\frac{",
+    "a\x1b[31mb\nc\udcff",
+)
+
+
+def test_page_shows_hostile_names_as_text(tmp_path: Path) -> None:
+    result = plausible_result(clients=5, client_names=HOSTILE, classes=HOSTILE, with_failures=True)
+    result = replace(
+        result,
+        config={**result.config, "data": HOSTILE[0]},
+        warnings=HOSTILE,
+        egress=[replace(total, contents=HOSTILE[2]) for total in result.egress],
+    )
+    page, markup = _page_of(result, tmp_path)
+    assert "script" not in page.tags
+    assert all(link.startswith(("#", "data:")) for link in page.links)
+    assert "\x1b" not in markup
+    assert HOSTILE[0] in {text.strip() for text in page.texts}
+
+
+def test_page_of_a_run_that_scored_nothing_still_opens(tmp_path: Path) -> None:
+    result = plausible_result(rounds=3)
+    nothing = {
+        "local_only_accuracy": None,
+        "federated_accuracy": None,
+        "centralised_accuracy": None,
+        "local_only_balanced_accuracy": None,
+        "federated_balanced_accuracy": None,
+        "centralised_balanced_accuracy": None,
+        "gain": None,
+        "harmed": False,
+    }
+    missing = ("loss", "accuracy", "worst_client_accuracy", "train_loss", "test_accuracy")
+    for clients in (10, 100):
+        wide = plausible_result(clients=clients, rounds=3)
+        blank = replace(
+            wide,
+            clients=[replace(row, **nothing) for row in wide.clients],
+            rounds=[{**row, **dict.fromkeys(missing)} for row in wide.rounds],
+            confusion=None,
+            samples=(),
+            egress=(),
+            summary={**result.summary, "federated": None, "local_only": None, "centralised": None},
+        )
+        page, _ = _page_of(blank, tmp_path)
+        assert any("could not be scored" in text for text in page.texts)
+
+
+def test_same_result_gives_the_same_page(tmp_path: Path) -> None:
+    pages = [_page_of(plausible_result(clients=2), tmp_path)[1] for _ in range(2)]
+    assert pages[0] == pages[1]
+
+
+@pytest.mark.parametrize(
+    ("federated", "local", "central", "sentence"),
+    [
+        (0.874, 0.64, 0.882, "gained 23.4 points over clients working alone, 0.8 below pooling"),
+        (0.5, 0.51, 0.49, "lost 1.0 point against clients working alone, 1.0 above pooling"),
+        (0.9, 0.9, 0.9, "matched clients working alone, and equals pooling all data."),
+        (0.9, 0.8, None, "gained 10.0 points over clients working alone."),
+        (0.9, math.nan, None, "Federation reached 90.0%."),
+        (math.nan, 0.8, None, "could not be scored"),
+    ],
+)
+def test_verdict(federated: float, local: float, central: float | None, sentence: str) -> None:
+    result = plausible_result(clients=2)
+    summary = {
+        **result.summary,
+        "federated": {"accuracy": federated},
+        "local_only": {"accuracy": local},
+        "centralised": None if central is None else {"accuracy": central},
+    }
+    assert sentence in verdict(replace(result, summary=summary))
+
+
+def _printed(table: Table, width: int = 80) -> list[str]:
+    output = io.StringIO()
+    Console(file=output, width=width, force_terminal=False).print(table)
+    return output.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("clients", [1, 10, 20, 21, 200])
+def test_tables_fit_80_columns(clients: int) -> None:
+    names = [f"St. {'Very ' * 9}Long Name Hospital, ward {index}" for index in range(clients)]
+    result = plausible_result(clients=clients, client_names=names, with_failures=True)
+    huge = [replace(row, examples=1_234_567, held_out=234_567) for row in result.clients]
+    result = replace(result, clients=huge)
+    lines = _printed(client_table(result))
+    assert max(map(len, lines)) <= 80
+    for heading in ("Client", "Train", "Held out", "Local-only", "Federated", "Central", "Gain"):
+        assert heading in lines[0]
+    body = [line for line in lines if "1,234,567" in line]
+    assert len(body) == (clients if clients <= 20 else 16)
+    for line in body:
+        assert re.search(r"1,234,567 +234,567( +[\d.]+%){3} +\S?\d+\.\d", line)
+        assert line.count("…") == 1  # the name, nothing else
+        assert re.search(r"ward \d+", line)
+
+    totals = _printed(totals_table(result))
+    assert max(map(len, totals)) <= 80
+    assert not any("…" in line for line in totals)
+    assert any(re.search(r"accuracy +64.0% +87.4% +88.2%", line) for line in totals)
+
+
+def test_client_table_keeps_the_worst_and_the_best() -> None:
+    result = plausible_result(clients=200)
+    lines = _printed(client_table(result))
+    gains = sorted((row.gain or 0.0, row.name) for row in result.clients)
+    expected = [name for _, name in gains[:8] + gains[-8:]]
+    assert [line.split()[0] for line in lines if line.startswith("hospital")] == expected
+    assert any("184 clients left out" in line for line in lines)
+    assert sum("%" in line and "▼" in line for line in lines) == min(8, result.harmed)
+
+
+def test_totals_without_a_centralised_head() -> None:
+    lines = _printed(totals_table(plausible_result(with_centralised=False)))
+    assert any(re.search("accuracy +64.0% +87.4% +\N{EN DASH}", line) for line in lines)
+
+
+def test_tables_take_names_as_text() -> None:
+    names = ["[red]site[/red]", "[/]", "tab\there", "\x1b[31m", "ok"]
+    lines = _printed(client_table(plausible_result(clients=5, client_names=names)))
+    assert any("[red]site[/red]" in line for line in lines)
+    assert not any("\x1b" in line or "\t" in line for line in lines)
+
+
+def _run(progress: RunProgress) -> None:
+    with progress:
+        progress.status("starting the actors")
+        progress.features(500, 2000)
+        for done in range(600, 2001, 100):
+            progress.features(done, 2000)
+        progress.note("1 image could not be read: [bold]x\x1b[31m.png")
+        for done in range(1, 31):
+            progress.round(done, 30, 0.874 if done > 1 else None)
+
+
+def test_piped_progress_is_a_few_plain_lines() -> None:
+    output = io.StringIO()
+    _run(RunProgress(Console(file=output, width=40)))
+    text = output.getvalue()
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text)
+    lines = text.splitlines()
+    assert lines[0] == "starting the actors"
+    assert lines[1] == "features of 2,000 images, 500 cached"
+    assert re.fullmatch(r"features 2,000/2,000 images, [\d,]+ images/s", lines[2])
+    assert lines[3].startswith("1 image could not be read: [bold]x")
+    rounds = lines[4:]
+    assert rounds[0] == "round 3/30 accuracy .874"
+    assert rounds[-1] == "round 30/30 accuracy .874"
+    assert len(rounds) == 10
+
+
+def test_piped_progress_of_cached_features_and_one_round() -> None:
+    output = io.StringIO()
+    with RunProgress(Console(file=output)) as progress:
+        progress.features(2000, 2000)
+        progress.round(1, 1, 1.0)
+    assert output.getvalue() == ("features 2,000/2,000 images, cached\nround 1/1 accuracy 1.000\n")
+
+
+def test_quiet_progress_prints_nothing() -> None:
+    for terminal in (True, False):
+        output = io.StringIO()
+        _run(RunProgress(Console(file=output, force_terminal=terminal), quiet=True))
+        assert output.getvalue() == ""
+
+
+def test_terminal_progress_leaves_finished_bars_and_its_notes() -> None:
+    output = io.StringIO()
+    _run(RunProgress(Console(file=output, force_terminal=True, width=80)))
+    assert "\x1b[?25h" in output.getvalue()  # the cursor is back
+    final = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", output.getvalue()).rsplit("\r", 1)[-1]
+    assert "features 2,000/2,000" in final
+    assert "images/s" in final
+    assert "round 30/30" in final
+    assert "accuracy .874" in final
+    assert "starting the actors" not in final
+    assert "could not be read: [bold]x" in output.getvalue()
+
+
+@given(st.text(max_size=60), st.integers(3, 40))
+def test_shortened_fits_and_keeps_both_ends(name: str, width: int) -> None:
+    short = shortened(name, width)
+    whole = printable(name)
+    assert len(short) <= width
+    assert short.isprintable()
+    if len(whole) <= width:
+        assert short == whole
+    else:
+        head, _, tail = short.rpartition("…") if "…" not in whole else (short[:1], "", "")
+        assert whole.startswith(head)
+        assert whole.endswith(tail)
+
+
+@given(st.floats(0, 1e15))
+def test_byte_size_reads_back(count: float) -> None:
+    number, unit = byte_size(count).split()
+    factor = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}[unit]
+    assert float(number) * factor == pytest.approx(count, rel=0.06, abs=0.5)
+    assert unit == "TB" or float(number) < 1000
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (percent(0.874), "87.4%"),
+        (percent(math.nan), "\N{EN DASH}"),
+        (points(0.234), "+23.4"),
+        (points(-0.12), "\N{MINUS SIGN}12.0"),
+        (points(-0.0001), "0.0"),
+        (points(None), "\N{EN DASH}"),
+        (duration(0.0012), "1.2 ms"),
+        (duration(0.9999), "1.0 s"),
+        (duration(99.97), "1 min 40 s"),
+        (duration(7322), "2 h 2 min"),
+    ],
+)
+def test_wording(written: str, expected: str) -> None:
+    assert written == expected

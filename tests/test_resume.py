@@ -1,0 +1,383 @@
+"""Killed at any instant and resumed, a run ends with the bytes of a run that nothing disturbed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Context, Message
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from in_process import finished
+
+from fedtl import simulate
+from fedtl.config import RunConfig
+from fedtl.engine.fedtl_clients import FedtlClients
+from fedtl.engine.simulation import Simulated
+from fedtl.engine.simulation import simulate as run_simulation
+from fedtl.federation.checkpoint import Checkpoint
+from fedtl.privacy.egress import LedgerEntry
+from fedtl.records import to_record
+from fedtl.report.run_folder import RunFolder
+from strategies.base import Arrays, Reply
+from strategies.fedavg import FedAvg
+
+ROUNDS = 4
+CLIENTS = 4
+
+
+class ServerMomentum(FedAvg):
+    """FedAvg whose server moves on with momentum (FedAvgM), so that it has something to forget."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._before: Arrays = {}
+        self._velocity: Arrays = {}
+
+    def aggregate(self, server_round: int, replies: Iterable[Reply]) -> Arrays | None:
+        average = super().aggregate(server_round, replies)
+        if average is None:
+            return None
+        for name, value in average.items():
+            start = self._before.get(name, np.zeros_like(value))
+            velocity = 0.5 * self._velocity.get(name, np.zeros_like(value)) + (value - start)
+            self._velocity[name] = velocity
+            self._before[name] = start + velocity
+        return dict(self._before)
+
+    def server_state(self) -> Arrays:
+        state = {f"before/{name}": value for name, value in self._before.items()}
+        return state | {f"velocity/{name}": value for name, value in self._velocity.items()}
+
+    def restore_server_state(self, state: Arrays) -> None:
+        for key, value in state.items():
+            kind, _, name = key.partition("/")
+            (self._before if kind == "before" else self._velocity)[name] = value
+
+
+# How often each strategy's uninterrupted run calls its journal, and what fails in it.
+INSTANTS = {"test_resume:ServerMomentum": 3 * ROUNDS + 3, "fed3r": 5}
+FAILURES = {
+    "test_resume:ServerMomentum": [(2, 1, "'weight' in 'arrays' is not finite")],
+    "fed3r": [],
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Features of three classes at four sites, with a test split."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 90)
+    x = (rng.normal(size=(3, 6))[y] + rng.normal(size=(90, 6))).astype(np.float32)
+    path = tmp_path_factory.mktemp("data") / "features.npz"
+    np.savez(path, x=x, y=y, site=np.arange(90) % CLIENTS, test=np.arange(90) >= 80)
+    return path
+
+
+@pytest.fixture
+def _a_client_in_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let client 1 send NaN in round 2: its failure must survive a resume as well."""
+    answer = FedtlClients.__call__
+
+    def poisoned(
+        clients: FedtlClients, messages: Sequence[Message], contexts: Sequence[Context]
+    ) -> list[Message]:
+        replies = answer(clients, messages, contexts)
+        for message, reply, context in zip(messages, replies, contexts, strict=True):
+            troubled = context.node_config["partition-id"] == 1 and "arrays" in reply.content
+            if troubled and message.content["config"]["server-round"] == 2:
+                nan = np.full((3, 6), np.nan, np.float32)
+                reply.content["arrays"] = to_record({"weight": nan, "bias": nan[:, 0]})
+        return replies
+
+    monkeypatch.setattr(FedtlClients, "__call__", poisoned)
+
+
+def _config(data: Path, out: Path, strategy: str) -> RunConfig:
+    return RunConfig(
+        data=f"features:{data}",
+        partition="natural",
+        engine="inline",
+        rounds=ROUNDS,
+        fraction=0.8,
+        strategy=strategy,
+        out=str(out),
+    )
+
+
+# --- killing --------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """Like SIGKILL, nothing of ours catches it."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """An instant at which a process ends.
+
+    Attributes:
+        call: At which call of the journal, counted from 0.
+        how: Before it writes, midway, or once it has written.
+    """
+
+    call: int
+    how: str
+
+
+HOWS = ("before", "midway", "after")
+_ENTER_EGRESS = RunFolder.enter_egress
+
+
+def _half_egress(folder: RunFolder, entries: Sequence[LedgerEntry]) -> None:
+    _ENTER_EGRESS(folder, entries[: len(entries) // 2])
+    _append(folder.path / "egress.csv", f"{entries[-1].server_round},3,do")
+
+
+def _half_round(folder: RunFolder, row: dict[str, Any], rounds: int) -> None:
+    _append(folder.path / "metrics.jsonl", json.dumps(row)[:-3])
+
+
+def _half_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> None:
+    (folder.path / "checkpoint").mkdir(exist_ok=True)
+    name = f".round-{checkpoint.server_round:07d}.safetensors.tmp"
+    (folder.path / "checkpoint" / name).write_bytes(b"half")
+
+
+def _append(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text)
+
+
+@contextmanager
+def _killed(kill: Kill | None) -> Iterator[list[str]]:
+    """Raise :class:`Killed` at an instant; yield the names of the journal's calls so far."""
+    calls: list[str] = []
+    serial = count()
+
+    def dying(name: str, half: Callable[..., None]) -> Callable[..., None]:
+        whole = getattr(RunFolder, name)
+
+        def entry(folder: RunFolder, *arguments: Any) -> None:
+            calls.append(name)
+            how = kill.how if kill and next(serial) == kill.call else ""
+            if how == "midway":
+                half(folder, *arguments)
+            elif how != "before":
+                whole(folder, *arguments)
+            if how:
+                raise Killed
+
+        return entry
+
+    halves: dict[str, Callable[..., None]]
+    halves = {"enter_egress": _half_egress, "enter_round": _half_round, "keep": _half_checkpoint}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, half in halves.items():
+            patch.setattr(RunFolder, name, dying(name, half))
+        yield calls
+
+
+def _run(folder: RunFolder, checkpoint: Checkpoint | None) -> Simulated:
+    try:
+        return run_simulation(folder.config, folder, checkpoint)
+    finally:
+        folder.close()  # as the system does for a killed process
+
+
+def _resumed(out: Path, kills: Sequence[Kill]) -> dict[str, Any]:
+    """Resume a run until it ends, killed at each of some instants on the way."""
+    for kill in [*kills, None]:
+        with _killed(kill):
+            folder, checkpoint = RunFolder.reopen(out)
+            try:
+                return _result(folder, _run(folder, checkpoint))
+            except Killed:
+                continue
+    raise AssertionError("the last attempt was not to be killed")
+
+
+def _result(folder: RunFolder, simulated: Simulated) -> dict[str, Any]:
+    """Return everything about a run that no interruption may change."""
+    outcome = simulated.outcome
+    standardisation = outcome.standardisation
+    return {
+        "head": [(name, value.dtype, value.tobytes()) for name, value in outcome.arrays.items()],
+        "standardisation": standardisation
+        and (standardisation.mean.tobytes(), standardisation.scale.tobytes()),
+        "rounds": outcome.rounds,
+        "timed": len(outcome.seconds),
+        "bytes": (outcome.bytes_up, outcome.bytes_down),
+        "failures": outcome.failures,
+        "federated": {k: t.held_out.accuracy for k, t in outcome.federated.items()},
+        "local-only": {k: t.held_out.accuracy for k, t in outcome.local_only.items()},
+        "centralised": {k: t.held_out.accuracy for k, t in simulated.centralised.items()},
+        "metrics.jsonl": _metrics(folder.path),
+        "rows for the report": [{**row, "seconds": None} for row in folder.rounds],
+        "egress.csv": (folder.path / "egress.csv").read_text(),
+        "egress for the report": folder.egress_totals(),
+        "partition.json": (folder.path / "partition.json").read_text(),
+        "files": sorted(str(path.relative_to(folder.path)) for path in folder.path.rglob("*")),
+    }
+
+
+def _metrics(out: Path) -> list[dict[str, Any]]:
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    return [{**json.loads(line), "seconds": None} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], dict[str, Any]]:
+    """The result of each strategy's uninterrupted run."""
+    results: dict[str, dict[str, Any]] = {}
+
+    def result(strategy: str) -> dict[str, Any]:
+        if strategy not in results:
+            out = tmp_path_factory.mktemp("undisturbed") / "run"
+            folder = RunFolder.create(_config(data, out, strategy))
+            with _killed(None) as calls:
+                results[strategy] = _result(folder, _run(folder, None))
+            assert len(calls) == INSTANTS[strategy], calls
+            assert results[strategy]["failures"] == FAILURES[strategy]
+        return results[strategy]
+
+    return result
+
+
+def _assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    for part, value in other.items():
+        assert one[part] == value, part
+
+
+@pytest.mark.usefixtures("_a_client_in_trouble")
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize(
+    ("strategy", "call"),
+    [(strategy, call) for strategy, calls in INSTANTS.items() for call in range(calls)],
+)
+def test_killed_at_any_instant(
+    strategy: str,
+    call: int,
+    how: str,
+    data: Path,
+    undisturbed: Callable[[str], dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "run"
+    with _killed(Kill(call, how)), pytest.raises(Killed):
+        _run(RunFolder.create(_config(data, out, strategy)), None)
+    _assert_same(_resumed(out, []), undisturbed(strategy))
+
+
+@pytest.mark.usefixtures("_a_client_in_trouble")
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.builds(Kill, st.integers(0, 10), st.sampled_from(HOWS)), max_size=4))
+def test_killed_again_and_again(
+    data: Path,
+    undisturbed: Callable[[str], dict[str, Any]],
+    tmp_path_factory: pytest.TempPathFactory,
+    kills: list[Kill],
+) -> None:
+    out = tmp_path_factory.mktemp("again") / "run"
+    RunFolder.create(_config(data, out, "test_resume:ServerMomentum")).close()
+    _assert_same(_resumed(out, kills), undisturbed("test_resume:ServerMomentum"))
+
+
+@pytest.mark.usefixtures("_a_client_in_trouble")
+def test_killed_while_the_first_files_were_written(
+    data: Path, undisturbed: Callable[[str], dict[str, Any]], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    RunFolder.create(_config(data, out, "fed3r")).close()
+    for name in ("egress.csv", "metrics.jsonl"):
+        (out / name).unlink()
+    _assert_same(_resumed(out, []), undisturbed("fed3r"))
+
+
+# --- the whole command ----------------------------------------------------------------------------
+
+
+def _final(out: Path) -> dict[str, Any]:
+    """Return what a finished run's folder says, but for times and memory."""
+    summary = json.loads((out / "summary.json").read_text())
+    for measured in ("seconds", "peak_rss_mb"):
+        del summary[measured]
+    names = ("head.safetensors", "egress.csv", "clients.csv", "partition.json")
+    files = {name: (out / name).read_bytes() for name in names}
+    return {"summary": summary, "metrics": _metrics(out), **files}
+
+
+@pytest.mark.usefixtures("_a_client_in_trouble")
+@pytest.mark.parametrize("strategy", INSTANTS)
+def test_resuming_a_finished_run_trains_no_more_and_says_the_same(
+    strategy: str, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    flags = ["--data", f"features:{data}", "--partition", "natural", "--engine", "inline"]
+    flags += ["--rounds", str(ROUNDS), "--strategy", strategy]
+    assert finished(simulate.main, "--quiet", *flags, "--out", out).exit_code == 0
+    before = _final(out)
+    seconds = json.loads((out / "summary.json").read_text())["seconds"]
+    with _killed(None) as calls:
+        end = finished(simulate.main, "--resume", out, "--json")
+    assert end.exit_code == 0, end.stderr
+    assert calls == ["enter_egress", "enter_round"], "only the closing evaluation"
+    assert end.stdout == (out / "summary.json").read_text()
+    _assert_same(_final(out), before)
+    for of_rounds in ("rounds", "per_round_median"):
+        assert json.loads(end.stdout)["seconds"][of_rounds] == seconds[of_rounds]
+
+
+def test_killed_by_sigkill_in_mid_round_with_ray(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    rounds = 50
+    flags = ["--data", f"features:{data}", "--partition", "natural", "--rounds", str(rounds)]
+    flags += ["--fraction", "0.8", "--client-cpus", "0.5", "--quiet"]
+    command = [sys.executable, "-m", "fedtl.simulate"]
+    # A process group of its own: the kill takes the command and all that it started.
+    with subprocess.Popen(
+        [*command, *flags, "--engine", "ray", "--out", str(out)], start_new_session=True
+    ) as process:
+        try:
+            _wait_for_lines(out / "metrics.jsonl", 5, process)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert 5 <= len(_whole(out / "metrics.jsonl")) < rounds
+    assert not (out / "summary.json").exists()
+
+    subprocess.run([*command, "--resume", str(out), "--quiet"], check=True, timeout=120)
+    undisturbed = tmp_path / "undisturbed"
+    inline = finished(simulate.main, *flags, "--engine", "inline", "--out", undisturbed)
+    assert (inline.exit_code, inline.stderr) == (0, "")
+    _assert_same(_final(out), _final(undisturbed))
+
+
+def _wait_for_lines(path: Path, lines: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while len(_whole(path)) < lines:
+        assert process.poll() is None, "the run ended by itself"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def _whole(path: Path) -> list[str]:
+    """Return the lines of a file that were written to their end."""
+    text = path.read_text() if path.exists() else ""
+    return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
