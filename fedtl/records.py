@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 _MAGIC = b"\x93NUMPY\x01\x00"
 _STYPE = "numpy.ndarray"
 _GROWTH_DIGITS = 21
+_PLAIN = (int, float)
+_NO_METRICS = MetricRecord()
 
 
 @lru_cache(maxsize=256)
@@ -45,7 +47,7 @@ def to_array(value: NDArray[Any]) -> Array:
     fields, header = _form(value.dtype, value.shape)
     # A tenth of the time of the constructor, which finds out first how it was called.
     array = object.__new__(Array)
-    array.__dict__.update(fields, data=header + value.tobytes())
+    array.__dict__.update(fields, data=b"".join((header, np.ascontiguousarray(value))))
     return array
 
 
@@ -88,10 +90,12 @@ def from_array(array: Array) -> NDArray[Any]:
 
 
 def to_metrics(values: Mapping[str, MetricRecordValues]) -> MetricRecord:
-    """Return Flower's record of named numbers; see :func:`to_record`."""
-    record = MetricRecord()
-    for name, value in values.items():
-        record[name] = value
+    """Return Flower's record of named numbers."""
+    if not all(type(value) in _PLAIN for value in values.values()):
+        return MetricRecord(dict(values))
+    # A tenth of the time of Flower's own check of every value, which plain numbers do not need.
+    record = _NO_METRICS.copy()
+    record.__dict__["_data"].update(values)
     return record
 
 

@@ -223,7 +223,10 @@ def test_a_picture_without_features_has_finite_gradients(kind: str) -> None:
 
 
 @pytest.mark.parametrize("clients", [2, 3, 10, 64])
-@pytest.mark.parametrize(("batch", "features", "classes"), [(8, 33, 2), (32, 128, 10)])
+@pytest.mark.parametrize(
+    ("batch", "features", "classes"),
+    [(1, 512, 10), (3, 1280, 2), (8, 33, 2), (16, 1, 37), (32, 128, 10)],
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_stacked_clients_get_the_bits_they_get_alone(
     kind: str, batch: int, features: int, classes: int, clients: int
