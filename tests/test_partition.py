@@ -87,9 +87,7 @@ def test_every_training_row_goes_to_one_client_or_the_request_is_refused(
         assert not (method == "dirichlet" and alpha > 10)
         # Every client may want the rarest class, which its rows then go round.
         rarest = np.bincount(data.labels[~data.test], minlength=classes).min()
-        assert not (
-            method == "pathological" and classes <= clients <= rarest and each <= classes
-        )
+        assert not (method == "pathological" and classes <= clients <= rarest and each <= classes)
         assert not (method == "shard" and clients * each < 20)
         assert not (method == "size-linear" and clients < 7)
         return
