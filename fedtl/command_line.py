@@ -104,5 +104,5 @@ def _paragraphs(command: Callable[..., None]) -> str:
 
 def _fail(message: str, exit_code: int) -> NoReturn:
     sentence = " ".join(message.split())
-    print(f"error: {sentence}" + ("" if sentence.endswith(".") else "."), file=sys.stderr)
+    print(f"error: {sentence}" + ("" if sentence.endswith((".", "?")) else "."), file=sys.stderr)
     sys.exit(exit_code)

@@ -47,7 +47,7 @@ def to_array(value: NDArray[Any]) -> Array:
     fields, header = _form(value.dtype, value.shape)
     # A tenth of the time of the constructor, which finds out first how it was called.
     array = object.__new__(Array)
-    array.__dict__.update(fields, data=b"".join((header, np.ascontiguousarray(value))))
+    array.__dict__.update(fields, data=b"".join((header, np.ascontiguousarray(value).data)))
     return array
 
 

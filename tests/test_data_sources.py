@@ -6,6 +6,7 @@ import concurrent.futures
 import gzip
 import hashlib
 import io
+import os
 import pickle
 import struct
 import sys
@@ -199,6 +200,37 @@ def test_a_damaged_zip_member_is_an_unreadable_image(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImageError, match="checksum"):
         images.load(0)
     images.load(1)
+    assert len({images.digest(row) for row in range(3)}) == 3
+
+
+def test_links_to_nothing_are_unreadable_and_pipes_are_passed_over(tmp_path: Path) -> None:
+    for name, data in tree("a/1.png", "a/2.png", "b/1.png", "b/2.png").items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "a" / "3.png").symlink_to(tmp_path / "gone.png")
+    os.mkfifo(tmp_path / "b" / "3.png")
+    data = opened(tmp_path)
+    assert list(data.keys) == ["a/1.png", "a/2.png", "a/3.png", "b/1.png", "b/2.png"]
+    assert not isinstance(data.inputs, np.ndarray)
+    assert data.inputs.digest(2) == data.inputs.digest(2) != data.inputs.digest(1)
+    with pytest.raises(UnreadableImageError, match="No such file"):
+        data.inputs.load(2)
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / "1.png").write_bytes(png())
+    with pytest.raises(UsageError, match=r"not UTF-8, b'caf\\xe9/1.png'"):
+        opened(tmp_path)
+
+
+def test_a_zip_with_backslashes_has_folders(tmp_path: Path) -> None:
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in tree("a/1.png", "a/2.png", "b/1.png", "b/2.png").items():
+            archive.writestr(name.replace("/", "\\"), data)
+    assert opened(path).classes == ("a", "b")
 
 
 def test_a_corrupt_zip_and_other_files_are_refused(tmp_path: Path) -> None:

@@ -192,6 +192,7 @@ def test_file_lists_are_taken_as_they_are(tmp_path: Path) -> None:
     ("content", "complaint"),
     [
         ("{", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
         ('{"a": 1}', "list of lists"),
         ("[]", "list of lists"),
         ("[[0], []]", "list 1 .* is empty"),

@@ -83,7 +83,7 @@ def _dirichlet(request: Request) -> list[Rows]:
     raise UsageError(
         f"none of {most_draws} Dirichlet draws with alpha {request.alpha:g} gave each of {clients} "
         f"clients at least {smallest} of {rows} training rows; raise --alpha, lower --clients or "
-        "lower --min-size"
+        "lower --min-examples"
     )
 
 

@@ -72,6 +72,14 @@ class _Folder:
     def __init__(self, root: Path) -> None:
         self._root = root
         self.paths = sorted(path for path in _walk(str(root)) if _is_image(path))
+        for path in self.paths:
+            try:
+                path.encode()
+            except UnicodeEncodeError:
+                raise UsageError(
+                    f"{root} has a file or folder name that is not UTF-8, {os.fsencode(path)!r}: "
+                    "rename it"
+                ) from None
 
     def read(self, index: int) -> bytes:
         try:
@@ -94,7 +102,9 @@ def _walk(root: str) -> list[str]:
             raise UsageError(f"{folder} cannot be read ({error.strerror})") from None
         for entry in entries:
             if not entry.is_dir():
-                found.append(prefix + entry.name)
+                # A pipe or a device would never end; a link to nothing is an image that is missed.
+                if entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)):  # noqa: PTH110
+                    found.append(prefix + entry.name)
             elif not entry.is_symlink() or os.path.realpath(entry.path) not in here:
                 waiting.append((f"{prefix}{entry.name}/", here))
     return found
@@ -122,7 +132,9 @@ class _Zip:
         members: dict[str, _Member] = {}
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
-                if info.is_dir() or not _is_image(info.filename):
+                # Some archivers on Windows part folders by backslashes.
+                name = info.filename.replace("\\", "/")
+                if info.is_dir() or not _is_image(name):
                     continue
                 if info.flag_bits & 1:
                     raise UsageError(
@@ -133,7 +145,7 @@ class _Zip:
                         f"{path} is compressed by a method other than deflate ({info.filename}): "
                         "unpack it and pass the folder"
                     )
-                members[info.filename] = _Member(
+                members[name] = _Member(
                     info.header_offset, info.compress_size, info.compress_type, info.CRC
                 )
         self.paths = sorted(members)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtl.data.dataset import Dataset
+from fedtl.data.dataset import Dataset, UnreadableImageError
 from fedtl.data.decoding import decode_rgb
 from fedtl.data.file_store import FileStore, open_file_store
 from fedtl.errors import UsageError
@@ -28,8 +28,12 @@ class FileImages:
         return len(self._store.paths)
 
     def digest(self, index: int) -> bytes:
-        """Return the SHA-256 of the file's bytes."""
-        return hashlib.sha256(self._store.read(index)).digest()
+        """Return the SHA-256 of the file's bytes, or where there are none, of its path and why."""
+        try:
+            content = self._store.read(index)
+        except UnreadableImageError as error:
+            content = f"unreadable {self._store.paths[index]}: {error}".encode()
+        return hashlib.sha256(content).digest()
 
     def load(self, index: int) -> NDArray[np.uint8]:
         """Return the decoded picture, shape ``(height, width, 3)``; see ``decode_rgb``."""

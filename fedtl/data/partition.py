@@ -114,10 +114,10 @@ def _by_site(dataset: Dataset, training: Rows) -> tuple[list[Rows], list[str]]:
 
 def _from_file(path: Path, dataset: Dataset) -> list[Rows]:
     try:
-        lists = json.loads(path.read_text(encoding="utf-8"))
+        lists = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"--partition file: {path} cannot be read ({error.strerror})") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UsageError(f"--partition file: {path} is not valid JSON") from None
     if not isinstance(lists, list) or not lists or not all(isinstance(p, list) for p in lists):
         raise UsageError(f"--partition file: {path} must hold a list of lists of row numbers")
