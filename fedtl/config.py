@@ -62,6 +62,11 @@ _FEDERATION, _DATA, _TRANSFER = "Federation", "Data and partition", "Backbone an
 _TRAINING, _MACHINE, _OUTPUT = "Strategy and training", "Machine", "Output"
 
 
+def _effect(what: str) -> Any:
+    """Return the key of one effect that rendered sites differ in."""
+    return _key(1.0, f"Times hospitals-shift, for the {what}.", _DATA, low=0.0, high=5.0)
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Everything a run depends on, besides the data itself.
@@ -113,6 +118,16 @@ class RunConfig:
     hospitals_size: int = _key(64, "Rendered image side in pixels.", _DATA, low=16, high=1024)
     hospitals_shift: float = _key(
         1.0, "Strength of the difference between rendered sites.", _DATA, low=0.0, high=5.0
+    )
+    hospitals_stain: float = _effect("hue and strength of the stain")
+    hospitals_illumination: float = _effect("colour and gradient of the light")
+    hospitals_focus: float = _effect("blur")
+    hospitals_noise: float = _effect("noise of the camera")
+    hospitals_jpeg: float = _effect("loss by compression")
+    hospitals_magnification: float = _effect("size of the cells")
+    hospitals_prevalence: float = _effect("frequency of the classes")
+    hospitals_label_noise: float = _key(
+        0.0, "Fraction of wrong training labels (hospitals).", _DATA, low=0.0, high=0.9
     )
 
     backbone: str = _key(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
-from fedtl.data.hospitals import HospitalsOptions
+from fedtl.data.hospitals import HospitalsOptions, SiteShift
 from fedtl.data.partition_process import PartitionProcess
 from fedtl.data.sources import check_classes, open_dataset, without_unreadable
 from fedtl.determinism import generator
@@ -68,12 +68,22 @@ def open_data(config: RunConfig) -> Dataset:
     Raises:
         UsageError: There is no such data or it is unusable.
     """
+    effects = SiteShift(
+        stain=config.hospitals_stain,
+        illumination=config.hospitals_illumination,
+        focus=config.hospitals_focus,
+        noise=config.hospitals_noise,
+        jpeg=config.hospitals_jpeg,
+        magnification=config.hospitals_magnification,
+        prevalence=config.hospitals_prevalence,
+    )
     options = HospitalsOptions(
         images=config.hospitals_images,
         test_images=config.hospitals_test_images,
         sites=config.hospitals_sites,
         size=config.hospitals_size,
-        shift=config.hospitals_shift,
+        shift=effects.times(config.hospitals_shift),
+        label_noise=config.hospitals_label_noise,
     )
     return open_dataset(config.data, seed=config.seed, hospitals=options)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from fedtl.data.dataset import Dataset
 from fedtl.data.hospitals.cell_types import CELL_TYPES
 from fedtl.data.hospitals.draws import Draws
-from fedtl.data.hospitals.optics import draw_sites, photograph
+from fedtl.data.hospitals.optics import photograph
+from fedtl.data.hospitals.options import HospitalsOptions
 from fedtl.data.hospitals.painting import dye_amounts
+from fedtl.data.hospitals.sites import draw_case_mix, draw_sites
 from fedtl.determinism import generator
-from fedtl.errors import UsageError
 
 # Part of every picture's digest: raise it with any change that alters a pixel.
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 
 # Small enough that a batch's intermediate planes stay in a core's cache.
 _BATCH = 16
@@ -26,44 +27,6 @@ _BATCH = 16
 # is the same whatever the number of training pictures.
 _TEST_STREAM = 1 << 40
 
-_LIMITS = {
-    "images": (16, 10_000_000),
-    "test_images": (0, 10_000_000),
-    "sites": (1, 10_000),
-    "size": (16, 1024),
-    "shift": (0, 4),
-}
-
-
-@dataclass(frozen=True)
-class HospitalsOptions:
-    """Size and difficulty of the rendered data set.
-
-    Attributes:
-        images: Number of training pictures.
-        test_images: Number of test pictures; they come from all sites.
-        sites: Number of hospitals.
-        size: Width and height in pixels.
-        shift: How far sites differ in stain, optics and case mix: 0 not at all, 1 as hospitals do.
-
-    Raises:
-        UsageError: A value is out of range.
-    """
-
-    images: int = 4000
-    test_images: int = 1000
-    sites: int = 5
-    size: int = 64
-    shift: float = 1.0
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            low, high = _LIMITS[field.name]
-            if not low <= value <= high:
-                name = field.name.replace("_", "-")
-                raise UsageError(f"hospitals: {name} is {value}, but must be from {low} to {high}")
-
 
 class HospitalImages:
     """Pictures rendered when they are asked for; the same seed and options give the same pixels.
@@ -71,7 +34,7 @@ class HospitalImages:
     Args:
         seed: The run's seed.
         options: Size and site shift.
-        labels: Kind of white cell in each picture, shape ``(N,)``.
+        cells: Kind of white cell that each picture shows, shape ``(N,)``.
         sites: Hospital of each picture, shape ``(N,)``.
         streams: Number that names each picture's random numbers, shape ``(N,)``.
     """
@@ -80,16 +43,22 @@ class HospitalImages:
         self,
         seed: int,
         options: HospitalsOptions,
-        labels: NDArray[np.int64],
+        cells: NDArray[np.int64],
         sites: NDArray[np.int64],
         streams: NDArray[np.int64],
     ) -> None:
         self._seed = seed
         self._options = options
-        self._labels = labels
+        self._cells = cells
         self._site_of = sites
         self._streams = streams
         self._sites = draw_sites(seed, options.sites, options.shift)
+        self._pixel_shift = tuple(
+            (effect, float(strength))
+            for effect, strength in asdict(options.shift).items()
+            # What a site sees more of is told by the cells; it alters no pixel of any.
+            if effect != "prevalence"
+        )
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -101,10 +70,10 @@ class HospitalImages:
             RENDERER_VERSION,
             self._seed,
             int(self._streams[index]),
-            int(self._labels[index]),
+            int(self._cells[index]),
             int(self._site_of[index]),
             self._options.size,
-            float(self._options.shift),
+            self._pixel_shift,
         )
         return hashlib.sha256(repr(recipe).encode()).digest()
 
@@ -120,13 +89,16 @@ class HospitalImages:
         """
         size = self._options.size
         pictures = np.empty((len(indices), size, size, 3), dtype=np.uint8)
+        # By site: neighbours of about the same focus share a kernel's width.
+        by_site = np.argsort(self._site_of[indices], kind="stable")
         for start in range(0, len(indices), _BATCH):
-            part = indices[start : start + _BATCH]
+            chosen = by_site[start : start + _BATCH]
+            part = indices[chosen]
             draws = Draws(self._seed, self._streams[part])
             site = self._site_of[part]
             magnification = self._sites.magnification[site]
-            dyes = dye_amounts(draws, self._labels[part], magnification, size)
-            pictures[start : start + _BATCH] = photograph(draws, dyes, self._sites, site)
+            dyes = dye_amounts(draws, self._cells[part], magnification, size)
+            pictures[chosen] = photograph(draws, dyes, self._sites, site)
         return pictures
 
 
@@ -134,20 +106,17 @@ def hospitals_dataset(seed: int, options: HospitalsOptions) -> Dataset:
     """Return blood-smear pictures of several hospitals, eight kinds of white cell.
 
     Training pictures come first. Neither split depends on the size of the other, and a larger
-    split begins with the smaller one.
+    split begins with the smaller one. A picture's key names the cell that it shows, which with
+    ``label_noise`` need not be its label; labels of the test split are always right.
     """
-    prevalence = _prevalence(seed, options)
-    share = np.stack([generator(seed, "hospital share", s).random(1) for s in range(options.sites)])
-    volume = np.cumsum(1 + options.shift * 0.5 * (share[:, 0] - 0.5))
-    volume /= volume[-1]
-
-    labels, sites = [], []
+    mix = draw_case_mix(seed, options.sites, options.shift.prevalence)
+    cells, sites = [], []
     for split, count in (("train", options.images), ("test", options.test_images)):
-        site = np.searchsorted(volume, generator(seed, f"hospital {split} sites").random(count))
+        site = np.searchsorted(mix.volume, generator(seed, f"hospital {split} sites").random(count))
         draw = generator(seed, f"hospital {split} classes").random(count)
-        labels.append((draw[:, None] >= prevalence[site]).sum(axis=1))
+        cells.append((draw[:, None] >= mix.prevalence[site]).sum(axis=1))
         sites.append(site)
-    label, site = np.concatenate(labels), np.concatenate(sites)
+    cell, site = np.concatenate(cells), np.concatenate(sites)
     streams = np.concatenate(
         [np.arange(options.images), _TEST_STREAM + np.arange(options.test_images)]
     )
@@ -157,24 +126,23 @@ def hospitals_dataset(seed: int, options: HospitalsOptions) -> Dataset:
     return Dataset(
         name="hospitals",
         classes=classes,
-        labels=label,
-        inputs=HospitalImages(seed, options, label, site, streams),
-        test=np.arange(len(label)) >= options.images,
+        labels=np.concatenate([_noisy(seed, cells[0], options.label_noise), cells[1]]),
+        inputs=HospitalImages(seed, options, cell, site, streams),
+        test=np.arange(len(cell)) >= options.images,
         sites=names[site],
         keys=[
-            f"{names[s]}/{classes[c]}/{i}" for i, (s, c) in enumerate(zip(site, label, strict=True))
+            f"{names[s]}/{classes[c]}/{i}" for i, (s, c) in enumerate(zip(site, cell, strict=True))
         ],
     )
 
 
-def _prevalence(seed: int, options: HospitalsOptions) -> NDArray[np.float64]:
-    """Return each site's cumulative class frequencies, but the last, shape ``(sites, C - 1)``."""
-    nominal = np.array([cell.prevalence for cell in CELL_TYPES.values()])
-    mix = np.stack(
-        [
-            generator(seed, "hospital case mix", site).standard_normal(len(nominal))
-            for site in range(options.sites)
-        ]
-    )
-    frequency = nominal * np.exp(0.35 * options.shift * mix)
-    return np.cumsum(frequency / frequency.sum(axis=1, keepdims=True), axis=1)[:, :-1]
+def _noisy(seed: int, cells: NDArray[np.int64], rate: float) -> NDArray[np.int64]:
+    """Return labels of which a fraction ``rate`` names another cell type, each as likely.
+
+    What is wrong at one rate is wrong, and in the same way, at every higher one.
+    """
+    count = len(CELL_TYPES)
+    # Two numbers a picture, in order: a picture's own do not depend on how many follow.
+    draws = generator(seed, "hospital label noise").random((len(cells), 2))
+    other = (cells + 1 + (draws[:, 1] * (count - 1)).astype(np.int64)) % count
+    return np.where(draws[:, 0] < rate, other, cells)
