@@ -88,8 +88,9 @@ def _profiles(blobs: Blobs, grid: Float) -> tuple[Float, Float]:
 def _field(blobs: Blobs, grid: Float) -> Float:
     """Return the sum of the bodies at each point, shape ``(n, size, size)``."""
     across, down = _profiles(blobs, grid)
-    field: Float = np.matmul(down.transpose(0, 2, 1), across)
-    return field
+    # CPU types add in different orders. In float64 that is lost when the sum is rounded to float32.
+    field = np.matmul(down.transpose(0, 2, 1).astype(np.float64), across.astype(np.float64))
+    return field.astype(np.float32)
 
 
 def _inside(field: Float, sharpness: Float | np.float32) -> Float:
