@@ -110,6 +110,7 @@ def _absolute(config: RunConfig) -> RunConfig:
 
 def _close(folder: RunFolder, simulated: Simulated, began: float) -> RunResult:
     from fedtl.report.closing import close_run
+    from fedtl.report.site_panel import panel_of
 
     samples = _samples(simulated)
     seconds = {"total": time.perf_counter() - began, **simulated.seconds}
@@ -121,6 +122,7 @@ def _close(folder: RunFolder, simulated: Simulated, began: float) -> RunResult:
         samples=samples,
         seconds=seconds,
         peak_mb=simulated.peak_mb,
+        panel=panel_of(simulated.inputs.dataset),
     )
 
 

@@ -19,7 +19,7 @@ import fedtl
 from fedtl.federation.evaluation import ClientTallies, Summary, Tally, summarise
 from fedtl.federation.server import Outcome
 from fedtl.report.html import write_report
-from fedtl.report.result import ClientRow, ClientSamples, RunResult
+from fedtl.report.result import ClientRow, ClientSamples, RunResult, SitePanel
 from fedtl.report.run_folder import RunFolder, without_nan
 from fedtl.transfer.head_file import TrainedHead
 
@@ -33,6 +33,7 @@ def close_run(
     samples: Sequence[ClientSamples],
     seconds: Mapping[str, float],
     peak_mb: float,
+    panel: SitePanel | None = None,
 ) -> RunResult:
     """Write head, tables, summary and report; return what they say.
 
@@ -44,6 +45,7 @@ def close_run(
         samples: The first few clients' pictures.
         seconds: ``total``, ``start_up``, ``features`` and ``rounds``.
         peak_mb: Largest memory of all processes together, in MiB.
+        panel: Pictures by site and class; a server of real sites has none.
 
     Raises:
         FedtlError: A file cannot be written.
@@ -69,6 +71,7 @@ def close_run(
         samples=samples,
         summary=summary,
         warnings=folder.warnings,
+        panel=panel,
     )
     write_report(folder.path / "report.html", result)
     return result

@@ -10,8 +10,9 @@ import numpy as np
 
 from fedtl.report import client_plots, heat_maps, plots
 from fedtl.report.headline import headline, subject
-from fedtl.report.markup import captioned, definitions, escaped, meter, table_of, thumbnail
+from fedtl.report.markup import captioned, definitions, escaped, meter, table_of
 from fedtl.report.result import ClientRow, RunResult
+from fedtl.report.samples import samples_section
 from fedtl.report.tables import ends_by_gain
 from fedtl.report.wording import byte_size, count_of, duration, percent, points
 
@@ -37,7 +38,7 @@ def write_report(path: Path, result: RunResult) -> None:
 def _page(result: RunResult) -> str:
     sections = {
         "Data": ("data", _data(result)),
-        "Samples": ("samples", _samples(result)),
+        "Samples": ("samples", samples_section(result)),
         "Accuracy": ("accuracy", _accuracy(result)),
         "Clients": ("clients", _clients(result)),
         "Confusion": ("confusion", _confusion(result)),
@@ -74,27 +75,6 @@ def _data(result: RunResult) -> str:
         heat_maps.label_map(result),
         "Examples per client and class, held-out ones included; the stronger a cell's colour, the "
         "larger the class's share of that client's examples.",
-    )
-
-
-def _samples(result: RunResult) -> str:
-    shown = [client for client in result.samples if client.images]
-    if not shown:
-        return ""
-    cards = []
-    for client in shown:
-        pictures = "".join(
-            f'<li><img src="{thumbnail(image)}" alt="{escaped(label)}">'
-            f'<span title="{escaped(label)}">{escaped(label)}</span></li>'
-            for image, label in zip(client.images, client.labels, strict=True)
-        )
-        cards.append(f'<div><h3>{escaped(client.name)}</h3><ul class="nine">{pictures}</ul></div>')
-    which = (
-        "every client" if len(shown) == len(result.clients) else f"the first {len(shown)} clients"
-    )
-    return (
-        f"<h2>Sample images</h2>\n<p>Up to nine images of {which}, with their labels. They are "
-        f'part of this page.</p>\n<div class="samples">{"".join(cards)}</div>'
     )
 
 

@@ -82,6 +82,26 @@ class ClientSamples:
     labels: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SitePanel:
+    """One picture of each of C classes at each of S sites.
+
+    Attributes:
+        sites: The S names; a single empty one where the data has no sites.
+        classes: The C class names.
+        pictures: S rows of C pictures, each of shape ``(height, width, 3)``, uint8, RGB; ``None``
+            where a site has none of a class.
+        sites_left_out: Sites that the data has besides.
+        classes_left_out: Classes that the data has besides.
+    """
+
+    sites: Sequence[str]
+    classes: Sequence[str]
+    pictures: Sequence[Sequence[NDArray[np.uint8] | None]]
+    sites_left_out: int = 0
+    classes_left_out: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class RunResult:
     """Everything that the tables and the page of a finished run show.
@@ -112,6 +132,7 @@ class RunResult:
             ``features``, ``rounds`` and ``per_round_median``; ``peak_rss_mb``; ``versions``, a
             mapping; ``head_sha256`` and ``backbone_fingerprint``, hexadecimal.
         warnings: One sentence each, for example about images that could not be read.
+        panel: Pictures by site and class; ``None`` where the run's own process has none.
     """
 
     config: Mapping[str, str | int | float | bool]
@@ -125,6 +146,7 @@ class RunResult:
     samples: Sequence[ClientSamples]
     summary: Mapping[str, Any]
     warnings: Sequence[str] = field(default_factory=tuple)
+    panel: SitePanel | None = None
 
     @property
     def harmed(self) -> int:
