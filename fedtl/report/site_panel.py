@@ -1,4 +1,4 @@
-"""The report's panel: one training picture of each class at each site, so that shift can be seen."""
+"""The report's panel: a training picture of each class at each site, so that shift can be seen."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def panel_of(dataset: Dataset) -> SitePanel | None:
     pictures: list[list[NDArray[np.uint8] | None]] = []
     for site in range(min(len(names), _MOST_SITES)):
         there = [rows[(place == site) & (labels == column)] for column in columns]
-        pictures.append([dataset.inputs.load(int(some[0])) if len(some) else None for some in there])
+        pictures.append(
+            [dataset.inputs.load(int(some[0])) if len(some) else None for some in there]
+        )
     return SitePanel(
         sites=names[:_MOST_SITES],
         classes=[dataset.classes[column] for column in columns],
@@ -92,17 +94,18 @@ def panel_figure(panel: SitePanel) -> Figure:
     named = any(panel.sites)
     names = [shortened(site, _NAME_WIDTH) for site in panel.sites]
     left = _LETTER * max(map(len, names)) + 12 if named else 0.0
-    cell = min(_LARGEST_CELL, (WIDTH - left) / (columns + _GAP * (columns - 1)))
+    cell = min(_LARGEST_CELL, (WIDTH - 2 - left) / (columns + _GAP * (columns - 1)))
     step = cell * (1 + _GAP)
     right, bottom = left + columns * step - cell * _GAP, _HEADING + count * step - cell * _GAP
-    figure = figure_of(right, bottom)
+    # One unit more on every side, for the lines of empty frames.
+    figure = figure_of(right + 2, bottom + 2)
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.imshow(
         _montage(panel), extent=(left, right, bottom, _HEADING), interpolation="none", aspect="auto"
     )
-    axes.set(xlim=(0, right), ylim=(bottom, 0))
+    axes.set(xlim=(-1, right + 1), ylim=(bottom + 1, -1))
     for column, name in enumerate(panel.classes):
         text = shortened(name, int(cell / _LETTER))
         axes.text(left + column * step + cell / 2, _HEADING - 10, text, ha="center", color=INK)

@@ -127,7 +127,9 @@ def _quantised(planes: Float, tables: Float) -> Float:
     steps = tables[:, None]
     coefficients = np.matmul(blocks, _FORWARD)
     coefficients /= steps * _THERE
-    np.rint(coefficients, out=coefficients)
+    # Halves go away from zero, as libjpeg has them.
+    coefficients += np.copysign(np.float32(0.5), coefficients)
+    np.trunc(coefficients, out=coefficients)
     coefficients *= steps
     blocks = np.matmul(coefficients, _INVERSE)
     blocks /= _BACK

@@ -61,7 +61,7 @@ class HospitalImages:
         )
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self._cells)
 
     def digest(self, index: int) -> bytes:
         """Return the SHA-256 of the picture's recipe: all that its pixels are computed from."""

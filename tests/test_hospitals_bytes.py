@@ -1,0 +1,93 @@
+"""The same seed renders the same bytes: hashes written down once, met on every machine of a type.
+
+numpy computes exp, sin and cos in float32 by the same steps with AVX2 and with AVX-512, and what
+its BLAS does differently is rounded away. So the type is any x86-64 CPU with AVX2 and FMA (2013 and
+later); the hashes were recorded on an AMD EPYC 9005 and met with the kernels for AVX2, AVX-512, Zen
+and Nehalem forced in turn. Random streams are numpy's, which may change them in a later version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedtl.data.hospitals import HospitalImages, HospitalsOptions, SiteShift, hospitals_dataset
+
+CASES = {
+    "default": (
+        0,
+        HospitalsOptions(),
+        "3a481c17017b3bd927c0eae88b9eece0f7b6dd3cde3a680728866dd8839e6ff9",
+    ),
+    "other seed": (
+        12345,
+        HospitalsOptions(sites=30),
+        "2acafb78286dff795a075ebec0577ef7a65e8740983faf55d5f170dd63b85618",
+    ),
+    "odd size, strong shift": (
+        1,
+        HospitalsOptions(size=51, shift=SiteShift().times(4)),
+        "79435f618904f50404326bc08bd5540695c7b8f759ccb62c3926801b4b992df1",
+    ),
+    "no shift, large": (
+        2,
+        HospitalsOptions(size=160, shift=SiteShift().times(0)),
+        "b905f4045a487e2ee2c741d95fb86d6186157c3ef677eaa61ab6a2ad681ac5e7",
+    ),
+    "sharp, heavily compressed": (
+        3,
+        HospitalsOptions(size=96, shift=SiteShift(focus=0, noise=0, jpeg=2)),
+        "d0e161449b5b02280a0aa119e6d35caec0f9f3a1f5be9a3f40e90fc6e2ce7241",
+    ),
+}
+
+
+def has_avx2() -> bool:
+    cpu = Path("/proc/cpuinfo")
+    flags = set(cpu.read_text().split()) if cpu.exists() else set()
+    return platform.machine() == "x86_64" and {"avx2", "fma"} <= flags
+
+
+pytestmark = pytest.mark.skipif(
+    not has_avx2(), reason="the hashes are those of x86-64 CPUs with AVX2 and FMA"
+)
+
+
+def sha256(case: str) -> str:
+    seed, options, _ = CASES[case]
+    data = hospitals_dataset(seed, options)
+    assert isinstance(data.inputs, HospitalImages)
+    rows = np.r_[:24, options.images : options.images + 8]
+    digest = hashlib.sha256(data.inputs.load_batch(rows).tobytes())
+    digest.update(data.labels.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bytes_are_those_written_down(case: str) -> None:
+    assert sha256(case) == CASES[case][2]
+
+
+@pytest.mark.parametrize("kernel", ["Haswell", "SkylakeX", "Nehalem"])
+def test_bytes_do_not_depend_on_the_blas_kernel_or_its_threads(kernel: str) -> None:
+    """In a process of its own, which OpenBLAS lets choose another CPU type's kernel."""
+    if kernel == "SkylakeX" and "avx512f" not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("this CPU cannot run that kernel")
+    code = "import test_hospitals_bytes as t; print(*map(t.sha256, t.CASES))"
+    environment = {
+        **os.environ,
+        "OPENBLAS_CORETYPE": kernel,
+        "OPENBLAS_NUM_THREADS": "2",
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [expected for *_, expected in CASES.values()]
