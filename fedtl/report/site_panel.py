@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fedtl.data.dataset import Dataset
 from fedtl.report.result import SitePanel
-from fedtl.report.theme import INK, LINE, MUTED, WIDTH, Plot, figure_of, svg
+from fedtl.report.theme import INK, LINE, MUTED, WIDTH, Plot, figure_of, svg, themed
 from fedtl.report.wording import count_of, shortened
 
 if TYPE_CHECKING:
@@ -71,11 +71,10 @@ def panel_of(dataset: Dataset) -> SitePanel | None:
 
 def panel_plot(panel: SitePanel) -> Plot:
     """Return the panel for the page; see :func:`panel_figure`."""
-    from fedtl.report.theme import themed
-
-    sites, classes = count_of(len(panel.sites), "site"), count_of(len(panel.classes), "class")
+    where = f" at {count_of(len(panel.sites), 'site')}" if any(panel.sites) else ""
+    alt = f"Pictures of {count_of(len(panel.classes), 'class')}{where}."
     with themed():
-        drawn = svg(panel_figure(panel), "panel", f"Pictures of {classes} at {sites}.")
+        drawn = svg(panel_figure(panel), "panel", alt)
     notes = []
     if panel.sites_left_out:
         notes.append(f"{count_of(panel.sites_left_out, 'more site')} not shown.")
@@ -152,7 +151,8 @@ def _rounded(side: int) -> NDArray[np.uint8]:
     place = np.arange(side) + 0.5
     beyond = np.maximum(radius - np.minimum(place, side - place), 0)
     distance = np.hypot(beyond[:, None], beyond)
-    return np.rint(255 * (radius - distance + 0.5).clip(0, 1)).astype(np.uint8)
+    opacity: NDArray[np.float64] = (radius - distance + 0.5).clip(0, 1)
+    return np.rint(255 * opacity).astype(np.uint8)
 
 
 def _square(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -103,7 +103,7 @@ def _joined(luma: Float, chroma: Float) -> NDArray[np.uint8]:
     """Return RGB pictures, shape ``(n, h, w, 3)``, of centred luma and chroma."""
     luma = luma + 128
     blueness, redness = chroma[:, 0], chroma[:, 1]
-    light = np.stack(
+    light: Float = np.stack(
         [
             luma + 1.402 * redness,
             luma - 0.344136286 * blueness - 0.714136286 * redness,
@@ -111,7 +111,8 @@ def _joined(luma: Float, chroma: Float) -> NDArray[np.uint8]:
         ],
         axis=3,
     )
-    return np.rint(light, out=light).clip(0, 255, out=light).astype(np.uint8)
+    np.rint(light, out=light).clip(0, 255, out=light)
+    return light.astype(np.uint8)
 
 
 def _quantised(planes: Float, tables: Float) -> Float:
@@ -135,12 +136,13 @@ def _quantised(planes: Float, tables: Float) -> Float:
     blocks /= _BACK
     np.rint(blocks, out=blocks).clip(-128, 127, out=blocks)
     split = blocks.reshape(n, count, height // 8, width // 8, 8, 8)
-    return split.transpose(0, 1, 2, 4, 3, 5).reshape(planes.shape)
+    joined: Float = split.transpose(0, 1, 2, 4, 3, 5).reshape(planes.shape)
+    return joined
 
 
 def _halved(planes: Float) -> Float:
     """Return the means of 2x2 samples; as in libjpeg, halves round up in every other column."""
-    total = planes[:, :, ::2, ::2] + planes[:, :, 1::2, ::2]
+    total: Float = planes[:, :, ::2, ::2] + planes[:, :, 1::2, ::2]
     total += planes[:, :, ::2, 1::2] + planes[:, :, 1::2, 1::2]
     total += 1 + np.arange(total.shape[3], dtype=np.float32) % 2
     total *= np.float32(0.25)

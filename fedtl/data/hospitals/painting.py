@@ -89,8 +89,9 @@ def _field(blobs: Blobs, grid: Float) -> Float:
     """Return the sum of the bodies at each point, shape ``(n, size, size)``."""
     across, down = _profiles(blobs, grid)
     # CPU types add in different orders. In float64 that is lost when the sum is rounded to float32.
-    field = np.matmul(down.transpose(0, 2, 1).astype(np.float64), across.astype(np.float64))
-    return field.astype(np.float32)
+    exact = np.matmul(down.transpose(0, 2, 1).astype(np.float64), across.astype(np.float64))
+    field: Float = exact.astype(np.float32)
+    return field
 
 
 def _inside(field: Float, sharpness: Float | np.float32) -> Float:

@@ -113,4 +113,5 @@ def draw_case_mix(seed: int, sites: int, strength: float) -> CaseMix:
 
 def _factor(logarithm: NDArray[np.float64], most: float) -> NDArray[np.float64]:
     """Return e to the power of ``logarithm``, which is held between -``most`` and ``most``."""
-    return np.exp(logarithm.clip(-most, most))
+    factor: NDArray[np.float64] = np.exp(logarithm.clip(-most, most))
+    return factor
