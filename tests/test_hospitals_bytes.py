@@ -2,8 +2,9 @@
 
 numpy computes exp, sin and cos in float32 by the same steps with AVX2 and with AVX-512, and what
 its BLAS does differently is rounded away. So the type is any x86-64 CPU with AVX2 and FMA (2013 and
-later); the hashes were recorded on an AMD EPYC 9005 and met with the kernels for AVX2, AVX-512, Zen
-and Nehalem forced in turn. Random streams are numpy's, which may change them in a later version.
+later); the hashes were recorded on an AMD EPYC 9005 and met with numpy held to AVX2, and with the
+BLAS kernels for Haswell, Skylake-X and Nehalem. Random streams are numpy's, which may change them
+in a later version.
 """
 
 from __future__ import annotations
