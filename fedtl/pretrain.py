@@ -1,176 +1,37 @@
 """``python -m fedtl.pretrain``: rebuild the shipped backbone, fedtl-tiny, from a seed.
 
-No natural picture is involved: the dictionary is learnt on *dead leaves*, random shapes that cover
-each other, which share with photographs what matters at the size of a patch, edges, corners and
-flat areas at every scale (A. B. Lee, D. Mumford, J. Huang, "Occlusion models for natural images",
-IJCV 2001). Learning follows A. Coates, A. Y. Ng, "Learning Feature Representations with K-Means",
-2012: contrast normalisation, ZCA whitening, spherical k-means.
+No natural picture is involved. The dictionary learns from dead leaves, the residual network from an
+invented world of textured shapes; see ``fedtl.pretraining``. The target of the default run, blood
+cells, is in neither.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
+import torch
 import typer
-from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress as Bars
+from rich.progress import TaskID
 
-from fedtl.determinism import generator
-from fedtl.errors import FedtlError
+from fedtl.command_line import run_command
+from fedtl.errors import FedtlError, UsageError
+from fedtl.pretraining.dead_leaves import dead_leaves
+from fedtl.pretraining.dictionary import learn_dictionary
+from fedtl.pretraining.learning import learn
+from fedtl.pretraining.recipe import FORMAT, Recipe
+from fedtl.pretraining.rendering import render_world
 
-Matrix = NDArray[np.float64]
-Pictures = NDArray[np.float32]
-Progress = Callable[[int, int], None]
+# Sums are split among threads, and their number is felt in the last bit.
+_THREADS = 2
 
-FORMAT = 1
-_PICTURE_SIDE = 32
-_PICTURES_AT_ONCE = 50
-_LEAVES = 100
-_SMALLEST_RADIUS, _LARGEST_RADIUS = 1.5, 20.0
-# Leaves may lie out of focus: the width of an edge, in pixels.
-_SHARPEST, _SOFTEST = 1.0, 4.0
-# ZCA: added to the eigenvalues of the patches' covariance.
-_WHITENING_FLOOR = 0.1
-# Soft threshold on the whitened scale.
-_THRESHOLD = 1.0
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that determines the weights.
-
-    Attributes:
-        seed: Of every random draw.
-        filters: Atoms of the dictionary.
-        patch: Side of a patch in pixels.
-        pictures: Dead-leaves pictures to render.
-        patches: Patches to learn from.
-        iterations: Of k-means.
-    """
-
-    seed: int = 0
-    filters: int = 128
-    patch: int = 6
-    pictures: int = 3000
-    patches: int = 150_000
-    iterations: int = 20
-
-
-def dead_leaves(count: int, seed: int, on_progress: Progress) -> Pictures:
-    """Render pictures of ellipses and rectangles that cover each other.
-
-    Radii follow a power law, of density proportional to r⁻³, which makes the picture look the same
-    at every scale; colours vary mostly in lightness, as in photographs.
-
-    Args:
-        count: Number of pictures.
-        seed: Determines them.
-        on_progress: Called with the pictures done and their number.
-
-    Returns:
-        Shape ``(count, 3, 32, 32)``, on the scale 0 to 1.
-    """
-    blocks = []
-    for start in range(0, count, _PICTURES_AT_ONCE):
-        rng = generator(seed, "dead leaves", start)
-        blocks.append(_render(min(_PICTURES_AT_ONCE, count - start), rng))
-        on_progress(min(start + _PICTURES_AT_ONCE, count), count)
-    return np.concatenate(blocks)
-
-
-def _render(count: int, rng: np.random.Generator) -> Pictures:
-    side, each = _PICTURE_SIDE, (_LEAVES, count)
-    small, large = _SMALLEST_RADIUS**-2, _LARGEST_RADIUS**-2
-    radius = (small + rng.random(each) * (large - small)) ** -0.5
-    aspect = rng.uniform(0.3, 1.0, each)
-    angle = rng.uniform(0, np.pi, each)
-    x, y = rng.uniform(-4, side + 4, (2, *each))
-    rectangular = rng.random(each) < 1 / 3
-    edge = rng.uniform(_SHARPEST, _SOFTEST, each)
-    shading = rng.normal(0, 0.15, each)
-    mean = rng.uniform(0.2, 0.8, (count, 1)) + 0.1 * rng.normal(size=(count, 3))
-    contrast = rng.uniform(0.1, 0.35, (count, 1))
-    lightness = contrast * rng.normal(size=(*each, 1))
-    colour = mean + lightness + 0.06 * rng.normal(size=(*each, 3))
-
-    def spread(values: Matrix) -> Pictures:
-        return values.astype(np.float32)[..., None, None]
-
-    rows, columns = np.mgrid[:side, :side].astype(np.float32)
-    canvas = np.broadcast_to(spread(mean), (count, 3, side, side))
-    for leaf in range(_LEAVES):
-        cosine, sine = spread(np.cos(angle[leaf])), spread(np.sin(angle[leaf]))
-        across, down = columns - spread(x[leaf]), rows - spread(y[leaf])
-        u = (cosine * across + sine * down) / spread(radius[leaf])
-        v = (cosine * down - sine * across) / spread(radius[leaf] * aspect[leaf])
-        distance = np.where(
-            rectangular[leaf][:, None, None], np.maximum(abs(u), abs(v)), np.sqrt(u * u + v * v)
-        )
-        steepness = spread(radius[leaf] * aspect[leaf] / edge[leaf])
-        opacity = np.clip((1 - distance) * steepness + 0.5, 0, 1)[:, None]
-        shade = (spread(shading[leaf]) * np.clip(u, -1, 1))[:, None]
-        canvas = canvas + opacity * (spread(colour[leaf]) + shade - canvas)
-    return np.clip(canvas, 0, 1)
-
-
-def learn_dictionary(
-    pictures: Pictures, recipe: Recipe, on_progress: Progress
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Learn a dictionary of whitened patches by spherical k-means.
-
-    Args:
-        pictures: Shape ``(n, 3, side, side)``, on the scale 0 to 1.
-        recipe: How.
-        on_progress: Called with the iterations done and their number.
-
-    Returns:
-        ``filters`` of shape ``(K, 3, patch, patch)``, to be applied to contrast-normalised but
-        unwhitened patches, each summing to zero; and ``thresholds``, ``(K,)``.
-    """
-    patches = _normalised_patches(pictures, recipe)
-    mean = patches.mean(axis=0)
-    variances, axes = np.linalg.eigh(np.cov(patches.T))
-    whitening = axes @ np.diag((variances + _WHITENING_FLOOR) ** -0.5) @ axes.T
-    whitened = (patches - mean) @ whitening
-    atoms = _unit(generator(recipe.seed, "atoms").normal(size=(recipe.filters, len(mean))))
-    for iteration in range(recipe.iterations):
-        similarity = whitened @ atoms.T
-        nearest = np.abs(similarity).argmax(axis=1)
-        weight = np.zeros_like(similarity)
-        examples = np.arange(len(whitened))
-        weight[examples, nearest] = similarity[examples, nearest]
-        # The old atom is added, as in the paper, so that an atom without patches stays.
-        atoms = _unit(weight.T @ whitened + atoms)
-        on_progress(iteration + 1, recipe.iterations)
-    filters = atoms @ whitening
-    thresholds = filters @ mean + _THRESHOLD
-    filters -= filters.mean(axis=1, keepdims=True)
-    shape = (recipe.filters, 3, recipe.patch, recipe.patch)
-    return filters.reshape(shape).astype(np.float32), thresholds.astype(np.float32)
-
-
-def _normalised_patches(pictures: Pictures, recipe: Recipe) -> Matrix:
-    from fedtl.transfer.tiny import CONTRAST_FLOOR
-
-    rng = generator(recipe.seed, "patches")
-    corners = pictures.shape[-1] - recipe.patch + 1
-    picture = rng.integers(len(pictures), size=recipe.patches)
-    y, x = rng.integers(corners, size=(2, recipe.patches))
-    windows = np.lib.stride_tricks.sliding_window_view(
-        pictures, (recipe.patch, recipe.patch), axis=(2, 3)
-    )
-    patches = windows[picture, :, y, x].reshape(recipe.patches, -1).astype(np.float64)
-    patches -= patches.mean(axis=1, keepdims=True)
-    patches /= np.sqrt(patches.var(axis=1, keepdims=True) + CONTRAST_FLOOR)
-    return patches
-
-
-def _unit(rows: Matrix) -> Matrix:
-    scaled: Matrix = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    return scaled
+# Called with what is being done, how much of it is done, and how much there is.
+Progress = Callable[[str, int, int], None]
 
 
 def recipe_metadata(recipe: Recipe) -> dict[str, str]:
@@ -178,72 +39,159 @@ def recipe_metadata(recipe: Recipe) -> dict[str, str]:
 
     It is a single entry, because safetensors writes several in an order that changes.
     """
-    options = " ".join(f"--{name} {value}" for name, value in asdict(recipe).items())
-    return {"origin": f"fedtl-tiny, format {FORMAT}: python -m fedtl.pretrain {options}"}
+    return {"origin": f"fedtl-tiny, format {FORMAT}: {recipe.command()}"}
 
 
-def pretrain(recipe: Recipe, out: Path, *, rendering: Progress, learning: Progress) -> None:
-    """Render, learn, and write the weights file; the same bytes for the same recipe and machine.
+def pretrain(
+    recipe: Recipe, out: Path, work: Path, *, device: str, resume: bool, on_progress: Progress
+) -> None:
+    """Render, learn, and write the weights file, in half precision.
+
+    The same recipe gives the same bytes on machines of one kind of CPU with the same PyTorch,
+    whatever the number of cores and whether or not the run was interrupted and resumed.
 
     Args:
         recipe: Everything that determines the weights.
         out: File to write, ``.safetensors``.
-        rendering: Called with the pictures done and their number.
-        learning: Called with the iterations done and their number.
+        work: Folder for the rendered world and the checkpoint, made if need be and removed at the
+            end.
+        device: ``cpu``, ``cuda``, or ``auto`` for a GPU if there is one.
+        resume: Whether to go on from what an interrupted run left in ``work``, if it did.
+        on_progress: Called after each part of the work.
 
     Raises:
-        FedtlError: The file cannot be written.
+        FedtlError: A file cannot be written, or learning diverged.
+        UsageError: An interrupted run is there that is not to be resumed, or has another recipe.
     """
-    from safetensors.numpy import save
+    from safetensors.torch import save
 
-    pictures = dead_leaves(recipe.pictures, recipe.seed, rendering)
-    filters, thresholds = learn_dictionary(pictures, recipe, learning)
-    content = save({"filters": filters, "thresholds": thresholds}, recipe_metadata(recipe))
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"device = {device!r} is not known; it is one of auto, cpu, cuda.")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
+        if work.exists() and not resume:
+            raise UsageError(
+                f"{work} holds an unfinished run: --resume goes on with it; or remove it."
+            )
+        work.mkdir(parents=True, exist_ok=True)
+        with _threads(_THREADS):
+            state = {
+                **_dictionary(recipe, on_progress),
+                **_network(recipe, work, device, resume, on_progress),
+            }
+        half = {key: tensor.half().contiguous() for key, tensor in state.items()}
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = out.with_name(f".{out.name}.tmp")
-        temporary.write_bytes(content)
+        temporary.write_bytes(save(half, recipe_metadata(recipe)))
         temporary.replace(out)
+        shutil.rmtree(work)
     except OSError as error:
-        raise FedtlError(f"The weights file {out} cannot be written: {error.strerror}.") from error
+        raise FedtlError(f"{error.filename or out} cannot be written: {error.strerror}.") from error
+
+
+def _dictionary(recipe: Recipe, on_progress: Progress) -> dict[str, torch.Tensor]:
+    def rendering(done: int, total: int) -> None:
+        on_progress("rendering dead leaves", done, total)
+
+    def learning(done: int, total: int) -> None:
+        on_progress("learning the dictionary", done, total)
+
+    pictures = dead_leaves(recipe.leaves, recipe.seed, rendering)
+    filters, thresholds = learn_dictionary(pictures, recipe, learning)
+    return {
+        "dictionary.filters": torch.from_numpy(filters),
+        "dictionary.thresholds": torch.from_numpy(thresholds),
+    }
+
+
+def _network(
+    recipe: Recipe, work: Path, device: str, resume: bool, on_progress: Progress
+) -> dict[str, torch.Tensor]:
+    def rendering(kinds: int) -> None:
+        on_progress("rendering the world", kinds, recipe.kinds)
+
+    def learning(steps: int, loss: float) -> None:
+        on_progress(f"learning the network, loss {loss:.2f}", steps, recipe.steps)
+
+    world = render_world(recipe, work / "world.npy", rendering)
+    state = learn(
+        world,
+        recipe,
+        device=device,
+        checkpoint=work / "checkpoint.pt",
+        resume=resume,
+        on_step=learning,
+    )
+    return {f"network.{key}": tensor for key, tensor in state.items()}
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def main(
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("fedtl-tiny.safetensors"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")
+    ] = False,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, or auto: a GPU if there is one.")
+    ] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of every random draw.")] = Recipe.seed,
-    filters: Annotated[int, typer.Option(min=1, max=4096, help="Atoms.")] = Recipe.filters,
-    patch: Annotated[int, typer.Option(min=2, max=16, help="Patch side, px.")] = Recipe.patch,
+    kinds: Annotated[
+        int, typer.Option(min=2, max=1_000_000, help="Kinds of things in the world.")
+    ] = Recipe.kinds,
     pictures: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="Pictures to render.")
+        int, typer.Option(min=2, max=1000, help="Pictures of each kind.")
     ] = Recipe.pictures,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of learning.")] = Recipe.steps,
+    batch: Annotated[int, typer.Option(min=4, help="Pictures in a step.")] = Recipe.batch,
+    learning_rate: Annotated[
+        float, typer.Option(min=1e-6, max=1.0, help="At its peak.")
+    ] = Recipe.learning_rate,
+    leaves: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Dead-leaves pictures.")
+    ] = Recipe.leaves,
     patches: Annotated[
-        int, typer.Option(min=1000, max=10_000_000, help="Patches to learn from.")
+        int, typer.Option(min=1000, max=10_000_000, help="Patches of them.")
     ] = Recipe.patches,
     iterations: Annotated[
-        int, typer.Option(min=1, max=1000, help="K-means iterations.")
+        int, typer.Option(min=1, max=1000, help="Of k-means on the patches.")
     ] = Recipe.iterations,
 ) -> None:
-    """Rebuild fedtl-tiny's weights on rendered pictures only, deterministically from the seed."""
-    from rich.console import Console
-    from rich.progress import Progress as Bars
+    """Rebuild fedtl-tiny's weights on rendered pictures only, deterministically from the seed.
 
-    recipe = Recipe(seed, filters, patch, pictures, patches, iterations)
+    It takes one to two hours on two CPU cores; after Ctrl-C, --resume goes on.
+    """
+    recipe = Recipe(seed, kinds, pictures, steps, batch, learning_rate, leaves, patches, iterations)
     console = Console(stderr=True)
-    try:
-        with Bars(console=console) as bars:
-            rendered = bars.add_task("rendering pictures", total=recipe.pictures)
-            learnt = bars.add_task("learning filters", total=recipe.iterations)
-            pretrain(
-                recipe,
-                out,
-                rendering=lambda done, _: bars.update(rendered, completed=done),
-                learning=lambda done, _: bars.update(learnt, completed=done),
-            )
-    except FedtlError as error:
-        console.print(str(error), markup=False)
-        raise typer.Exit(error.exit_code) from error
+    work = out.with_name(f"{out.name}.work")
+    with _bars(console) as on_progress:
+        pretrain(recipe, out, work, device=device, resume=resume, on_progress=on_progress)
     console.print(f"wrote {out}", markup=False)
 
 
+@contextmanager
+def _bars(console: Console) -> Iterator[Progress]:
+    """Show a progress bar per kind of work; what it does may be told in changing words."""
+    with Bars(console=console) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def update(what: str, done: int, total: int) -> None:
+            kind = what.partition(",")[0]
+            if kind not in tasks:
+                tasks[kind] = bars.add_task(what, total=total)
+            bars.update(tasks[kind], completed=done, description=what)
+
+        yield update
+
+
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

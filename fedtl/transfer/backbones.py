@@ -105,23 +105,21 @@ def embedding_fingerprint(feature_size: int) -> str:
 
 def _load_tiny(weights: str, image_size: int, seed: int) -> Backbone:
     if weights == RANDOM:
-        network = tiny.random_dictionary(seed)
+        network = tiny.random_tiny(seed)
     elif weights == DEFAULT:
-        network = tiny.dictionary_of(read_state_dict(tiny.SHIPPED_WEIGHTS), "shipped weights file")
+        network = tiny.tiny_of(read_state_dict(tiny.SHIPPED_WEIGHTS), "shipped weights file")
     elif _is_file(weights):
-        network = tiny.dictionary_of(
-            read_state_dict(Path(weights).expanduser()), f"weights file {weights}"
-        )
+        state = read_state_dict(Path(weights).expanduser())
+        network = tiny.tiny_of(state, f"weights file {weights}")
     else:
         raise UsageError(
             f"Unknown weights {weights!r} for {TINY}; they should be {DEFAULT}, a file that ends "
             f"in .pth, .pt or .safetensors, or {RANDOM}."
         )
     size = image_size or tiny.IMAGE_SIZE
-    if size < network.smallest_picture:
+    if size < tiny.SMALLEST_PICTURE:
         raise UsageError(
-            f"{TINY} takes pictures of at least {network.smallest_picture} pixels a side, "
-            f"not {size}."
+            f"{TINY} takes pictures of at least {tiny.SMALLEST_PICTURE} pixels a side, not {size}."
         )
     preprocessing = Preprocessing(
         image_size=size,
