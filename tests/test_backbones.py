@@ -17,11 +17,12 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from fedtl.errors import FedtlError, UsageError
 from fedtl.transfer import tiny, torchvision_models
 from fedtl.transfer.backbones import Backbone, embedding_fingerprint, load_backbone
+from fedtl.transfer.dictionary import CONTRAST_FLOOR
 from fedtl.transfer.extraction import extract_features
 from fedtl.transfer.preprocessing import Preprocessing
 
@@ -286,25 +287,47 @@ def test_weights_published_under_older_names_are_understood(
 
 def test_tiny_computes_what_its_definition_says() -> None:
     backbone = _load("fedtl-tiny", "DEFAULT")
-    network = backbone.network
-    assert isinstance(network, tiny.ConvolutionalDictionary)
-    pixels = backbone.preprocess(_picture(40, 60)).double().numpy()
-    filters = network.filters.double().numpy()
-    patch, last = network.patch, tiny.IMAGE_SIZE - network.patch + 1
+    pixels = backbone.preprocess(_picture(40, 60)).double()
+    expected = np.concatenate([_dictionary(pixels.numpy()), _stage_means(pixels)])
+    found = backbone.forward(backbone.preprocess(_picture(40, 60))[None])[0].numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=2e-4)
+
+
+def _shipped() -> dict[str, torch.Tensor]:
+    return {key: tensor.double() for key, tensor in load_file(tiny.SHIPPED_WEIGHTS).items()}
+
+
+def _dictionary(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    filters = _shipped()["dictionary.filters"].numpy()
+    patch, last = tiny.PATCH, tiny.IMAGE_SIZE - tiny.PATCH + 1
     response = np.zeros((last, last, len(filters)))
     for y in range(last):
         for x in range(last):
             window = pixels[:, y : y + patch, x : x + patch]
-            normal = (window - window.mean()) / np.sqrt(window.var() + tiny.CONTRAST_FLOOR)
+            normal = (window - window.mean()) / np.sqrt(window.var() + CONTRAST_FLOOR)
             response[y, x] = (filters * normal).sum((1, 2, 3))
-    response = np.maximum(0, response - network.thresholds.double().numpy())
+    response = np.maximum(0, response - _shipped()["dictionary.thresholds"].numpy())
     # Adaptive pooling gives the odd middle row and column to both sides.
     half = (last + 1) // 2
     rows = [slice(0, half), slice(last - half, last)]
     quadrants = [response[y, x].mean((0, 1)) for y in rows for x in rows]
-    expected = np.sqrt(np.stack(quadrants, 1)).reshape(-1)
-    found = backbone.forward(backbone.preprocess(_picture(40, 60))[None])[0].numpy()
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    return np.sqrt(np.stack(quadrants, 1)).reshape(-1)
+
+
+def _stage_means(pixels: torch.Tensor) -> NDArray[np.float64]:
+    shipped, planes, means = _shipped(), (pixels[None] - 0.5) / 0.25, []
+    for stage in range(4):
+
+        def convolved(name: str, planes: torch.Tensor, stride: int) -> torch.Tensor:
+            key = f"network.stages.{stage}.{name}.conv"  # noqa: B023 - called in this turn alone
+            weight = shipped[f"{key}.weight"]
+            padding = weight.shape[-1] // 2
+            return torch.conv2d(planes, weight, shipped[f"{key}.bias"], stride, padding)
+
+        entered = convolved("entry", planes, 2).relu()
+        planes = (entered + convolved("second", convolved("first", entered, 1).relu(), 1)).relu()
+        means.append(planes.mean((0, 2, 3)))
+    return torch.cat(means).sqrt().numpy()
 
 
 class _AntsAndBees:

@@ -5,9 +5,10 @@
     python simulations/benchmarks/backbones.py --weights new=new.safetensors --json new.json
 
 A seed draws the split, the penalty's validation part, rendered pictures and the random weights.
-Baselines are `pixels`, the picture squeezed to 32x32, and `random`, fedtl-tiny with Gaussian
-filters. ants-bees always has the same 153 test pictures, so that its deviation says how much the
-penalty matters and not how sure the accuracy is: a single picture is .007.
+Baselines are `pixels`, the picture squeezed to 32x32; `random`, fedtl-tiny with random weights; and
+`dictionary`, the 512 features of its dictionary alone, of the picture squeezed to 32x32. ants-bees
+always has the same 153 test pictures, so that its deviation says how much the penalty matters and
+not how sure the accuracy is: a single picture is .007.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from fedtl.errors import FedtlError
 from fedtl.transfer.backbones import DEFAULT, RANDOM, TINY, Backbone, load_backbone
 from fedtl.transfer.inference import Extractor
 from fedtl.transfer.preprocessing import Preprocessing
+from fedtl.transfer.tiny import TinyBackbone
 from fedtl.transfer.weights_file import used_tensors
 
 Features = NDArray[np.float32]
@@ -46,7 +48,7 @@ Matrix = NDArray[np.floating[Any]]
 
 PENALTIES: list[float] = np.logspace(-1, 7, 17).tolist()
 VALIDATION = 0.2
-HOSPITALS, PIXELS = "hospitals", "pixels"
+HOSPITALS, PIXELS, DICTIONARY = "hospitals", "pixels", "dictionary"
 DOMAINS = ("photo", "art_painting", "cartoon", "sketch")
 DOMAIN_TASKS = tuple(f"pacs-{site}" for site in DOMAINS)
 DOMAIN_MEAN = "pacs-mean"
@@ -55,7 +57,7 @@ IMAGENET = {
     "squeezenet1_1": "squeezenet1_1_imagenet_fp16.safetensors",
     "mobilenet_v2": "mobilenet_v2_imagenet_fp16.pth",
 }
-BUILT_IN = (PIXELS, RANDOM, TINY, *IMAGENET)
+BUILT_IN = (PIXELS, RANDOM, DICTIONARY, TINY, *IMAGENET)
 SHARED = Path("../shared")
 WARM_UP_SECONDS, TIMED_SECONDS = 1.0, 3.0
 # More than any machine takes in that time.
@@ -199,10 +201,14 @@ def probe(features: Features, labels: Rows, split: Split) -> tuple[float, float]
 
 def backbone_of(architecture: str, weights: str, *, seed: int) -> Backbone:
     """Return a backbone at its native picture size."""
-    if architecture != PIXELS:
-        return load_backbone(architecture, weights=weights, image_size=0, seed=seed)
     squeeze = Preprocessing(32, None, "BILINEAR", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    return Backbone(PIXELS, 3 * 32**2, nn.Flatten(), squeeze, fingerprint="")
+    if architecture == PIXELS:
+        return Backbone(PIXELS, 3 * 32**2, nn.Flatten(), squeeze, fingerprint="")
+    if architecture == DICTIONARY:
+        tiny = load_backbone(TINY, weights=weights, image_size=0, seed=seed)
+        part = cast(TinyBackbone, tiny.network).dictionary
+        return Backbone(DICTIONARY, part.feature_size, part, squeeze, fingerprint="")
+    return load_backbone(architecture, weights=weights, image_size=0, seed=seed)
 
 
 class _NetworkAlone(Extractor):
@@ -362,7 +368,12 @@ def main(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
 ) -> None:
     """Measure and print."""
-    own = {PIXELS: (PIXELS, ""), RANDOM: (TINY, RANDOM), TINY: (TINY, DEFAULT)}
+    own = {
+        PIXELS: (PIXELS, ""),
+        RANDOM: (TINY, RANDOM),
+        DICTIONARY: (DICTIONARY, DEFAULT),
+        TINY: (TINY, DEFAULT),
+    }
     more = further(weights or [])
     files = {name: imagenet / file for name, file in IMAGENET.items()}
     known = own | more | {name: (name, str(file)) for name, file in files.items()}
