@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.report.unseen import UnseenSite
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClientRow:
@@ -112,6 +114,7 @@ class RunResult:
             ``features``, ``rounds`` and ``per_round_median``; ``peak_rss_mb``; ``versions``, a
             mapping; ``head_sha256`` and ``backbone_fingerprint``, hexadecimal.
         warnings: One sentence each, for example about images that could not be read.
+        unseen: The site that took no part; ``None`` where all did.
     """
 
     config: Mapping[str, str | int | float | bool]
@@ -125,6 +128,7 @@ class RunResult:
     samples: Sequence[ClientSamples]
     summary: Mapping[str, Any]
     warnings: Sequence[str] = field(default_factory=tuple)
+    unseen: UnseenSite | None = None
 
     @property
     def harmed(self) -> int:
