@@ -139,6 +139,12 @@ def _prepare(context: Context) -> tuple[Site, SharedFeatures]:
     _cache(config)
     partition_id = int(context.node_config["partition-id"])
     if "data" in context.node_config:
+        if config.holdout_site:
+            raise UsageError(
+                f"holdout-site = {config.holdout_site!r} needs one data set that holds all sites, "
+                "but this site brings its own data; leave the hospital unconnected instead and "
+                "give it the head (python -m fedtl.predict)"
+            )
         inputs = prepare_inputs(config, open_data(config), None)
         sites = _one_site(config, inputs, partition_id)
         return sites.site(partition_id), sites.features
@@ -164,8 +170,7 @@ def _one_site(config: RunConfig, inputs: Inputs, partition_id: int) -> Simulated
     """Return the clients of which one, this site, holds all the data there is here."""
     _KEPT.append(inputs)
     dataset = inputs.dataset
-    rows = np.flatnonzero(~dataset.test)
-    train, held_out = hold_out(config, dataset.labels, rows, partition_id)
+    train, held_out = hold_out(config, dataset.labels, dataset.training, partition_id)
     labels = np.zeros(inputs.features.shape[0], np.int64)
     labels[inputs.rows] = dataset.labels
     nobody = np.empty(0, np.int64)
@@ -175,7 +180,8 @@ def _one_site(config: RunConfig, inputs: Inputs, partition_id: int) -> Simulated
         labels=labels,
         train=[*others, inputs.rows[train]],
         held_out=[*others, inputs.rows[held_out]],
-        test=inputs.rows[np.flatnonzero(dataset.test)],
+        test=inputs.rows[dataset.tested],
+        unseen=nobody,
         class_names=dataset.classes,
         fingerprint=inputs.fingerprint,
     )
@@ -211,6 +217,7 @@ def _write_site(site: Site, features: SharedFeatures, cache: Path) -> Path:
         train=data.train,
         held_out=data.held_out,
         test=data.test,
+        unseen=data.unseen,
     )
     content = buffer.getvalue()
     target = folder / f"{hashlib.sha256(content).hexdigest()}.npz"
@@ -232,6 +239,7 @@ def _read_site(path: Path) -> Site:
             train=stored["train"],
             held_out=stored["held_out"],
             test=stored["test"],
+            unseen=stored["unseen"],
             classes=facts["classes"],
         )
     return Site(data, tuple(facts["class-names"]), facts["fingerprint"])

@@ -155,13 +155,15 @@ def _show(folder: RunFolder, result: RunResult, *, quiet: bool, as_json: bool) -
     if as_json:
         print((folder.path / "summary.json").read_text(encoding="utf-8"), end="")
     elif not quiet:
-        from fedtl.report.tables import client_table, totals_table
+        from fedtl.report.tables import client_table, totals_table, unseen_table
 
         console = Console()
         if not console.is_terminal:
             console = Console(width=80)
         console.print(client_table(result))
         console.print(totals_table(result))
+        if result.unseen is not None:
+            console.print(unseen_table(result.unseen))
         console.print(f"report: {folder.path / 'report.html'}", soft_wrap=True)
 
 

@@ -158,6 +158,27 @@ BAD_INPUTS = {
         USAGE,
         ["list 1", "row 1, which list 0 already has"],
     ),
+    # --- a site that takes part in nothing
+    "no site to hold out": (
+        ("--data", "features:{inputs}/good.npz", "--partition", "iid", "--holdout-site", "a"),
+        USAGE,
+        ["--holdout-site", "good has no sites"],
+    ),
+    "unknown site": (
+        (*SITES, "--holdout-site", "3"),
+        USAGE,
+        ["--holdout-site 3", "its sites are 0, 1, 2"],
+    ),
+    "misspelt site": (
+        ("--partition", "natural", "--holdout-site", "hospital5"),
+        USAGE,
+        ["hospitals has no such site; did you mean hospital-5?"],
+    ),
+    "one site left": (
+        ("--hospitals-sites", "2", "--partition", "natural", "--holdout-site", "hospital-1"),
+        USAGE,
+        ["leaves training data at hospital-2 alone", "at least 2"],
+    ),
     # --- combinations
     "fed3r with mlp": ((*SITES, "--strategy", "fed3r", "--head", "mlp"), USAGE, ["fed3r", "mlp"]),
     "zero mlp": ((*SITES, "--head", "mlp", "--head-init", "zero"), USAGE, ["head-init = 'seeded'"]),

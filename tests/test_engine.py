@@ -200,9 +200,8 @@ def sites(features: SharedFeatures, labels: np.ndarray) -> SimulatedSites:
     cuts = np.cumsum(sizes)
     train = [np.sort(part) for part in np.split(rows[: cuts[-1]], cuts[:-1])]
     held_out = [rows[cuts[-1] :][k::CLIENTS] for k in range(CLIENTS)]
-    return SimulatedSites(
-        features, labels, train, held_out, np.empty(0, np.int64), ("a", "b", "c"), "print"
-    )
+    none = np.empty(0, np.int64)
+    return SimulatedSites(features, labels, train, held_out, none, none, ("a", "b", "c"), "print")
 
 
 @pytest.fixture(scope="module")

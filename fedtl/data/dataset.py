@@ -62,6 +62,8 @@ class Dataset:
             Test rows never belong to a client; everyone is scored on them.
         sites: Shape ``(N,)``, str: where each input was acquired; ``None`` where unknown.
         keys: A stable, human-readable name per input (a relative path, an index).
+        unseen: Shape ``(N,)``, bool: the inputs of a site that takes part in nothing, whatever
+            their split (see ``withhold_site``); ``None`` where all sites take part.
     """
 
     name: str
@@ -71,9 +73,25 @@ class Dataset:
     test: NDArray[np.bool_]
     sites: NDArray[np.str_] | None
     keys: Sequence[str]
+    unseen: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def training(self) -> NDArray[np.int64]:
+        """Rows that clients may hold, rising: neither of the test split nor of an unseen site."""
+        return np.flatnonzero(~self.test if self.unseen is None else ~(self.test | self.unseen))
+
+    @property
+    def tested(self) -> NDArray[np.int64]:
+        """Rows of the test split, rising, but for those of an unseen site."""
+        return np.flatnonzero(self.test if self.unseen is None else self.test & ~self.unseen)
+
+    @property
+    def withheld(self) -> NDArray[np.int64]:
+        """Rows of the unseen site, rising; none where all sites take part."""
+        return np.empty(0, np.int64) if self.unseen is None else np.flatnonzero(self.unseen)
 
     def subset(self, rows: NDArray[np.int64]) -> Dataset:
         """Return the inputs at ``rows``, in that order; the class list stays whole."""
@@ -87,4 +105,5 @@ class Dataset:
             test=self.test[rows],
             sites=None if self.sites is None else self.sites[rows],
             keys=[self.keys[row] for row in rows],
+            unseen=None if self.unseen is None else self.unseen[rows],
         )

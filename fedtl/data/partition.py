@@ -32,7 +32,7 @@ def partition_rows(
     flwr-datasets' partitioner, so that the order of the data does not matter.
 
     Args:
-        dataset: The data; its test rows go to nobody.
+        dataset: The data; its test rows, and those of an unseen site, go to nobody.
         method: ``iid``: equal random parts. ``dirichlet``: each class is dealt in proportions drawn
             from Dir(alpha) (Yurochkin et al., arXiv 1905.12022). ``pathological``: a few classes
             per client. ``shard``: rows sorted by class are cut into equal shards (McMahan et al.,
@@ -50,7 +50,7 @@ def partition_rows(
     Raises:
         UsageError: The method is unknown, or the data cannot be split as asked.
     """
-    training = np.flatnonzero(~dataset.test)
+    training = dataset.training
     if method == "natural":
         return _by_site(dataset, training)
     if method.startswith("file:"):
@@ -85,7 +85,7 @@ def check_clients(dataset: Dataset, clients: int) -> None:
     Raises:
         UsageError: There is no client, or there are more of them than training rows.
     """
-    rows = int((~dataset.test).sum())
+    rows = len(dataset.training)
     if clients < 1:
         raise UsageError(f"--clients is {clients}, but must be at least 1")
     if clients > rows:
@@ -137,6 +137,8 @@ def _from_file(path: Path, dataset: Dataset) -> list[Rows]:
                 )
             if dataset.test[row]:
                 raise UsageError(f"{where} holds row {row}, which belongs to the test split")
+            if dataset.unseen is not None and dataset.unseen[row]:
+                raise UsageError(f"{where} holds row {row}, which belongs to the holdout site")
             if owner[row] >= 0:
                 raise UsageError(f"{where} holds row {row}, which list {owner[row]} already has")
             owner[row] = client

@@ -63,7 +63,7 @@ def check_classes(dataset: Dataset) -> None:
     """
     count = len(dataset.classes)
     in_all = np.bincount(dataset.labels, minlength=count)
-    in_training = np.bincount(dataset.labels[~dataset.test], minlength=count)
+    in_training = np.bincount(dataset.labels[dataset.training], minlength=count)
     what = "rows" if isinstance(dataset.inputs, np.ndarray) else "images"
     trained = np.flatnonzero(in_training)
     if len(trained) < 2:

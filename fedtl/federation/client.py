@@ -174,26 +174,32 @@ def _evaluate(
     test = [site.data.test for site in sites]
     scored = {
         "": score_clients(head, federated, block, held_out),
-        "test-": _score_on_test(head, federated, block, test),
+        "test-": _score_on_common(head, federated, block, test),
         "local-only-": score_clients(head, local_only, lone_block, held_out),
         "local-only-test-": score_clients(head, local_only, lone_block, test),
     }
+    if strategy.config.holdout_site:
+        unseen = [site.data.unseen for site in sites]
+        scored |= {
+            "unseen-": _score_on_common(head, federated, block, unseen),
+            "local-only-unseen-": score_clients(head, local_only, lone_block, unseen),
+        }
     return [
         RecordDict({"metrics": to_metrics(_metrics({k: v[at] for k, v in scored.items()}))})
         for at in range(len(sites))
     ]
 
 
-def _score_on_test(
-    head: Head, parameters: Tensors, block: ClientBlock, test: Sequence[NDArray[np.int64]]
+def _score_on_common(
+    head: Head, parameters: Tensors, block: ClientBlock, common: Sequence[NDArray[np.int64]]
 ) -> list[Score]:
-    """Score on the test split; in a simulation one head on one split, which is scored once."""
+    """Score on rows that are nobody's; in a simulation one head on one set of them, once."""
     one_head = all(value.stride(0) == 0 for value in parameters.values())
-    if not (one_head and all(rows is test[0] for rows in test)):
-        return score_clients(head, parameters, block, test)
+    if not (one_head and all(rows is common[0] for rows in common)):
+        return score_clients(head, parameters, block, common)
     first = block.select(np.zeros(1, np.int64))
     lone = {name: value[:1] for name, value in parameters.items()}
-    return score_clients(head, lone, first, test[:1]) * len(test)
+    return score_clients(head, lone, first, common[:1]) * len(common)
 
 
 def _metrics(scores: dict[str, Score]) -> dict[str, MetricRecordValues]:

@@ -66,10 +66,17 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class ClientTallies:
-    """One client's scores of one kind of head, on its held-out data and on the test split."""
+    """One client's scores of one kind of head: on its held-out data, and on what is nobody's.
+
+    Attributes:
+        held_out: On its own held-out examples.
+        test: On the data's own test split.
+        unseen: On the site that took part in nothing else.
+    """
 
     held_out: Tally
     test: Tally
+    unseen: Tally
 
 
 @dataclass(frozen=True)
@@ -147,7 +154,9 @@ class ClientEvaluation:
 
         def tallies(prefix: str) -> ClientTallies:
             return ClientTallies(
-                Tally.read(metrics, prefix, classes), Tally.read(metrics, prefix + "test-", classes)
+                held_out=Tally.read(metrics, prefix, classes),
+                test=Tally.read(metrics, prefix + "test-", classes),
+                unseen=Tally.read(metrics, prefix + "unseen-", classes),
             )
 
         return cls(tallies(""), tallies("local-only-"))

@@ -24,11 +24,13 @@ HANDSHAKE_REPLY = Declaration(metrics={"census": CENSUS_KEYS}, config={"identity
 TRAIN_KEYS = frozenset({"num-examples", "train-loss", "held-out", "loss", "accuracy"})
 _SCORE_KEYS = ("num-examples", "loss", "accuracy", "correct", "examples")
 _SCORES = ("", "test-", "local-only-", "local-only-test-")
+_UNSEEN_SCORES = ("unseen-", "local-only-unseen-")
 
 
-def evaluate_keys(classes: int) -> frozenset[str]:
+def evaluate_keys(classes: int, *, unseen_site: bool) -> frozenset[str]:
     """Return the keys of a closing evaluation's metrics."""
-    keys = {prefix + key for prefix in _SCORES for key in _SCORE_KEYS}
+    scores = _SCORES + _UNSEEN_SCORES if unseen_site else _SCORES
+    keys = {prefix + key for prefix in scores for key in _SCORE_KEYS}
     if classes <= CONFUSION_CLASSES:
         keys |= {prefix + "confusion" for prefix in CONFUSION_OF}
     return frozenset(keys)
@@ -47,5 +49,9 @@ def declarations(
         TRAIN: Declaration(
             arrays={strategy.reply_record: strategy.uplink}, metrics={"metrics": TRAIN_KEYS}
         ),
-        EVALUATE: Declaration(metrics={"metrics": evaluate_keys(classes)}),
+        EVALUATE: Declaration(
+            metrics={
+                "metrics": evaluate_keys(classes, unseen_site=bool(strategy.config.holdout_site))
+            }
+        ),
     }

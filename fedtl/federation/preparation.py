@@ -17,6 +17,7 @@ from fedtl.data.dataset import Dataset
 from fedtl.data.hospitals import HospitalsOptions, SiteShift
 from fedtl.data.partition_process import PartitionProcess
 from fedtl.data.sources import check_classes, open_dataset, without_unreadable
+from fedtl.data.unseen_site import withhold_site
 from fedtl.determinism import generator
 from fedtl.errors import FedtlError
 from fedtl.federation.simulated_sites import SimulatedSites
@@ -63,7 +64,7 @@ def cache_folder(config: RunConfig) -> Path | None:
 
 
 def open_data(config: RunConfig) -> Dataset:
-    """Return the configured data set.
+    """Return the configured data set; ``holdout-site`` is marked as unseen in it.
 
     Raises:
         UsageError: There is no such data or it is unusable.
@@ -85,7 +86,12 @@ def open_data(config: RunConfig) -> Dataset:
         shift=effects.times(config.hospitals_shift),
         label_noise=config.hospitals_label_noise,
     )
-    return open_dataset(config.data, seed=config.seed, hospitals=options)
+    dataset = open_dataset(config.data, seed=config.seed, hospitals=options)
+    if not config.holdout_site:
+        return dataset
+    # One client alone is no federation, and its own head would be the federated one.
+    fewest = 2 if config.partition == "natural" else 1
+    return withhold_site(dataset, config.holdout_site, fewest_sites=fewest)
 
 
 def prepare_inputs(
@@ -146,6 +152,8 @@ def prepare_inputs(
             raise FedtlError(f"{dataset.name}: none of its {len(bad)} images can be decoded.")
         dataset = without_unreadable(dataset, bad)
         check_classes(dataset)
+        if config.holdout_site and not len(dataset.withheld):
+            raise FedtlError(f"None of the images of {config.holdout_site} can be decoded.")
     return Inputs(dataset, shared, rows, backbone.fingerprint, unreadable, features.computed, kept)
 
 
@@ -157,13 +165,15 @@ class Split:
         names: Name of each client.
         train: Training rows of each client.
         held_out: Held-out rows of each client.
-        test: The data's own test split; may be empty.
+        test: The data's own test split, of the sites that take part; may be empty.
+        unseen: All inputs of the site that does not; empty where all do.
     """
 
     names: list[str]
     train: list[NDArray[np.int64]]
     held_out: list[NDArray[np.int64]]
     test: NDArray[np.int64]
+    unseen: NDArray[np.int64]
 
     def to_json(self, dataset: Dataset) -> str:
         """Return the split as JSON; ``digest`` names the data it is a split of."""
@@ -172,6 +182,8 @@ class Split:
             for name, train, held_out in zip(self.names, self.train, self.held_out, strict=True)
         ]
         content = {"digest": _digest(dataset), "clients": clients, "test": self.test.tolist()}
+        if len(self.unseen):
+            content["unseen"] = self.unseen.tolist()
         return json.dumps(content)
 
     @classmethod
@@ -193,6 +205,7 @@ class Split:
             train=[np.array(client["train"], np.int64) for client in clients],
             held_out=[np.array(client["held-out"], np.int64) for client in clients],
             test=np.array(content["test"], np.int64),
+            unseen=np.array(content.get("unseen", []), np.int64),
         )
 
 
@@ -227,7 +240,8 @@ def split_into_clients(config: RunConfig, dataset: Dataset, process: PartitionPr
         names=names,
         train=[train for train, _ in halves],
         held_out=[held_out for _, held_out in halves],
-        test=np.flatnonzero(dataset.test),
+        test=dataset.tested,
+        unseen=dataset.withheld,
     )
 
 
@@ -251,6 +265,7 @@ def simulated_sites(inputs: Inputs, split: Split) -> SimulatedSites:
         train=[inputs.rows[rows] for rows in split.train],
         held_out=[inputs.rows[rows] for rows in split.held_out],
         test=inputs.rows[split.test],
+        unseen=inputs.rows[split.unseen],
         class_names=inputs.dataset.classes,
         fingerprint=inputs.fingerprint,
     )

@@ -22,7 +22,8 @@ def centralised_scores(
     """Train on the union of the clients' training rows, as the strategy would one client alone.
 
     Returns:
-        The head's scores on every client's held-out rows and on the test split, by partition id.
+        The head's scores on every client's held-out rows, on the test split and on the unseen
+        site, by partition id.
     """
     first = clients[0]
     width = first.features.shape[1]
@@ -37,16 +38,15 @@ def centralised_scores(
     )
     with one_thread(), torch.inference_mode():
         head = strategy.train_alone(pooled)[0]
-        test = score_rows(strategy.head, head.arrays, head.standardisation, first, [first.test])[0]
-        held_out = score_rows(
+        test, unseen, *held_out = score_rows(
             strategy.head,
             head.arrays,
             head.standardisation,
             first,
-            [client.held_out for client in clients],
+            [first.test, first.unseen, *(client.held_out for client in clients)],
         )
     return {
-        client.partition_id: ClientTallies(own, test)
+        client.partition_id: ClientTallies(own, test, unseen)
         for client, own in zip(clients, held_out, strict=True)
     }
 

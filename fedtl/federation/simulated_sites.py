@@ -28,6 +28,7 @@ class SimulatedSites:
         train: Rows of the matrix, per client.
         held_out: Rows of the matrix, per client.
         test: Rows of the matrix.
+        unseen: Rows of the matrix: the site that takes part in nothing.
         class_names: In label order.
         fingerprint: The backbone's.
     """
@@ -37,6 +38,7 @@ class SimulatedSites:
     train: list[NDArray[np.int64]]
     held_out: list[NDArray[np.int64]]
     test: NDArray[np.int64]
+    unseen: NDArray[np.int64]
     class_names: tuple[str, ...]
     fingerprint: str
 
@@ -57,6 +59,7 @@ class SimulatedSites:
             train=self.train[partition_id],
             held_out=self.held_out[partition_id],
             test=self.test,
+            unseen=self.unseen,
             classes=len(self.class_names),
         )
         return Site(data, self.class_names, self.fingerprint)

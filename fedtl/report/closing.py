@@ -21,6 +21,7 @@ from fedtl.federation.server import Outcome
 from fedtl.report.html import write_report
 from fedtl.report.result import ClientRow, ClientSamples, RunResult, SitePanel
 from fedtl.report.run_folder import RunFolder, without_nan
+from fedtl.report.unseen import UnseenSite, unseen_site
 from fedtl.transfer.head_file import TrainedHead
 
 
@@ -56,14 +57,28 @@ def close_run(
     )
     folder.write("head.safetensors", head.to_bytes())
     rows = _client_rows(outcome, centralised, client_names, len(identity.classes))
-    folder.write("clients.csv", _csv(rows, identity.classes))
+    label_counts = np.array([row.label_counts for row in rows])
+    unseen = None
+    if folder.config.holdout_site:
+        unseen = unseen_site(
+            folder.config.holdout_site,
+            federated=outcome.federated,
+            local_only=outcome.local_only,
+            centralised=centralised,
+            client_names=client_names,
+            classes=identity.classes,
+            label_counts=label_counts.sum(0),
+        )
+    folder.write("clients.csv", _csv(rows, identity.classes, unseen))
     summary = _summary(outcome, centralised, rows, head.sha256(), seconds, peak_mb)
+    if unseen is not None:
+        summary["unseen_site"] = without_nan(unseen.to_mapping())
     folder.write("summary.json", _json(summary))
     result = RunResult(
         config=folder.config.to_mapping(),
         classes=identity.classes,
         client_names=tuple(client_names),
-        label_counts=np.array([row.label_counts for row in rows]),
+        label_counts=label_counts,
         rounds=folder.rounds,
         clients=rows,
         confusion=_confusion(outcome.federated),
@@ -72,6 +87,7 @@ def close_run(
         summary=summary,
         warnings=folder.warnings,
         panel=panel,
+        unseen=unseen,
     )
     write_report(folder.path / "report.html", result)
     return result
@@ -154,7 +170,7 @@ def _summary(
             "strategy": outcome.strategy.config.strategy,
             "rounds": outcome.rounds,
             "clients": len(rows),
-            "scored_on": _scored_on(outcome.federated),
+            "scored_on": _scored_on(outcome.federated, outcome.strategy.config.holdout_site),
             "federated": asdict(federated),
             "local_only": asdict(summarise(list(outcome.local_only.values()))),
             "centralised": _as_mapping(pooled),
@@ -183,9 +199,11 @@ def _as_mapping(summary: Summary | None) -> dict[str, float] | None:
     return None if summary is None else asdict(summary)
 
 
-def _scored_on(tallies: Mapping[int, ClientTallies]) -> str:
+def _scored_on(tallies: Mapping[int, ClientTallies], holdout_site: str) -> str:
     tested = next((t.test.total for t in tallies.values() if t.test.total), 0)
     if tested:
+        if holdout_site:
+            return f"the test split without {holdout_site} ({tested:,} examples)"
         return f"the data's own test split ({tested:,} examples)"
     held_out = sum(t.held_out.total for t in tallies.values())
     return f"all clients' held-out examples ({held_out:,})"
@@ -200,7 +218,7 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _csv(rows: Sequence[ClientRow], classes: Sequence[str]) -> str:
+def _csv(rows: Sequence[ClientRow], classes: Sequence[str], unseen: UnseenSite | None) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     scores = [
@@ -208,9 +226,12 @@ def _csv(rows: Sequence[ClientRow], classes: Sequence[str]) -> str:
         for way in ("local_only", "federated", "centralised")
         for kind in ("accuracy", "balanced_accuracy")
     ]
+    measures = ("accuracy", "balanced_accuracy") if unseen is not None else ()
     header = ["client", "name", "examples", "held_out", *scores, "gain", "harmed"]
+    header += [f"local_only_unseen_{measure}" for measure in measures]
     writer.writerow([*header, *(f"label:{name}" for name in classes)])
     for row in rows:
+        own = None if unseen is None else unseen.alone.get(row.client)
         writer.writerow(
             [
                 row.client,
@@ -220,6 +241,7 @@ def _csv(rows: Sequence[ClientRow], classes: Sequence[str]) -> str:
                 *(_cell(getattr(row, score)) for score in scores),
                 _cell(row.gain),
                 "yes" if row.harmed else "no",
+                *(_cell(getattr(own, measure, None)) for measure in measures),
                 *row.label_counts.tolist(),
             ]
         )

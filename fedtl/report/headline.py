@@ -42,13 +42,22 @@ def headline(result: RunResult) -> str:
         f"<b>{byte_size(summary['bytes_down'])}</b> down",
         f"<b>{duration(summary['seconds']['total'])}</b>",
     ]
-    items = "".join(f"<li>{fact}</li>" for fact in facts) + _attention(result)
+    items = "".join(f"<li>{fact}</li>" for fact in facts) + _unseen(result) + _attention(result)
     return (
         f'<p class="eyebrow">{escaped(subject(result))}</p>\n<h1>{escaped(verdict(result))}</h1>\n'
         f'<dl class="ways">{cards}</dl>\n'
         f'<p class="eyebrow scored">Accuracy on {escaped(summary["scored_on"])}.</p>'
         f'\n<ul class="facts">{items}</ul>'
     )
+
+
+def _unseen(result: RunResult) -> str:
+    """Return how many of the clients' own heads the shared one betters where no client is."""
+    site = result.unseen
+    if site is None:
+        return ""
+    beaten = f"<b>{site.beaten('accuracy'):,}</b> of {len(site.alone):,} own heads beaten"
+    return f'<li><a href="#unseen">{beaten} on <b>{escaped(site.name)}</b>, unseen</a></li>'
 
 
 def _attention(result: RunResult) -> str:

@@ -14,6 +14,7 @@ from fedtl.report.markup import captioned, definitions, escaped, meter, table_of
 from fedtl.report.result import ClientRow, RunResult
 from fedtl.report.samples import samples_section
 from fedtl.report.tables import ends_by_gain
+from fedtl.report.unseen_section import unseen_section
 from fedtl.report.wording import byte_size, count_of, duration, percent, points
 
 _MOST_CLIENT_ROWS = 200
@@ -40,6 +41,7 @@ def _page(result: RunResult) -> str:
         "Data": ("data", _data(result)),
         "Samples": ("samples", samples_section(result)),
         "Accuracy": ("accuracy", _accuracy(result)),
+        "Unseen site": ("unseen", unseen_section(result)),
         "Clients": ("clients", _clients(result)),
         "Confusion": ("confusion", _confusion(result)),
         "What left each site": ("egress", _egress(result)),
@@ -59,13 +61,11 @@ def _page(result: RunResult) -> str:
         '<link rel="icon" href="data:,">',
         f"<title>fedtl report: {escaped(subject(result))}</title>",
         f"<style>\n{style}</style>\n</head>\n<body>",
-        f'<header>{headline(result)}\n<nav aria-label="Sections">{links}</nav></header>',
-        "<main>",
+        f'<header>{headline(result)}\n<nav aria-label="Sections">{links}</nav></header>\n<main>',
         *(f'<section id="{anchor}">\n{body}\n</section>' for anchor, body in present.values()),
         "</main>",
         "<footer><p>Written by fedtl. This page holds everything it shows and asks the network for "
-        "nothing.</p></footer>",
-        "</body>\n</html>\n",
+        "nothing.</p></footer>\n</body>\n</html>\n",
     ]
     return "\n".join(parts)
 

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.report.unseen import UnseenSite
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClientRow:
@@ -133,6 +135,7 @@ class RunResult:
             mapping; ``head_sha256`` and ``backbone_fingerprint``, hexadecimal.
         warnings: One sentence each, for example about images that could not be read.
         panel: Pictures by site and class; ``None`` where the run's own process has none.
+        unseen: The site that took no part; ``None`` where all did.
     """
 
     config: Mapping[str, str | int | float | bool]
@@ -147,6 +150,7 @@ class RunResult:
     summary: Mapping[str, Any]
     warnings: Sequence[str] = field(default_factory=tuple)
     panel: SitePanel | None = None
+    unseen: UnseenSite | None = None
 
     @property
     def harmed(self) -> int:

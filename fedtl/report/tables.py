@@ -1,4 +1,4 @@
-"""The two tables that end a run in the terminal: the clients and the totals, in 80 columns."""
+"""The tables that end a run in the terminal: clients, totals, unseen site, in 80 columns."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fedtl.report.result import ClientRow, RunResult
+from fedtl.report.unseen import UnseenScore, UnseenSite
 from fedtl.report.wording import byte_size, count_of, duration, percent, points, shortened
 
 if TYPE_CHECKING:
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
 
 _SHOWN_WHOLE = 20
 _SHOWN_PER_END = 8
+_OWN_HEADS_SHOWN = 10
 _NAME_WIDTH = 18
 # A caption wraps at the width of its table.
 _CAPTION_ROOM = 30
+_UNSEEN_CAPTION_ROOM = 42
 
 SCORES = {
     "accuracy": "accuracy",
@@ -133,4 +136,41 @@ def totals_table(result: RunResult) -> Table:
             f"peak {byte_size(1e6 * summary['peak_rss_mb'])}",
         ]
     )
+    return table
+
+
+def unseen_table(site: UnseenSite) -> Table:
+    """Return how the shared head, the pooled one and the clients' own do on the unseen site.
+
+    Of more than ten clients the best ten are shown: they are what federation has to beat.
+    """
+    from rich.text import Text
+
+    table = _plain_table(f"On {shortened(site.name, _NAME_WIDTH)}, unseen", "Accuracy", "Balanced")
+    table.columns[0].min_width = _UNSEEN_CAPTION_ROOM
+
+    def add(name: str, score: UnseenScore, mark: str, style: str | None) -> None:
+        accuracy = f"{percent(score.accuracy)} {mark}"
+        table.add_row(Text(name), accuracy, percent(score.balanced_accuracy), style=style)
+
+    add("federated", site.federated, " ", "bold")
+    if site.centralised is not None:
+        add("centralised", site.centralised, " ", None)
+    for client in site.best_first[:_OWN_HEADS_SHOWN]:
+        name = f"{shortened(site.client_names[client], _NAME_WIDTH)} alone"
+        unbeaten = client in site.unbeaten
+        add(name, site.alone[client], "▲" if unbeaten else " ", "yellow" if unbeaten else None)
+    left_out = len(site.alone) - _OWN_HEADS_SHOWN
+    if left_out > 0:
+        table.add_row("⋮", style="dim")
+    beaten, count = site.beaten("accuracy"), len(site.alone)
+    captions = ["▲ not beaten by the federated head"] if site.unbeaten else []
+    if left_out > 0:
+        captions.append(f"{count_of(left_out, 'lower own head')} left out, all in clients.csv")
+    captions += [
+        f"all {site.examples:,} of its examples, none of them used before",
+        f"federated beats {beaten:,} of {count:,} own heads, by balanced accuracy "
+        f"{site.beaten('balanced_accuracy'):,}",
+    ]
+    table.caption = "\n".join(captions)
     return table

@@ -34,6 +34,7 @@ class ClientData:
         train: Row numbers to train on.
         held_out: Row numbers to score on.
         test: Row numbers of the data's own test split, which is no client's; may be empty.
+        unseen: Row numbers of a site that takes part in nothing but this scoring; may be empty.
         classes: Number of classes K.
     """
 
@@ -43,6 +44,7 @@ class ClientData:
     train: NDArray[np.int64]
     held_out: NDArray[np.int64]
     test: NDArray[np.int64]
+    unseen: NDArray[np.int64]
     classes: int
 
 

@@ -139,6 +139,7 @@ def synthetic_sites(spill: Spill, clients: int) -> SimulatedSites:
         train=[np.sort(part) for part in parts],
         held_out=[np.empty(0, np.int64)] * clients,
         test=np.empty(0, np.int64),
+        unseen=np.empty(0, np.int64),
         class_names=tuple(map(str, range(CLASSES))),
         fingerprint="synthetic",
     )

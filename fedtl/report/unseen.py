@@ -1,0 +1,167 @@
+"""What a run says of the site that took no part: which heads serve it, and how well."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from fedtl.federation.evaluation import ClientTallies, Tally
+from fedtl.report.wording import count_of, percent
+
+
+@dataclass(frozen=True, slots=True)
+class UnseenScore:
+    """A head's scores on the unseen site's examples, fractions.
+
+    Attributes:
+        accuracy: Examples that are right.
+        balanced_accuracy: Mean recall over the classes that the site has.
+    """
+
+    accuracy: float
+    balanced_accuracy: float
+
+    @classmethod
+    def of(cls, tally: Tally) -> UnseenScore:
+        """Return the scores of a tally."""
+        return cls(tally.accuracy, tally.balanced_accuracy)
+
+
+@dataclass(frozen=True, eq=False)
+class UnseenSite:
+    """How the heads do at a site that took part in nothing else.
+
+    Attributes:
+        name: The site's.
+        examples: All of its examples; every head is scored on all of them.
+        federated: The shared head's scores.
+        centralised: Those of the head learnt from all clients' data in one place; ``None`` where
+            the data never met.
+        alone: Those of each client's own head, by partition id; a client that failed is absent.
+        client_names: In partition-id order.
+        unlearnt: Classes that the site has and no client has.
+    """
+
+    name: str
+    examples: int
+    federated: UnseenScore
+    centralised: UnseenScore | None
+    alone: Mapping[int, UnseenScore]
+    client_names: Sequence[str]
+    unlearnt: tuple[str, ...]
+
+    @property
+    def best_first(self) -> list[int]:
+        """Clients by the accuracy of their own heads, highest first."""
+        return sorted(self.alone, key=lambda client: (-self.alone[client].accuracy, client))
+
+    @property
+    def unbeaten(self) -> frozenset[int]:
+        """Clients whose own heads do as well as the shared one or better."""
+        ours = self.federated.accuracy
+        return frozenset(client for client, own in self.alone.items() if own.accuracy >= ours)
+
+    def beaten(self, measure: str) -> int:
+        """Return how many clients' own heads the shared one betters; a draw is not better.
+
+        Args:
+            measure: ``accuracy`` or ``balanced_accuracy``.
+        """
+        ours = getattr(self.federated, measure)
+        return sum(ours > getattr(own, measure) for own in self.alone.values())
+
+    def verdict(self) -> str:
+        """Return whether federation bettered every client's own head, in one sentence."""
+        best = self.best_first[0]
+        name, own = self.client_names[best], percent(self.alone[best].accuracy)
+        beaten, count = self.beaten("accuracy"), len(self.alone)
+        if beaten == count:
+            told = f"better than every client's own head (the best is {name}'s with {own})"
+        elif beaten:
+            told = (
+                f"better than the own heads of {beaten:,} of {count:,} clients, but not than "
+                f"{name}'s with {own}"
+            )
+        else:
+            told = f"no better than any client's own head (the best is {name}'s with {own})"
+        return (
+            f"On {self.name}, which took no part, the federated head scores "
+            f"{percent(self.federated.accuracy)}: {told}."
+        )
+
+    def balanced_verdict(self) -> str:
+        """Return the same by balanced accuracy: the site's mix of classes may favour one head."""
+        best = max(own.balanced_accuracy for own in self.alone.values())
+        beaten, count = self.beaten("balanced_accuracy"), len(self.alone)
+        return (
+            f"By balanced accuracy, where every class counts alike, it scores "
+            f"{percent(self.federated.balanced_accuracy)} against {percent(best)} for the best own "
+            f"head, and is better than {beaten:,} of {count:,}."
+        )
+
+    def unlearnt_note(self) -> str:
+        """Return which of the site's classes no head can know; empty where there is none."""
+        if not self.unlearnt:
+            return ""
+        return (
+            f"No client has {self.name}'s {', '.join(self.unlearnt)}: no head can know "
+            f"{count_of(len(self.unlearnt), 'class').partition(' ')[2]} it was never shown."
+        )
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the figures for ``summary.json``; each client's own are in ``clients.csv``."""
+        best = self.best_first[0]
+        return {
+            "name": self.name,
+            "examples": self.examples,
+            "federated": asdict(self.federated),
+            "centralised": None if self.centralised is None else asdict(self.centralised),
+            "local_only_mean": {
+                measure: statistics.fmean(getattr(own, measure) for own in self.alone.values())
+                for measure in ("accuracy", "balanced_accuracy")
+            },
+            "local_only_best": {"client": best, **asdict(self.alone[best])},
+            "own_heads": len(self.alone),
+            "own_heads_beaten": self.beaten("accuracy"),
+            "own_heads_beaten_balanced": self.beaten("balanced_accuracy"),
+            "unlearnt_classes": list(self.unlearnt),
+        }
+
+
+def unseen_site(
+    name: str,
+    *,
+    federated: Mapping[int, ClientTallies],
+    local_only: Mapping[int, ClientTallies],
+    centralised: Mapping[int, ClientTallies] | None,
+    client_names: Sequence[str],
+    classes: Sequence[str],
+    label_counts: Sequence[int],
+) -> UnseenSite:
+    """Gather what the closing evaluation told of the unseen site.
+
+    Args:
+        name: The site's.
+        federated: Every client's scores of the shared head; they are the same, as the site is.
+        local_only: Every client's scores of its own head; not empty.
+        centralised: Scores of the centralised head.
+        client_names: In partition-id order.
+        classes: Class names.
+        label_counts: Examples per class, all clients together.
+    """
+    shared = next(iter(federated.values())).unseen
+    pooled = None if centralised is None else next(iter(centralised.values())).unseen
+    unlearnt = np.flatnonzero((shared.examples > 0) & (np.asarray(label_counts) == 0))
+    return UnseenSite(
+        name=name,
+        examples=shared.total,
+        federated=UnseenScore.of(shared),
+        centralised=None if pooled is None else UnseenScore.of(pooled),
+        alone={client: UnseenScore.of(told.unseen) for client, told in local_only.items()},
+        client_names=client_names,
+        unlearnt=tuple(classes[index] for index in unlearnt.tolist()),
+    )

@@ -1,0 +1,127 @@
+"""The report's section on the site that took no part: a sentence, bars, and a table."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fedtl.report.markup import captioned, escaped, table_of
+from fedtl.report.result import RunResult
+from fedtl.report.theme import (
+    CENTRALISED,
+    FEDERATED,
+    HARMED,
+    INK,
+    LOCAL,
+    MUTED,
+    SURFACE,
+    WIDTH,
+    Plot,
+    figure_of,
+    percent_axis,
+    svg,
+    themed,
+)
+from fedtl.report.unseen import UnseenScore, UnseenSite
+from fedtl.report.wording import count_of, percent, points, shortened
+
+_NAME_WIDTH = 22
+_MOST_BARS = 24
+_MOST_ROWS = 200
+
+
+def unseen_section(result: RunResult) -> str:
+    """Return what the heads are worth at the unseen site; empty where every site took part."""
+    site = result.unseen
+    if site is None:
+        return ""
+    sentences = [site.verdict(), site.balanced_verdict(), site.unlearnt_note()]
+    verdict = escaped(" ".join(sentence for sentence in sentences if sentence))
+    picture = captioned(
+        unseen_plot(site),
+        f"All {site.examples:,} examples of {escaped(site.name)}, of its training and its test "
+        "part alike; every other figure of this report is of the sites that take part.",
+    )
+    return f'<h2>An unseen site</h2>\n<p class="verdict">{verdict}</p>\n{picture}\n{_table(site)}'
+
+
+def unseen_plot(site: UnseenSite) -> Plot:
+    """Draw every head's accuracy on the unseen site as a bar, the clients' own by rank."""
+    shown = site.best_first[:_MOST_BARS]
+    heads = [("federated", FEDERATED, site.federated)]
+    if site.centralised is not None:
+        heads.append(("centralised", CENTRALISED, site.centralised))
+    for client in shown:
+        name = f"{shortened(site.client_names[client], _NAME_WIDTH)} alone"
+        colour = HARMED if client in site.unbeaten else LOCAL
+        heads.append((name, colour, site.alone[client]))
+    positions = np.arange(len(heads))
+    height = 34.0 if len(heads) <= 12 else 24.0
+    with themed():
+        figure = figure_of(WIDTH, len(heads) * height + 70)
+        axes = figure.subplots()
+        axes.barh(
+            positions,
+            [score.accuracy for _, _, score in heads],
+            0.62,
+            color=[colour for _, colour, _ in heads],
+        )
+        # The halo keeps the tick visible where it lies on a bar.
+        for colour, width in ((SURFACE, 6.0), (INK, 2.5)):
+            axes.plot(
+                [score.balanced_accuracy for _, _, score in heads],
+                positions,
+                "|",
+                color=colour,
+                markersize=0.5 * height,
+                markeredgewidth=width,
+                clip_on=False,
+            )
+        axes.axvline(site.federated.accuracy, color=FEDERATED, linewidth=1.2, linestyle="--")
+        for position, (_, colour, score) in enumerate(heads):
+            axes.annotate(
+                percent(score.accuracy) + (" ▲ not beaten" if colour == HARMED else ""),
+                (1, position),
+                (10, 0),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                va="center",
+                annotation_clip=False,
+                color=INK if colour == LOCAL else colour,
+                fontweight="normal" if colour in (LOCAL, CENTRALISED) else "bold",
+            )
+        axes.set_yticks(positions, [name for name, _, _ in heads])
+        axes.set_ylim(len(heads) - 0.4, -0.6)
+        axes.set_xlim(0, 1)
+        axes.tick_params(left=False)
+        percent_axis(axes, "x")
+        axes.set_xlabel(
+            f"accuracy on {site.name} (bars) and balanced accuracy (ticks)", color=MUTED
+        )
+        alt = f"Accuracy on {site.name}: " + "; ".join(
+            f"{name} {percent(score.accuracy)}" for name, _, score in heads
+        )
+        left_out = len(site.alone) - len(shown)
+        note = f"{count_of(left_out, 'own head')} of lower accuracy left out." if left_out else ""
+        return Plot(svg(figure, "unseen", alt + "."), note)
+
+
+def _table(site: UnseenSite) -> str:
+    shown = site.best_first[:_MOST_ROWS]
+    rows = [_row("Federated", site.federated, None)]
+    if site.centralised is not None:
+        rows.append(_row("Centralised", site.centralised, site.federated))
+    for client in shown:
+        rows.append(_row(f"{site.client_names[client]} alone", site.alone[client], site.federated))
+    left_out = len(site.alone) - len(shown)
+    title = "All heads as a table" + (f" ({left_out:,} more in clients.csv)" if left_out else "")
+    table = table_of(
+        ["Head", "Accuracy", "Balanced accuracy", "Federated above it, points"],
+        rows,
+        numbers=(1, 2, 3),
+    )
+    return f"<details><summary>{escaped(title)}</summary>{table}</details>"
+
+
+def _row(name: str, score: UnseenScore, federated: UnseenScore | None) -> list[str]:
+    ahead = "" if federated is None else points(federated.accuracy - score.accuracy)
+    return [name, percent(score.accuracy), percent(score.balanced_accuracy), ahead]

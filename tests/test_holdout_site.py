@@ -1,0 +1,446 @@
+"""The unseen site: it takes part in nothing, and its scores are what anyone would compute."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Context, RecordDict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from in_process import finished
+from numpy.typing import NDArray
+from rich.console import Console
+from safetensors.numpy import load_file
+from sklearn.linear_model import Ridge
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
+from sklearn.preprocessing import StandardScaler
+
+from fedtl import flower_app, simulate
+from fedtl.config import PARTITIONS, RunConfig
+from fedtl.data.dataset import Dataset
+from fedtl.data.partition_process import PartitionProcess
+from fedtl.data.unseen_site import withhold_site
+from fedtl.errors import UsageError
+from fedtl.federation.preparation import open_data, prepare_inputs, split_into_clients
+from fedtl.report.run_folder import RunFolder
+from fedtl.report.tables import unseen_table
+from fedtl.report.unseen import UnseenScore, UnseenSite
+
+SITES = ("east", "north", "south", "west")
+UNSEEN = "south"
+CLASSES, WIDTH, ROWS, ROUNDS = 3, 6, 240, 3
+Arrays = dict[str, NDArray[Any]]
+
+
+def _arrays() -> Arrays:
+    """Features of three classes at four sites, each with its own shift; a fifth is test split."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, CLASSES, ROWS)
+    site = rng.integers(0, len(SITES), ROWS)
+    centres, shift = rng.normal(size=(CLASSES, WIDTH)), rng.normal(size=(len(SITES), WIDTH))
+    x = 1.5 * centres[y] + 0.7 * shift[site] + rng.normal(size=(ROWS, WIDTH))
+    return {
+        "x": x.astype(np.float32),
+        "y": y,
+        "site": np.array(SITES)[site],
+        "test": rng.random(ROWS) < 0.2,
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data, the same with another unseen site, and the same without that site."""
+    root = tmp_path_factory.mktemp("data")
+    arrays = _arrays()
+    np.savez(root / "data.npz", **arrays)
+    away = arrays["site"] == UNSEEN
+    rng = np.random.default_rng(1)
+    x, y, test = arrays["x"].copy(), arrays["y"].copy(), arrays["test"].copy()
+    x[away] = 40 * rng.normal(size=x[away].shape)
+    y[away] = rng.integers(0, CLASSES, away.sum())
+    test[away] = ~test[away]
+    np.savez(root / "other.npz", x=x, y=y, site=arrays["site"], test=test)
+    np.savez(root / "without.npz", **{name: value[~away] for name, value in arrays.items()})
+    return root
+
+
+def _run(out: Path, data: Path, *flags: object) -> Path:
+    common = ("--engine", "inline", "--partition", "natural", "--rounds", ROUNDS, "--quiet")
+    end = finished(simulate.main, "--data", f"features:{data}", "--out", out, *common, *flags)
+    assert end.exit_code == 0, end.stderr
+    return out
+
+
+def _summary(run: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((run / "summary.json").read_text())
+    return content
+
+
+def _rows(run: Path, name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO((run / name).read_text())))
+
+
+def _learnt(run: Path) -> dict[str, Any]:
+    """Return what a run says of the sites that took part, but for times, memory and bytes."""
+    summary = _summary(run)
+    for key in ("unseen_site", "seconds", "peak_rss_mb", "bytes_up", "bytes_down", "scored_on"):
+        summary.pop(key, None)
+    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    clients = [
+        {key: value for key, value in row.items() if "unseen" not in key}
+        for row in _rows(run, "clients.csv")
+    ]
+    return {
+        "summary": summary,
+        "metrics": [{k: v for k, v in row.items() if k != "seconds"} for row in metrics],
+        "clients": clients,
+        "head": (run / "head.safetensors").read_bytes(),
+    }
+
+
+# --- which rows -----------------------------------------------------------------------------------
+
+
+def _dataset(seed: int) -> Dataset:
+    rng = np.random.default_rng(seed)
+    return Dataset(
+        name="made",
+        classes=("a", "b", "c"),
+        labels=rng.integers(0, 3, 200),
+        inputs=np.empty((200, 0), np.float32),
+        test=rng.random(200) < 0.2,
+        sites=np.array(SITES)[rng.integers(0, 4, 200)],
+        keys=tuple(map(str, range(200))),
+    )
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 2**31),
+    site=st.sampled_from(SITES),
+    partition=st.sampled_from([name for name in PARTITIONS if name != "size-exponential"]),
+)
+def test_a_site_belongs_to_nobody_and_everything_else_to_someone(
+    seed: int, site: str, partition: str
+) -> None:
+    dataset = withhold_site(_dataset(seed), site, fewest_sites=2)
+    assert dataset.sites is not None
+    config = RunConfig(
+        partition=partition, clients=3, seed=seed, holdout_site=site, min_examples=1, alpha=1.0
+    )
+    process = PartitionProcess("natural")  # starts no process: this one has what it needs
+    split = split_into_clients(config, dataset, process)
+    away = np.flatnonzero(dataset.sites == site)
+    assert split.unseen.tolist() == away.tolist()
+    held = np.sort(np.concatenate([*split.train, *split.held_out]))
+    here = np.setdiff1d(np.arange(200), away)
+    assert held.tolist() == here[~dataset.test[here]].tolist()
+    assert split.test.tolist() == here[dataset.test[here]].tolist()
+    if partition == "natural":
+        assert split.names == [name for name in SITES if name != site]
+
+
+def test_a_subset_remembers_what_is_unseen() -> None:
+    dataset = withhold_site(_dataset(0), "east", fewest_sites=2).subset(np.arange(0, 200, 3))
+    assert dataset.sites is not None
+    assert dataset.withheld.tolist() == np.flatnonzero(dataset.sites == "east").tolist()
+    everything = np.concatenate([dataset.training, dataset.tested, dataset.withheld])
+    assert np.sort(everything).tolist() == list(range(len(dataset)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "site", "fewest", "said"),
+    [
+        ({"sites": None}, "east", 1, "made has no sites; arrange images as site/class/file"),
+        ({}, "wset", 1, "made has no such site; did you mean west?"),
+        ({}, "7", 1, "made has no such site; its sites are east, north, south, west"),
+        ({"sites": np.array(["a"] * 200)}, "a", 1, "leaves training data at no other site"),
+        (
+            {"sites": np.array(["a", "b"] * 100)},
+            "a",
+            2,
+            "leaves training data at b alone, but at least 2 of the other sites must have some",
+        ),
+        (
+            {"sites": np.array(["a", "b"] * 100), "labels": np.array([0, 1] * 100)},
+            "a",
+            1,
+            "leaves training data of class b alone",
+        ),
+    ],
+)
+def test_what_cannot_be_withheld_is_told_in_a_sentence(
+    changes: dict[str, Any], site: str, fewest: int, said: str
+) -> None:
+    with pytest.raises(UsageError, match=r"^--holdout-site") as caught:
+        withhold_site(replace(_dataset(0), **changes), site, fewest_sites=fewest)
+    assert said in str(caught.value)
+
+
+def test_many_sites_are_not_all_listed() -> None:
+    sites = np.array([f"{index:03d}" for index in range(200)])
+    with pytest.raises(UsageError, match=r"its sites are 000, .*, 007 and 192 more$"):
+        withhold_site(replace(_dataset(0), sites=sites), "x", fewest_sites=1)
+
+
+def test_a_list_of_rows_may_not_name_the_unseen(folder: Path, tmp_path: Path) -> None:
+    away = int(np.flatnonzero((_arrays()["site"] == UNSEEN) & ~_arrays()["test"])[0])
+    (tmp_path / "parts.json").write_text(json.dumps([[away]]))
+    flags = ["--data", f"features:{folder / 'data.npz'}", "--holdout-site", UNSEEN]
+    flags += ["--partition", f"file:{tmp_path / 'parts.json'}", "--engine", "inline", "--quiet"]
+    end = finished(simulate.main, *flags, "--out", tmp_path / "run")
+    assert end.exit_code == 2
+    assert f"holds row {away}, which belongs to the holdout site" in end.stderr
+
+
+# --- it influences nothing ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fed3r"])
+@pytest.mark.parametrize("partition", ["natural", "dirichlet"])
+def test_whatever_the_unseen_site_holds_the_others_learn_the_same(
+    strategy: str, partition: str, folder: Path, tmp_path: Path
+) -> None:
+    flags = ("--strategy", strategy, "--partition", partition, "--clients", 3)
+    one, two = (
+        _run(tmp_path / name, folder / f"{name}.npz", *flags, "--holdout-site", UNSEEN)
+        for name in ("data", "other")
+    )
+    without = _run(tmp_path / "without", folder / "without.npz", *flags)
+    assert _learnt(one) == _learnt(two)
+    assert _summary(one)["bytes_up"] == _summary(two)["bytes_up"]
+    assert _summary(one)["unseen_site"] != _summary(two)["unseen_site"]
+    # Nor does it matter that the site is there at all.
+    assert _learnt(one)["head"] == _learnt(without)["head"]
+    for key in ("clients", "summary"):
+        assert _learnt(one)[key] == _learnt(without)[key]
+    rounds = [
+        [{k: v for k, v in row.items() if k != "bytes_up"} for row in _learnt(run)["metrics"]]
+        for run in (one, without)
+    ]
+    assert rounds[0] == rounds[1]
+
+
+def test_no_head_goes_anywhere_it_did_not_go_before(folder: Path, tmp_path: Path) -> None:
+    with_site = _run(tmp_path / "with", folder / "data.npz", "--holdout-site", UNSEEN)
+    without = _run(tmp_path / "without", folder / "without.npz")
+    scores = {
+        f"{head}unseen-{key}"
+        for head in ("", "local-only-")
+        for key in ("num-examples", "loss", "accuracy", "correct", "examples")
+    }
+    for ours, theirs in zip(
+        _rows(with_site, "egress.csv"), _rows(without, "egress.csv"), strict=True
+    ):
+        if ours["record"] == "metrics" and int(ours["round"]) == ROUNDS + 1:
+            assert set(ours["shape"].split()) - set(theirs["shape"].split()) == scores
+        else:
+            assert ours == theirs
+
+
+# --- the scores are right -------------------------------------------------------------------------
+
+
+def test_the_scores_are_those_of_the_heads(folder: Path, tmp_path: Path) -> None:
+    """The shared head from its file; the pooled and the own ones by scikit-learn's ridge."""
+    penalty = 0.5
+    flags = ("--strategy", "fed3r", "--ridge-penalty", penalty, "--holdout-site", UNSEEN)
+    run = _run(tmp_path / "run", folder / "data.npz", *flags)
+    site, data = _summary(run)["unseen_site"], _arrays()
+    away = data["site"] == UNSEEN
+    x, y = data["x"].astype(np.float64), data["y"]
+
+    def scores(predicted: NDArray[Any]) -> dict[str, float]:
+        return {
+            "accuracy": float(accuracy_score(y[away], predicted)),
+            "balanced_accuracy": float(balanced_accuracy_score(y[away], predicted)),
+        }
+
+    def ridge(rows: list[int]) -> dict[str, float]:
+        scaler = StandardScaler().fit(x[rows])
+        model = Ridge(alpha=penalty * WIDTH).fit(
+            scaler.transform(x[rows]), np.eye(CLASSES)[y[rows]]
+        )
+        return scores(model.predict(scaler.transform(x[away])).argmax(1))
+
+    head = load_file(run / "head.safetensors")
+    assert site["federated"] == scores((x[away] @ head["weight"].T + head["bias"]).argmax(1))
+    clients = json.loads((run / "partition.json").read_text())["clients"]
+    assert site["centralised"] == ridge([row for one in clients for row in one["train"]])
+    own = [ridge(client["train"]) for client in clients]
+    for row, expected in zip(_rows(run, "clients.csv"), own, strict=True):
+        for measure, value in expected.items():
+            assert float(row[f"local_only_unseen_{measure}"]) == pytest.approx(value, abs=1e-6)
+    best = max(range(len(own)), key=lambda client: own[client]["accuracy"])
+    assert site["local_only_best"] == {"client": best, **own[best]}
+    for measure in ("accuracy", "balanced_accuracy"):
+        mean = np.mean([scores[measure] for scores in own])
+        assert site["local_only_mean"][measure] == pytest.approx(mean)
+    assert site["own_heads"] == len(own) == len(SITES) - 1
+    assert site["own_heads_beaten"] == sum(
+        site["federated"]["accuracy"] > scores["accuracy"] for scores in own
+    )
+    assert (site["name"], site["examples"]) == (UNSEEN, away.sum())
+    tested = int((data["test"] & ~away).sum())
+    assert _summary(run)["scored_on"] == f"the test split without {UNSEEN} ({tested} examples)"
+
+
+# --- the same however it is run -------------------------------------------------------------------
+
+
+def _said(run: Path) -> tuple[dict[str, Any], Any, bytes]:
+    return _learnt(run), _summary(run)["unseen_site"], (run / "clients.csv").read_bytes()
+
+
+def test_actors_and_their_number_change_nothing(folder: Path, tmp_path: Path) -> None:
+    data, site = folder / "data.npz", ("--holdout-site", UNSEEN)
+    inline = _run(tmp_path / "inline", data, *site)
+    for share in (1, 0.5):
+        out = tmp_path / f"ray-{share}"
+        assert _said(_run(out, data, *site, "--engine", "ray", "--client-cpus", share)) == _said(
+            inline
+        )
+
+
+def test_a_resumed_run_says_the_same(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = _run(tmp_path / "whole", folder / "data.npz", "--holdout-site", UNSEEN)
+    keep = RunFolder.keep
+
+    def cut_off(run: RunFolder, checkpoint: Any) -> None:
+        keep(run, checkpoint)
+        if checkpoint.server_round == 2:
+            raise RuntimeError("the power went")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "keep", cut_off)
+        with pytest.raises(RuntimeError):
+            _run(tmp_path / "cut", folder / "data.npz", "--holdout-site", UNSEEN)
+    assert not (tmp_path / "cut" / "summary.json").exists()
+    assert finished(simulate.main, "--resume", tmp_path / "cut", "--quiet").exit_code == 0
+    assert _said(tmp_path / "cut") == _said(whole)
+
+
+def _context(config: RunConfig, partition_id: int, **own: str) -> Context:
+    return Context(
+        run_id=1,
+        node_id=2 + partition_id,
+        node_config={"partition-id": partition_id, "num-partitions": 3, **own},
+        state=RecordDict(),
+        run_config=config.to_mapping(),
+    )
+
+
+def test_flowers_runtimes_find_the_same_rows_at_every_message(folder: Path, tmp_path: Path) -> None:
+    data = f"features:{folder / 'data.npz'}"
+    config = RunConfig(
+        data=data, partition="natural", clients=3, holdout_site=UNSEEN, cache=str(tmp_path)
+    )
+    context = _context(config, 1)
+    first = flower_app.open_site(context)
+    again = flower_app.open_site(context)  # from what the first left in the cache
+    away = np.flatnonzero(_arrays()["site"] == UNSEEN)
+    for site in (first, again):
+        assert site.data.unseen.tolist() == away.tolist()
+        assert np.intersect1d(away, np.concatenate([site.data.train, site.data.test])).size == 0
+
+
+def test_a_site_that_brings_its_own_data_says_what_to_do_instead(
+    folder: Path, tmp_path: Path
+) -> None:
+    config = RunConfig(holdout_site=UNSEEN, cache=str(tmp_path))
+    with pytest.raises(UsageError, match="brings its own data; leave the hospital unconnected"):
+        flower_app.open_site(_context(config, 0, data=f"features:{folder / 'data.npz'}"))
+
+
+def test_the_backbone_sees_the_pictures_of_the_unseen_site_once(tmp_path: Path) -> None:
+    small = {"hospitals_images": 160, "hospitals_test_images": 40, "hospitals_size": 32}
+    config = RunConfig(cache=str(tmp_path), partition="natural", **small)  # type: ignore[arg-type]
+    assert prepare_inputs(config, open_data(config), None).computed == 200
+    for site in ("hospital-1", "hospital-4"):
+        held = config.replace(holdout_site=site)
+        assert prepare_inputs(held, open_data(held), None).computed == 0
+
+
+# --- what is said ---------------------------------------------------------------------------------
+
+
+def _site(federated: float, *alone: float, **changes: Any) -> UnseenSite:
+    values: dict[str, Any] = {
+        "name": "hospital-5",
+        "examples": 999,
+        "federated": UnseenScore(federated, federated - 0.01),
+        "centralised": UnseenScore(0.72, 0.71),
+        "alone": {client: UnseenScore(score, score) for client, score in enumerate(alone)},
+        "client_names": [f"hospital-{client + 1}" for client in range(len(alone))],
+        "unlearnt": (),
+    }
+    return UnseenSite(**values | changes)
+
+
+@pytest.mark.parametrize(
+    ("site", "verdict"),
+    [
+        (_site(0.7, 0.5, 0.6), "better than every client's own head (the best is hospital-2's"),
+        (_site(0.6, 0.5, 0.6), "better than the own heads of 1 of 2 clients, but not than hosp"),
+        (_site(0.5, 0.5, 0.6), "no better than any client's own head (the best is hospital-2's"),
+    ],
+)
+def test_the_verdict_is_plain(site: UnseenSite, verdict: str) -> None:
+    assert verdict in site.verdict()
+    assert site.verdict().startswith("On hospital-5, which took no part, the federated head scores")
+    assert len(site.unbeaten) == len(site.alone) - site.beaten("accuracy")
+
+
+def test_balanced_accuracy_has_its_own_count() -> None:
+    site = _site(0.6, 0.55, 0.595, 0.7)
+    assert "scores 59.0% against 70.0%" in site.balanced_verdict()
+    assert "better than 1 of 3" in site.balanced_verdict()
+
+
+@pytest.mark.parametrize("clients", [1, 10, 11, 300])
+def test_the_table_fits_80_columns_and_says_what_it_leaves_out(clients: int) -> None:
+    alone = [0.3 + 0.4 * client / clients for client in range(clients)]
+    names = [f"the hospital of the town of number {client}" for client in range(clients)]
+    table = unseen_table(_site(0.6, *alone, client_names=names, name="x" * 90))
+    text = io.StringIO()
+    Console(file=text, width=80).print(table)
+    lines = text.getvalue().splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 80
+    assert sum("alone" in line for line in lines) == min(clients, 10)
+    assert any(f"{clients - 10} lower own head" in line for line in lines) == (clients > 10)
+    assert any("▲" in line for line in lines) == (max(alone) >= 0.6)
+
+
+def test_page_and_terminal_tell_of_the_unseen_site(folder: Path, tmp_path: Path) -> None:
+    data = f"features:{folder / 'data.npz'}"
+    flags = ("--engine", "inline", "--partition", "natural", "--rounds", ROUNDS, "--data", data)
+    end = finished(simulate.main, *flags, "--holdout-site", UNSEEN, "--out", tmp_path / "run")
+    assert f"On {UNSEEN}, unseen" in end.stdout
+    page = (tmp_path / "run" / "report.html").read_text()
+    section = re.search(r'<section id="unseen">(.*?)</section>', page, re.DOTALL)
+    assert section is not None
+    assert f"On {UNSEEN}, which took no part" in section[1]
+    assert '<a href="#unseen">' in page
+    plain = _run(tmp_path / "plain", folder / "data.npz")
+    assert 'id="unseen"' not in (plain / "report.html").read_text()
+    assert "unseen_site" not in _summary(plain)
+
+
+def test_classes_that_nobody_could_learn_are_named(folder: Path, tmp_path: Path) -> None:
+    arrays = _arrays()
+    away = np.flatnonzero(arrays["site"] == UNSEEN)
+    arrays["y"][away[:5]] = CLASSES
+    np.savez(tmp_path / "more.npz", **arrays)
+    run = _run(tmp_path / "run", tmp_path / "more.npz", "--holdout-site", UNSEEN)
+    assert _summary(run)["unseen_site"]["unlearnt_classes"] == ["3"]
+    assert "No client has south&#x27;s 3: no head can know" in (run / "report.html").read_text()
