@@ -18,7 +18,8 @@ import torch
 from flwr.app import ConfigRecord, Context, Message
 from flwr.serverapp import Grid
 
-from fedtl.config import RunConfig, from_mapping
+from fedtl.config import RunConfig
+from fedtl.config_file import from_mapping
 from fedtl.data.partition_process import PartitionProcess
 from fedtl.engine.memory import MemoryWatch
 from fedtl.errors import UsageError

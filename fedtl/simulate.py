@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedtl.command_line import run_command, with_config
-from fedtl.config import RunConfig, from_mapping, from_toml
+from fedtl.config import RunConfig
+from fedtl.config_file import from_mapping, from_toml
 from fedtl.errors import FedtlError, UsageError
 
 if TYPE_CHECKING:

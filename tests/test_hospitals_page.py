@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedtl.config import RunConfig, from_mapping
+from fedtl.config import RunConfig
+from fedtl.config_file import from_mapping
 from fedtl.data.hospitals import CELL_TYPES, SiteShift
 from fedtl.data.hospitals.sites import draw_case_mix, draw_sites
 

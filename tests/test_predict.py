@@ -18,7 +18,7 @@ from PIL import Image
 from rich.console import Console
 
 from fedtl import predict, simulate
-from fedtl.config import from_toml
+from fedtl.config_file import from_toml
 from fedtl.federation.preparation import open_data
 from fedtl.report.predictions import Predictions
 from fedtl.transfer.backbones import load_backbone

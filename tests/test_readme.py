@@ -22,7 +22,8 @@ import typer
 
 import strategies
 from fedtl import predict, pretrain, simulate
-from fedtl.config import PARTITIONS, RunConfig, from_mapping, from_toml, kebab
+from fedtl.config import PARTITIONS, RunConfig, kebab
+from fedtl.config_file import from_mapping, from_toml
 from fedtl.transfer.heads import LinearHead
 from fedtl.transfer.torchvision_models import weights_entry
 from strategies.base import Reply

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from flower_processes import PROJECT, environment
 
-from fedtl.config import RunConfig, from_mapping, from_toml
+from fedtl.config import RunConfig
+from fedtl.config_file import from_mapping, from_toml
 
 SCENARIOS = sorted((PROJECT / "simulations").glob("*.toml"))
 # Flower's simulation has two clients unless told otherwise.

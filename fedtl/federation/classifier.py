@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtl.config import RunConfig, from_toml
+from fedtl.config import RunConfig
+from fedtl.config_file import from_toml
 from fedtl.errors import UsageError
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fedtl.config import RunConfig, from_toml, to_toml
+from fedtl.config import RunConfig
+from fedtl.config_file import from_toml, to_toml
 from fedtl.errors import FedtlError, UsageError
 from fedtl.federation.checkpoint import (
     Checkpoint,

@@ -35,7 +35,7 @@ def panel_of(dataset: Dataset) -> SitePanel | None:
     """Return the first training picture of each class at each site, in the order of the data.
 
     The first 8 sites have a row each, the 10 classes with most training pictures a column; data
-    without sites has a single row.
+    without sites has a single row. A site that takes part in nothing is shown, and said to be so.
 
     Returns:
         ``None`` for precomputed features.
@@ -53,7 +53,8 @@ def panel_of(dataset: Dataset) -> SitePanel | None:
     names = [""]
     if dataset.sites is not None:
         sites, place = np.unique(dataset.sites[rows], return_inverse=True)
-        names = [str(site) for site in sites]
+        unseen = set(dataset.sites[dataset.withheld].tolist())
+        names = [f"{site} (unseen)" if site in unseen else str(site) for site in sites]
     pictures: list[list[NDArray[np.uint8] | None]] = []
     for site in range(min(len(names), _MOST_SITES)):
         there = [rows[(place == site) & (labels == column)] for column in columns]

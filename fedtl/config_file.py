@@ -1,0 +1,84 @@
+"""A configuration read from keys and values, from a TOML file, and written as one."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from fedtl.config import RunConfig, Scalar, kebab, nearest, rules
+from fedtl.errors import UsageError
+
+
+def from_mapping(
+    values: Mapping[str, Any], *, where: str, base: RunConfig | None = None
+) -> RunConfig:
+    """Return ``base`` (the defaults) with kebab-case ``values`` put over it.
+
+    Args:
+        values: Kebab-case keys; integers are taken where a float is wanted.
+        where: What the values came from, for messages: a file, "the command line".
+        base: The configuration to change.
+
+    Raises:
+        UsageError: A key is unknown (the nearest known one is suggested), a value has the wrong
+            type, is out of range, or contradicts another.
+    """
+    known = {kebab(field.name): field for field in dataclasses.fields(RunConfig)}
+    changes: dict[str, Scalar] = {}
+    for key, value in values.items():
+        if key not in known:
+            if isinstance(value, Mapping):
+                raise UsageError(f"{where} has a table [{key}]; keys are flat, without tables.")
+            raise UsageError(f"Unknown key {key!r} in {where}{nearest(key, known)}")
+        field = known[key]
+        changes[field.name] = _typed(key, value, type(field.default), where)
+    return dataclasses.replace(base or RunConfig(), **changes)  # type: ignore[arg-type]
+
+
+def from_toml(path: Path, *, base: RunConfig | None = None) -> RunConfig:
+    """Return ``base`` with the keys of a TOML file put over it.
+
+    Raises:
+        UsageError: The file cannot be read, is not TOML, has a table, or a key is wrong.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The configuration {path} cannot be read: {_reason(error)}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"The configuration {path} is not valid TOML: {error}.") from error
+    return from_mapping(values, where=str(path), base=base)
+
+
+def to_toml(config: RunConfig) -> str:
+    """Return the effective configuration as TOML text, by section."""
+    import tomli_w
+
+    values, lines, section = config.to_mapping(), [], ""
+    for key, rule in rules().items():
+        if rule.section != section:
+            section = rule.section
+            lines.append(f"\n# {section}")
+        lines.append(tomli_w.dumps({key: values[key]}).strip())
+    return "\n".join(lines).strip() + "\n"
+
+
+def _typed(key: str, value: Any, kind: type, where: str) -> Scalar:
+    """Return ``value`` as ``kind``, where that loses nothing."""
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return cast(Scalar, value)
+    if isinstance(value, Mapping):
+        raise UsageError(f"{where} has a table [{key}]; keys are flat, without tables.")
+    raise UsageError(
+        f"{key} = {value!r} in {where} is of type {type(value).__name__}; "
+        f"it must be of type {kind.__name__}."
+    )
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
