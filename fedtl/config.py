@@ -107,10 +107,7 @@ class RunConfig:
         0.2, "Fraction of each client's data held out for scoring.", _DATA, low=0.0, high=0.9
     )
     holdout_site: str = _key(
-        "",
-        "Site that takes part in nothing and is scored at the end: does the head serve a hospital "
-        "it has never seen?",
-        _DATA,
+        "", "Site that takes part in nothing; every head is scored on it at the end.", _DATA
     )
     hospitals_images: int = _key(
         4000, "Rendered training images (hospitals).", _DATA, low=16, high=10_000_000
