@@ -45,7 +45,9 @@ def recipe_metadata(recipe: Recipe) -> dict[str, str]:
 def pretrain(
     recipe: Recipe, out: Path, work: Path, *, device: str, resume: bool, on_progress: Progress
 ) -> None:
-    """Render, learn, and write the weights file, in half precision.
+    """Render, learn, and write the weights file: the network in half precision.
+
+    The dictionary is small and stays in single precision, so that its atoms still sum to zero.
 
     The same recipe gives the same bytes on machines of one kind of CPU with the same PyTorch,
     whatever the number of cores and whether or not the run was interrupted and resumed.
@@ -76,14 +78,12 @@ def pretrain(
             )
         work.mkdir(parents=True, exist_ok=True)
         with _threads(_THREADS):
-            state = {
-                **_dictionary(recipe, on_progress),
-                **_network(recipe, work, device, resume, on_progress),
-            }
-        half = {key: tensor.half().contiguous() for key, tensor in state.items()}
+            dictionary = _dictionary(recipe, on_progress)
+            network = _network(recipe, work, device, resume, on_progress)
+        half = {key: tensor.half().contiguous() for key, tensor in network.items()}
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = out.with_name(f".{out.name}.tmp")
-        temporary.write_bytes(save(half, recipe_metadata(recipe)))
+        temporary.write_bytes(save(dictionary | half, recipe_metadata(recipe)))
         temporary.replace(out)
         shutil.rmtree(work)
     except OSError as error:

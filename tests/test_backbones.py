@@ -222,12 +222,16 @@ def test_impossible_requests_are_told_in_a_sentence(
 
 
 def test_tiny_refuses_another_networks_weights(tmp_path: Path) -> None:
-    torch.save({"filters": torch.zeros(4, 3, 5, 6)}, tmp_path / "w.pth")
-    with pytest.raises(UsageError, match=r"shape \(4, 3, 5, 6\)"):
-        _load("fedtl-tiny", str(tmp_path / "w.pth"))
-    torch.save({"filters": torch.zeros(4, 3, 5, 5)}, tmp_path / "w.pth")
-    with pytest.raises(UsageError, match="has no thresholds"):
-        _load("fedtl-tiny", str(tmp_path / "w.pth"))
+    shipped = load_file(tiny.SHIPPED_WEIGHTS)
+    save_file(
+        {**shipped, "dictionary.filters": torch.zeros(4, 3, 5, 6)}, tmp_path / "w.safetensors"
+    )
+    with pytest.raises(UsageError, match=r"shape \(4, 3, 5, 6\), and should have \(128, 3, 6, 6\)"):
+        _load("fedtl-tiny", str(tmp_path / "w.safetensors"))
+    del shipped["dictionary.thresholds"]
+    save_file(shipped, tmp_path / "w.safetensors")
+    with pytest.raises(UsageError, match=r"has no dictionary\.thresholds"):
+        _load("fedtl-tiny", str(tmp_path / "w.safetensors"))
 
 
 @pytest.mark.parametrize("name", ["fedtl-tiny", "resnet18"])

@@ -104,8 +104,9 @@ def test_the_shipped_file_comes_from_the_default_recipe() -> None:
     with safe_open(tiny.SHIPPED_WEIGHTS, "torch") as file:
         assert file.metadata() == pretrain.recipe_metadata(Recipe())
     shipped = load_file(tiny.SHIPPED_WEIGHTS)
-    assert all(tensor.dtype == torch.float16 for tensor in shipped.values())
-    assert shipped["dictionary.filters"].float().sum((1, 2, 3)).abs().max() < 1e-2
+    half = {key for key, tensor in shipped.items() if tensor.dtype == torch.float16}
+    assert half == {key for key in shipped if key.startswith("network.")}
+    assert shipped["dictionary.filters"].sum((1, 2, 3)).abs().max() < 1e-4
     assert tiny.SHIPPED_WEIGHTS.stat().st_size <= 8e6
 
 

@@ -64,7 +64,7 @@ def tiny_of(state: Mapping[str, Tensor], source: str) -> TinyBackbone:
     Raises:
         UsageError: A key is missing or unknown, or has a wrong shape.
     """
-    network = TinyBackbone()
+    network = _uninitialised()
     load_checked(network, state, source=source)
     return network
 
@@ -73,17 +73,17 @@ def random_tiny(seed: int) -> TinyBackbone:
     """Return the untrained network: Gaussian atoms of unit length, no threshold; He's convolutions.
 
     K. He et al., "Delving Deep into Rectifiers", ICCV 2015: a convolution's weights have variance
-    2 over the number of its inputs. A block's second convolution is scaled down, as a trained
-    batch normalisation would, so that a stage's activations stay of the order of its input.
+    2 over the number of its inputs.
 
     Args:
         seed: Determines the weights.
     """
-    network = TinyBackbone()
+    network = _uninitialised().to_empty(device="cpu")
     draws = torch.Generator().manual_seed(derived_seed(seed, "random weights of fedtl-tiny") >> 1)
     atoms = torch.randn(network.dictionary.filters.shape, generator=draws)
     atoms -= atoms.mean((1, 2, 3), keepdim=True)
     network.dictionary.filters.copy_(atoms / atoms.square().sum((1, 2, 3), keepdim=True).sqrt())
+    network.dictionary.thresholds.zero_()
     with torch.no_grad():
         for name, tensor in network.network.named_parameters():
             if name.endswith("bias"):
@@ -91,3 +91,9 @@ def random_tiny(seed: int) -> TinyBackbone:
             else:
                 nn.init.kaiming_normal_(tensor, nonlinearity="relu", generator=draws)
     return network
+
+
+def _uninitialised() -> TinyBackbone:
+    """Return the network without memory for its weights; PyTorch's own draws are left alone."""
+    with torch.device("meta"):
+        return TinyBackbone()
