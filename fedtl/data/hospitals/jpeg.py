@@ -6,6 +6,8 @@ loses nothing, is left out. The steps are those of ITU-T T.81 and of libjpeg's d
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,6 +44,8 @@ def _transform() -> NDArray[np.float64]:
 # below 128 * 8 * 2**13 = 2**23 there and 2044 * 2**12 < 2**23 back, plus what rounding the
 # matrices adds, below the 2**24 up to which float32 counts.
 _THERE, _BACK = np.float32(2**13), np.float32(2**12)
+# Blocks in one product.
+_ROWS = 32
 _FORWARD = np.rint(_transform().T * _THERE).astype(np.float32)
 _INVERSE = np.rint(_transform() * _BACK).astype(np.float32)
 
@@ -124,8 +128,11 @@ def _quantised(planes: Float, tables: Float) -> Float:
     """
     n, count, height, width = planes.shape
     grid = (n, count, height // 8, 8, width // 8, 8)
-    blocks = planes.reshape(grid).transpose(0, 1, 2, 4, 3, 5).reshape(n, -1, 64)
-    steps = tables[:, None]
+    # Products small enough for BLAS to make on the calling thread: its own threads hang where
+    # another thread starts a process meanwhile, as Ray does. Whole numbers lose nothing by it.
+    rows = math.gcd(width // 8, _ROWS)
+    blocks = planes.reshape(grid).transpose(0, 1, 2, 4, 3, 5).reshape(n, -1, rows, 64)
+    steps = tables[:, None, None]
     coefficients = np.matmul(blocks, _FORWARD)
     coefficients /= steps * _THERE
     # Halves go away from zero, as libjpeg has them.
