@@ -17,6 +17,10 @@ from fedtl.data.hospitals.draws import Draws, Float
 
 AZURE, EOSIN, BLUE = range(3)
 
+# Multiplications in one product: as few as BLAS makes on the calling thread. Its own threads hang
+# where another thread starts a process meanwhile, as Ray does.
+_LARGEST_PRODUCT = 2**18
+
 
 def dye_amounts(draws: Draws, labels: NDArray[np.int64], magnification: Float, size: int) -> Float:
     """Return how much azure, eosin and blue dye lies at each point, shape ``(n, 3, size, size)``.
@@ -89,8 +93,11 @@ def _field(blobs: Blobs, grid: Float) -> Float:
     """Return the sum of the bodies at each point, shape ``(n, size, size)``."""
     across, down = _profiles(blobs, grid)
     # CPU types add in different orders. In float64 that is lost when the sum is rounded to float32.
-    exact = np.matmul(down.transpose(0, 2, 1).astype(np.float64), across.astype(np.float64))
-    field: Float = exact.astype(np.float32)
+    left, right = down.transpose(0, 2, 1).astype(np.float64), across.astype(np.float64)
+    field = np.empty((len(left), len(grid), len(grid)), dtype=np.float32)
+    rows = max(1, _LARGEST_PRODUCT // (right.shape[1] * len(grid)))
+    for top in range(0, len(grid), rows):
+        field[:, top : top + rows] = np.matmul(left[:, top : top + rows], right)
     return field
 
 
