@@ -89,7 +89,10 @@ def test_a_second_run_decodes_nothing(tmp_path: Path, backbone: Backbone) -> Non
     assert (cold.computed, cold.reused, len(first.decoded)) == (50, 0, 50)
     assert (warm.computed, warm.reused, second.decoded) == (0, 50, [])
     expected = [backbone.forward(backbone.preprocess(first.load(i))[None])[0] for i in range(50)]
-    torch.testing.assert_close(torch.tensor(cold.array), torch.stack(expected))
+    # A root magnifies the rounding of a mean near zero.
+    torch.testing.assert_close(
+        torch.tensor(cold.array), torch.stack(expected), rtol=1e-5, atol=2e-4
+    )
     assert np.array_equal(cold.array, warm.array)
 
 
