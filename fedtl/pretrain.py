@@ -26,6 +26,7 @@ from fedtl.pretraining.dictionary import learn_dictionary
 from fedtl.pretraining.learning import learn
 from fedtl.pretraining.recipe import FORMAT, Recipe
 from fedtl.pretraining.rendering import render_world
+from fedtl.transfer.inference import device_named
 
 # Sums are split among threads, and their number is felt in the last bit.
 _THREADS = 2
@@ -63,14 +64,12 @@ def pretrain(
 
     Raises:
         FedtlError: A file cannot be written, or learning diverged.
-        UsageError: An interrupted run is there that is not to be resumed, or has another recipe.
+        UsageError: There is no such device, or an interrupted run is there that is not to be
+            resumed, or has another recipe.
     """
     from safetensors.torch import save
 
-    if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"device = {device!r} is not known; it is one of auto, cpu, cuda.")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_named(device).type
     try:
         if work.exists() and not resume:
             raise UsageError(

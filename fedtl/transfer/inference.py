@@ -83,7 +83,7 @@ class Extractor:
         self.width = backbone.feature_size
         self._backbone = backbone
         self._dtype = _dtype(precision)
-        self._device = _device(device)
+        self._device = device_named(device)
         self._on_cores = self._device.type == "cpu"
         pixels, largest = (
             (_CORE_BATCH_PIXELS, _LARGEST_CORE_BATCH)
@@ -198,7 +198,12 @@ def _dtype(precision: str) -> torch.dtype:
     return _PRECISIONS[precision]
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """Return a device of this machine: ``cpu``, ``cuda``, or ``auto`` for a GPU if there is one.
+
+    Raises:
+        UsageError: There is no such device here.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
