@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,24 @@ class Learner(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Return both projections of a batch, each of shape ``(n, 128)``, float32."""
-        with torch.autocast(pixels.device.type, torch.bfloat16):
+        device = pixels.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=computes_in_bfloat16(device)):
             pooled = self.stages(pixels)[-1].mean((2, 3))
         pooled = pooled.float()
         return self.by_picture(pooled), self.by_kind(pooled)
+
+
+@cache
+def computes_in_bfloat16(device: str) -> bool:
+    """Return whether a device multiplies bfloat16 itself: 3 times as fast as float32, or more.
+
+    A CPU that does not imitates it, and takes 12 times as long (EPYC 7003, torch 2.14).
+    """
+    if device != "cpu":
+        return True
+    facts = Path("/proc/cpuinfo")
+    words = facts.read_text().split() if facts.exists() else []
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(words)
 
 
 def _projection() -> nn.Sequential:

@@ -54,8 +54,8 @@ class Stage(nn.Module):
 
     def forward(self, planes: Tensor) -> Tensor:
         """Return shape ``(n, outputs, h / 2, w / 2)``, non-negative."""
-        entered = functional.relu(self.entry(planes))
-        return functional.relu(entered + self.second(functional.relu(self.first(entered))))
+        entered = functional.relu_(self.entry(planes))
+        return functional.relu_(self.second(functional.relu_(self.first(entered))).add_(entered))
 
 
 class Stages(nn.Module):

@@ -21,12 +21,14 @@ from fedtl.transfer.weights_file import load_checked
 IMAGE_SIZE = 64
 FILTERS = 128
 PATCH = 6
+# Every second row of patches: as good as all of them within chance, in half the time.
+STRIDE = (2, 1)
 # A patch has to fit twice.
-SMALLEST_PICTURE = PATCH + 1
+SMALLEST_PICTURE = PATCH + 2
 WIDTHS = (32, 64, 128, 256)
 SHIPPED_WEIGHTS = Path(__file__).parent.parent / "weights" / "fedtl-tiny.safetensors"
 # Part of the backbone's fingerprint: to be changed with the arithmetic of `forward`.
-RULE = "fedtl-tiny: dictionary, 2x2 pooled; residual stages, each pooled; roots; v2"
+RULE = "fedtl-tiny: dictionary, 2x2 pooled; residual stages, each pooled; roots; v3"
 
 
 class TinyBackbone(nn.Module):
@@ -34,7 +36,7 @@ class TinyBackbone(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.dictionary = ConvolutionalDictionary(FILTERS, PATCH)
+        self.dictionary = ConvolutionalDictionary(FILTERS, PATCH, STRIDE)
         self.network = Stages(WIDTHS, normalised=False)
         self.feature_size = self.dictionary.feature_size + sum(WIDTHS)
 

@@ -6,9 +6,9 @@
 
 A seed draws the split, the penalty's validation part, rendered pictures and the random weights.
 Baselines are `pixels`, the picture squeezed to 32x32; `random`, fedtl-tiny with random weights; and
-`dictionary`, the 512 features of its dictionary alone, of the picture squeezed to 32x32. ants-bees
-always has the same 153 test pictures, so that its deviation says how much the penalty matters and
-not how sure the accuracy is: a single picture is .007.
+`dictionary`, 512 features of its dictionary alone, at every pixel of the picture squeezed to 32x32.
+ants-bees always has the same 153 test pictures, so that its deviation says how much the penalty
+matters and not how sure the accuracy is: a single picture is .007.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ from fedtl.determinism import generator
 from fedtl.errors import FedtlError
 from fedtl.transfer.backbones import DEFAULT, RANDOM, TINY, Backbone, load_backbone
 from fedtl.transfer.inference import Extractor
+from fedtl.transfer.dictionary import ConvolutionalDictionary
 from fedtl.transfer.preprocessing import Preprocessing
-from fedtl.transfer.tiny import TinyBackbone
+from fedtl.transfer.tiny import FILTERS, PATCH, TinyBackbone
 from fedtl.transfer.weights_file import used_tensors
 
 Features = NDArray[np.float32]
@@ -206,7 +207,9 @@ def backbone_of(architecture: str, weights: str, *, seed: int) -> Backbone:
         return Backbone(PIXELS, 3 * 32**2, nn.Flatten(), squeeze, fingerprint="")
     if architecture == DICTIONARY:
         tiny = load_backbone(TINY, weights=weights, image_size=0, seed=seed)
-        part = cast(TinyBackbone, tiny.network).dictionary
+        learnt = cast(TinyBackbone, tiny.network).dictionary
+        part = ConvolutionalDictionary(FILTERS, PATCH)
+        part.load_state_dict(learnt.state_dict())
         return Backbone(DICTIONARY, part.feature_size, part, squeeze, fingerprint="")
     return load_backbone(architecture, weights=weights, image_size=0, seed=seed)
 

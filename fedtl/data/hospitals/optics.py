@@ -30,7 +30,7 @@ def photograph(
         site: Hospital of each picture, shape ``(n,)``.
     """
     size = dyes.shape[2]
-    strength = draws.uniform(0.8, 1.25, 3)[:, :, None]
+    strength = draws.uniform(0.7, 1.4, 3)[:, :, None]
     exposure = draws.uniform(0.93, 1.05, 1)
     absorbance = sites.absorbance[site] * strength
     light = np.empty_like(dyes)

@@ -35,7 +35,7 @@ def dye_amounts(draws: Draws, labels: NDArray[np.int64], magnification: Float, s
     traits = draw_traits(draws, labels)
     traits["radius"] = traits["radius"] * magnification
     radius = traits["radius"]
-    x, y = draws.uniform(0.38, 0.62, 1), draws.uniform(0.38, 0.62, 1)
+    x, y = draws.uniform(0.34, 0.66, 1), draws.uniform(0.34, 0.66, 1)
 
     body_field = _field(cell_body(draws, traits, x, y), grid)
     body = _inside(body_field, 14 * radius)
