@@ -92,3 +92,26 @@ def test_bytes_do_not_depend_on_the_blas_kernel_or_its_threads(kernel: str) -> N
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == [expected for *_, expected in CASES.values()]
+
+
+def test_rendering_goes_on_while_processes_are_started() -> None:
+    """Ray starts processes meanwhile; BLAS threads would wait for ever, as large products did."""
+    code = """
+import os, threading
+import numpy as np
+from fedtl.data.hospitals import HospitalsOptions, hospitals_dataset
+
+images = hospitals_dataset(0, HospitalsOptions(images=16, test_images=0, size=224)).inputs
+renderers = [
+    threading.Thread(target=images.load_batch, args=[np.arange(16)], daemon=True) for _ in range(2)
+]
+for thread in renderers:
+    thread.start()
+while any(thread.is_alive() for thread in renderers):
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)

@@ -17,7 +17,7 @@ from torch.nn import functional
 # Added to a patch's variance, on the scale 0 to 1; the paper has 10 on the scale 0 to 255.
 CONTRAST_FLOOR = 100 / 255**2
 
-# Pictures whose responses are in memory at a time. On a CPU few stay in its cache: 1.6 times as fast.
+# Pictures at a time. The responses of few stay in a CPU's cache, which is 1.6 times as fast.
 _PICTURES_AT_A_TIME = 2
 
 
@@ -55,7 +55,7 @@ class ConvolutionalDictionary(nn.Module):
         """
         if pixels.device.type != "cpu":
             return self._features(pixels)
-        return torch.cat([self._features(few) for few in pixels.split(_PICTURES_AT_A_TIME)])
+        return torch.cat([self._features(few) for few in torch.split(pixels, _PICTURES_AT_A_TIME)])
 
     def _features(self, pixels: Tensor) -> Tensor:
         # A variance is a difference of near-equal numbers: half precision is not enough for it.

@@ -38,8 +38,8 @@ from fedtl.data.sources import open_dataset
 from fedtl.determinism import generator
 from fedtl.errors import FedtlError
 from fedtl.transfer.backbones import DEFAULT, RANDOM, TINY, Backbone, load_backbone
-from fedtl.transfer.inference import Extractor
 from fedtl.transfer.dictionary import ConvolutionalDictionary
+from fedtl.transfer.inference import Extractor
 from fedtl.transfer.preprocessing import Preprocessing
 from fedtl.transfer.tiny import FILTERS, PATCH, TinyBackbone
 from fedtl.transfer.weights_file import used_tensors
