@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import torch
 
-from fedtl.transfer.client_block import ClientBlock
-from fedtl.transfer.heads import Tensors
-from strategies.base import Arrays, IterativeStrategy, Reply, State
+from strategies.base import Arrays, IterativeStrategy, Reply
 
 
 class FedAvg(IterativeStrategy):
-    """w ← Σₖ (nₖ / n) wₖ, where client k took local epochs of SGD from w and has nₖ examples."""
+    """w ← Σₖ (nₖ / n) wₖ, where client k took local epochs of SGD from w and has nₖ examples.
 
-    def aggregate(self, server_round: int, replies: Iterable[Reply]) -> Arrays | None:
+    The client half, SGD, is the one that every iterative strategy begins with.
+    """
+
+    def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
         """Return the example-weighted mean, summed in float64 and in partition-id order."""
         total: Arrays = {}
         examples = 0
@@ -34,25 +34,6 @@ class FedAvg(IterativeStrategy):
         if not examples:
             return None
         return {name: (value / examples).astype(np.float32) for name, value in total.items()}
-
-    def client_init(self, parameters: Tensors, block: ClientBlock) -> State:
-        """Start from the global head, at rest."""
-        return {
-            "parameters": {name: value.clone() for name, value in parameters.items()},
-            "velocity": {name: torch.zeros_like(value) for name, value in parameters.items()},
-        }
-
-    def client_step(self, state: State, gradients: Tensors) -> None:
-        """v ← μ v + (g + λ w),  w ← w - η v  (the rule of ``torch.optim.SGD``)."""
-        for name, gradient in gradients.items():
-            w, v = state["parameters"][name], state["velocity"][name]
-            gradient.add_(w, alpha=self.config.weight_decay)
-            v.mul_(self.config.momentum).add_(gradient)
-            w.sub_(v, alpha=self.config.learning_rate)
-
-    def client_final(self, state: State) -> Tensors:
-        """Send the trained head."""
-        return state["parameters"]
 
 
 STRATEGY = FedAvg

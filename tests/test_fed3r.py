@@ -23,7 +23,7 @@ from fedtl.errors import UsageError
 from fedtl.records import from_record, to_record
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import CosineHead, Head, LinearHead, MLPHead
-from strategies.base import Arrays, Reply
+from strategies.base import Arrays, Received, Reply
 from strategies.fed3r import Fed3R
 
 Floats = NDArray[np.float64]
@@ -56,14 +56,14 @@ class _Problem:
         )
 
     def replies(self) -> list[Reply]:
-        trained = self.strategy.client_train(self.block, {}, 1)
+        trained = self.strategy.client_train(self.block, Received({}), 1)
         return [
             Reply(len(rows), client.arrays)
             for rows, client in zip(self.parts, trained, strict=True)
         ]
 
     def solved(self) -> Arrays:
-        head = self.strategy.aggregate(1, self.replies())
+        head = self.strategy.aggregate(1, {}, self.replies())
         assert head is not None
         return head
 
@@ -240,14 +240,14 @@ def test_replies_are_left_as_they_came() -> None:
     problem = _problem()
     replies = problem.replies()
     before = [{name: value.copy() for name, value in r.arrays.items()} for r in replies]
-    problem.strategy.aggregate(1, replies)
+    problem.strategy.aggregate(1, {}, replies)
     for reply, arrays in zip(replies, before, strict=True):
         for name, value in arrays.items():
             np.testing.assert_array_equal(reply.arrays[name], value)
 
 
 def test_no_replies_give_no_head() -> None:
-    assert _problem().strategy.aggregate(1, []) is None
+    assert _problem().strategy.aggregate(1, {}, []) is None
     assert _problem().strategy.aggregate_train(1, []) == (None, None)
 
 

@@ -26,7 +26,7 @@ from fedtl.federation.exchange import Exchange
 from fedtl.records import from_record, to_record
 from fedtl.transfer.client_block import ClientBlock, batch_width, minibatches
 from fedtl.transfer.heads import Tensors, build_head, one_thread
-from strategies.base import Arrays, Reply
+from strategies.base import Arrays, Received, Reply
 from strategies.fedavg import FedAvg
 
 FEATURES, CLASSES, HIDDEN = 7, 3, 5
@@ -127,7 +127,7 @@ def test_a_client_takes_the_steps_of_torch_sgd(
         head=kind, momentum=momentum, weight_decay=weight_decay, local_epochs=3, seed=4
     )
     block, start = _block([examples], torch.float64), _start(strategy, 1, torch.float64)
-    (trained,) = strategy.client_train(block, start, 2)
+    (trained,) = strategy.client_train(block, Received(start), 2)
     expected, loss = _torch_sgd(strategy.config, start, block, [2])
     assert trained.loss == pytest.approx(loss, rel=tolerance)
     assert trained.arrays.keys() == expected.keys()
@@ -141,7 +141,7 @@ def test_clients_of_unlike_sizes_each_take_their_own_steps() -> None:
     strategy = _strategy(local_epochs=2, momentum=0.5)
     block = _block([3, 70, 16, 33, 1], torch.float64)
     start = _start(strategy, 5, torch.float64)
-    for client, trained in enumerate(strategy.client_train(block, start, 1)):
+    for client, trained in enumerate(strategy.client_train(block, Received(start), 1)):
         lone = block.select(np.array([client]))
         expected, loss = _torch_sgd(strategy.config, start, lone, [1])
         assert trained.loss == pytest.approx(loss, rel=1e-6)
@@ -159,9 +159,9 @@ def test_a_client_gets_the_same_bits_in_any_block(kind: str, data: st.DataObject
     strategy = _strategy(head=kind, batch_size=batch_size, local_epochs=2)
     block = _block(sizes)
     with one_thread(), torch.inference_mode():
-        together = strategy.client_train(block, _start(strategy, len(sizes)), 1)
+        together = strategy.client_train(block, Received(_start(strategy, len(sizes))), 1)
         part = block.select(np.array(chosen))
-        apart = strategy.client_train(part, _start(strategy, len(chosen)), 1)
+        apart = strategy.client_train(part, Received(_start(strategy, len(chosen))), 1)
     for client, trained in zip(chosen, apart, strict=True):
         assert trained.loss == together[client].loss
         for name, value in trained.arrays.items():
@@ -172,13 +172,13 @@ def test_the_head_that_was_sent_is_left_as_it_was() -> None:
     strategy = _strategy()
     start = _start(strategy, 2)
     before = {name: value.clone() for name, value in start.items()}
-    strategy.client_train(_block([20, 20]), start, 1)
+    strategy.client_train(_block([20, 20]), Received(start), 1)
     assert all(torch.equal(start[name], before[name]) for name in before)
 
 
 def test_a_client_sends_the_head_and_nothing_else() -> None:
     strategy = _strategy(head="mlp")
-    for trained in strategy.client_train(_block([9, 30]), _start(strategy, 2), 1):
+    for trained in strategy.client_train(_block([9, 30]), Received(_start(strategy, 2)), 1):
         shapes = {name: value.shape for name, value in trained.arrays.items()}
         assert shapes == dict(strategy.uplink)
         assert {value.dtype for value in trained.arrays.values()} == {np.dtype(np.float32)}
@@ -220,7 +220,7 @@ def _replies(clients: int, seed: int = 0) -> list[Reply]:
 @pytest.mark.parametrize("clients", [1, 2, 7, 50])
 def test_the_average_is_the_exact_one_rounded_once(clients: int) -> None:
     replies = _replies(clients)
-    average = _strategy().aggregate(1, replies)
+    average = _strategy().aggregate(1, {}, replies)
     assert average is not None
     total = sum(reply.examples for reply in replies)
     for name, value in average.items():
@@ -243,7 +243,7 @@ def test_the_average_is_flowers(clients: int) -> None:
         for reply in replies
     ]
     flowers = from_record(aggregate_arrayrecords(records, "num-examples"))
-    average = _strategy().aggregate(1, replies)
+    average = _strategy().aggregate(1, {}, replies)
     assert average is not None
     assert average.keys() == flowers.keys()
     for name, value in flowers.items():
@@ -252,15 +252,15 @@ def test_the_average_is_flowers(clients: int) -> None:
 
 def test_one_client_with_all_the_data_is_followed_to_the_bit() -> None:
     strategy = _strategy()
-    (trained,) = strategy.client_train(_block([77]), _start(strategy, 1), 1)
-    average = strategy.aggregate(1, [Reply(77, trained.arrays)])
+    (trained,) = strategy.client_train(_block([77]), Received(_start(strategy, 1)), 1)
+    average = strategy.aggregate(1, {}, [Reply(77, trained.arrays)])
     assert average is not None
     for name, value in trained.arrays.items():
         assert average[name].tobytes() == value.tobytes()
 
 
 def test_no_replies_give_no_head() -> None:
-    assert _strategy().aggregate(1, []) is None
+    assert _strategy().aggregate(1, {}, []) is None
     assert _strategy().aggregate_train(1, []) == (None, None)
     assert _strategy().aggregate_evaluate(1, []) is None
 
@@ -382,7 +382,7 @@ def test_aggregation_reads_messages_and_passes_over_failures() -> None:
     ]
     answers = [make(message) for make, message in zip(makers, instructions, strict=True)]
     record, metrics = strategy.aggregate_train(1, answers)
-    expected = strategy.aggregate(1, replies)
+    expected = strategy.aggregate(1, {}, replies)
     assert record is not None
     assert metrics is not None
     assert expected is not None

@@ -225,14 +225,14 @@ def test_the_example_of_a_strategy_does_what_it_says(
         Reply(examples, {"weight": np.array(weight, np.float32), "bias": np.zeros(2, np.float32)})
         for examples, weight in zip((1, 50, 3), weights, strict=True)
     )
-    head = median.aggregate(1, replies)
+    head = median.aggregate(1, LinearHead(2, 2).initial("zero", 0), replies)
     expected = [
         [statistics.median(weight[row][column] for weight in weights) for column in range(2)]
         for row in range(2)
     ]
     assert head["weight"].tolist() == expected
     assert head["weight"].dtype == np.float32
-    assert median.aggregate(2, iter(())) is None
+    assert median.aggregate(2, {}, iter(())) is None
 
 
 def test_the_files_of_a_run_are_those_in_the_table(own_strategy: Path) -> None:

@@ -46,8 +46,8 @@ class ServerMomentum(FedAvg):
         self._before: Arrays = {}
         self._velocity: Arrays = {}
 
-    def aggregate(self, server_round: int, replies: Iterable[Reply]) -> Arrays | None:
-        average = super().aggregate(server_round, replies)
+    def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
+        average = super().aggregate(server_round, head, replies)
         if average is None:
             return None
         for name, value in average.items():

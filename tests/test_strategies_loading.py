@@ -16,11 +16,11 @@ _MINE = """
 from strategies.fedavg import FedAvg
 
 class Halved(FedAvg):
-    def aggregate(self, server_round, replies):
-        mean = super().aggregate(server_round, replies)
+    def aggregate(self, server_round, head, replies):
+        mean = super().aggregate(server_round, head, replies)
         return mean and {name: value / 2 for name, value in mean.items()}
 
-class Unfinished(FedAvg.__base__):
+class Unfinished(FedAvg.__base__.__base__):
     pass
 
 def a_function():
@@ -81,7 +81,7 @@ def test_what_is_not_a_head_strategy_is_refused(own_module: str, name: str) -> N
 def test_a_strategy_that_leaves_methods_unwritten_is_refused_by_their_names(
     own_module: str,
 ) -> None:
-    with pytest.raises(UsageError, match="aggregate, client_final, client_init, client_step"):
+    with pytest.raises(UsageError, match="aggregate, client_train, train_alone, uplink"):
         strategies.load(f"{own_module}:Unfinished")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from flwr.app import Context, Message
+from flwr.app import Context, Message, RecordDict
 
 from fedtl.engine.block_app import BlockApp, context_of
 from fedtl.engine.flower_internals import client_failed
@@ -38,6 +38,16 @@ class InlineGrid(SimulationGrid):
             part = messages[start : start + self._block]
             contexts = [self._context(message.metadata.dst_node_id) for message in part]
             yield from answer_block(self._app, part, contexts)
+
+    def states(self) -> Mapping[int, RecordDict]:
+        """See :class:`SimulationGrid`."""
+        return {node: context.state for node, context in self._contexts.items() if context.state}
+
+    def restore(self, states: Mapping[int, RecordDict]) -> None:
+        """See :class:`SimulationGrid`."""
+        self._contexts = {}
+        for node, state in states.items():
+            self._context(node).state = state
 
     def _context(self, node: int) -> Context:
         if node not in self._contexts:

@@ -153,6 +153,15 @@ class RayGrid(SimulationGrid):
             )
         ray.get(ready)
 
+    def states(self) -> Mapping[int, RecordDict]:
+        """See :class:`SimulationGrid`."""
+        return self._states
+
+    def restore(self, states: Mapping[int, RecordDict]) -> None:
+        """See :class:`SimulationGrid`."""
+        self._states = dict(states)
+        ray.get([self._open(actor) for actor in range(len(self._actors))])
+
     def owner(self, node: int) -> int:
         """Return which actor a node belongs to: blocks of clients are dealt out in turn."""
         return (node - FIRST_NODE_ID) // self._block % len(self._actors)

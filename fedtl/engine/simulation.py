@@ -110,6 +110,7 @@ def simulate(config: RunConfig, folder: RunFolder, checkpoint: Checkpoint | None
             folder,
             expected=sites.identity,
             score_test=_TestScore(config, sites) if len(split.test) else None,
+            simulated=grid,
         )
         outcome = federation.run(checkpoint)
         watch.sample()

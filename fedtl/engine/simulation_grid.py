@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -80,6 +80,14 @@ class SimulationGrid(Grid):
         return Message(
             content, dst_node_id=dst_node_id, message_type=message_type, group_id=group_id, ttl=ttl
         )
+
+    @abstractmethod
+    def states(self) -> Mapping[int, RecordDict]:
+        """Return what clients remember in their contexts, by node id, where that is anything."""
+
+    @abstractmethod
+    def restore(self, states: Mapping[int, RecordDict]) -> None:
+        """Have clients, by node id, remember this; the others nothing."""
 
     def close(self) -> None:
         """Let go of everything the grid holds."""

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.errors import FedtlError
+from fedtl.federation.client_memory import Memories
 from fedtl.transfer.standardisation import Standardisation
 
-_FORMAT = "fedtl-checkpoint-1"
+_FORMAT = "fedtl-checkpoint-2"
 _KEPT = 2
 
 
@@ -32,6 +33,7 @@ class Checkpoint:
         bytes_down: Bytes to them so far.
         seconds: Seconds of every round so far.
         failures: ``(round, client, reason)`` so far.
+        memories: What each client remembers, by partition id; of simulated clients only.
     """
 
     server_round: int
@@ -43,6 +45,7 @@ class Checkpoint:
     bytes_down: int
     seconds: list[float] = field(default_factory=list)
     failures: list[tuple[int, int, str]] = field(default_factory=list)
+    memories: Memories = field(default_factory=dict)
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -55,6 +58,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
     tensors = {f"arrays/{name}": value for name, value in checkpoint.arrays.items()}
     tensors |= {f"server/{name}": value for name, value in checkpoint.server_state.items()}
+    for client, memory in checkpoint.memories.items():
+        tensors |= {f"client/{client}/{name}": value for name, value in memory.items()}
     if checkpoint.standardisation is not None:
         tensors["standardisation/mean"] = checkpoint.standardisation.mean
         tensors["standardisation/scale"] = checkpoint.standardisation.scale
@@ -63,6 +68,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         # safetensors sorts its tensors, but a message carries a head's in the head's own order.
         "arrays": list(checkpoint.arrays),
         "server-state": list(checkpoint.server_state),
+        "memories": {client: list(memory) for client, memory in checkpoint.memories.items()},
         "pending": checkpoint.pending,
         "bytes-up": checkpoint.bytes_up,
         "bytes-down": checkpoint.bytes_down,
@@ -135,4 +141,8 @@ def read_latest_checkpoint(folder: Path) -> Checkpoint | None:
         bytes_down=facts["bytes-down"],
         seconds=facts["seconds"],
         failures=[tuple(failure) for failure in facts["failures"]],
+        memories={
+            int(client): {name: tensors[f"client/{client}/{name}"] for name in names}
+            for client, names in facts["memories"].items()
+        },
     )

@@ -6,7 +6,8 @@ actor of a simulation with all the messages of its clients. The replies are the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ import fedtl
 import strategies
 from fedtl.config import RunConfig
 from fedtl.federation import phases
+from fedtl.federation.client_memory import recall, remember
 from fedtl.federation.site import OpenSite, Site
 from fedtl.privacy.egress import EgressError, release
 from fedtl.records import array_record, from_record, to_metrics, to_record
@@ -32,10 +34,19 @@ from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, Tensors, build_head, one_thread
 from fedtl.transfer.scoring import Score, score_clients
 from fedtl.transfer.standardisation import Moments, Standardisation
-from strategies.base import AloneHead, HeadStrategy
+from strategies.base import AloneHead, HeadStrategy, Received
+from strategies.base.strategy import SERVER_RECORD
 
 # Flower's code for a client app that raised an exception.
 CLIENT_APP_RAISED = 2
+
+
+class _Client(NamedTuple):
+    """A client of a block: what it is asked, what it remembers, what it holds."""
+
+    message: Message
+    context: Context
+    site: Site
 
 
 def head_for(config: RunConfig, *, features: int, classes: int) -> Head:
@@ -69,14 +80,15 @@ def answer(
         except Exception as error:  # a site's own trouble, told to the server and to nobody else
             replies[place] = _error(messages[place], f"{type(error).__name__}: {error}")
     if sites:
-        members = list(sites.values())
-        width = members[0].data.features.shape[1]
-        head = head_for(config, features=width, classes=members[0].data.classes)
+        data = next(iter(sites.values())).data
+        width = data.features.shape[1]
+        head = head_for(config, features=width, classes=data.classes)
         strategy = strategies.build(config, head)
         kind = messages[0].metadata.message_type
-        declared = phases.declarations(strategy, width, members[0].data.classes)[kind]
+        declared = phases.declarations(strategy, width, data.classes)[kind]
+        clients = [_Client(messages[place], contexts[place], site) for place, site in sites.items()]
         with one_thread(), torch.inference_mode():
-            contents = _HANDLERS[kind]([messages[place] for place in sites], members, strategy)
+            contents = _HANDLERS[kind](clients, strategy)
         for place, content in zip(sites, contents, strict=True):
             try:
                 replies[place] = Message(release(content, declared), reply_to=messages[place])
@@ -89,12 +101,10 @@ def _error(message: Message, reason: str) -> Message:
     return Message(Error(CLIENT_APP_RAISED, reason), reply_to=message)
 
 
-def _handshake(
-    messages: Sequence[Message], sites: Sequence[Site], strategy: HeadStrategy
-) -> list[RecordDict]:
+def _handshake(clients: Sequence[_Client], strategy: HeadStrategy) -> list[RecordDict]:
     """Say who we are: version, backbone, classes, and how many examples of each."""
     contents = []
-    for site in sites:
+    for _, _, site in clients:
         data = site.data
         own = np.concatenate([data.train, data.held_out])
         counts = np.bincount(data.labels[torch.from_numpy(own)].numpy(), minlength=data.classes)
@@ -118,12 +128,10 @@ def _handshake(
     return contents
 
 
-def _moments(
-    messages: Sequence[Message], sites: Sequence[Site], strategy: HeadStrategy
-) -> list[RecordDict]:
+def _moments(clients: Sequence[_Client], strategy: HeadStrategy) -> list[RecordDict]:
     """Sum the training features and their squares."""
     contents = []
-    for site in sites:
+    for _, _, site in clients:
         moments = Moments.of(site.data.features, site.data.train)
         arrays = to_record({"total": moments.total, "squares": moments.squares})
         metrics = to_metrics({"num-examples": moments.count})
@@ -131,47 +139,43 @@ def _moments(
     return contents
 
 
-def _train(
-    messages: Sequence[Message], sites: Sequence[Site], strategy: HeadStrategy
-) -> list[RecordDict]:
+def _train(clients: Sequence[_Client], strategy: HeadStrategy) -> list[RecordDict]:
     """Score the incoming head on the held-out part, then train from it."""
-    block = _block(messages, sites)
-    parameters = _parameters(messages, strategy.head)
-    held_out = [site.data.held_out for site in sites]
-    scores = score_clients(strategy.head, parameters, block, held_out)
-    server_round = int(messages[0].content["config"]["server-round"])  # type: ignore[arg-type]
-    trained = strategy.client_train(block, parameters, server_round)
-    return [
-        RecordDict(
-            {
-                strategy.reply_record: to_record(result.arrays),
-                "metrics": to_metrics(
-                    {
-                        "num-examples": len(site.data.train),
-                        "train-loss": result.loss,
-                        "held-out": score.examples,
-                        "loss": score.loss,
-                        "accuracy": score.accuracy,
-                    }
-                ),
-            }
-        )
-        for site, score, result in zip(sites, scores, trained, strict=True)
-    ]
+    block, head = _block(clients), _parameters(clients, strategy.head)
+    scores = score_clients(strategy.head, head, block, [site.data.held_out for *_, site in clients])
+    received = Received(
+        head=head,
+        server=_tensors(clients, SERVER_RECORD, strategy.downlink) if strategy.downlink else {},
+        memory=recall([context for _, context, _ in clients], strategy, head),
+    )
+    message = clients[0].message
+    server_round = int(message.content["config"]["server-round"])  # type: ignore[arg-type]
+    trained = strategy.client_train(block, received, server_round)
+    contents = []
+    for (_, context, site), score, result in zip(clients, scores, trained, strict=True):
+        remember(context, result.memory)
+        metrics: dict[str, MetricRecordValues] = {
+            "num-examples": len(site.data.train),
+            "train-loss": result.loss,
+            "held-out": score.examples,
+            "loss": score.loss,
+            "accuracy": score.accuracy,
+        }
+        arrays = to_record(result.arrays)
+        contents.append(RecordDict({strategy.reply_record: arrays, "metrics": to_metrics(metrics)}))
+    return contents
 
 
-def _evaluate(
-    messages: Sequence[Message], sites: Sequence[Site], strategy: HeadStrategy
-) -> list[RecordDict]:
+def _evaluate(clients: Sequence[_Client], strategy: HeadStrategy) -> list[RecordDict]:
     """Score the final head, and beside it the head that this client would have got alone."""
-    block = _block(messages, sites)
+    block = _block(clients)
     head = strategy.head
-    federated = _parameters(messages, head)
+    federated = _parameters(clients, head)
     alone = strategy.train_alone(_unstandardised(block))
     lone_block = block.standardised([one.standardisation for one in alone])
     local_only = _stacked(alone)
-    held_out = [site.data.held_out for site in sites]
-    test = [site.data.test for site in sites]
+    held_out = [site.data.held_out for *_, site in clients]
+    test = [site.data.test for *_, site in clients]
     scored = {
         "": score_clients(head, federated, block, held_out),
         "test-": _score_on_common(head, federated, block, test),
@@ -179,14 +183,14 @@ def _evaluate(
         "local-only-test-": score_clients(head, local_only, lone_block, test),
     }
     if strategy.config.holdout_site:
-        unseen = [site.data.unseen for site in sites]
+        unseen = [site.data.unseen for *_, site in clients]
         scored |= {
             "unseen-": _score_on_common(head, federated, block, unseen),
             "local-only-unseen-": score_clients(head, local_only, lone_block, unseen),
         }
     return [
         RecordDict({"metrics": to_metrics(_metrics({k: v[at] for k, v in scored.items()}))})
-        for at in range(len(sites))
+        for at in range(len(clients))
     ]
 
 
@@ -215,21 +219,21 @@ def _metrics(scores: dict[str, Score]) -> dict[str, MetricRecordValues]:
     return metrics
 
 
-def _block(messages: Sequence[Message], sites: Sequence[Site]) -> ClientBlock:
+def _block(clients: Sequence[_Client]) -> ClientBlock:
     """Return the clients' training rows, standardised as the server says."""
-    first = sites[0].data
+    first, content = clients[0].site.data, clients[0].message.content
     block = ClientBlock(
         features=first.features,
         labels=first.labels,
-        rows=[site.data.train for site in sites],
-        partition_ids=[site.data.partition_id for site in sites],
+        rows=[site.data.train for *_, site in clients],
+        partition_ids=[site.data.partition_id for *_, site in clients],
         classes=first.classes,
         mean=torch.zeros(1, first.features.shape[1]),
         scale=torch.ones(1, first.features.shape[1]),
     )
-    if "standardisation" not in messages[0].content:
+    if "standardisation" not in content:
         return block
-    arrays = from_record(array_record(messages[0].content, "standardisation"))
+    arrays = from_record(array_record(content, "standardisation"))
     return block.standardised([Standardisation(arrays["mean"], arrays["scale"])])
 
 
@@ -237,21 +241,26 @@ def _unstandardised(block: ClientBlock) -> ClientBlock:
     return block.standardised([Standardisation.identity(block.features.shape[1])])
 
 
-def _parameters(messages: Sequence[Message], head: Head) -> Tensors:
-    """Return the heads sent, each ``(C, *shape)``; a head sent to many is read once."""
-    seen: dict[int, dict[str, torch.Tensor]] = {}
-    heads = []
-    for message in messages:
-        record = array_record(message.content, "arrays")
+def _parameters(clients: Sequence[_Client], head: Head) -> Tensors:
+    """Return the heads that were sent, each ``(C, *shape)``."""
+    return _tensors(clients, "arrays", head.shapes)
+
+
+def _tensors(clients: Sequence[_Client], name: str, shapes: Iterable[str]) -> Tensors:
+    """Return arrays that were sent, each ``(C, *shape)``; a record sent to many is read once."""
+    seen: dict[int, Tensors] = {}
+    each = []
+    for message, _, _ in clients:
+        record = array_record(message.content, name)
         if id(record) not in seen:
             seen[id(record)] = {
-                name: torch.from_numpy(value.astype(np.float32))
-                for name, value in from_record(record).items()
+                key: torch.from_numpy(value.astype(np.float32))
+                for key, value in from_record(record).items()
             }
-        heads.append(seen[id(record)])
+        each.append(seen[id(record)])
     if len(seen) == 1:
-        return {n: v.expand(len(heads), *v.shape) for n, v in heads[0].items() if n in head.shapes}
-    return {name: torch.stack([one[name] for one in heads]) for name in head.shapes}
+        return {key: each[0][key].expand(len(each), *each[0][key].shape) for key in shapes}
+    return {key: torch.stack([one[key] for one in each]) for key in shapes}
 
 
 def _stacked(heads: Sequence[AloneHead]) -> Tensors:
@@ -263,9 +272,7 @@ def _stacked(heads: Sequence[AloneHead]) -> Tensors:
     }
 
 
-_HANDLERS: dict[
-    str, Callable[[Sequence[Message], Sequence[Site], HeadStrategy], list[RecordDict]]
-] = {
+_HANDLERS: dict[str, Callable[[Sequence[_Client], HeadStrategy], list[RecordDict]]] = {
     phases.HANDSHAKE: _handshake,
     phases.MOMENTS: _moments,
     phases.TRAIN: _train,

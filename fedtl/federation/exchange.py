@@ -65,6 +65,11 @@ class Exchange(Grid):
         digests: By kind of message, what to keep of a reply's metrics; all of it by default, which
             for ten thousand clients is a hundred megabytes.
         timeout: Seconds to wait for the replies of a phase; ``None`` waits for all.
+
+    Attributes:
+        partitions: Partition id of every accepted node id.
+        standardisation: Joined to every message, so that clients need not remember it.
+        phase: The exchange that is under way, or was last.
     """
 
     def __init__(
@@ -76,11 +81,10 @@ class Exchange(Grid):
         timeout: float | None = None,
     ) -> None:
         self._grid = grid
-        self._partition_of = dict(partitions)
+        self.partitions = dict(partitions)
         self._nodes = sorted(partitions, key=partitions.__getitem__)
         self._declared = declared
         self._digests = digests or {}
-        # Joined to every message, so that clients need not remember it.
         self.standardisation: ArrayRecord | None = None
         self._timeout = timeout
         self.phase = Phase([])
@@ -164,7 +168,7 @@ class Exchange(Grid):
             phase.bytes_up += size
 
     def _partition(self, message: Message) -> int:
-        return self._partition_of[message.metadata.dst_node_id]
+        return self.partitions[message.metadata.dst_node_id]
 
     # The rest of Flower's interface is the wrapped grid's.
 

@@ -18,6 +18,7 @@ from fedtl.errors import FedtlError
 from fedtl.federation import phases
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.client import head_for
+from fedtl.federation.client_memory import SimulatedStates, memories_of, states_of
 from fedtl.federation.evaluation import ClientEvaluation, ClientTallies, RoundScore
 from fedtl.federation.exchange import Exchange, Failure, Phase
 from fedtl.federation.handshake import Identity, Roll, handshake, wait_for_nodes
@@ -100,6 +101,7 @@ class Federation:
         score_test: Scores a head on the data's test split every round; optional.
         patience: Seconds to wait for the clients to connect.
         reply_timeout: Seconds to wait for a phase's replies; ``None`` leaves that to the grid.
+        simulated: Holds the clients' states, where they are simulated; checkpoints then hold them.
     """
 
     def __init__(
@@ -112,7 +114,9 @@ class Federation:
         score_test: TestScorer | None = None,
         patience: float = 60.0,
         reply_timeout: float | None = None,
+        simulated: SimulatedStates | None = None,
     ) -> None:
+        self._simulated = simulated
         self._grid, self._config, self._journal = grid, config, journal
         self._expected, self._score_test = expected, score_test
         self._patience, self._reply_timeout = patience, reply_timeout
@@ -156,6 +160,8 @@ class Federation:
                 self._recall(resume)
                 arrays, standardisation = resume.arrays, resume.standardisation
                 strategy.restore_server_state(resume.server_state)
+                if self._simulated is not None:
+                    self._simulated.restore(states_of(resume.memories, roll.partitions))
                 done, pending = resume.server_round, resume.pending
             if standardisation is not None:
                 exchange.standardisation = to_record(asdict(standardisation))
@@ -252,6 +258,9 @@ class Federation:
                 bytes_down=self._bytes_down,
                 seconds=self._seconds,
                 failures=self._failures,
+                memories={}
+                if self._simulated is None
+                else memories_of(self._simulated.states(), exchange.partitions),
             )
         )
         return arrays, row

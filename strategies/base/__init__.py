@@ -1,0 +1,23 @@
+"""What every strategy shares: Flower's server interface, and a client half over a client axis.
+
+A strategy file states two things. The server half: what becomes of the replies of a round. The
+client half: what a client does with what it was sent, and what it keeps for itself. Messages,
+sampling, order, failures and what may leave a site are not its concern.
+"""
+
+from strategies.base.closed_form import ClosedFormStrategy
+from strategies.base.iterative import Gradient, IterativeStrategy, State
+from strategies.base.strategy import AloneHead, Arrays, HeadStrategy, Received, Reply, Trained
+
+__all__ = [
+    "AloneHead",
+    "Arrays",
+    "ClosedFormStrategy",
+    "Gradient",
+    "HeadStrategy",
+    "IterativeStrategy",
+    "Received",
+    "Reply",
+    "State",
+    "Trained",
+]

@@ -1,0 +1,170 @@
+"""Strategies whose clients take gradient steps from the head that they are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+import torch
+
+from fedtl.transfer.client_block import ClientBlock, Minibatch, alike, minibatches
+from fedtl.transfer.heads import Tensors
+from fedtl.transfer.standardisation import Moments, Standardisation
+from strategies.base.strategy import AloneHead, Arrays, HeadStrategy, Received, Reply, Trained
+
+State = dict[str, Tensors]
+
+Gradient = Callable[[Tensors], Tensors]
+"""Returns a minibatch's mean gradients at some parameters: new tensors, the caller's to change."""
+
+
+class IterativeStrategy(HeadStrategy):
+    """A strategy whose clients take gradient steps from the head they are sent.
+
+    The client half is four functions on named groups of tensors with a leading client axis; the
+    engine stacks as many clients as it likes. ``client_step`` is given views of the clients that
+    still have examples and updates them in place. As written here they are the ClientUpdate of
+    McMahan et al. (AISTATS 2017, algorithm 1), with momentum and weight decay.
+    """
+
+    def client_init(self, received: Received, block: ClientBlock) -> State:
+        """Return the clients' state before their first step: the global head, at rest."""
+        return {
+            "parameters": {name: value.clone() for name, value in received.head.items()},
+            "velocity": {name: torch.zeros_like(value) for name, value in received.head.items()},
+        }
+
+    def client_step(self, state: State, gradient: Gradient) -> None:
+        """Take one step, in place: v ← μ v + (g + λ w),  w ← w - η v, as ``torch.optim.SGD``.
+
+        The loss at the first point that ``gradient`` is asked for is the one that is reported.
+        """
+        self.sgd_step(state, gradient(state["parameters"]))
+
+    def sgd_step(self, state: State, gradients: Tensors) -> None:
+        """Take the step of SGD with momentum along ``gradients``, which are used up."""
+        for name, gradient in gradients.items():
+            w, v = state["parameters"][name], state["velocity"][name]
+            gradient.add_(w, alpha=self.config.weight_decay)
+            v.mul_(self.config.momentum).add_(gradient)
+            w.sub_(v, alpha=self.config.learning_rate)
+
+    def client_final(self, state: State) -> Tensors:
+        """Return what the clients send: by default, the trained head."""
+        return state["parameters"]
+
+    def client_memory(self, state: State) -> Tensors:
+        """Return what the clients keep for their next round: the arrays that ``memory`` names."""
+        return {}
+
+    @property
+    def uplink(self) -> Mapping[str, tuple[int, ...]]:
+        """See :class:`HeadStrategy`: by default, the head's own parameters."""
+        return self.head.shapes
+
+    def client_train(
+        self, block: ClientBlock, received: Received, server_round: int
+    ) -> list[Trained]:
+        """Run the client half for ``local-epochs`` epochs, on stacks of clients of like size."""
+        trained: dict[int, Trained] = {}
+        for width, clients in alike(block, self.config.batch_size):
+            stack = block.select(clients)
+            results = self._train_stack(stack, received.select(clients), width, server_round)
+            trained.update(zip(clients.tolist(), results, strict=True))
+        return [trained[client] for client in range(len(block))]
+
+    def _train_stack(
+        self, block: ClientBlock, received: Received, width: int, server_round: int
+    ) -> list[Trained]:
+        """Step clients that share a batch width; those with fewest minibatches are last."""
+        state = self.client_init(received, block)
+        loss_sum = torch.zeros(len(block), dtype=torch.float64)
+        for epoch in range(self.config.local_epochs):
+            for batch in minibatches(
+                block, width, seed=self.config.seed, server_round=server_round, epoch=epoch
+            ):
+                at = _Differentiated(self, batch)
+                self.client_step(_first(state, batch.active), at)
+                loss_sum[: batch.active] += at.loss.double() * batch.weight.sum(1)
+        sent, kept = _by_client(self.client_final(state)), _by_client(self.client_memory(state))
+        losses = (loss_sum.numpy() / (self.config.local_epochs * block.sizes)).tolist()
+        return [
+            Trained(
+                arrays={name: value[client] for name, value in sent.items()},
+                loss=loss,
+                memory={name: value[client] for name, value in kept.items()},
+            )
+            for client, loss in enumerate(losses)
+        ]
+
+    def train_alone(self, block: ClientBlock) -> list[AloneHead]:
+        """Run local SGD for as many epochs as the federation takes, on own data alone.
+
+        It is the same for every iterative strategy: alone, there is nothing to correct for.
+        """
+        own = [
+            Standardisation.from_moments(Moments.of(block.features, rows)) for rows in block.rows
+        ]
+        block = block.standardised(own)
+        initial = self.head.initial(self.config.head_init, self.config.seed)
+        heads = {
+            name: torch.from_numpy(value).expand(len(block), *value.shape)
+            for name, value in initial.items()
+        }
+        alone = _LocalSGD(self.config, self.head)
+        for server_round in range(1, self.config.rounds + 1):
+            trained = alone.client_train(block, Received(heads), server_round)
+            heads = {
+                name: torch.from_numpy(np.stack([client.arrays[name] for client in trained]))
+                for name in initial
+            }
+        return [
+            AloneHead({k: v[client].numpy() for k, v in heads.items()}, standardisation)
+            for client, standardisation in enumerate(own)
+        ]
+
+
+class _LocalSGD(IterativeStrategy):
+    """The client half as it stands, with no server."""
+
+    def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
+        """Leave the head as it is."""
+        return head
+
+
+class _Differentiated:
+    """The gradients of one minibatch, wherever they are asked for; a :data:`Gradient`.
+
+    Attributes:
+        loss: Each client's mean loss at the first point asked for, shape ``(A,)``.
+    """
+
+    def __init__(self, strategy: IterativeStrategy, batch: Minibatch) -> None:
+        self._head, self._batch = strategy.head, batch
+        self._loss: torch.Tensor | None = None
+
+    def __call__(self, parameters: Tensors) -> Tensors:
+        loss, gradients = self._head.loss_and_gradients(
+            parameters, self._batch.x, self._batch.y, self._batch.weight
+        )
+        if self._loss is None:
+            self._loss = loss
+        return gradients
+
+    @property
+    def loss(self) -> torch.Tensor:
+        if self._loss is None:
+            raise TypeError("client_step asked for no gradient")
+        return self._loss
+
+
+def _first(state: State, count: int) -> State:
+    """Return views of the first ``count`` clients of every tensor of a state."""
+    return {
+        group: {name: value[:count] for name, value in tensors.items()}
+        for group, tensors in state.items()
+    }
+
+
+def _by_client(tensors: Tensors) -> Arrays:
+    return {name: value.numpy() for name, value in tensors.items()}

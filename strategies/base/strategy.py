@@ -1,0 +1,249 @@
+"""The interface of every strategy, on Flower's own: messages to arrays and back."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
+
+from fedtl.config import RunConfig
+from fedtl.determinism import generator
+from fedtl.records import array_record, from_record, metric_record, to_record
+from fedtl.transfer.client_block import ClientBlock
+from fedtl.transfer.heads import Head, Tensors
+from fedtl.transfer.standardisation import Standardisation
+
+Arrays = dict[str, NDArray[np.floating]]
+# The record of a training message that carries what the server sends beside the head.
+SERVER_RECORD = "server"
+
+
+@dataclass(frozen=True)
+class Received:
+    """What clients start a round from; every tensor has a leading client axis.
+
+    Attributes:
+        head: The global head.
+        server: What else the server sent: the arrays that ``downlink`` names.
+        memory: What each client kept from its last round: the arrays that ``memory`` names.
+    """
+
+    head: Tensors
+    server: Tensors = field(default_factory=dict)
+    memory: Tensors = field(default_factory=dict)
+
+    def select(self, clients: NDArray[np.int64]) -> Received:
+        """Return the same for these clients, in this order."""
+        here = torch.from_numpy(clients)
+        head, server, memory = (
+            {name: value[here] for name, value in tensors.items()}
+            for tensors in (self.head, self.server, self.memory)
+        )
+        return Received(head, server, memory)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What one client sent back, in partition-id order among its like.
+
+    Attributes:
+        examples: Training examples behind it, Flower's ``num-examples``.
+        arrays: The arrays or statistics that the client half returned.
+    """
+
+    examples: int
+    arrays: Arrays
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one client's training gives.
+
+    Attributes:
+        arrays: To send: what ``uplink`` names.
+        loss: Mean loss on the way, in nats.
+        memory: To keep: what ``memory`` names.
+    """
+
+    arrays: Arrays
+    loss: float
+    memory: Arrays = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AloneHead:
+    """The head a client gets without any federation, and the features it expects."""
+
+    arrays: Arrays
+    standardisation: Standardisation
+
+
+class HeadStrategy(Strategy):
+    """A Flower strategy for heads on frozen features, with its client half.
+
+    Args:
+        config: The run's configuration.
+        head: The form of the head.
+    """
+
+    reply_record = "arrays"
+    standardises = True
+    one_round = False
+
+    def __init__(self, config: RunConfig, head: Head) -> None:
+        self.config = config
+        self.head = head
+        self._sent: Arrays = {}
+
+    # --- to be written by a strategy ----------------------------------------------------------
+
+    @abstractmethod
+    def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
+        """Return the next global head, or ``None`` where ``replies`` is empty.
+
+        ``head`` is the one that was sent. ``replies`` come once, in partition-id order, with finite
+        arrays of the declared names and shapes; a client that failed is not among them.
+        """
+
+    @abstractmethod
+    def client_train(
+        self, block: ClientBlock, received: Received, server_round: int
+    ) -> list[Trained]:
+        """Train every client of ``block`` from what it received."""
+
+    @property
+    @abstractmethod
+    def uplink(self) -> Mapping[str, tuple[int, ...]]:
+        """Name and shape of every array that a client's training reply carries: no other leaves."""
+
+    @abstractmethod
+    def train_alone(self, block: ClientBlock) -> list[AloneHead]:
+        """Return the head each client would get by itself, with the same method and budget.
+
+        The block's standardisation is the identity: a lone client has only its own moments.
+        """
+
+    @property
+    def downlink(self) -> Mapping[str, tuple[int, ...]]:
+        """Name and shape of every array that the server sends beside the head; float32."""
+        return {}
+
+    def to_clients(self) -> Arrays:
+        """Return the arrays that :attr:`downlink` names, for the round that begins."""
+        return {}
+
+    @property
+    def memory(self) -> Mapping[str, tuple[int, ...]]:
+        """Name and shape of every array that a client keeps between rounds; float32.
+
+        It is kept in Flower's ``Context.state``, at the site, and is sent to nobody.
+        """
+        return {}
+
+    def initial_memory(self, head: Tensors) -> Tensors:
+        """Return what clients remember before they first train: zeros, by default.
+
+        Args:
+            head: The head that they were sent, each ``(C, *shape)``.
+        """
+        clients = len(next(iter(head.values())))
+        return {name: torch.zeros(clients, *shape) for name, shape in self.memory.items()}
+
+    def server_state(self) -> Arrays:
+        """Return what the server half must remember between rounds, for checkpoints."""
+        return {}
+
+    def restore_server_state(self, state: Arrays) -> None:
+        """Take back what :meth:`server_state` returned."""
+
+    # --- Flower's interface -------------------------------------------------------------------
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Sample this round's clients and address the global head to each.
+
+        The sample belongs to (seed, round). ``grid`` lists its nodes in partition-id order.
+        """
+        nodes = list(grid.get_node_ids())
+        count = max(1, round(self.config.fraction * len(nodes)))
+        if count < len(nodes):
+            rng = generator(self.config.seed, "sample-clients", server_round)
+            nodes = [nodes[i] for i in np.sort(rng.choice(len(nodes), count, replace=False))]
+        self._sent = from_record(arrays)
+        content = {"arrays": arrays}
+        if self.downlink:
+            content[SERVER_RECORD] = to_record(self.to_clients())
+        return _addressed(MessageType.TRAIN, nodes, server_round, content, config)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Aggregate the replies that carry content, and their example-weighted training loss."""
+        losses: list[tuple[int, float]] = []
+
+        def contents() -> Iterator[Reply]:
+            for message in replies:
+                if message.has_error():
+                    continue
+                metrics = metric_record(message.content, "metrics")
+                examples = int(metrics["num-examples"])  # type: ignore[arg-type]
+                losses.append((examples, float(metrics["train-loss"])))  # type: ignore[arg-type]
+                record = array_record(message.content, self.reply_record)
+                yield Reply(examples, from_record(record))
+
+        arrays = self.aggregate(server_round, self._sent, contents())
+        if arrays is None:
+            return None, None
+        examples = sum(count for count, _ in losses)
+        loss = sum(count * value for count, value in losses) / max(examples, 1)
+        return to_record(arrays), MetricRecord({"train-loss": loss, "num-examples": examples})
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Address the final head to every client."""
+        nodes = list(grid.get_node_ids())
+        return _addressed(MessageType.EVALUATE, nodes, server_round, {"arrays": arrays}, config)
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        """Return the example-weighted loss and accuracy of the replies that carry content."""
+        total, loss, accuracy = 0, 0.0, 0.0
+        for message in replies:
+            if message.has_content():
+                score = metric_record(message.content, "metrics")
+                examples = int(score["num-examples"])  # type: ignore[arg-type]
+                if examples:
+                    total += examples
+                    loss += examples * float(score["loss"])  # type: ignore[arg-type]
+                    accuracy += examples * float(score["accuracy"])  # type: ignore[arg-type]
+        if not total:
+            return None
+        return MetricRecord(
+            {"num-examples": total, "loss": loss / total, "accuracy": accuracy / total}
+        )
+
+    def summary(self) -> None:
+        """Print nothing: the run folder and the report say what was run."""
+
+
+def _addressed(
+    message_type: str,
+    nodes: Sequence[int],
+    server_round: int,
+    arrays: Mapping[str, ArrayRecord],
+    config: ConfigRecord,
+) -> list[Message]:
+    """Return one message per node; all share one content."""
+    config["server-round"] = server_round
+    content = RecordDict({**arrays, "config": config})
+    return [Message(content, dst_node_id=node, message_type=message_type) for node in nodes]
