@@ -166,6 +166,44 @@ class RunConfig:
     learning_rate: float = _key(0.05, "Client learning rate.", _TRAINING, above=0.0, high=1e3)
     momentum: float = _key(0.9, "Client momentum.", _TRAINING, low=0.0, high=0.999_999)
     weight_decay: float = _key(1e-4, "L2 penalty of SGD.", _TRAINING, low=0.0, high=1e3)
+    fedprox_mu: float = _key(
+        0.01, "Pull of clients to the global head (fedprox).", _TRAINING, low=0.0, high=1e6
+    )
+    feddyn_alpha: float = _key(
+        0.01, "Regularisation of the clients (feddyn).", _TRAINING, above=0.0, high=1e6
+    )
+    qfedavg_q: float = _key(
+        1.0,
+        "How much a client's loss weighs (qfedavg); 0 is not at all.",
+        _TRAINING,
+        low=0.0,
+        high=100.0,
+    )
+    server_learning_rate: float = _key(
+        0.0,
+        "Server learning rate (fedavgm, fedadagrad, fedadam, fedyogi, scaffold); 0 is the "
+        "strategy's own.",
+        _TRAINING,
+        low=0.0,
+        high=1e3,
+    )
+    server_momentum: float = _key(
+        0.9,
+        "Server momentum (fedavgm), or beta 1 (fedadagrad, fedadam, fedyogi).",
+        _TRAINING,
+        low=0.0,
+        high=0.999_999,
+    )
+    server_beta2: float = _key(
+        0.99, "Beta 2 (fedadam, fedyogi).", _TRAINING, low=0.0, high=0.999_999
+    )
+    server_tau: float = _key(
+        1e-3,
+        "Floor of the adaptive step (fedadagrad, fedadam, fedyogi).",
+        _TRAINING,
+        above=0.0,
+        high=1e3,
+    )
     ridge_penalty: float = _key(
         0.5,
         "Closed form: ridge penalty per feature, on standardised features.",

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from strategies.base import Arrays, IterativeStrategy, Reply
+from strategies.base.averaging import as_head, weighted_mean
 
 
 class FedAvg(IterativeStrategy):
@@ -20,20 +19,9 @@ class FedAvg(IterativeStrategy):
     """
 
     def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
-        """Return the example-weighted mean, summed in float64 and in partition-id order."""
-        total: Arrays = {}
-        examples = 0
-        for reply in replies:
-            examples += reply.examples
-            for name, value in reply.arrays.items():
-                weighted = value * np.float64(reply.examples)
-                if name in total:
-                    total[name] += weighted
-                else:
-                    total[name] = weighted
-        if not examples:
-            return None
-        return {name: (value / examples).astype(np.float32) for name, value in total.items()}
+        """Return the example-weighted mean."""
+        mean = weighted_mean(replies)
+        return None if mean is None else as_head(mean)
 
 
 STRATEGY = FedAvg

@@ -15,7 +15,10 @@ from strategies.base.strategy import AloneHead, Arrays, HeadStrategy, Received, 
 State = dict[str, Tensors]
 
 Gradient = Callable[[Tensors], Tensors]
-"""Returns a minibatch's mean gradients at some parameters: new tensors, the caller's to change."""
+"""Returns the gradients of a minibatch's mean loss with weight decay, at some parameters.
+
+They are new tensors, the caller's to change.
+"""
 
 
 class IterativeStrategy(HeadStrategy):
@@ -35,19 +38,17 @@ class IterativeStrategy(HeadStrategy):
         }
 
     def client_step(self, state: State, gradient: Gradient) -> None:
-        """Take one step, in place: v ← μ v + (g + λ w),  w ← w - η v, as ``torch.optim.SGD``.
+        """Take one step, in place, from a minibatch.
 
         The loss at the first point that ``gradient`` is asked for is the one that is reported.
         """
         self.sgd_step(state, gradient(state["parameters"]))
 
     def sgd_step(self, state: State, gradients: Tensors) -> None:
-        """Take the step of SGD with momentum along ``gradients``, which are used up."""
+        """Take the step of SGD, in place: v ← μ v + g,  w ← w - η v, as ``torch.optim.SGD``."""
         for name, gradient in gradients.items():
-            w, v = state["parameters"][name], state["velocity"][name]
-            gradient.add_(w, alpha=self.config.weight_decay)
-            v.mul_(self.config.momentum).add_(gradient)
-            w.sub_(v, alpha=self.config.learning_rate)
+            v = state["velocity"][name].mul_(self.config.momentum).add_(gradient)
+            state["parameters"][name].sub_(v, alpha=self.config.learning_rate)
 
     def client_final(self, state: State) -> Tensors:
         """Return what the clients send: by default, the trained head."""
@@ -141,6 +142,7 @@ class _Differentiated:
 
     def __init__(self, strategy: IterativeStrategy, batch: Minibatch) -> None:
         self._head, self._batch = strategy.head, batch
+        self._weight_decay = strategy.config.weight_decay
         self._loss: torch.Tensor | None = None
 
     def __call__(self, parameters: Tensors) -> Tensors:
@@ -149,6 +151,8 @@ class _Differentiated:
         )
         if self._loss is None:
             self._loss = loss
+        for name, gradient in gradients.items():
+            gradient.add_(parameters[name], alpha=self._weight_decay)
         return gradients
 
     @property
