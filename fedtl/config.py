@@ -204,6 +204,14 @@ class RunConfig:
         above=0.0,
         high=1e3,
     )
+    byzantine: float = _key(
+        0.2,
+        "Fraction of the clients that may be hostile (fedtrimmedavg, krum, multikrum, bulyan, "
+        "fedmedian, geomedian).",
+        _TRAINING,
+        low=0.0,
+        high=0.5,
+    )
     ridge_penalty: float = _key(
         0.5,
         "Closed form: ridge penalty per feature, on standardised features.",
