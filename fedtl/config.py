@@ -57,6 +57,7 @@ PARTITIONS = (
 )
 
 _FEDERATION, _DATA, _TRANSFER = "Federation", "Data and partition", "Backbone and head"
+_ADVERSITY = "What goes wrong at clients"
 _TRAINING, _MACHINE, _OUTPUT = "Strategy and training", "Machine", "Output"
 
 
@@ -81,6 +82,33 @@ class RunConfig:
         1.0, "Fraction of the clients trained in a round.", _FEDERATION, above=0.0, high=1.0
     )
     seed: int = _key(0, "Seed of every random draw.", _FEDERATION, low=0, high=2**63 - 1)
+
+    dropout: float = _key(
+        0.0, "Probability that a client is missing in a round.", _ADVERSITY, low=0.0, high=0.99
+    )
+    straggle: float = _key(
+        0.0,
+        "Probability that a client does only a part of its local steps in a round.",
+        _ADVERSITY,
+        low=0.0,
+        high=1.0,
+    )
+    attack: str = _key(
+        "none",
+        "What hostile clients do.",
+        _ADVERSITY,
+        choices=("none", "label-flip", "sign-flip", "noise", "scale"),
+    )
+    attackers: float = _key(
+        0.2, "Fraction of the clients that are hostile (attack).", _ADVERSITY, low=0.0, high=1.0
+    )
+    attack_strength: float = _key(
+        10.0,
+        "How far hostile clients go (sign-flip, noise, scale).",
+        _ADVERSITY,
+        above=0.0,
+        high=1e6,
+    )
 
     data: str = _key(
         "hospitals",

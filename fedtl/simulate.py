@@ -119,12 +119,20 @@ def _close(folder: RunFolder, simulated: Simulated, began: float) -> RunResult:
         folder,
         simulated.outcome,
         centralised=simulated.centralised,
-        client_names=simulated.split.names,
+        client_names=_marked(folder.config, simulated.split.names),
         samples=samples,
         seconds=seconds,
         peak_mb=simulated.peak_mb,
         panel=panel_of(simulated.inputs.dataset),
     )
+
+
+def _marked(config: RunConfig, names: list[str]) -> list[str]:
+    """Return the clients' names, those that the scenario made hostile marked."""
+    from fedtl.federation.adversity import attackers
+
+    hostile = attackers(config.replace(clients=len(names)))
+    return [f"{name} (hostile)" if at in hostile else name for at, name in enumerate(names)]
 
 
 def _samples(simulated: Simulated) -> list[ClientSamples]:

@@ -15,6 +15,7 @@ from fedtl.transfer.heads import Tensors
 from strategies.base import Arrays, Gradient, IterativeStrategy, Received, Reply, State
 from strategies.base.averaging import as_head, weighted_mean
 
+_CHANGE = "normalised-change."
 _WEIGHT = "step-weight"
 
 
@@ -32,12 +33,13 @@ class FedNova(IterativeStrategy):
         if mean is None:
             return None
         tau = mean[_WEIGHT]
-        return as_head({name: value + tau * mean[name] for name, value in head.items()})
+        return as_head({name: value + tau * mean[_CHANGE + name] for name, value in head.items()})
 
     @property
     def uplink(self) -> Mapping[str, tuple[int, ...]]:
         """Return the form of (wₖ - w) / ‖aₖ‖₁, and ‖aₖ‖₁ itself."""
-        return {**self.head.shapes, _WEIGHT: ()}
+        changes = {_CHANGE + name: shape for name, shape in self.head.shapes.items()}
+        return {**changes, _WEIGHT: ()}
 
     def client_init(self, received: Received, block: ClientBlock) -> State:
         """Start from w; no step has weight yet."""
@@ -58,7 +60,7 @@ class FedNova(IterativeStrategy):
         """Return the normalised change and ‖aₖ‖₁."""
         total = state["weight"]["total"]
         changes = {
-            name: (w - state["global"][name]) / total.view(-1, *(1 for _ in w.shape[1:]))
+            _CHANGE + name: (w - state["global"][name]) / total.view(-1, *(1 for _ in w.shape[1:]))
             for name, w in state["parameters"].items()
         }
         return {**changes, _WEIGHT: total}

@@ -26,6 +26,7 @@ import fedtl
 import strategies
 from fedtl.config import RunConfig
 from fedtl.federation import phases
+from fedtl.federation.adversity import DROPPED_OUT, before_sending, before_training, drops_out
 from fedtl.federation.client_memory import recall, remember
 from fedtl.federation.site import OpenSite, Site
 from fedtl.privacy.egress import EgressError, release
@@ -74,11 +75,18 @@ def answer(
     """
     replies: list[Message | None] = [None] * len(messages)
     sites: dict[int, Site] = {}
-    for place, context in enumerate(contexts):
+    for place, (message, context) in enumerate(zip(messages, contexts, strict=True)):
         try:
-            sites[place] = open_site(context)
+            site = open_site(context)
         except Exception as error:  # a site's own trouble, told to the server and to nobody else
-            replies[place] = _error(messages[place], f"{type(error).__name__}: {error}")
+            replies[place] = _error(message, f"{type(error).__name__}: {error}")
+            continue
+        training = message.metadata.message_type == phases.TRAIN
+        if training and drops_out(config, _round(message), site.data.partition_id):
+            reason = f"missing, as dropout = {config.dropout:g} has it"
+            replies[place] = Message(Error(DROPPED_OUT, reason), reply_to=message)
+        else:
+            sites[place] = site
     if sites:
         data = next(iter(sites.values())).data
         width = data.features.shape[1]
@@ -95,6 +103,10 @@ def answer(
             except EgressError as error:
                 replies[place] = _error(messages[place], str(error))
     return [reply for reply in replies if reply is not None]
+
+
+def _round(message: Message) -> int:
+    return int(message.content["config"]["server-round"])  # type: ignore[arg-type]
 
 
 def _error(message: Message, reason: str) -> Message:
@@ -148,11 +160,13 @@ def _train(clients: Sequence[_Client], strategy: HeadStrategy) -> list[RecordDic
         server=_tensors(clients, SERVER_RECORD, strategy.downlink) if strategy.downlink else {},
         memory=recall([context for _, context, _ in clients], strategy, head),
     )
-    message = clients[0].message
-    server_round = int(message.content["config"]["server-round"])  # type: ignore[arg-type]
-    trained = strategy.client_train(block, received, server_round)
+    config, server_round = strategy.config, _round(clients[0].message)
+    training = before_training(config, server_round, block)
+    trained = strategy.client_train(training, received, server_round)
     contents = []
-    for (_, context, site), score, result in zip(clients, scores, trained, strict=True):
+    for at, ((_, context, site), score) in enumerate(zip(clients, scores, strict=True)):
+        own = {name: value[at] for name, value in head.items()}
+        result = before_sending(config, server_round, site.data.partition_id, own, trained[at])
         remember(context, result.memory)
         metrics: dict[str, MetricRecordValues] = {
             "num-examples": len(site.data.train),

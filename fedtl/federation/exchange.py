@@ -14,6 +14,7 @@ from typing import Any
 from flwr.app import ArrayRecord, Error, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 
+from fedtl.federation.adversity import DROPPED_OUT
 from fedtl.privacy.egress import Declaration, EgressError, LedgerEntry, release, weigh
 from fedtl.records import config_record, metric_record
 
@@ -28,10 +29,12 @@ class Failure:
     Attributes:
         client: Partition id.
         reason: What happened, one sentence.
+        intended: Whether the scenario has it so.
     """
 
     client: int
     reason: str
+    intended: bool = False
 
 
 @dataclass
@@ -142,7 +145,8 @@ class Exchange(Grid):
             except (EgressError, ValueError, TypeError) as error:
                 reply = Message(Error(UNUSABLE_REPLY, str(error)), reply_to=instruction)
         if reply.has_error():
-            phase.failures.append(Failure(client, reply.error.reason or "unknown error"))
+            intended = reply.error.code == DROPPED_OUT
+            phase.failures.append(Failure(client, reply.error.reason or "unknown error", intended))
         return reply
 
     def _join_standardisation(self, sent: Sequence[Message]) -> None:

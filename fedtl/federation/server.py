@@ -313,7 +313,9 @@ class Federation:
     def _note_failures(self, server_round: int, failures: Sequence[Failure]) -> None:
         for failure in failures:
             self._failures.append((server_round, failure.client, failure.reason))
-            self._journal.warn(f"Round {server_round}, client {failure.client}: {failure.reason}")
+            if not failure.intended:
+                text = f"Round {server_round}, client {failure.client}: {failure.reason}"
+                self._journal.warn(text)
 
 
 def _moments(content: RecordDict) -> Moments:

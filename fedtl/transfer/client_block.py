@@ -60,6 +60,8 @@ class ClientBlock:
         classes: Number of classes K.
         mean: Subtracted from the features, shape ``(C, d)`` or, the same for all, ``(1, d)``.
         scale: Then multiplied with them; shaped like ``mean``.
+        effort: Part of its local steps that each client does, from 0 to 1, shape ``(C,)``; ``None``
+            where all do all. Each does one at least.
     """
 
     features: Tensor
@@ -69,6 +71,7 @@ class ClientBlock:
     classes: int
     mean: Tensor
     scale: Tensor
+    effort: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -82,6 +85,7 @@ class ClientBlock:
             partition_ids=[self.partition_ids[client] for client in clients],
             mean=self.mean if shared else self.mean[torch.from_numpy(clients)],
             scale=self.scale if shared else self.scale[torch.from_numpy(clients)],
+            effort=None if self.effort is None else self.effort[clients],
         )
 
     def standardised(self, each: Sequence[Standardisation]) -> ClientBlock:
@@ -152,8 +156,19 @@ def alike(block: ClientBlock, batch_size: int) -> Iterator[tuple[int, NDArray[np
             yield width, clients[start : start + STACK]
 
 
+def steps_of(sizes: NDArray[np.int64], batch_size: int) -> NDArray[np.int64]:
+    """Return how many minibatches clients of these sizes have in an epoch."""
+    return -(-sizes // batch_size)
+
+
 def minibatches(
-    block: ClientBlock, batch_size: int, *, seed: int, server_round: int, epoch: int
+    block: ClientBlock,
+    batch_size: int,
+    *,
+    seed: int,
+    server_round: int,
+    epoch: int,
+    steps: NDArray[np.int64] | None = None,
 ) -> Iterator[Minibatch]:
     """Shuffle every client's rows and cut them into minibatches of ``batch_size``: one epoch.
 
@@ -166,6 +181,8 @@ def minibatches(
         seed: The run's seed.
         server_round: Round, 1 for the first.
         epoch: Epoch within the round, 0 for the first.
+        steps: How many minibatches each client takes, shape ``(C,)``, none more than the one before
+            it; by default all that it has.
     """
     sizes = block.sizes
     first = np.cumsum(sizes) - sizes
@@ -175,12 +192,16 @@ def minibatches(
     streams = np.asarray(block.partition_ids, dtype=np.int64)[client]
     keys = shuffle_keys(seed, f"shuffle/{server_round}/{epoch}", streams, position)
 
-    steps = -(-sizes // batch_size)
+    if steps is None:
+        steps = steps_of(sizes, batch_size)
     shape = (int(steps[0]), len(block), batch_size)
     index = np.broadcast_to(rows[first][None, :, None], shape).copy()
     weight = np.zeros(shape, np.float32)
+    shuffled = rows[np.lexsort((keys, client))]
+    taken = position // batch_size < steps[client]
     place = position // batch_size, client, position % batch_size
-    index[place] = rows[np.lexsort((keys, client))]
+    place = place[0][taken], place[1][taken], place[2][taken]
+    index[place] = shuffled[taken]
     weight[place] = 1.0
     for step in range(shape[0]):
         active = int((steps > step).sum())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from fedtl.transfer.client_block import ClientBlock, Minibatch, alike, minibatches
+from fedtl.transfer.client_block import ClientBlock, Minibatch, alike, minibatches, steps_of
 from fedtl.transfer.heads import Tensors
 from fedtl.transfer.standardisation import Moments, Standardisation
 from strategies.base.strategy import AloneHead, Arrays, HeadStrategy, Received, Reply, Trained
@@ -79,16 +80,35 @@ class IterativeStrategy(HeadStrategy):
     ) -> list[Trained]:
         """Step clients that share a batch width; those with fewest minibatches are last."""
         state = self.client_init(received, block)
+        if block.effort is not None:
+            # What follows writes into every tensor, and some are views of what all were sent.
+            state = _of(state, torch.arange(len(block)))
         loss_sum = torch.zeros(len(block), dtype=torch.float64)
-        for epoch in range(self.config.local_epochs):
+        seen = torch.zeros(len(block), dtype=torch.float64)
+        for epoch, (clients, steps) in enumerate(self._plan(block, width)):
+            part, working, loss, count = block, state, loss_sum, seen
+            if clients is not None:
+                here = torch.from_numpy(clients)
+                part, working = block.select(clients), _of(state, here)
+                loss, count = loss_sum[here], seen[here]
             for batch in minibatches(
-                block, width, seed=self.config.seed, server_round=server_round, epoch=epoch
+                part,
+                width,
+                seed=self.config.seed,
+                server_round=server_round,
+                epoch=epoch,
+                steps=steps,
             ):
                 at = _Differentiated(self, batch)
-                self.client_step(_first(state, batch.active), at)
-                loss_sum[: batch.active] += at.loss.double() * batch.weight.sum(1)
+                self.client_step(_first(working, batch.active), at)
+                examples = batch.weight.sum(1)
+                loss[: batch.active] += at.loss.double() * examples
+                count[: batch.active] += examples
+            if clients is not None:
+                _put_back(state, working, here)
+                loss_sum[here], seen[here] = loss, count
         sent, kept = _by_client(self.client_final(state)), _by_client(self.client_memory(state))
-        losses = (loss_sum.numpy() / (self.config.local_epochs * block.sizes)).tolist()
+        losses = (loss_sum / seen).tolist()
         return [
             Trained(
                 arrays={name: value[client] for name, value in sent.items()},
@@ -97,6 +117,24 @@ class IterativeStrategy(HeadStrategy):
             )
             for client, loss in enumerate(losses)
         ]
+
+    def _plan(
+        self, block: ClientBlock, width: int
+    ) -> Iterator[tuple[NDArray[np.int64] | None, NDArray[np.int64]]]:
+        """Yield, for each local epoch, the order of clients by falling steps, and their steps.
+
+        The order is ``None`` where it is the block's own. Stragglers end early, in whichever epoch
+        that is.
+        """
+        steps = steps_of(block.sizes, width)
+        if block.effort is None:
+            yield from [(None, steps)] * self.config.local_epochs
+            return
+        budget = np.maximum(1, (block.effort * (self.config.local_epochs * steps)).astype(np.int64))
+        for epoch in range(self.config.local_epochs):
+            left = (budget - epoch * steps).clip(0, steps)
+            order = np.argsort(-left, kind="stable")
+            yield order, left[order]
 
     def train_alone(self, block: ClientBlock) -> list[AloneHead]:
         """Run local SGD for as many epochs as the federation takes, on own data alone.
@@ -168,6 +206,21 @@ def _first(state: State, count: int) -> State:
         group: {name: value[:count] for name, value in tensors.items()}
         for group, tensors in state.items()
     }
+
+
+def _of(state: State, clients: torch.Tensor) -> State:
+    """Return copies of these clients' part of a state, in this order."""
+    return {
+        group: {name: value[clients] for name, value in tensors.items()}
+        for group, tensors in state.items()
+    }
+
+
+def _put_back(state: State, part: State, clients: torch.Tensor) -> None:
+    """Undo :func:`_of`."""
+    for group, tensors in part.items():
+        for name, value in tensors.items():
+            state[group][name][clients] = value
 
 
 def _by_client(tensors: Tensors) -> Arrays:

@@ -1,0 +1,98 @@
+"""What a scenario lets go wrong at clients: some drop out, some are slow, some are hostile.
+
+Each client finds out for itself, from the configuration, the round and its own partition id, so
+that it is the same in every way to run. Whoever runs a federation for real leaves these keys alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedtl.config import RunConfig
+from fedtl.determinism import generator
+from fedtl.transfer.client_block import ClientBlock
+from strategies.base import Arrays, Trained
+
+# Beyond Flower's own codes of errors: a client that is missing because the scenario says so.
+DROPPED_OUT = 7001
+
+
+def drops_out(config: RunConfig, server_round: int, partition_id: int) -> bool:
+    """Return whether a client is missing in a round: with probability ``dropout``."""
+    if not config.dropout:
+        return False
+    draw = generator(config.seed, "dropout", server_round, partition_id).random()
+    return bool(draw < config.dropout)
+
+
+def attackers(config: RunConfig) -> frozenset[int]:
+    """Return the partition ids of the hostile clients: ``attackers`` of all, to the nearest."""
+    if config.attack == "none":
+        return frozenset()
+    return _drawn(config.seed, config.clients, round(config.attackers * config.clients))
+
+
+@lru_cache(maxsize=16)
+def _drawn(seed: int, clients: int, count: int) -> frozenset[int]:
+    drawn = generator(seed, "attackers").choice(clients, count, replace=False)
+    return frozenset(drawn.tolist())
+
+
+def before_training(config: RunConfig, server_round: int, block: ClientBlock) -> ClientBlock:
+    """Return the block as it trains: stragglers with less time, some with false labels.
+
+    A straggler, with probability ``straggle``, does a uniformly drawn part of its local steps, but
+    at least one. With ``label-flip`` a hostile client learns class K - 1 - y for y.
+    """
+    if config.straggle:
+        block = replace(block, effort=_efforts(config, server_round, block.partition_ids))
+    if config.attack == "label-flip":
+        labels = block.labels.clone()
+        for rows, partition_id in zip(block.rows, block.partition_ids, strict=True):
+            if partition_id in attackers(config):
+                labels[rows] = block.classes - 1 - labels[rows]
+        block = replace(block, labels=labels)
+    return block
+
+
+def _efforts(
+    config: RunConfig, server_round: int, partition_ids: Sequence[int]
+) -> NDArray[np.float64]:
+    draws = np.array(
+        [generator(config.seed, "straggle", server_round, one).random(2) for one in partition_ids]
+    )
+    return np.where(draws[:, 0] < config.straggle, draws[:, 1], 1.0)
+
+
+def before_sending(
+    config: RunConfig,
+    server_round: int,
+    partition_id: int,
+    head: Mapping[str, Tensor],
+    trained: Trained,
+) -> Trained:
+    """Return what a client sends: a hostile one not what it found.
+
+    With x what it found, w the head it was sent (nought where x is no head), Δ = x - w and
+    s = ``attack-strength``, ``sign-flip`` sends w - s Δ, ``scale`` w + s Δ, and ``noise``
+    w + s r z, where z is standard normal and r the root mean square of Δ.
+    """
+    if config.attack in ("none", "label-flip") or partition_id not in attackers(config):
+        return trained
+    rng = generator(config.seed, "attack", server_round, partition_id)
+    sent: Arrays = {}
+    for name, found in trained.arrays.items():
+        start = head[name].numpy() if name in head else np.zeros_like(found)
+        change = found - start
+        if config.attack == "noise":
+            size = np.sqrt(np.square(change).mean())
+            change = size * rng.standard_normal(found.shape).astype(found.dtype)
+        sign = -1 if config.attack == "sign-flip" else 1
+        sent[name] = np.asarray(start + sign * config.attack_strength * change, dtype=found.dtype)
+    return replace(trained, arrays=sent)

@@ -1,0 +1,210 @@
+"""Clients that drop out, are slow or hostile: what the scenario says, and reproducibly so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from in_process import finished
+from test_iterative_strategies import (
+    SIZES,
+    Vector,
+    block_of,
+    built,
+    config,
+    local_sgd,
+    stacked,
+    vector,
+)
+
+from fedtl import simulate
+from fedtl.config import RunConfig
+from fedtl.federation.adversity import attackers, before_sending, before_training, drops_out
+from fedtl.transfer.client_block import batch_width
+from strategies.base import Received, Trained
+
+CLIENTS = 10
+HEAD = {"weight": torch.arange(6.0).reshape(2, 3)}
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 60), st.floats(0, 1))
+def test_hostile_clients_are_as_many_as_asked_and_the_seeds(
+    seed: int, clients: int, fraction: float
+) -> None:
+    scenario = RunConfig(seed=seed, clients=clients, attack="noise", attackers=fraction)
+    chosen = attackers(scenario)
+    assert len(chosen) == round(fraction * clients)
+    assert chosen <= set(range(clients))
+    assert attackers(scenario.replace(attack="scale", rounds=3)) == chosen
+    assert not attackers(scenario.replace(attack="none"))
+
+
+def _sent(attack: str, found: dict[str, Any], *, client: int | None = None) -> dict[str, Any]:
+    scenario = RunConfig(attack=attack, attackers=0.3, attack_strength=4.0)
+    hostile = min(attackers(scenario.replace(attack="noise")))
+    trained = Trained(found, 0.5, {"own": np.ones(2, np.float32)})
+    partition = hostile if client is None else client
+    sent = before_sending(scenario, 2, partition, HEAD, trained)
+    assert sent.memory is trained.memory
+    return sent.arrays
+
+
+def test_hostile_heads_are_turned_or_stretched_about_the_head_that_was_sent() -> None:
+    w = HEAD["weight"].numpy()
+    found = {"weight": w + 0.5, "extra": np.full(3, 2.0)}
+    turned, stretched = _sent("sign-flip", found), _sent("scale", found)
+    np.testing.assert_allclose(turned["weight"], w - 2.0)
+    np.testing.assert_allclose(stretched["weight"], w + 2.0)
+    np.testing.assert_allclose(turned["extra"], -8.0)
+    assert turned["weight"].dtype == found["weight"].dtype
+    assert turned["extra"].dtype == np.float64
+
+
+def test_noise_is_as_large_as_the_change_times_the_strength() -> None:
+    large = {"statistics": np.full(40_000, 3.0)}
+    noise = _sent("noise", large)["statistics"]
+    assert noise.mean() == pytest.approx(0, abs=0.3)
+    assert noise.std() == pytest.approx(12, rel=0.02)
+    np.testing.assert_array_equal(noise, _sent("noise", large)["statistics"])
+
+
+def test_honest_clients_send_what_they_found() -> None:
+    found = {"weight": np.ones((2, 3), np.float32)}
+    hostile = attackers(RunConfig(attack="sign-flip", attackers=0.3))
+    honest = next(client for client in range(CLIENTS) if client not in hostile)
+    for attack in ("sign-flip", "scale", "noise"):
+        assert _sent(attack, found, client=honest) is found
+    assert _sent("label-flip", found) is found
+    assert _sent("none", found, client=honest) is found
+
+
+def test_label_flip_trains_hostile_clients_alone_on_flipped_labels() -> None:
+    block = block_of()
+    scenario = config("fedavg", attack="label-flip", attackers=0.5)
+    hostile = attackers(scenario)
+    flipped = before_training(scenario, 1, block).labels
+    for client, rows in enumerate(block.rows):
+        own = block.labels[torch.from_numpy(rows)]
+        expected = 2 - own if client in hostile else own
+        assert torch.equal(flipped[torch.from_numpy(rows)], expected)
+    assert torch.equal(block.labels, block_of().labels)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 10**6), st.sampled_from([0.1, 0.5, 0.9]))
+def test_as_many_drop_out_as_the_probability_says(seed: int, probability: float) -> None:
+    scenario = RunConfig(seed=seed, dropout=probability)
+    missing = [drops_out(scenario, t, k) for t in range(20) for k in range(50)]
+    # Six standard deviations of a binomial.
+    assert abs(np.mean(missing) - probability) < 6 * np.sqrt(probability * (1 - probability) / 1000)
+    assert not any(drops_out(scenario.replace(dropout=0.0), 1, k) for k in range(50))
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fednova", "scaffold"])
+def test_stragglers_do_the_first_part_of_their_steps(strategy: str) -> None:
+    """Each ends where float64 SGD is after as many steps, whoever else is in its stack."""
+    scenario = config(strategy, straggle=1.0, local_epochs=3, batch_size=4)
+    block = before_training(scenario, 1, block_of())
+    assert block.effort is not None
+    head = dict(built(scenario).head.initial("seeded", 0))
+    sent = stacked(head, len(SIZES))
+    nought = {name: torch.zeros_like(value) for name, value in sent.items()}
+    trained = built(scenario).client_train(block, Received(sent, nought, nought), 1)
+    lengths = set()
+    for client, result in enumerate(trained):
+        width = batch_width(SIZES[client], 4)
+        whole = 3 * -(-SIZES[client] // width)
+        steps = max(1, int(block.effort[client] * whole))
+        lengths.add(steps == whole)
+        theta = _after(scenario, vector(head), client, steps)
+        if strategy == "fednova":
+            assert result.arrays["step-weight"] == steps
+            change = np.concatenate(
+                [result.arrays[f"normalised-change.{name}"].ravel() for name in ("weight", "bias")]
+            )
+            found: Vector = vector(head) + steps * change
+        else:
+            found = vector(result.arrays)
+        np.testing.assert_allclose(found, theta, rtol=1e-4, atol=1e-5)
+        assert np.isfinite(result.loss)
+    assert lengths == {False}
+
+
+def _after(scenario: RunConfig, start: Vector, client: int, steps: int) -> Vector:
+    """Return where SGD is after so many steps: those after them go nowhere."""
+    taken = 0
+
+    def descent(_: Vector, gradient: Vector) -> Vector:
+        nonlocal taken
+        taken += 1
+        return gradient if taken <= steps else 0 * gradient
+
+    return local_sgd(scenario, start, client, 1, descent)[0]
+
+
+def test_nobody_straggles_unless_drawn() -> None:
+    block = before_training(config("fedavg", straggle=0.3, clients=1000), 4, block_of([2] * 1000))
+    assert block.effort is not None
+    assert 0.25 < (block.effort < 1).mean() < 0.35
+    assert (block.effort >= 0).all()
+    assert before_training(config("fedavg"), 4, block_of()).effort is None
+
+
+# --- whole runs -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 4, 900)
+    x = (1.3 * rng.normal(size=(4, 12))[y] + rng.normal(size=(900, 12))).astype(np.float32)
+    path = tmp_path_factory.mktemp("data") / "features.npz"
+    np.savez(path, x=x, y=y, test=np.arange(900) >= 600)
+    return path
+
+
+def _run(data: Path, out: Path, *flags: str) -> dict[str, Any]:
+    end = finished(
+        simulate.main,
+        *("--data", f"features:{data}", "--out", out, "--json", "--rounds", "8"),
+        *("--partition", "iid", "--clients", CLIENTS, *flags),
+    )
+    assert end.exit_code == 0, end.stderr
+    assert "warning" not in end.stderr
+    summary: dict[str, Any] = json.loads(end.stdout)
+    return summary
+
+
+def test_two_engines_agree_on_who_is_missing_slow_and_hostile(data: Path, tmp_path: Path) -> None:
+    flags = ("--dropout", "0.3", "--straggle", "0.5", "--attack", "noise", "--strategy", "scaffold")
+    inline = _run(data, tmp_path / "inline", *flags, "--engine", "inline")
+    ray = _run(data, tmp_path / "ray", *flags, "--client-cpus", "0.5")
+    assert inline["head_sha256"] == ray["head_sha256"]
+    assert inline["failures"] == ray["failures"]
+    missing = {(one["round"], one["client"]) for one in inline["failures"]}
+    assert len(missing) == len(inline["failures"])
+    assert 8 * CLIENTS * 0.1 < len(missing) < 8 * CLIENTS * 0.5
+    assert {one["reason"] for one in inline["failures"]} == {"missing, as dropout = 0.3 has it"}
+    clients = (tmp_path / "ray" / "clients.csv").read_text()
+    assert clients.count("(hostile)") == 2
+
+
+def test_sign_flipping_ruins_the_mean_and_not_the_robust_rules(data: Path, tmp_path: Path) -> None:
+    attack = ("--attack", "sign-flip", "--attackers", "0.3", "--byzantine", "0.3")
+
+    def accuracy(strategy: str, *flags: str) -> float:
+        out = tmp_path / f"{strategy}-{len(flags)}"
+        found = _run(data, out, "--engine", "inline", "--strategy", strategy, *flags)
+        return float(found["federated"]["accuracy"])
+
+    assert accuracy("fedavg") > 0.85
+    assert accuracy("fedavg", *attack) < 0.5
+    for robust in ("fedmedian", "fedtrimmedavg", "multikrum", "krum", "geomedian"):
+        assert accuracy(robust, *attack) > accuracy(robust) - 0.03, robust
