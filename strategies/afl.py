@@ -1,6 +1,6 @@
 """AFL: the ridge head of all data, from regularised local solutions, in one round.
 
-He, Tong, Fang, Sun, Zeng, Li, Chen & Zhuang, "AFL: A Single-Round Analytic Approach for Federated
+He, Tong, Fang, Sun, Li, Chen, Zeng & Zhuang, "AFL: A Single-Round Analytic Approach for Federated
 Learning with Pre-trained Models", CVPR 2025 (arXiv 2405.16240).
 """
 
@@ -59,7 +59,7 @@ class AFL(Fed3R):
     def _without_gamma(self, arrays: Arrays) -> Arrays:
         """Return ZₖᵀZₖ and ZₖᵀYₖ."""
         gram = symmetric(arrays["regularised-gram"], self.width)
-        class_sums = gram @ torch.from_numpy(arrays["local-solution"])
+        class_sums = gram @ torch.tensor(arrays["local-solution"])
         gram.diagonal().sub_(_GAMMA)
         return {"gram": upper_triangle(gram), "class-sums": class_sums.numpy()}
 

@@ -203,12 +203,11 @@ def upper_triangle(matrix: Tensor) -> NDArray[np.float64]:
 
 def symmetric(upper: NDArray[np.floating], width: int) -> Tensor:
     """Return the symmetric matrix with this upper triangle."""
-    matrix = torch.zeros(width, width, dtype=torch.float64)
-    row, column = torch.triu_indices(width, width)
-    values = torch.from_numpy(upper)
-    matrix[row, column] = values
-    matrix[column, row] = values
-    return matrix
+    matrix = np.zeros((width, width))
+    row, column = np.triu_indices(width)
+    matrix[row, column] = upper
+    matrix[column, row] = upper
+    return torch.from_numpy(matrix)
 
 
 STRATEGY = Fed3R

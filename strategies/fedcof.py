@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from strategies.base import Arrays, Reply
@@ -47,20 +49,18 @@ class FedCOF(FedNCM):
 
     def _solve_clients(self, clients: Sequence[Arrays]) -> Arrays:
         width = self.width - 1
-        counts = torch.stack([torch.from_numpy(client["class-counts"]) for client in clients])
-        of_class = counts.sum(0)
+        of_class = torch.from_numpy(sum(client["class-counts"] for client in clients))
         seen, n = of_class > 0, of_class.sum()
-        total = torch.zeros(self.classes, width, dtype=torch.float64)
-        for client in clients:
-            total += torch.from_numpy(client["class-sums"])
+        total = torch.from_numpy(sum(client["class-sums"] for client in clients))
         mean = total.sum(0) / n
         centred = total - of_class[:, None] * mean
 
         within = torch.zeros(width, width, dtype=torch.float64)
         for c in torch.nonzero(seen).flatten().tolist():
-            having = torch.nonzero(counts[:, c]).flatten().tolist()
-            sums = torch.stack([torch.from_numpy(clients[k]["class-sums"][c]) for k in having])
-            within += (of_class[c] - 1) * class_covariance(sums, counts[having, c])
+            having = [client for client in clients if client["class-counts"][c] > 0]
+            sums = np.stack([client["class-sums"][c] for client in having])
+            counts = np.stack([client["class-counts"][c] for client in having])
+            within += (of_class[c] - 1) * class_covariance(sums, counts)
 
         between = (centred[seen].square() / of_class[seen, None]).sum()
         variance = (within.trace() + between) / (n * width)
@@ -72,7 +72,7 @@ class FedCOF(FedNCM):
         return head_of_seen(weight, -weight @ mean, seen)
 
 
-def class_covariance(sums: Tensor, counts: Tensor) -> Tensor:
+def class_covariance(sums: NDArray[np.floating], counts: NDArray[np.floating]) -> Tensor:
     """Return the paper's Σ̂_c.
 
     Args:
@@ -80,7 +80,8 @@ def class_covariance(sums: Tensor, counts: Tensor) -> Tensor:
         counts: How many examples each sum is of, shape ``(K_c,)``.
     """
     mean = sums.sum(0) / counts.sum()
-    deviation = (sums / counts[:, None] - mean) * counts.sqrt()[:, None]
+    weighted = (sums / counts[:, None] - mean) * np.sqrt(counts)[:, None]
+    deviation = torch.from_numpy(weighted)
     return deviation.T @ deviation / max(len(sums) - 1, 1)
 
 
