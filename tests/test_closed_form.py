@@ -88,7 +88,7 @@ def _assert_close(actual: Arrays, expected: Arrays, tolerance: float = 1e-8) -> 
     for name, value in expected.items():
         assert actual[name].shape == value.shape
         distance = np.linalg.norm(actual[name] - value)
-        assert distance <= tolerance * np.linalg.norm(value) + 1e-14, name
+        assert distance <= tolerance * np.linalg.norm(value) + 1e-11, name
 
 
 def _problem(
@@ -231,7 +231,7 @@ def test_fedcgs_is_the_linear_discriminant_analysis_of_scikit_learn(
     solver: str, problem: _Problem
 ) -> None:
     present = np.unique(problem.y)
-    assume(len(present) > 1)
+    assume(1 < len(present) < len(problem.y))
     z = StandardScaler().fit_transform(problem.x.astype(np.float64))
     ridge = problem.penalty * max(1, (np.ptp(problem.x, axis=0) > 0).sum()) / len(z)
     lda = LinearDiscriminantAnalysis(solver=solver, covariance_estimator=_Ridged(ridge))
