@@ -6,7 +6,8 @@ Classifiers", ICML 2024 (arXiv 2406.01116), section 4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,26 +24,28 @@ from strategies.base import AloneHead, Arrays, ClosedFormStrategy
 _CHUNK = 2048
 
 
-class Fed3R(ClosedFormStrategy):
-    """W = argmin Σᵢ ‖Wᵀ(zᵢ - μ)/σ + b - yᵢ‖² + λ d ‖W‖², with z d features and y one-hot labels.
+class LinearClosedForm(ClosedFormStrategy):
+    """A strategy whose closed form is a linear head.
 
-    Client k sends Aₖ = ZₖᵀZₖ and Bₖ = ZₖᵀYₖ, with a column of ones joined to Z; the server solves
-    with A = Σ Aₖ and B = Σ Bₖ in float64. The column of ones carries n, Σz and the class counts, so
-    that mean μ, deviation σ and the unpenalised intercept b come from the same sums. The penalty
-    λ = ``ridge-penalty`` counts per feature: the best total penalty grows with the number of
-    features and not of examples (Hoerl, Kennard & Baldwin, Communications in Statistics 4, 1975:
-    dσ²/‖W‖²), so one value serves 200 pictures and 20,000.
+    Attributes:
+        width: Features and the column of ones that is joined to them.
+        classes: Number of classes K.
     """
 
     def __init__(self, config: RunConfig, head: Head) -> None:
         if not isinstance(head, LinearHead):
             raise UsageError(
-                f"strategy = 'fed3r' solves for a linear head; head = {config.head!r} has no "
-                "closed form, so use head = 'linear' or an iterative strategy such as fedavg."
+                f"strategy = {config.strategy!r} solves for a linear head; head = {config.head!r} "
+                "has no closed form, so use head = 'linear' or an iterative strategy such as "
+                "fedavg."
             )
         super().__init__(config, head)
         self.width = head.features + 1
         self.classes = head.classes
+
+
+class SecondMoments(LinearClosedForm):
+    """Clients send A = ZᵀZ and B = ZᵀY, with a column of ones joined to Z."""
 
     @property
     def uplink(self) -> Mapping[str, tuple[int, ...]]:
@@ -54,31 +57,42 @@ class Fed3R(ClosedFormStrategy):
 
     def client_statistics(self, block: ClientBlock, client: int) -> Arrays:
         """Return A's upper triangle and B, float64."""
-        rows = torch.from_numpy(block.rows[client])
-        gram = torch.zeros(self.width, self.width, dtype=torch.float64)
-        sums = torch.zeros(self.classes, self.width, dtype=torch.float64)
-        for chunk in torch.split(rows, _CHUNK):
-            z = torch.ones(len(chunk), self.width, dtype=torch.float64)
-            z[:, :-1] = block.features[chunk]
-            gram.addmm_(z.T, z)
-            sums.index_add_(0, block.labels[chunk], z)
-        upper = np.triu_indices(self.width)
-        return {"gram": gram.numpy()[upper], "class-sums": sums.numpy().T.copy()}
+        return _sums(block, client)
+
+    def penalty(self, scale: Tensor) -> float:
+        """Return λd, where d counts the features that vary at all."""
+        return self.config.ridge_penalty * max(1, int((scale > 0).sum()))
+
+    def solve_system(self, system: Tensor, right: Tensor) -> Tensor:
+        """Return the solution of a system that the ridge penalty makes positive definite."""
+        factor, failed = torch.linalg.cholesky_ex(system)
+        if failed:
+            raise UsageError(
+                f"ridge-penalty = {self.config.ridge_penalty:g} is lost in the rounding of these "
+                "features' sums; use a larger one, such as 1e-6."
+            )
+        return torch.cholesky_solve(right, factor)
+
+
+class Fed3R(SecondMoments):
+    """W = argmin Σᵢ ‖Wᵀ(zᵢ - μ)/σ + b - yᵢ‖² + λ d ‖W‖², with z d features and y one-hot labels.
+
+    Client k sends Aₖ = ZₖᵀZₖ and Bₖ = ZₖᵀYₖ, with a column of ones joined to Z; the server solves
+    with A = Σ Aₖ and B = Σ Bₖ in float64. The column of ones carries n, Σz and the class counts, so
+    that mean μ, deviation σ and the unpenalised intercept b come from the same sums. The penalty
+    λ = ``ridge-penalty`` counts per feature: the best total penalty grows with the number of
+    features and not of examples (Hoerl, Kennard & Baldwin, Communications in Statistics 4, 1975:
+    dσ²/‖W‖²), so one value serves 200 pictures and 20,000.
+    """
 
     def solve(self, statistics: Arrays) -> Arrays:
         """Return the head on unstandardised features, float64."""
-        gram = _symmetric(statistics["gram"], self.width)
-        sums = torch.from_numpy(statistics["class-sums"])
-        n = gram[-1, -1]
-        mean, share = gram[-1, :-1] / n, sums[-1] / n
-        covariance = gram[:-1, :-1] / n - torch.outer(mean, mean)
-        cross = sums[:-1] / n - torch.outer(mean, share)
-        scale = _inverse_deviation(covariance.diagonal(), gram.diagonal()[:-1] / n)
-
-        system = covariance * torch.outer(scale, scale)
-        system.diagonal().add_(self._penalty(scale) / n)
-        weight = scale[:, None] * self._solve_system(system, cross * scale[:, None])
-        return _head(weight, mean, share)
+        pooled = Standardised.of(statistics)
+        scale = pooled.scale
+        system = pooled.correlation
+        system.diagonal().add_(self.penalty(scale) / pooled.n)
+        weight = scale[:, None] * self.solve_system(system, pooled.cross)
+        return _head(weight, pooled.mean, pooled.share)
 
     def train_alone(self, block: ClientBlock) -> list[AloneHead]:
         """Solve each client's own ridge system, in the smaller of its two forms.
@@ -90,7 +104,7 @@ class Fed3R(ClosedFormStrategy):
         heads = []
         for client, rows in enumerate(block.rows):
             if len(rows) > self.width:
-                arrays = self.solve(self.client_statistics(block, client))
+                arrays = self.solve(_sums(block, client))
             else:
                 arrays = self._solve_dual(block, rows)
             heads.append(AloneHead(arrays, identity))
@@ -105,22 +119,69 @@ class Fed3R(ClosedFormStrategy):
         scale = _inverse_deviation(centred.square().mean(0), z.square().mean(0))
         scaled = centred * scale
         system = scaled @ scaled.T
-        system.diagonal().add_(self._penalty(scale))
-        dual = self._solve_system(system, y - share)
+        system.diagonal().add_(self.penalty(scale))
+        dual = self.solve_system(system, y - share)
         return _head(scale[:, None] * (scaled.T @ dual), mean, share)
 
-    def _penalty(self, scale: Tensor) -> float:
-        """Return λd, where d counts the features that vary at all."""
-        return self.config.ridge_penalty * max(1, int((scale > 0).sum()))
 
-    def _solve_system(self, system: Tensor, right: Tensor) -> Tensor:
-        factor, failed = torch.linalg.cholesky_ex(system)
-        if failed:
-            raise UsageError(
-                f"ridge-penalty = {self.config.ridge_penalty:g} is lost in the rounding of these "
-                "features' sums; use a larger one, such as 1e-6."
-            )
-        return torch.cholesky_solve(right, factor)
+@dataclass(frozen=True)
+class Standardised:
+    """What the sums of :class:`SecondMoments` say of standardised features.
+
+    Attributes:
+        n: Number of examples.
+        mean: Mean feature vector, shape ``(d,)``.
+        scale: Inverse deviations, shape ``(d,)``; 0 where a feature never varies.
+        share: Each class's share of the examples, shape ``(K,)``.
+        correlation: Correlations of the features, shape ``(d, d)``.
+        cross: Covariances of standardised features and one-hot labels, shape ``(d, K)``.
+    """
+
+    n: Tensor
+    mean: Tensor
+    scale: Tensor
+    share: Tensor
+    correlation: Tensor
+    cross: Tensor
+
+    @classmethod
+    def of(cls, statistics: Arrays) -> Standardised:
+        """Return it for summed statistics."""
+        sums = torch.from_numpy(statistics["class-sums"])
+        gram = symmetric(statistics["gram"], len(sums))
+        n = gram[-1, -1]
+        mean, share = gram[-1, :-1] / n, sums[-1] / n
+        covariance = gram[:-1, :-1] / n - torch.outer(mean, mean)
+        cross = sums[:-1] / n - torch.outer(mean, share)
+        scale = _inverse_deviation(covariance.diagonal(), gram.diagonal()[:-1] / n)
+        return cls(
+            n=n,
+            mean=mean,
+            scale=scale,
+            share=share,
+            correlation=covariance * torch.outer(scale, scale),
+            cross=cross * scale[:, None],
+        )
+
+
+def chunks(block: ClientBlock, client: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield a client's features in float64, a column of ones joined, and their labels."""
+    rows = torch.from_numpy(block.rows[client])
+    for chunk in torch.split(rows, _CHUNK):
+        z = torch.ones(len(chunk), block.features.shape[1] + 1, dtype=torch.float64)
+        z[:, :-1] = block.features[chunk]
+        yield z, block.labels[chunk]
+
+
+def _sums(block: ClientBlock, client: int) -> Arrays:
+    """Return the upper triangle of a client's ZᵀZ, and its ZᵀY."""
+    width = block.features.shape[1] + 1
+    gram = torch.zeros(width, width, dtype=torch.float64)
+    sums = torch.zeros(block.classes, width, dtype=torch.float64)
+    for z, labels in chunks(block, client):
+        gram.addmm_(z.T, z)
+        sums.index_add_(0, labels, z)
+    return {"gram": upper_triangle(gram), "class-sums": sums.numpy().T.copy()}
 
 
 def _inverse_deviation(variance: Tensor, square: Tensor) -> Tensor:
@@ -134,14 +195,19 @@ def _head(weight: Tensor, mean: Tensor, share: Tensor) -> Arrays:
     return {"weight": weight.T.contiguous().numpy(), "bias": (share - mean @ weight).numpy()}
 
 
-def _symmetric(upper: NDArray[np.floating], width: int) -> Tensor:
+def upper_triangle(matrix: Tensor) -> NDArray[np.float64]:
+    """Return the upper triangle of a square matrix, row by row."""
+    upper: NDArray[np.float64] = matrix.numpy()[np.triu_indices(len(matrix))]
+    return upper
+
+
+def symmetric(upper: NDArray[np.floating], width: int) -> Tensor:
     """Return the symmetric matrix with this upper triangle."""
-    matrix = torch.zeros(width, width, dtype=torch.float64)
-    row, column = torch.triu_indices(width, width)
-    values = torch.from_numpy(upper)
-    matrix[row, column] = values
-    matrix[column, row] = values
-    return matrix
+    matrix = np.zeros((width, width))
+    row, column = np.triu_indices(width)
+    matrix[row, column] = upper
+    matrix[column, row] = upper
+    return torch.from_numpy(matrix)
 
 
 STRATEGY = Fed3R

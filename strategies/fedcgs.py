@@ -1,0 +1,44 @@
+"""FedCGS: the Gaussian head of all data, from global feature statistics, in one round.
+
+Guan, Zhou & Gu, "Capture Global Feature Statistics for One-Shot Federated Learning", AAAI 2025
+(arXiv 2503.06962).
+"""
+
+from __future__ import annotations
+
+import torch
+
+from strategies.base import Arrays
+from strategies.fed3r import SecondMoments, Standardised
+from strategies.fedncm import head_of_seen
+
+
+class FedCGS(SecondMoments):
+    """w_c = Σ⁻¹μ_c,  b_c = log π_c - ½ μ_cᵀΣ⁻¹μ_c: Bayes' rule for Gaussian classes of one Σ.
+
+    Clients send what Fed3R's send: the second moments, and with the column of ones the feature and
+    class sums and counts. Class means μ_c (about the mean of all examples, which changes no
+    prediction), shares π_c = N_c / n and Σ = Σ_c π_c Σ_c come from them exactly.
+
+    The authors' code puts the covariance of all examples about their one mean for Σ; here it is
+    that of each class about its own, which the model asks for and the same sums tell: linear
+    discriminant analysis. Σ gets a ridge of λd/n times each feature's variance, λ =
+    ``ridge-penalty``: the penalty that Fed3R's system, divided by n, has. A class without examples
+    gets logits below the others' mean: see :func:`strategies.fedncm.head_of_seen`.
+    """
+
+    def solve(self, statistics: Arrays) -> Arrays:
+        """Return the head on unstandardised features, float64."""
+        pooled = Standardised.of(statistics)
+        seen = pooled.share > 0
+        share = torch.where(seen, pooled.share, 1.0)
+        centres = pooled.cross / share
+        system = pooled.correlation - (centres * share) @ centres.T
+        system.diagonal().add_(self.penalty(pooled.scale) / pooled.n)
+        solution = self.solve_system(system, centres)
+        weight = (pooled.scale[:, None] * solution).T.contiguous()
+        bias = share.log() - (centres * solution).sum(0) / 2 - weight @ pooled.mean
+        return head_of_seen(weight, bias, seen)
+
+
+STRATEGY = FedCGS
