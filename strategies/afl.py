@@ -51,10 +51,10 @@ class AFL(Fed3R):
             "local-solution": solution.contiguous().numpy(),
         }
 
-    def aggregate(self, server_round: int, replies: Iterable[Reply]) -> Arrays | None:
+    def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
         """Sum what the replies amount to without γ, and solve."""
         sums = (Reply(reply.examples, self._without_gamma(reply.arrays)) for reply in replies)
-        return super().aggregate(server_round, sums)
+        return super().aggregate(server_round, head, sums)
 
     def _without_gamma(self, arrays: Arrays) -> Arrays:
         """Return ZₖᵀZₖ and ZₖᵀYₖ."""

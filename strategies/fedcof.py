@@ -38,7 +38,7 @@ class FedCOF(FedNCM):
     each backbone, is all there is to the system where features are small.
     """
 
-    def aggregate(self, server_round: int, replies: Iterable[Reply]) -> Arrays | None:
+    def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
         """Solve from all replies side by side: the scatter is lost in their sum."""
         clients = [reply.arrays for reply in replies]
         return self._solve_clients(clients) if clients else None

@@ -67,7 +67,7 @@ class _Problem:
         ]
 
     def solved(self, name: str) -> Arrays:
-        head = self.strategy(name).aggregate(1, self.replies(name))
+        head = self.strategy(name).aggregate(1, {}, self.replies(name))
         assert head is not None
         return head
 
@@ -486,7 +486,7 @@ def test_replies_are_left_as_they_came(name: str) -> None:
     before = [{key: value.copy() for key, value in r.arrays.items()} for r in replies]
     torch.set_warn_always(True)
     try:
-        problem.strategy(name).aggregate(1, iter(replies))
+        problem.strategy(name).aggregate(1, {}, iter(replies))
     finally:
         torch.set_warn_always(False)
     for reply, arrays in zip(replies, before, strict=True):
@@ -496,7 +496,7 @@ def test_replies_are_left_as_they_came(name: str) -> None:
 
 @pytest.mark.parametrize("name", NEW)
 def test_no_replies_give_no_head(name: str) -> None:
-    assert _problem().strategy(name).aggregate(1, iter([])) is None
+    assert _problem().strategy(name).aggregate(1, {}, iter([])) is None
 
 
 @pytest.mark.parametrize("name", NEW)
