@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,11 @@ from test_iterative_strategies import (
 
 from fedtl import simulate
 from fedtl.config import RunConfig
+from fedtl.engine.simulation import simulate as run_simulation
 from fedtl.federation.adversity import attackers, before_sending, before_training, drops_out
+from fedtl.federation.evaluation import summarise
+from fedtl.federation.server import Outcome
+from fedtl.report.run_folder import RunFolder
 from fedtl.transfer.client_block import batch_width
 from strategies.base import Received, Trained
 
@@ -170,42 +173,78 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _run(data: Path, out: Path, *flags: str) -> dict[str, Any]:
-    end = finished(
-        simulate.main,
-        *("--data", f"features:{data}", "--out", out, "--json", "--rounds", "8"),
-        *("--partition", "iid", "--clients", CLIENTS, *flags),
-    )
-    assert end.exit_code == 0, end.stderr
-    assert "warning" not in end.stderr
-    summary: dict[str, Any] = json.loads(end.stdout)
-    return summary
+def _simulated(data: Path, out: Path, **changes: Any) -> Outcome:
+    """Run without the report, which would take most of the time."""
+    plain: dict[str, Any] = {
+        "partition": "iid",
+        "clients": CLIENTS,
+        "engine": "inline",
+        "rounds": 8,
+    }
+    folder = RunFolder.create(RunConfig(data=f"features:{data}", out=str(out), **(plain | changes)))
+    try:
+        outcome = run_simulation(folder.config, folder, None).outcome
+    finally:
+        folder.close()
+    assert not folder.warnings
+    return outcome
 
 
 def test_two_engines_agree_on_who_is_missing_slow_and_hostile(data: Path, tmp_path: Path) -> None:
-    flags = ("--dropout", "0.3", "--straggle", "0.5", "--attack", "noise", "--strategy", "scaffold")
-    inline = _run(data, tmp_path / "inline", *flags, "--engine", "inline")
-    ray = _run(data, tmp_path / "ray", *flags, "--client-cpus", "0.5")
-    assert inline["head_sha256"] == ray["head_sha256"]
-    assert inline["failures"] == ray["failures"]
-    missing = {(one["round"], one["client"]) for one in inline["failures"]}
-    assert len(missing) == len(inline["failures"])
+    scenario = {"dropout": 0.3, "straggle": 0.5, "attack": "noise", "strategy": "scaffold"}
+    inline = _simulated(data, tmp_path / "inline", **scenario)
+    ray = _simulated(data, tmp_path / "ray", **scenario, engine="ray", client_cpus=0.5)
+    assert inline.arrays.keys() == ray.arrays.keys()
+    assert all(inline.arrays[key].tobytes() == ray.arrays[key].tobytes() for key in inline.arrays)
+    assert inline.failures == ray.failures
+    missing = {(server_round, client) for server_round, client, _ in inline.failures}
+    assert len(missing) == len(inline.failures)
     assert 8 * CLIENTS * 0.1 < len(missing) < 8 * CLIENTS * 0.5
-    assert {one["reason"] for one in inline["failures"]} == {"missing, as dropout = 0.3 has it"}
-    clients = (tmp_path / "ray" / "clients.csv").read_text()
-    assert clients.count("(hostile)") == 2
+    assert {why for *_, why in inline.failures} == {"missing, as dropout = 0.3 has it"}
+
+
+def test_hostile_clients_are_marked_by_name(data: Path, tmp_path: Path) -> None:
+    flags = (
+        "--clients",
+        5,
+        "--rounds",
+        1,
+        "--engine",
+        "inline",
+        "--attack",
+        "scale",
+        "--attackers",
+        0.4,
+    )
+    end = finished(
+        simulate.main,
+        "--data",
+        f"features:{data}",
+        "--clients",
+        5,
+        "--out",
+        tmp_path / "run",
+        *flags,
+    )
+    assert end.exit_code == 0, end.stderr
+    expected = sorted(attackers(RunConfig(clients=5, attack="scale", attackers=0.4)))
+    lines = (tmp_path / "run" / "clients.csv").read_text().splitlines()[1:]
+    assert [at for at, line in enumerate(lines) if "(hostile)" in line] == expected
+    assert end.stdout.count("(hostile)") == 2
+    assert "(hostile)" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_sign_flipping_ruins_the_mean_and_not_the_robust_rules(data: Path, tmp_path: Path) -> None:
-    attack = ("--attack", "sign-flip", "--attackers", "0.3", "--byzantine", "0.3")
+    attack = {"attack": "sign-flip", "attackers": 0.3, "byzantine": 0.3}
 
-    def accuracy(strategy: str, *flags: str) -> float:
-        out = tmp_path / f"{strategy}-{len(flags)}"
-        found = _run(data, out, "--engine", "inline", "--strategy", strategy, *flags)
-        return float(found["federated"]["accuracy"])
+    def accuracy(strategy: str, **changes: Any) -> float:
+        outcome = _simulated(
+            data, tmp_path / f"{strategy}-{len(changes)}", strategy=strategy, **changes
+        )
+        return summarise(list(outcome.federated.values())).accuracy
 
     clean = accuracy("fedavg")
     assert clean > 0.85
-    assert accuracy("fedavg", *attack) < 0.5
-    for robust in ("fedmedian", "multikrum"):
-        assert accuracy(robust, *attack) > clean - 0.03, robust
+    assert accuracy("fedavg", **attack) < 0.5
+    for robust in ("fedmedian", "fedtrimmedavg", "multikrum", "geomedian"):
+        assert accuracy(robust, **attack) > clean - 0.03, robust

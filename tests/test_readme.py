@@ -35,7 +35,7 @@ _MAINS: dict[str, Callable[..., None]] = {
     "fedtl.predict": predict.main,
     "fedtl.pretrain": pretrain.main,
 }
-_FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+_FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 
 
 def _blocks(language: str) -> list[str]:
@@ -163,7 +163,8 @@ def test_every_partition_and_strategy_is_listed() -> None:
     paragraph = README[README.index("`--partition` says") :].partition("\n\n")[0]
     assert set(PARTITIONS) <= set(re.findall(r"`([\w-]+)`", paragraph))
     section = README.partition("\n## Strategies\n")[2].partition("\n## ")[0]
-    assert set(re.findall(r"^- `(\w+)`:", section, re.MULTILINE)) == set(strategies.available())
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", section, re.MULTILINE)
+    assert set(re.findall(r"\w+", " ".join(rows))) == set(strategies.available())
 
 
 def test_links_within_the_project_lead_somewhere() -> None:
