@@ -20,8 +20,9 @@ from fedtl.determinism import generator
 # Part of every picture's digest: raise it with any change that alters a pixel.
 RENDERER_VERSION = 3
 
-# Small enough that a batch's intermediate planes stay in a core's cache.
-_BATCH = 16
+# Pixels of the pictures rendered together: enough that most of the time is numpy's own, and not so
+# many that a batch's planes, a dozen in single precision, fall out of the caches.
+_BATCH_PIXELS = 2**19
 
 # Test pictures have streams of their own, far from any training picture's, so that the test split
 # is the same whatever the number of training pictures.
@@ -91,8 +92,9 @@ class HospitalImages:
         pictures = np.empty((len(indices), size, size, 3), dtype=np.uint8)
         # By site: neighbours of about the same focus share a kernel's width.
         by_site = np.argsort(self._site_of[indices], kind="stable")
-        for start in range(0, len(indices), _BATCH):
-            chosen = by_site[start : start + _BATCH]
+        batch = max(1, _BATCH_PIXELS // size**2)
+        for start in range(0, len(indices), batch):
+            chosen = by_site[start : start + batch]
             part = indices[chosen]
             draws = Draws(self._seed, self._streams[part])
             site = self._site_of[part]
