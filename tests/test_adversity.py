@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,17 @@ from test_iterative_strategies import (
 from fedtl import simulate
 from fedtl.config import RunConfig
 from fedtl.engine.simulation import simulate as run_simulation
-from fedtl.federation.adversity import attackers, before_sending, before_training, drops_out
+from fedtl.federation.adversity import attackers, before_training, drops_out, falsified
 from fedtl.federation.evaluation import summarise
 from fedtl.federation.server import Outcome
 from fedtl.report.run_folder import RunFolder
-from fedtl.transfer.client_block import batch_width
-from strategies.base import Received, Trained
+from fedtl.transfer.client_block import ClientBlock, batch_width
+from fedtl.transfer.heads import Tensors
+from strategies.base import Arrays, Received, Reply, State, Trained
+from strategies.fedavg import FedAvg
 
 CLIENTS = 10
-HEAD = {"weight": torch.arange(6.0).reshape(2, 3)}
+HEAD = {"weight": np.arange(6, dtype=np.float32).reshape(2, 3)}
 
 
 @settings(deadline=None)
@@ -49,18 +52,16 @@ def test_hostile_clients_are_as_many_as_asked_and_the_seeds(
     assert not attackers(scenario.replace(attack="none"))
 
 
-def _sent(attack: str, found: dict[str, Any], *, client: int | None = None) -> dict[str, Any]:
+def _sent(attack: str, found: dict[str, Any]) -> dict[str, Any]:
     scenario = RunConfig(attack=attack, attackers=0.3, attack_strength=4.0)
-    hostile = min(attackers(scenario.replace(attack="noise")))
     trained = Trained(found, 0.5, {"own": np.ones(2, np.float32)})
-    partition = hostile if client is None else client
-    sent = before_sending(scenario, 2, partition, HEAD, trained)
+    sent = falsified(scenario, 2, min(attackers(scenario)), HEAD, trained)
     assert sent.memory is trained.memory
     return sent.arrays
 
 
 def test_hostile_heads_are_turned_or_stretched_about_the_head_that_was_sent() -> None:
-    w = HEAD["weight"].numpy()
+    w = HEAD["weight"]
     found = {"weight": w + 0.5, "extra": np.full(3, 2.0)}
     turned, stretched = _sent("sign-flip", found), _sent("scale", found)
     np.testing.assert_allclose(turned["weight"], w - 2.0)
@@ -76,16 +77,6 @@ def test_noise_is_as_large_as_the_change_times_the_strength() -> None:
     assert noise.mean() == pytest.approx(0, abs=0.3)
     assert noise.std() == pytest.approx(12, rel=0.02)
     np.testing.assert_array_equal(noise, _sent("noise", large)["statistics"])
-
-
-def test_honest_clients_send_what_they_found() -> None:
-    found = {"weight": np.ones((2, 3), np.float32)}
-    hostile = attackers(RunConfig(attack="sign-flip", attackers=0.3))
-    honest = next(client for client in range(CLIENTS) if client not in hostile)
-    for attack in ("sign-flip", "scale", "noise"):
-        assert _sent(attack, found, client=honest) is found
-    assert _sent("label-flip", found) is found
-    assert _sent("none", found, client=honest) is found
 
 
 def test_label_flip_trains_hostile_clients_alone_on_flipped_labels() -> None:
@@ -232,6 +223,78 @@ def test_hostile_clients_are_marked_by_name(data: Path, tmp_path: Path) -> None:
     assert [at for at, line in enumerate(lines) if "(hostile)" in line] == expected
     assert end.stdout.count("(hostile)") == 2
     assert "(hostile)" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_the_hostile_and_nobody_else_send_what_they_did_not_find(
+    data: Path, tmp_path: Path
+) -> None:
+    """From a head at nought, two of five send three times what they found, the others that."""
+    sent = {"rounds": 1, "strategy": "test_adversity:Each", "clients": 5}
+    _EACH.clear()
+    _simulated(data, tmp_path / "honest", **sent)
+    attack = {"attack": "scale", "attackers": 0.4, "attack_strength": 3.0}
+    _simulated(data, tmp_path / "attacked", **sent, **attack)
+    hostile = attackers(RunConfig(clients=5, **attack))
+    assert len(hostile) == 2
+    for key, value in _EACH[0].items():
+        factors = np.where(np.isin(np.arange(5), list(hostile)), 3.0, 1.0)
+        factors = factors.reshape(-1, *(1 for _ in value.shape[1:]))
+        np.testing.assert_allclose(_EACH[1][key], factors * value, rtol=1e-5, atol=1e-7)
+
+
+_EACH: list[dict[str, Any]] = []
+
+
+class Each(FedAvg):
+    """FedAvg that notes what each client sent; the head begins at nought."""
+
+    def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
+        noted = list(replies)
+        _EACH.append({key: np.stack([one.arrays[key] for one in noted]) for key in head})
+        return super().aggregate(server_round, head, noted)
+
+
+class Diverging(FedAvg):
+    """Clients count the rounds that they remember, and send NaN in the second of them."""
+
+    @property
+    def memory(self) -> Mapping[str, tuple[int, ...]]:
+        return {"rounds": ()}
+
+    def client_init(self, received: Received, block: ClientBlock) -> State:
+        return {**super().client_init(received, block), "memory": received.memory}
+
+    def client_final(self, state: State) -> Tensors:
+        second = state["memory"]["rounds"] == 1
+        return {
+            name: value.masked_fill(second.view(-1, *(1 for _ in value.shape[1:])), torch.nan)
+            for name, value in state["parameters"].items()
+        }
+
+    def client_memory(self, state: State) -> Tensors:
+        return {"rounds": state["memory"]["rounds"] + 1}
+
+
+def test_a_client_whose_reply_may_not_leave_remembers_nothing_of_the_round(
+    data: Path, tmp_path: Path
+) -> None:
+    """It is in its second round again and again; had it moved on, its third would be sound."""
+    folder = RunFolder.create(
+        RunConfig(
+            data=f"features:{data}",
+            out=str(tmp_path / "run"),
+            engine="inline",
+            clients=2,
+            rounds=4,
+            strategy="test_adversity:Diverging",
+        )
+    )
+    try:
+        outcome = run_simulation(folder.config, folder, None).outcome
+    finally:
+        folder.close()
+    failed = [(server_round, client) for server_round, client, _ in outcome.failures]
+    assert failed == [(server_round, client) for server_round in (2, 3, 4) for client in (0, 1)]
 
 
 def test_sign_flipping_ruins_the_mean_and_not_the_robust_rules(data: Path, tmp_path: Path) -> None:

@@ -6,13 +6,12 @@ that it is the same in every way to run. Whoever runs a federation for real leav
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fedtl.config import RunConfig
 from fedtl.determinism import generator
@@ -53,9 +52,9 @@ def before_training(config: RunConfig, server_round: int, block: ClientBlock) ->
     if config.straggle:
         block = replace(block, effort=_efforts(config, server_round, block.partition_ids))
     if config.attack == "label-flip":
-        labels = block.labels.clone()
+        labels, hostile = block.labels.clone(), attackers(config)
         for rows, partition_id in zip(block.rows, block.partition_ids, strict=True):
-            if partition_id in attackers(config):
+            if partition_id in hostile:
                 labels[rows] = block.classes - 1 - labels[rows]
         block = replace(block, labels=labels)
     return block
@@ -70,25 +69,26 @@ def _efforts(
     return np.where(draws[:, 0] < config.straggle, draws[:, 1], 1.0)
 
 
-def before_sending(
+def falsified(
     config: RunConfig,
     server_round: int,
     partition_id: int,
-    head: Mapping[str, Tensor],
+    head: Arrays,
     trained: Trained,
 ) -> Trained:
-    """Return what a client sends: a hostile one not what it found.
+    """Return what a hostile client sends for what it found.
 
     With x what it found, w the head it was sent (nought where x is no head), Δ = x - w and
     s = ``attack-strength``, ``sign-flip`` sends w - s Δ, ``scale`` w + s Δ, and ``noise``
-    w + s r z, where z is standard normal and r the root mean square of Δ.
+    w + s r z, where z is standard normal and r the root mean square of Δ. With ``label-flip`` it
+    sends what it found.
     """
-    if config.attack in ("none", "label-flip") or partition_id not in attackers(config):
+    if config.attack == "label-flip":
         return trained
     rng = generator(config.seed, "attack", server_round, partition_id)
     sent: Arrays = {}
     for name, found in trained.arrays.items():
-        start = head[name].numpy() if name in head else np.zeros_like(found)
+        start = head[name] if name in head else np.zeros_like(found)
         change = found - start
         if config.attack == "noise":
             size = np.sqrt(np.square(change).mean())

@@ -26,7 +26,13 @@ import fedtl
 import strategies
 from fedtl.config import RunConfig
 from fedtl.federation import phases
-from fedtl.federation.adversity import DROPPED_OUT, before_sending, before_training, drops_out
+from fedtl.federation.adversity import (
+    DROPPED_OUT,
+    attackers,
+    before_training,
+    drops_out,
+    falsified,
+)
 from fedtl.federation.client_memory import recall, remember
 from fedtl.federation.site import OpenSite, Site
 from fedtl.privacy.egress import EgressError, release
@@ -35,7 +41,7 @@ from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, Tensors, build_head, one_thread
 from fedtl.transfer.scoring import Score, score_clients
 from fedtl.transfer.standardisation import Moments, Standardisation
-from strategies.base import AloneHead, HeadStrategy, Received
+from strategies.base import AloneHead, Arrays, HeadStrategy, Received
 from strategies.base.strategy import SERVER_RECORD
 
 # Flower's code for a client app that raised an exception.
@@ -48,6 +54,13 @@ class _Client(NamedTuple):
     message: Message
     context: Context
     site: Site
+
+
+class _Answer(NamedTuple):
+    """What a client says, and what it remembers once it has been allowed to say it."""
+
+    content: RecordDict
+    memory: Arrays = {}  # noqa: RUF012 - nobody writes into it
 
 
 def head_for(config: RunConfig, *, features: int, classes: int) -> Head:
@@ -96,12 +109,15 @@ def answer(
         declared = phases.declarations(strategy, width, data.classes)[kind]
         clients = [_Client(messages[place], contexts[place], site) for place, site in sites.items()]
         with one_thread(), torch.inference_mode():
-            contents = _HANDLERS[kind](clients, strategy)
-        for place, content in zip(sites, contents, strict=True):
+            answers = _HANDLERS[kind](clients, strategy)
+        for place, (content, memory) in zip(sites, answers, strict=True):
             try:
                 replies[place] = Message(release(content, declared), reply_to=messages[place])
             except EgressError as error:
+                # A client that diverged begins its next round as it began this one.
                 replies[place] = _error(messages[place], str(error))
+            else:
+                remember(contexts[place], memory)
     return [reply for reply in replies if reply is not None]
 
 
@@ -113,9 +129,9 @@ def _error(message: Message, reason: str) -> Message:
     return Message(Error(CLIENT_APP_RAISED, reason), reply_to=message)
 
 
-def _handshake(clients: Sequence[_Client], strategy: HeadStrategy) -> list[RecordDict]:
+def _handshake(clients: Sequence[_Client], strategy: HeadStrategy) -> list[_Answer]:
     """Say who we are: version, backbone, classes, and how many examples of each."""
-    contents = []
+    answers = []
     for _, _, site in clients:
         data = site.data
         own = np.concatenate([data.train, data.held_out])
@@ -136,22 +152,22 @@ def _handshake(clients: Sequence[_Client], strategy: HeadStrategy) -> list[Recor
                 "label-counts": counts.tolist(),
             }
         )
-        contents.append(RecordDict({"identity": identity, "census": census}))
-    return contents
+        answers.append(_Answer(RecordDict({"identity": identity, "census": census})))
+    return answers
 
 
-def _moments(clients: Sequence[_Client], strategy: HeadStrategy) -> list[RecordDict]:
+def _moments(clients: Sequence[_Client], strategy: HeadStrategy) -> list[_Answer]:
     """Sum the training features and their squares."""
-    contents = []
+    answers = []
     for _, _, site in clients:
         moments = Moments.of(site.data.features, site.data.train)
         arrays = to_record({"total": moments.total, "squares": moments.squares})
         metrics = to_metrics({"num-examples": moments.count})
-        contents.append(RecordDict({"moments": arrays, "metrics": metrics}))
-    return contents
+        answers.append(_Answer(RecordDict({"moments": arrays, "metrics": metrics})))
+    return answers
 
 
-def _train(clients: Sequence[_Client], strategy: HeadStrategy) -> list[RecordDict]:
+def _train(clients: Sequence[_Client], strategy: HeadStrategy) -> list[_Answer]:
     """Score the incoming head on the held-out part, then train from it."""
     block, head = _block(clients), _parameters(clients, strategy.head)
     scores = score_clients(strategy.head, head, block, [site.data.held_out for *_, site in clients])
@@ -163,11 +179,13 @@ def _train(clients: Sequence[_Client], strategy: HeadStrategy) -> list[RecordDic
     config, server_round = strategy.config, _round(clients[0].message)
     training = before_training(config, server_round, block)
     trained = strategy.client_train(training, received, server_round)
-    contents = []
-    for at, ((_, context, site), score) in enumerate(zip(clients, scores, strict=True)):
-        own = {name: value[at] for name, value in head.items()}
-        result = before_sending(config, server_round, site.data.partition_id, own, trained[at])
-        remember(context, result.memory)
+    answers = []
+    hostile = attackers(config)
+    for at, ((*_, site), score) in enumerate(zip(clients, scores, strict=True)):
+        result = trained[at]
+        if site.data.partition_id in hostile:
+            own = {name: value[at].numpy() for name, value in head.items()}
+            result = falsified(config, server_round, site.data.partition_id, own, result)
         metrics: dict[str, MetricRecordValues] = {
             "num-examples": len(site.data.train),
             "train-loss": result.loss,
@@ -176,11 +194,12 @@ def _train(clients: Sequence[_Client], strategy: HeadStrategy) -> list[RecordDic
             "accuracy": score.accuracy,
         }
         arrays = to_record(result.arrays)
-        contents.append(RecordDict({strategy.reply_record: arrays, "metrics": to_metrics(metrics)}))
-    return contents
+        content = RecordDict({strategy.reply_record: arrays, "metrics": to_metrics(metrics)})
+        answers.append(_Answer(content, result.memory))
+    return answers
 
 
-def _evaluate(clients: Sequence[_Client], strategy: HeadStrategy) -> list[RecordDict]:
+def _evaluate(clients: Sequence[_Client], strategy: HeadStrategy) -> list[_Answer]:
     """Score the final head, and beside it the head that this client would have got alone."""
     block = _block(clients)
     head = strategy.head
@@ -203,7 +222,9 @@ def _evaluate(clients: Sequence[_Client], strategy: HeadStrategy) -> list[Record
             "local-only-unseen-": score_clients(head, local_only, lone_block, unseen),
         }
     return [
-        RecordDict({"metrics": to_metrics(_metrics({k: v[at] for k, v in scored.items()}))})
+        _Answer(
+            RecordDict({"metrics": to_metrics(_metrics({k: v[at] for k, v in scored.items()}))})
+        )
         for at in range(len(clients))
     ]
 
@@ -286,7 +307,7 @@ def _stacked(heads: Sequence[AloneHead]) -> Tensors:
     }
 
 
-_HANDLERS: dict[str, Callable[[Sequence[_Client], HeadStrategy], list[RecordDict]]] = {
+_HANDLERS: dict[str, Callable[[Sequence[_Client], HeadStrategy], list[_Answer]]] = {
     phases.HANDSHAKE: _handshake,
     phases.MOMENTS: _moments,
     phases.TRAIN: _train,
