@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -135,6 +135,24 @@ class IterativeStrategy(HeadStrategy):
             left = (budget - epoch * steps).clip(0, steps)
             order = np.argsort(-left, kind="stable")
             yield order, left[order]
+
+    @property
+    def alone_key(self) -> Hashable:
+        """See :class:`HeadStrategy`: local SGD is the same under all iterative strategies."""
+        if type(self).train_alone is not IterativeStrategy.train_alone:
+            return super().alone_key
+        config = self.config
+        return (
+            self.head,
+            config.head_init,
+            config.seed,
+            config.rounds,
+            config.local_epochs,
+            config.batch_size,
+            config.learning_rate,
+            config.momentum,
+            config.weight_decay,
+        )
 
     def train_alone(self, block: ClientBlock) -> list[AloneHead]:
         """Run local SGD for as many epochs as the federation takes, on own data alone.

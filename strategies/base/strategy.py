@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -129,6 +129,11 @@ class HeadStrategy(Strategy):
 
         The block's standardisation is the identity: a lone client has only its own moments.
         """
+
+    @property
+    def alone_key(self) -> Hashable:
+        """What :meth:`train_alone` depends on but the block: those with equal keys train alike."""
+        return type(self), self.config
 
     @property
     def downlink(self) -> Mapping[str, tuple[int, ...]]:
