@@ -11,6 +11,16 @@ from typing import Any, cast
 from fedtl.config import RunConfig, Scalar, kebab, nearest, rules
 from fedtl.errors import UsageError
 
+# The one table of a scenario: what ``fedtl.compare`` makes of it, which a single run leaves alone.
+_COMPARE = "compare"
+COMPARE_KEYS: Mapping[str, type] = {
+    "strategies": str,
+    "seeds": int,
+    "vary": str,
+    "target": float,
+    "tune": int,
+}
+
 
 def from_mapping(
     values: Mapping[str, Any], *, where: str, base: RunConfig | None = None
@@ -18,7 +28,8 @@ def from_mapping(
     """Return ``base`` (the defaults) with kebab-case ``values`` put over it.
 
     Args:
-        values: Kebab-case keys; integers are taken where a float is wanted.
+        values: Kebab-case keys; integers are taken where a float is wanted. A table ``compare``,
+            which Flower flattens to keys that begin with ``compare.``, is checked and left alone.
         where: What the values came from, for messages: a file, "the command line".
         base: The configuration to change.
 
@@ -28,7 +39,10 @@ def from_mapping(
     """
     known = {kebab(field.name): field for field in dataclasses.fields(RunConfig)}
     changes: dict[str, Scalar] = {}
+    _compare_of(values, where)
     for key, value in values.items():
+        if key.partition(".")[0] == _COMPARE:
+            continue
         if key not in known:
             if isinstance(value, Mapping):
                 raise UsageError(f"{where} has a table [{key}]; keys are flat, without tables.")
@@ -42,15 +56,21 @@ def from_toml(path: Path, *, base: RunConfig | None = None) -> RunConfig:
     """Return ``base`` with the keys of a TOML file put over it.
 
     Raises:
-        UsageError: The file cannot be read, is not TOML, has a table, or a key is wrong.
+        UsageError: The file cannot be read, is not TOML, has a table other than ``compare``, or a
+            key is wrong.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The configuration {path} cannot be read: {_reason(error)}.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"The configuration {path} is not valid TOML: {error}.") from error
-    return from_mapping(values, where=str(path), base=base)
+    return from_mapping(_read(path), where=str(path), base=base)
+
+
+def compare_table(path: Path) -> dict[str, Scalar]:
+    """Return the table ``compare`` of a TOML file, checked against :data:`COMPARE_KEYS`.
+
+    It is empty where the file has none; keys that the file does not set are absent.
+
+    Raises:
+        UsageError: The file cannot be read, is not TOML, or a key of the table is wrong.
+    """
+    return _compare_of(_read(path), str(path))
 
 
 def to_toml(config: RunConfig) -> str:
@@ -64,6 +84,31 @@ def to_toml(config: RunConfig) -> str:
             lines.append(f"\n# {section}")
         lines.append(tomli_w.dumps({key: values[key]}).strip())
     return "\n".join(lines).strip() + "\n"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The configuration {path} cannot be read: {_reason(error)}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"The configuration {path} is not valid TOML: {error}.") from error
+
+
+def _compare_of(values: Mapping[str, Any], where: str) -> dict[str, Scalar]:
+    """Return the table ``compare``, nested as in TOML or flattened as in Flower, checked."""
+    table = values.get(_COMPARE, {})
+    if not isinstance(table, Mapping):
+        raise UsageError(f"{_COMPARE} = {table!r} in {where} is no table; write [{_COMPARE}].")
+    prefix = f"{_COMPARE}."
+    flat = {key[len(prefix) :]: value for key, value in values.items() if key.startswith(prefix)}
+    checked: dict[str, Scalar] = {}
+    for key, value in {**table, **flat}.items():
+        if key not in COMPARE_KEYS:
+            near = nearest(key, COMPARE_KEYS)
+            raise UsageError(f"Unknown key {key!r} in the table [{_COMPARE}] of {where}{near}")
+        checked[key] = _typed(prefix + key, value, COMPARE_KEYS[key], where)
+    return checked
 
 
 def _typed(key: str, value: Any, kind: type, where: str) -> Scalar:
