@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import strategies
-from fedtl.config import RunConfig, Scalar, nearest, rules
+from fedtl.comparison.axes import check_varies
+from fedtl.config import RunConfig, Scalar
 from fedtl.config_file import from_mapping
 from fedtl.errors import UsageError
 from fedtl.federation.client import head_for
@@ -17,10 +18,7 @@ from fedtl.federation.client import head_for
 Point = tuple[tuple[str, Scalar], ...]
 """Values of the keys that vary, by kebab-case key; empty where none does."""
 
-# What the features are, and where things are done, is the same for a whole comparison.
-_INPUTS = ("data", "data-seed", "holdout-site", "backbone", "weights", "image-size", "precision")
-_SECTIONS_APART = ("Machine", "Output")
-_SEEDS = 3
+SEEDS = 3
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Plan:
 
     base: RunConfig
     strategies: tuple[str, ...]
-    seeds: int = _SEEDS
+    seeds: int = SEEDS
     vary: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
     target: float = 0.0
     tune: int = 0
@@ -84,7 +82,7 @@ class Plan:
             raise UsageError("A comparison needs strategies: --strategies fedavg,fed3r.")
         _no_twins("strategies", self.strategies)
         for key, values in self.vary.items():
-            _check_varies(key)
+            check_varies(key)
             _no_twins(key, values)
         for cell in self.cells():
             # An unknown strategy, or one that the head does not suit, is told before anything runs.
@@ -140,68 +138,6 @@ class Plan:
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(f"{where} is no plan of a comparison: {error!r}.") from error
-
-
-def varying_keys() -> list[str]:
-    """Return the keys that can have several values in a comparison."""
-    return [
-        key
-        for key, rule in rules().items()
-        if rule.section not in _SECTIONS_APART
-        and key not in (*_INPUTS, "seed", "strategy")
-        and not key.startswith("hospitals-")
-    ]
-
-
-def read_values(key: str, text: str) -> tuple[Scalar, ...]:
-    """Return the values of ``key`` that are listed in ``text``, separated by commas.
-
-    Raises:
-        UsageError: One is not of the key's type.
-    """
-    kinds = {key: type(value) for key, value in RunConfig().to_mapping().items()}
-    if key not in kinds:
-        raise UsageError(f"Unknown key {key!r}{nearest(key, kinds)}")
-    kind = kinds[key]
-    values: list[Scalar] = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        try:
-            values.append(kind(part))
-        except ValueError:
-            raise UsageError(f"{key} = {part!r} must be of type {kind.__name__}.") from None
-    if not values:
-        raise UsageError(f"{key} has no value.")
-    return tuple(values)
-
-
-def read_vary(text: str) -> dict[str, tuple[Scalar, ...]]:
-    """Return what ``"alpha=0.1,1 fraction=0.5,1"`` says.
-
-    Raises:
-        UsageError: It is not of that form.
-    """
-    vary = {}
-    for part in text.split():
-        key, equals, values = part.partition("=")
-        if not equals:
-            raise UsageError(f"vary = {text!r} must be of the form 'key=value,value key=value'.")
-        vary[key] = read_values(key, values)
-    return vary
-
-
-def _check_varies(key: str) -> None:
-    known = varying_keys()
-    if key in rules() and key not in known:
-        why = (
-            "the seeds are counted by seeds"
-            if key == "seed"
-            else "strategies lists them"
-            if key == "strategy"
-            else "it is the same for a whole comparison"
-        )
-        raise UsageError(f"{key} cannot vary: {why}.")
-    if key not in known:
-        raise UsageError(f"Unknown key {key!r}{nearest(key, known)}")
 
 
 def _no_twins(what: str, values: Sequence[Any]) -> None:
