@@ -115,12 +115,14 @@ def _folder(
 def _close(folder: ComparisonFolder, compared: Compared) -> None:
     """Write what the comparison came to."""
     from fedtl.comparison.rows import cell_rows, round_rows, summary_of
+    from fedtl.report.comparison_page import comparison_page
 
     if not compared.results:
         raise FedtlError(f"Every run failed; the first: {next(iter(compared.failed.values()))}.")
     folder.write_csv("comparison.csv", cell_rows(compared))
     folder.write_csv("rounds.csv", round_rows(compared))
     folder.write("summary.json", summary_of(compared))
+    folder.write("comparison.html", comparison_page(compared))
 
 
 def _show(folder: ComparisonFolder, compared: Compared, *, quiet: bool, as_json: bool) -> None:

@@ -67,7 +67,7 @@ def captions(at: Standings) -> list[str]:
     first = next(iter(at.rows[0].results.values()))
     seeds = max(len(row.results) for row in at.rows)
     lines = [
-        f"accuracy in %, mean ± sd over {count_of(seeds, 'seed')}; client: on its own held-out data",
+        f"accuracy in %, mean ± sd over {count_of(seeds, 'seed')}; client: on own held-out data",
         f"test: {first.scored_on}",
         f"rounds and bytes until {percent(at.target)} are reached, time of all rounds",
         f"centralised and local-only as {shortened(at.reference, 24)} trains",
