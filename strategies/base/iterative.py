@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from fedtl.transfer.client_block import ClientBlock, Minibatch, alike, minibatches, steps_of
 from fedtl.transfer.heads import Tensors
 from fedtl.transfer.standardisation import Moments, Standardisation
+from strategies.base.search import Range, Search
 from strategies.base.strategy import AloneHead, Arrays, HeadStrategy, Received, Reply, Trained
 
 State = dict[str, Tensors]
@@ -30,6 +32,8 @@ class IterativeStrategy(HeadStrategy):
     still have examples and updates them in place. As written here they are the ClientUpdate of
     McMahan et al. (AISTATS 2017, algorithm 1), with momentum and weight decay.
     """
+
+    search: ClassVar[Search] = {"learning-rate": Range(1e-3, 1.0)}
 
     def client_init(self, received: Received, block: ClientBlock) -> State:
         """Return the clients' state before their first step: the global head, at rest."""
