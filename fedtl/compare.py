@@ -38,6 +38,15 @@ def main(
             metavar="X",
         ),
     ] = None,
+    tune: Annotated[
+        int | None,
+        typer.Option(
+            "--tune",
+            help="Trials of each strategy's search for its learning rate and own parameters, on "
+            "training data held out for it; 0 is none.",
+            metavar="N",
+        ),
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option("--resume", help="Go on with one that was cut off.", metavar="DIR"),
@@ -60,7 +69,7 @@ def main(
 
     from fedtl.report.progress import RunProgress
 
-    given = {"strategies": strategies, "seeds": seeds, "target": target}
+    given = {"strategies": strategies, "seeds": seeds, "target": target, "tune": tune}
     given = {key: value for key, value in given.items() if value is not None}
     folder = _folder(scenario, resume, given, flags)
     try:
@@ -139,7 +148,7 @@ def _show(folder: ComparisonFolder, compared: Compared, *, quiet: bool, as_json:
         console = Console()
         if not console.is_terminal:
             console = Console(width=80)
-        for at in standings(compared.plan, compared.results):
+        for at in standings(compared):
             console.print(comparison_table(at))
         if compared.failed:
             console.print(f"{count_of(len(compared.failed), 'run')} failed:")

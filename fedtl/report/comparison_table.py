@@ -62,6 +62,11 @@ def spread_text(spread: Spread) -> str:
     return mean if math.isnan(spread.sd) else f"{mean} ± {100 * spread.sd:.1f}"
 
 
+def tuned_text(row: Standing) -> str:
+    """Return what a search chose as ``"learning-rate 0.05, fedprox-mu 0.001"``."""
+    return ", ".join(f"{key} {value:.3g}" for key, value in row.tuned.items())
+
+
 def captions(at: Standings) -> list[str]:
     """Return what the table's figures are, a line each."""
     first = next(iter(at.rows[0].results.values()))
@@ -74,6 +79,7 @@ def captions(at: Standings) -> list[str]:
     ]
     if any(row.behind for row in at.rows):
         lines.insert(0, "* significantly behind the best (paired t-test over seeds, Holm, p < .05)")
+    lines += [f"tuned: {row.strategy} {tuned_text(row)}" for row in at.rows if row.tuned]
     if any(0 < row.reached < len(row.results) for row in at.rows):
         lines.append("(2/3): only two of three runs got there")
     return lines
