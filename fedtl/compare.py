@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from fedtl.comparison.runner import Compared
 
 
+@partial(with_config, listed=varying_keys(), without=("strategy",))
 def main(
     scenario: Annotated[
         Path | None,
@@ -158,4 +160,4 @@ def _show(folder: ComparisonFolder, compared: Compared, *, quiet: bool, as_json:
 
 
 if __name__ == "__main__":
-    run_command(with_config(main, listed=varying_keys(), without=("strategy",)))
+    run_command(main)

@@ -142,9 +142,7 @@ def _table(at: Standings) -> str:
         rows.append([name, *spreads, *[""] * (len(headers) - 4)])
         styles.append("reference")
     table = table_of(headers, rows, numbers=range(1, 8), row_classes=styles)
-    notes = " ".join(
-        f"{line[0].upper()}{line[1:]}." for line in captions(at) if not line.startswith("tuned:")
-    )
+    notes = " ".join(f"{line[0].upper()}{line[1:]}." for line in captions(at))
     return f"{table}\n<p>{escaped(notes)}</p>"
 
 

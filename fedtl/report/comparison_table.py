@@ -33,7 +33,8 @@ def comparison_table(at: Standings) -> Table:
             scores[key] for key in ("accuracy", "mean_client_accuracy", "worst_client_accuracy")
         ]
         table.add_row(name, *map(spread_text, spreads), *[""] * 4, style="dim")
-    table.caption = "\n".join(captions(at))
+    tuned = [f"tuned: {row.strategy} {tuned_text(row)}" for row in at.rows if row.tuned]
+    table.caption = "\n".join([*captions(at), *tuned])
     return table
 
 
@@ -79,7 +80,6 @@ def captions(at: Standings) -> list[str]:
     ]
     if any(row.behind for row in at.rows):
         lines.insert(0, "* significantly behind the best (paired t-test over seeds, Holm, p < .05)")
-    lines += [f"tuned: {row.strategy} {tuned_text(row)}" for row in at.rows if row.tuned]
     if any(0 < row.reached < len(row.results) for row in at.rows):
         lines.append("(2/3): only two of three runs got there")
     return lines
