@@ -23,14 +23,17 @@ if TYPE_CHECKING:
 def main(
     scenario: Annotated[
         Path | None,
-        typer.Argument(help="TOML file of the keys below, with a table [compare].", metavar="FILE"),
+        typer.Argument(
+            help=r"TOML file of the keys below, with a table \[compare].", metavar="FILE"
+        ),
     ] = None,
     strategies: Annotated[
         str | None,
         typer.Option("--strategies", help="Strategies, separated by commas.", metavar="NAMES"),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option("--seeds", help="Number of seeds, from --seed on.", metavar="N")
+        int | None,
+        typer.Option("--seeds", help="Number of seeds, from --seed on; by default 3.", metavar="N"),
     ] = None,
     target: Annotated[
         float | None,
