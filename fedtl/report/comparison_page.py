@@ -53,7 +53,7 @@ def _headline(compared: Compared, every: Sequence[Standings]) -> str:
         f"<b>{_strategies(plan)}</b>",
         f"<b>{count_of(plan.seeds, 'seed')}</b>",
         f"<b>{len(compared.results):,}</b> runs",
-        f"<b>{count_of(plan.base.rounds, 'round')}</b> at most",
+        *([] if "rounds" in plan.vary else [f"<b>{count_of(plan.base.rounds, 'round')}</b>"]),
         *(
             f"<b>{escaped(key)}</b> {escaped(', '.join(map(str, values)))}"
             for key, values in plan.vary.items()
@@ -72,19 +72,25 @@ def _headline(compared: Compared, every: Sequence[Standings]) -> str:
 
 def verdict(every: Sequence[Standings]) -> str:
     """Return which strategy is most accurate, in the sentence at the top of the page."""
-    winners = {point_label(at.point): at.rows[0] for at in every}
-    names = list(dict.fromkeys(row.strategy for row in winners.values()))
+    best = {point_label(at.point): _best(at) for at in every}
+    names = list(dict.fromkeys(name for name, _ in best.values()))
     if len(names) == 1 and len(every) > 1:
-        means = [row.accuracy.mean for row in winners.values()]
-        return (
-            f"{names[0]} is the most accurate throughout: "
-            f"{percent(min(means))} to {percent(max(means))}."
-        )
+        scores = sorted({percent(score) for _, score in best.values()})
+        verb = "are" if " and " in names[0] else "is"
+        span = scores[0] if len(scores) == 1 else f"{scores[0]} to {scores[-1]}"
+        return f"{names[0]} {verb} the most accurate throughout: {span}."
     parts = [
-        f"{row.strategy} {percent(row.accuracy.mean)}" + (f" at {label}" if label else "")
-        for label, row in winners.items()
+        f"{name} {percent(score)}" + (f" at {label}" if label else "")
+        for label, (name, score) in best.items()
     ]
     return f"Most accurate: {'; '.join(parts)}."
+
+
+def _best(at: Standings) -> tuple[str, float]:
+    """Return the best strategy, or the several that give the same, and its accuracy."""
+    score = at.rows[0].accuracy.mean
+    names = [row.strategy for row in at.rows if row.accuracy.mean == score] or [at.rows[0].strategy]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names), score
 
 
 def _overview(every: Sequence[Standings], look: Mapping[str, Look]) -> str:

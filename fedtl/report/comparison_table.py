@@ -25,9 +25,8 @@ def comparison_table(at: Standings) -> Table:
     table = plain_table(shortened(point_label(at.point) or "Strategy", 24), *HEADINGS)
     for row in at.rows:
         name = shortened(row.strategy, _NAME_WIDTH)
-        mark = "*" if row.behind else " "
         style = "bold" if row is at.rows[0] else None
-        table.add_row(f"{name} {mark}", *standing_cells(row), style=style)
+        table.add_row(f"{name}{' *' if row.behind else ''}", *standing_cells(row), style=style)
     for name, scores in (("centralised", at.centralised), ("local-only", at.local_only)):
         spreads = [
             scores[key] for key in ("accuracy", "mean_client_accuracy", "worst_client_accuracy")
@@ -40,7 +39,6 @@ def comparison_table(at: Standings) -> Table:
 
 def standing_cells(row: Standing) -> list[str]:
     """Return a strategy's figures, as :data:`HEADINGS` names them."""
-    clients = max(len(run.clients) for run in row.results.values())
     rounds, sent = MISSING, MISSING
     if row.reached == len(row.results):
         rounds, sent = f"{row.rounds.mean:.0f}", byte_size(row.bytes.mean)
@@ -48,7 +46,7 @@ def standing_cells(row: Standing) -> list[str]:
         rounds = f"({row.reached}/{len(row.results)})"
     return [
         *map(spread_text, (row.accuracy, row.mean_client, row.worst_client)),
-        f"{row.harmed.mean:.3g}/{clients}",
+        f"{row.harmed.mean:.1f}".removesuffix(".0"),
         rounds,
         sent,
         _seconds(row.seconds.mean),
@@ -56,11 +54,11 @@ def standing_cells(row: Standing) -> list[str]:
 
 
 def spread_text(spread: Spread) -> str:
-    """Return a fraction as ``"87.4 ± 0.3"``, in percent."""
+    """Return a fraction as ``"87.4±0.3"``, in percent."""
     if math.isnan(spread.mean):
         return MISSING
     mean = percent(spread.mean).removesuffix("%")
-    return mean if math.isnan(spread.sd) else f"{mean} ± {100 * spread.sd:.1f}"
+    return mean if math.isnan(spread.sd) else f"{mean}±{100 * spread.sd:.1f}"
 
 
 def tuned_text(row: Standing) -> str:
@@ -72,16 +70,18 @@ def captions(at: Standings) -> list[str]:
     """Return what the table's figures are, a line each."""
     first = next(iter(at.rows[0].results.values()))
     seeds = max(len(row.results) for row in at.rows)
+    clients = max(len(run.clients) for row in at.rows for run in row.results.values())
     lines = [
         f"accuracy in %, mean ± sd over {count_of(seeds, 'seed')}; client: on own held-out data",
         f"test: {first.scored_on}",
-        f"rounds and bytes until {percent(at.target)} are reached, time of all rounds",
+        f"harmed: of {count_of(clients, 'client')}; time: of all rounds",
+        f"rounds and bytes: until {percent(at.target)} are reached",
         f"centralised and local-only as {shortened(at.reference, 24)} trains",
     ]
     if any(row.behind for row in at.rows):
         lines.insert(0, "* significantly behind the best (paired t-test over seeds, Holm, p < .05)")
     if any(0 < row.reached < len(row.results) for row in at.rows):
-        lines.append("(2/3): only two of three runs got there")
+        lines.append("(1/3): one of three runs got there")
     return lines
 
 

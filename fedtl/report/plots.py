@@ -154,16 +154,19 @@ def label_line_ends(axes: Axes, ends: list[tuple[float, str, str]], height: floa
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
     gap = 17 * (high - low) / height
-    previous = -np.inf
-    placed: list[tuple[float, str, str]] = []
-    for value, text, colour in sorted(ends):
-        previous = max(value, previous + gap)
-        placed.append((previous, text, colour))
-    excess = max(0.0, previous - high)
-    for position, text, colour in placed:
+    ordered = sorted(ends)
+    positions: list[float] = []
+    for value, _, _ in ordered:
+        positions.append(max([value, *(position + gap for position in positions[-1:])]))
+    # Where the topmost then stands above the axes, those below it make room.
+    ceiling = high
+    for place in reversed(range(len(positions))):
+        positions[place] = min(positions[place], ceiling)
+        ceiling = positions[place] - gap
+    for (_, text, colour), position in zip(ordered, positions, strict=True):
         axes.annotate(
             text,
-            (1, position - excess),
+            (1, position),
             (8, 0),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
