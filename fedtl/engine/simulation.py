@@ -217,7 +217,8 @@ def _open_grid(
 
 def _block_size(strategy: HeadStrategy) -> int:
     """Return how many clients are answered in one call: so many that their replies stay small."""
-    reply = 8 * sum(math.prod(shape) for shape in strategy.uplink.values())
+    uplinks = [one.uplink for one in (strategy, strategy.starter) if one is not None]
+    reply = 8 * max(sum(map(math.prod, uplink.values())) for uplink in uplinks)
     return max(1, min(_LARGEST_BLOCK, _BLOCK_REPLY_BYTES // max(reply, 1)))
 
 

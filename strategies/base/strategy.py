@@ -91,8 +91,13 @@ class HeadStrategy(Strategy):
     Args:
         config: The run's configuration.
         head: The form of the head.
+
+    Attributes:
+        starter: The closed form whose head the first round starts from; ``None`` where that is the
+            initial head of its form.
     """
 
+    starter: HeadStrategy | None = None
     reply_record = "arrays"
     standardises = True
     one_round = False
