@@ -26,10 +26,12 @@ from fedtl.federation.server import Outcome
 from fedtl.report.run_folder import RunFolder
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.standardisation import Moments, Standardisation
-from strategies.base import Arrays
+from strategies.base import Arrays, ClosedFormStrategy
 from strategies.base.coordinates import WARM_TEMPERATURE, in_standardised
 
-CLOSED = [name for name in strategies.available() if strategies.load(name).one_round]
+LOADED = {name: strategies.load(name) for name in strategies.available()}
+CLOSED = [name for name, found in LOADED.items() if issubclass(found, ClosedFormStrategy)]
+TRAINED = [name for name, found in LOADED.items() if not found.one_round]
 
 
 def _features(rows: int, width: int, seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -157,8 +159,7 @@ def test_the_statistics_are_on_the_ledger(data: Path, tmp_path: Path) -> None:
 def test_every_closed_form_can_be_the_start_of_every_way_to_train(
     data: Path, tmp_path: Path
 ) -> None:
-    trained = [name for name in strategies.available() if name not in CLOSED]
-    for at, strategy in enumerate(trained):
+    for at, strategy in enumerate(TRAINED):
         init = CLOSED[at % len(CLOSED)]
         simulated, folder = _simulated(
             data, tmp_path / strategy, strategy=strategy, init=init, rounds=1, byzantine=0.0
@@ -269,6 +270,7 @@ def test_alone_a_client_starts_from_its_own_closed_form(data: Path) -> None:
         ({"init": ""}, "init = '' is not known. It is one of afl, "),
         ({"init": "fedprox"}, "init = 'fedprox' is not a closed form. It is one of afl, "),
         ({"init": "fed3r", "strategy": "afl"}, "strategy = 'afl' does not train in rounds; use"),
+        ({"init": "fed3r", "strategy": "fedpft"}, "'fedpft' does not train in rounds; use"),
         ({"init": "fed3r", "head": "mlp"}, "a linear head, but head = 'mlp'; use head = 'linear'"),
         ({"init": "fed3r", "head": "cosine"}, "but head = 'cosine'; use head = 'linear'"),
         ({"init": "nowhere:Mine"}, "'nowhere:Mine' cannot be loaded"),

@@ -1,4 +1,4 @@
-"""A linear head on raw features, and the same head on standardised ones."""
+"""The same head on features as they are and on standardised ones."""
 
 from __future__ import annotations
 
@@ -38,3 +38,23 @@ def in_standardised(arrays: Arrays, standardisation: Standardisation, temperatur
         "weight": (weight / temperature).astype(np.float32),
         "bias": (bias / temperature).astype(np.float32),
     }
+
+
+def on_raw(arrays: Arrays, standardisation: Standardisation, *, weight: str, bias: str) -> Arrays:
+    """Return the head on features as they are that a head on standardised ones amounts to.
+
+    W ← W · scale and b ← b - W·mean, with the new W.
+
+    Args:
+        arrays: The head's, on standardised features.
+        standardisation: Of those features.
+        weight: Name of the array that meets the features, ``(…, d)``.
+        bias: Name of the one that is added to that product.
+
+    Returns:
+        All arrays, float64.
+    """
+    raw: Arrays = {name: value.astype(np.float64) for name, value in arrays.items()}
+    raw[weight] = raw[weight] * standardisation.scale
+    raw[bias] = raw[bias] - raw[weight] @ standardisation.mean
+    return raw

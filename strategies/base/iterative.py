@@ -148,7 +148,7 @@ class IterativeStrategy(HeadStrategy):
         ]
         heads = self._initial_alone(block, own)
         block = block.standardised(own)
-        alone = _LocalSGD(self.config, self.head)
+        alone = LocalSGD(self.config, self.head)
         for server_round in range(1, self.config.rounds + 1):
             trained = alone.client_train(block, Received(heads), server_round)
             heads = {
@@ -178,7 +178,7 @@ class IterativeStrategy(HeadStrategy):
         }
 
 
-class _LocalSGD(IterativeStrategy):
+class LocalSGD(IterativeStrategy):
     """The client half as it stands, with no server."""
 
     def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
