@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, NoReturn, Optional
 
 import typer
@@ -19,15 +20,23 @@ from fedtl.errors import FedtlError
 _INTERRUPTED = 130
 
 
-def config_parameters() -> list[inspect.Parameter]:
+def config_parameters(
+    *, listed: Collection[str] = (), without: Collection[str] = ()
+) -> list[inspect.Parameter]:
     """Return one optional flag per configuration key, for a typer command's signature.
 
     A flag that is not given is ``None``, so that a TOML file's value stands.
+
+    Args:
+        listed: Keys whose flags take several values, as one text with commas.
+        without: Keys that get no flag.
     """
     parameters = []
     known = rules()
     for field in dataclasses.fields(RunConfig):
         key, kind = kebab(field.name), type(field.default)
+        if key in without:
+            continue
         rule = known[key]
         names = [f"--{key}"] if kind is not bool else [f"--{key}/--{_negated(key)}"]
         option = typer.Option(
@@ -35,8 +44,10 @@ def config_parameters() -> list[inspect.Parameter]:
             help=rule.help,
             show_default=str(field.default) if field.default != "" else False,
             rich_help_panel=rule.section,
-            metavar=_metavar(kind, rule.choices),
+            metavar=_metavar(kind, rule.choices) if key not in listed else "VALUES",
         )
+        if key in listed:
+            kind = str
         parameters.append(
             inspect.Parameter(
                 field.name,
@@ -58,15 +69,18 @@ def _metavar(kind: type, choices: tuple[str, ...]) -> str | None:
     return {int: "N", float: "X", str: "TEXT"}.get(kind)
 
 
-def with_config(command: Callable[..., None]) -> Callable[..., None]:
+def with_config(
+    command: Callable[..., None], *, listed: Collection[str] = (), without: Collection[str] = ()
+) -> Callable[..., None]:
     """Give a command that takes ``flags`` a flag per configuration key.
 
     The command's own parameters come first; the flags that were given arrive in its ``flags``, a
-    mapping of kebab-case keys.
+    mapping of kebab-case keys. See :func:`config_parameters`.
     """
     signature = inspect.signature(command, eval_str=True)
     own = [p for p in signature.parameters.values() if p.name != "flags"]
-    names = [field.name for field in dataclasses.fields(RunConfig)]
+    flags = config_parameters(listed=listed, without=without)
+    names = [flag.name for flag in flags]
 
     @wraps(command)
     def wrapped(**values: Any) -> None:
@@ -75,10 +89,31 @@ def with_config(command: Callable[..., None]) -> Callable[..., None]:
 
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
     wrapped.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[*parameters, *config_parameters()]
+        parameters=[*parameters, *flags]
     )
     wrapped.__annotations__ = {}
     return wrapped
+
+
+def absolute_paths(config: RunConfig) -> RunConfig:
+    """Make paths absolute, so that a written configuration means the same from anywhere."""
+
+    def absolute(text: str) -> str:
+        return str(Path(text).expanduser().resolve())
+
+    changes = {}
+    kind, colon, rest = config.data.partition(":")
+    if colon and kind in ("features", "medmnist") and Path(rest).expanduser().exists():
+        changes["data"] = f"{kind}:{absolute(rest)}"
+    elif not colon and config.data != "hospitals":
+        changes["data"] = absolute(config.data)
+    if config.partition.startswith("file:"):
+        changes["partition"] = "file:" + absolute(config.partition.removeprefix("file:"))
+    if Path(config.weights).suffix in (".pth", ".pt", ".safetensors"):
+        changes["weights"] = absolute(config.weights)
+    if config.cache:
+        changes["cache"] = absolute(config.cache)
+    return config.replace(**changes)
 
 
 def run_command(command: Callable[..., None]) -> None:

@@ -137,6 +137,13 @@ class RunConfig:
     holdout_site: str = _key(
         "", "Site that takes part in nothing; every head is scored on it at the end.", _DATA
     )
+    data_seed: int = _key(
+        -1,
+        "Seed of rendered images and of random backbone weights; -1 takes seed.",
+        _DATA,
+        low=-1,
+        high=2**63 - 1,
+    )
     hospitals_images: int = _key(
         4000, "Rendered training images (hospitals).", _DATA, low=16, high=10_000_000
     )
@@ -293,6 +300,11 @@ class RunConfig:
                 f"head-init = 'zero' leaves a head of kind {self.head!r} without a gradient; "
                 "use head-init = 'seeded'."
             )
+
+    @property
+    def inputs_seed(self) -> int:
+        """Seed of what the clients' data are, as opposed to what is drawn from it."""
+        return self.seed if self.data_seed < 0 else self.data_seed
 
     def to_mapping(self) -> dict[str, Scalar]:
         """Return every key, in kebab case, with its value: TOML and Flower's run config alike."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedtl.command_line import run_command, with_config
+from fedtl.command_line import absolute_paths, run_command, with_config
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping, from_toml
 from fedtl.errors import FedtlError, UsageError
@@ -81,32 +81,11 @@ def _folder(
 
         return RunFolder.reopen(resume)
     base = RunConfig() if config is None else from_toml(config)
-    chosen = _absolute(from_mapping(flags, where="the command line", base=base))
+    chosen = absolute_paths(from_mapping(flags, where="the command line", base=base))
     # Imports torch, seconds; a mistake in the flags has been told by now.
     from fedtl.report.run_folder import RunFolder
 
     return RunFolder.create(chosen), None
-
-
-def _absolute(config: RunConfig) -> RunConfig:
-    """Make paths absolute, so that the written configuration means the same from anywhere."""
-
-    def absolute(text: str) -> str:
-        return str(Path(text).expanduser().resolve())
-
-    changes = {}
-    kind, colon, rest = config.data.partition(":")
-    if colon and kind in ("features", "medmnist") and Path(rest).expanduser().exists():
-        changes["data"] = f"{kind}:{absolute(rest)}"
-    elif not colon and config.data != "hospitals":
-        changes["data"] = absolute(config.data)
-    if config.partition.startswith("file:"):
-        changes["partition"] = "file:" + absolute(config.partition.removeprefix("file:"))
-    if Path(config.weights).suffix in (".pth", ".pt", ".safetensors"):
-        changes["weights"] = absolute(config.weights)
-    if config.cache:
-        changes["cache"] = absolute(config.cache)
-    return config.replace(**changes)
 
 
 def _close(folder: RunFolder, simulated: Simulated, began: float) -> RunResult:

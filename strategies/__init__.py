@@ -89,4 +89,4 @@ def _starter(strategy: HeadStrategy) -> HeadStrategy:
             f"init = {init!r} gives a linear head, but head = {config.head!r}; use head = "
             "'linear' or init = 'none'."
         )
-    return load(init)(config, strategy.head)
+    return load(init)(config.replace(strategy=init, init="none"), strategy.head)

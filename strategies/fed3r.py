@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from fedtl.errors import UsageError
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, LinearHead
 from fedtl.transfer.standardisation import Standardisation
-from strategies.base import AloneHead, Arrays, ClosedFormStrategy
+from strategies.base import AloneHead, Arrays, ClosedFormStrategy, Range, Search
 
 _CHUNK = 2048
 
@@ -46,6 +47,10 @@ class LinearClosedForm(ClosedFormStrategy):
 
 class SecondMoments(LinearClosedForm):
     """Clients send A = ZᵀZ and B = ZᵀY, with a column of ones joined to Z."""
+
+    search: ClassVar[Search] = {
+        "ridge-penalty": Range(1e-3, 1e2),
+    }
 
     @property
     def uplink(self) -> Mapping[str, tuple[int, ...]]:

@@ -6,6 +6,9 @@ Classification", 2019 (arXiv 1909.06335), section 4.3.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+from strategies.base import Range, Search
 from strategies.base.server_optimiser import Moment, ServerOptimiser
 
 
@@ -15,6 +18,12 @@ class FedAvgM(ServerOptimiser):
     β = ``server-momentum``, η = ``server-learning-rate``, by default 1; with β = 0 and η = 1 it is
     FedAvg.
     """
+
+    search: ClassVar[Search] = {
+        **ServerOptimiser.search,
+        "server-learning-rate": Range(0.05, 2.0),
+        "server-momentum": Range(0.0, 0.99, log=False),
+    }
 
     moments = ("velocity",)
 

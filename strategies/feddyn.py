@@ -7,13 +7,23 @@ Regularization", ICLR 2021, algorithm 1.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 import numpy as np
 
 from fedtl.config import RunConfig
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, Tensors
-from strategies.base import Arrays, Gradient, IterativeStrategy, Received, Reply, State
+from strategies.base import (
+    Arrays,
+    Gradient,
+    IterativeStrategy,
+    Range,
+    Received,
+    Reply,
+    Search,
+    State,
+)
 from strategies.base.averaging import as_head
 
 
@@ -23,6 +33,11 @@ class FedDyn(IterativeStrategy):
     The server: h ← h - (α/m) Σ (θₖ - θₜ),  θₜ₊₁ = (1/|P|) Σ θₖ - h/α, over the |P| of m clients
     that took part. gₖ and h are zero at first. α = ``feddyn-alpha``.
     """
+
+    search: ClassVar[Search] = {
+        **IterativeStrategy.search,
+        "feddyn-alpha": Range(1e-4, 10.0),
+    }
 
     def __init__(self, config: RunConfig, head: Head) -> None:
         super().__init__(config, head)

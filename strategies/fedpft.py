@@ -6,7 +6,8 @@ Federated Learning with Foundation Models", 2024 (arXiv 2402.01862).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from fedtl.determinism import generator
 from fedtl.errors import UsageError
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import CosineHead, Head
-from strategies.base import AloneHead, Arrays, HeadStrategy, Received, Reply, Trained
+from strategies.base import AloneHead, Arrays, HeadStrategy, Received, Reply, Search, Trained
 from strategies.base.coordinates import on_raw
 from strategies.base.iterative import LocalSGD
 from strategies.fed3r import chunks
@@ -43,6 +44,7 @@ class FedPFT(HeadStrategy):
     reply_record = "statistics"
     standardises = False
     one_round = True
+    search: ClassVar[Search] = LocalSGD.search
 
     def __init__(self, config: RunConfig, head: Head) -> None:
         if isinstance(head, CosineHead):
@@ -106,6 +108,11 @@ class FedPFT(HeadStrategy):
         features *= deviations[labels]
         features += reply.arrays["class-means"][labels]
         return features, labels
+
+    @property
+    def alone_key(self) -> Hashable:
+        """See :class:`HeadStrategy`: the iterative strategies' own."""
+        return LocalSGD(self.config, self.head).alone_key
 
     def train_alone(self, block: ClientBlock) -> list[AloneHead]:
         """Run SGD on each client's own features, as every iterative strategy does."""

@@ -6,8 +6,10 @@ MLSys 2020, algorithm 2.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from fedtl.transfer.client_block import ClientBlock
-from strategies.base import Gradient, Received, State
+from strategies.base import Gradient, Range, Received, Search, State
 from strategies.fedavg import FedAvg
 
 
@@ -16,6 +18,11 @@ class FedProx(FedAvg):
 
     μ = ``fedprox-mu``; with μ = 0 it is FedAvg.
     """
+
+    search: ClassVar[Search] = {
+        **FedAvg.search,
+        "fedprox-mu": Range(1e-4, 10.0),
+    }
 
     def client_init(self, received: Received, block: ClientBlock) -> State:
         """Start from the global head, and keep it in sight."""

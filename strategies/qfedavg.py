@@ -7,6 +7,7 @@ algorithm 2.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ import torch
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Tensors
 from fedtl.transfer.scoring import score_clients
-from strategies.base import Arrays, IterativeStrategy, Received, Reply, State
+from strategies.base import Arrays, IterativeStrategy, Range, Received, Reply, Search, State
 from strategies.base.averaging import as_head
 
 _LOSS = "loss"
@@ -26,6 +27,11 @@ class QFedAvg(IterativeStrategy):
     Fₖ is client k's mean training loss at w, η the clients' learning rate, q = ``qfedavg-q``. With
     q = 0 it is the plain mean of the clients.
     """
+
+    search: ClassVar[Search] = {
+        **IterativeStrategy.search,
+        "qfedavg-q": Range(1e-3, 10.0),
+    }
 
     def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
         """Return the step of algorithm 2."""

@@ -7,6 +7,7 @@ Federated Learning", ICML 2020, algorithm 1.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +15,16 @@ import torch
 from fedtl.config import RunConfig
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, Tensors
-from strategies.base import Arrays, Gradient, IterativeStrategy, Received, Reply, State
+from strategies.base import (
+    Arrays,
+    Gradient,
+    IterativeStrategy,
+    Range,
+    Received,
+    Reply,
+    Search,
+    State,
+)
 from strategies.base.averaging import as_head
 
 _CHANGE = "control-change."
@@ -30,6 +40,11 @@ class Scaffold(IterativeStrategy):
     term; unlike that it stays a gradient when local steps have momentum, which go along with the
     corrected gradient here.
     """
+
+    search: ClassVar[Search] = {
+        **IterativeStrategy.search,
+        "server-learning-rate": Range(0.1, 2.0),
+    }
 
     def __init__(self, config: RunConfig, head: Head) -> None:
         super().__init__(config, head)

@@ -171,6 +171,7 @@ def test_a_client_alone_trains_on_its_features_as_with_fedavg() -> None:
     block = _block(x, y, [np.arange(12), np.arange(12, 30)])
     mine = _strategy(4, 3).train_alone(block)
     theirs = strategies.build(RunConfig(rounds=5), _strategy(4, 3).head)
+    assert _strategy(4, 3).alone_key == theirs.alone_key
     for own, other in zip(mine, theirs.train_alone(block), strict=True):
         for name, value in other.arrays.items():
             assert own.arrays[name].tobytes() == value.tobytes()

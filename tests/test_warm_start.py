@@ -263,6 +263,23 @@ def test_alone_a_client_starts_from_its_own_closed_form(data: Path) -> None:
         np.testing.assert_allclose(logits, expected / 0.1, rtol=1e-4, atol=1e-3)
 
 
+def test_lone_heads_are_shared_only_where_the_start_is_the_same() -> None:
+    head = head_for(RunConfig(), features=3, classes=2)
+    starts: list[dict[str, Any]] = [
+        {},
+        {"init": "fed3r"},
+        {"init": "fed3r", "init_temperature": 0.2},
+        {"init": "fed3r", "ridge_penalty": 7.0},
+        {"init": "fedcgs"},
+    ]
+    for one in starts:
+        for other in starts:
+            keys = [strategies.build(RunConfig(**start), head).alone_key for start in (one, other)]
+            assert (keys[0] == keys[1]) == (one == other)
+    warm = [RunConfig(strategy=name, init="fed3r") for name in ("fedprox", "scaffold")]
+    assert len({strategies.build(config, head).alone_key for config in warm}) == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flwr.app import Context, Message
 
+import strategies
 from fedtl.config import RunConfig
-from fedtl.federation.client import answer
+from fedtl.federation.alone import TrainAlone, train_alone
+from fedtl.federation.client import answer, head_for
 from fedtl.federation.simulated_sites import SimulatedSites
+
+_BLOCK_REPLY_BYTES = 16 * 2**20
+_LARGEST_BLOCK = 128
 
 
 @dataclass(frozen=True)
@@ -18,10 +24,30 @@ class FedtlClients:
 
     config: RunConfig
     sites: SimulatedSites
+    train_alone: TrainAlone = train_alone
 
     def __call__(self, messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message]:
         """Return the replies, in order."""
-        return answer(messages, contexts, config=self.config, open_site=self.sites)
+        return answer(
+            messages,
+            contexts,
+            config=self.config,
+            open_site=self.sites,
+            train_alone=self.train_alone,
+        )
+
+    @property
+    def block(self) -> int:
+        """How many clients to answer for in one call: so many that their replies stay small."""
+        head = head_for(
+            self.config,
+            features=self.sites.features.shape[1],
+            classes=len(self.sites.class_names),
+        )
+        strategy = strategies.build(self.config, head)
+        uplinks = [one.uplink for one in (strategy, strategy.starter) if one is not None]
+        reply = 8 * max(sum(map(math.prod, uplink.values())) for uplink in uplinks)
+        return max(1, min(_LARGEST_BLOCK, _BLOCK_REPLY_BYTES // max(reply, 1)))
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import strategies
@@ -18,6 +18,7 @@ from fedtl.engine.inline_grid import InlineGrid
 from fedtl.engine.memory import MemoryWatch
 from fedtl.engine.resources import Resources, actor_count, this_machine
 from fedtl.engine.simulation_grid import SimulationGrid
+from fedtl.engine.starting import Starting
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.client import head_for
 from fedtl.federation.evaluation import ClientTallies
@@ -29,18 +30,13 @@ from fedtl.federation.preparation import (
     simulated_sites,
     split_into_clients,
 )
-from fedtl.federation.reference import centralised_scores, score_rows
+from fedtl.federation.reference import TestScore, centralised_scores
 from fedtl.federation.server import Federation, Outcome
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.report.run_folder import RunFolder
-from fedtl.transfer.standardisation import Standardisation
-from strategies.base import Arrays, HeadStrategy
 
 if TYPE_CHECKING:
     from fedtl.engine.cluster_extraction import ClusterRunner
-
-_BLOCK_REPLY_BYTES = 16 * 2**20
-_LARGEST_BLOCK = 128
 
 
 @dataclass(frozen=True)
@@ -79,9 +75,7 @@ def simulate(config: RunConfig, folder: RunFolder, checkpoint: Checkpoint | None
     # An unknown strategy, or one that the head does not suit, is refused before anything starts.
     strategies.build(config, head_for(config, features=1, classes=2))
     resources = _checked_resources(config)
-    # Linux ends Ray's processes with the thread that started them: it must outlive the run.
-    starter = ThreadPoolExecutor(1, thread_name_prefix="ray-starter")
-    starting = starter.submit(_start_grid, config, resources)
+    starting = Starting(partial(_start_grid, config, resources))
     partitioner = None if _split_is_known(folder) else PartitionProcess(config.partition)
     try:
         dataset = open_data(config)
@@ -96,7 +90,7 @@ def simulate(config: RunConfig, folder: RunFolder, checkpoint: Checkpoint | None
         sites = simulated_sites(inputs, split)
         grid = _open_grid(config, starting, sites)
     except BaseException:
-        _abandon(starting)
+        starting.abandon()
         raise
     finally:
         if partitioner is not None:
@@ -109,15 +103,14 @@ def simulate(config: RunConfig, folder: RunFolder, checkpoint: Checkpoint | None
             config,
             folder,
             expected=sites.identity,
-            score_test=_TestScore(config, sites) if len(split.test) else None,
+            score_test=TestScore(config, sites) if len(split.test) else None,
             simulated=grid,
         )
         outcome = federation.run(checkpoint)
         watch.sample()
     finally:
         # Ray takes a second or two to stop; meanwhile the centralised head is trained.
-        starter.submit(_stop_grid, grid)
-        starter.shutdown(wait=False)
+        starting.stop()
     clients = [sites.site(partition_id).data for partition_id in range(config.clients)]
     centralised = centralised_scores(outcome.strategy, clients)
     watch.sample()
@@ -127,19 +120,6 @@ def simulate(config: RunConfig, folder: RunFolder, checkpoint: Checkpoint | None
         "rounds": math.fsum(outcome.seconds),
     }
     return Simulated(outcome, centralised, inputs, split, seconds, watch.peak_mb)
-
-
-@dataclass(frozen=True)
-class _TestScore:
-    """Scores the global head on the data's own test split after every round."""
-
-    config: RunConfig
-    sites: SimulatedSites
-
-    def __call__(self, arrays: Arrays, standardisation: Standardisation | None) -> float:
-        data = self.sites.site(0).data
-        head = head_for(self.config, features=data.features.shape[1], classes=data.classes)
-        return score_rows(head, arrays, standardisation, data, [data.test])[0].accuracy
 
 
 def _checked_resources(config: RunConfig) -> Resources:
@@ -182,9 +162,7 @@ def _start_grid(config: RunConfig, resources: Resources) -> SimulationGrid | Non
     )
 
 
-def _cluster_runner(
-    config: RunConfig, starting: Future[SimulationGrid | None]
-) -> ClusterRunner | None:
+def _cluster_runner(config: RunConfig, starting: Starting[SimulationGrid]) -> ClusterRunner | None:
     """Return what extracts features on all machines, where the Ray cluster has several."""
     if not config.ray_address or config.engine == "inline":
         return None
@@ -196,46 +174,20 @@ def _cluster_runner(
 
 
 def _open_grid(
-    config: RunConfig, starting: Future[SimulationGrid | None], sites: SimulatedSites
+    config: RunConfig, starting: Starting[SimulationGrid], sites: SimulatedSites
 ) -> SimulationGrid:
     """Give the grid its clients."""
-    head = head_for(config, features=sites.features.shape[1], classes=len(sites.class_names))
-    block = _block_size(strategies.build(config, head))
+    app = FedtlClients(config, sites)
     grid = starting.result()
     if grid is None:
-        app = FedtlClients(config, sites)
-        return InlineGrid(config.clients, app, config.to_mapping(), block=block)
+        return InlineGrid(config.clients, app, config.to_mapping(), block=app.block)
     from fedtl.engine.ray_grid import RayGrid, on_many_machines
 
     assert isinstance(grid, RayGrid)
     if on_many_machines():
-        sites = sites.travelling()
-    make_app = MakeFedtlClients(FedtlClients(config, sites))
-    grid.open(config.clients, make_app, config.to_mapping(), block=block)
+        app = FedtlClients(config, sites.travelling())
+    grid.open(config.clients, MakeFedtlClients(app), config.to_mapping(), block=app.block)
     return grid
-
-
-def _block_size(strategy: HeadStrategy) -> int:
-    """Return how many clients are answered in one call: so many that their replies stay small."""
-    uplinks = [one.uplink for one in (strategy, strategy.starter) if one is not None]
-    reply = 8 * max(sum(map(math.prod, uplink.values())) for uplink in uplinks)
-    return max(1, min(_LARGEST_BLOCK, _BLOCK_REPLY_BYTES // max(reply, 1)))
-
-
-def _stop_grid(grid: SimulationGrid) -> None:
-    """Stop the actors, and Ray where this process uses it."""
-    grid.close()
-    ray = sys.modules.get("ray")
-    if ray is not None and ray.is_initialized():
-        ray.shutdown()
-
-
-def _abandon(starting: Future[SimulationGrid | None]) -> None:
-    """After a mistake of the user's, let go of what was being started meanwhile."""
-    if not starting.cancel() and starting.exception() is None:
-        grid = starting.result()
-        if grid is not None:
-            _stop_grid(grid)
 
 
 def _report_unreadable(folder: RunFolder, inputs: Inputs) -> None:

@@ -95,7 +95,10 @@ class Classifier:
 
         config = self.config
         backbone = load_backbone(
-            config.backbone, weights=config.weights, image_size=config.image_size, seed=config.seed
+            config.backbone,
+            weights=config.weights,
+            image_size=config.image_size,
+            seed=config.inputs_seed,
         )
         if backbone.fingerprint != self.trained.fingerprint:
             raise UsageError(

@@ -33,6 +33,7 @@ from fedtl.federation.adversity import (
     drops_out,
     falsified,
 )
+from fedtl.federation.alone import TrainAlone, train_alone
 from fedtl.federation.client_memory import recall, remember
 from fedtl.federation.site import OpenSite, Site
 from fedtl.privacy.egress import EgressError, release
@@ -80,6 +81,7 @@ def answer(
     *,
     config: RunConfig,
     open_site: OpenSite,
+    train_alone: TrainAlone = train_alone,
 ) -> list[Message]:
     """Return the reply to each message; all are of one kind, from one phase of the run.
 
@@ -109,7 +111,10 @@ def answer(
         declared = phases.declarations(strategy, width, data.classes)[kind]
         clients = [_Client(messages[place], contexts[place], site) for place, site in sites.items()]
         with one_thread(), torch.inference_mode():
-            answers = _HANDLERS[kind](clients, strategy)
+            if kind == phases.EVALUATE:
+                answers = _evaluate(clients, strategy, train_alone)
+            else:
+                answers = _HANDLERS[kind](clients, strategy)
         for place, (content, memory) in zip(sites, answers, strict=True):
             try:
                 replies[place] = Message(release(content, declared), reply_to=messages[place])
@@ -223,12 +228,14 @@ def _as_sent(
     return sent
 
 
-def _evaluate(clients: Sequence[_Client], strategy: HeadStrategy) -> list[_Answer]:
+def _evaluate(
+    clients: Sequence[_Client], strategy: HeadStrategy, train_alone: TrainAlone
+) -> list[_Answer]:
     """Score the final head, and beside it the head that this client would have got alone."""
     block = _block(clients)
     head = strategy.head
     federated = _parameters(clients, head)
-    alone = strategy.train_alone(_unstandardised(block))
+    alone = train_alone(strategy, _unstandardised(block))
     lone_block = block.standardised([one.standardisation for one in alone])
     local_only = _stacked(alone)
     held_out = [site.data.held_out for *_, site in clients]
@@ -336,5 +343,4 @@ _HANDLERS: dict[str, Callable[[Sequence[_Client], HeadStrategy], list[_Answer]]]
     phases.MOMENTS: _moments,
     phases.INIT: _init,
     phases.TRAIN: _train,
-    phases.EVALUATE: _evaluate,
 }

@@ -86,7 +86,7 @@ def open_data(config: RunConfig) -> Dataset:
         shift=effects.times(config.hospitals_shift),
         label_noise=config.hospitals_label_noise,
     )
-    dataset = open_dataset(config.data, seed=config.seed, hospitals=options)
+    dataset = open_dataset(config.data, seed=config.inputs_seed, hospitals=options)
     if not config.holdout_site:
         return dataset
     # One client alone is no federation, and its own head would be the federated one.
@@ -126,7 +126,10 @@ def prepare_inputs(
     from fedtl.transfer.extraction import extract_features
 
     backbone = load_backbone(
-        config.backbone, weights=config.weights, image_size=config.image_size, seed=config.seed
+        config.backbone,
+        weights=config.weights,
+        image_size=config.image_size,
+        seed=config.inputs_seed,
     )
     features = extract_features(
         dataset.inputs,

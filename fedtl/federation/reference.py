@@ -1,14 +1,19 @@
-"""The centralised head: what one would learn if all clients' data lay in one place."""
+"""What a simulation alone can know: the head of all data in one place, and scores every round."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fedtl.config import RunConfig
+from fedtl.federation.alone import TrainAlone, train_alone
+from fedtl.federation.client import head_for
 from fedtl.federation.evaluation import ClientTallies, Tally
+from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.transfer.client_block import ClientBlock, ClientData
 from fedtl.transfer.heads import Head, Tensors, one_thread
 from fedtl.transfer.scoring import score_clients
@@ -17,7 +22,9 @@ from strategies.base import Arrays, HeadStrategy
 
 
 def centralised_scores(
-    strategy: HeadStrategy, clients: Sequence[ClientData]
+    strategy: HeadStrategy,
+    clients: Sequence[ClientData],
+    train_alone: TrainAlone = train_alone,
 ) -> dict[int, ClientTallies]:
     """Train on the union of the clients' training rows, as the strategy would one client alone.
 
@@ -37,7 +44,7 @@ def centralised_scores(
         scale=torch.ones(1, width),
     )
     with one_thread(), torch.inference_mode():
-        head = strategy.train_alone(pooled)[0]
+        head = train_alone(strategy, pooled)[0]
         test, unseen, *held_out = score_rows(
             strategy.head,
             head.arrays,
@@ -49,6 +56,20 @@ def centralised_scores(
         client.partition_id: ClientTallies(own, test, unseen)
         for client, own in zip(clients, held_out, strict=True)
     }
+
+
+@dataclass(frozen=True)
+class TestScore:
+    """Scores a global head on the data's own test split, in a simulation, after every round."""
+
+    config: RunConfig
+    sites: SimulatedSites
+
+    def __call__(self, arrays: Arrays, standardisation: Standardisation | None) -> float:
+        """See :class:`fedtl.federation.server.TestScorer`."""
+        data = self.sites.site(0).data
+        head = head_for(self.config, features=data.features.shape[1], classes=data.classes)
+        return score_rows(head, arrays, standardisation, data, [data.test])[0].accuracy
 
 
 def score_rows(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from fedtl.report import client_plots, heat_maps, plots
 from fedtl.report.headline import headline, subject
 from fedtl.report.markup import captioned, definitions, escaped, meter, table_of
+from fedtl.report.page import page_of
 from fedtl.report.result import ClientRow, RunResult
 from fedtl.report.samples import samples_section
 from fedtl.report.tables import ends_by_gain
@@ -49,25 +49,7 @@ def _page(result: RunResult) -> str:
         "Time": ("time", _time(result)),
         "Configuration": ("configuration", _configuration(result)),
     }
-    present = {title: (anchor, body) for title, (anchor, body) in sections.items() if body}
-    links = "".join(f'<a href="#{anchor}">{title}</a>' for title, (anchor, _) in present.items())
-    style = resources.files("fedtl.report").joinpath("report.css").read_text(encoding="utf-8")
-    parts = [
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        # The browser itself then refuses any request, whatever a name in the data may hold.
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">",
-        '<link rel="icon" href="data:,">',
-        f"<title>fedtl report: {escaped(subject(result))}</title>",
-        f"<style>\n{style}</style>\n</head>\n<body>",
-        f'<header>{headline(result)}\n<nav aria-label="Sections">{links}</nav></header>\n<main>',
-        *(f'<section id="{anchor}">\n{body}\n</section>' for anchor, body in present.values()),
-        "</main>",
-        "<footer><p>Written by fedtl. This page holds everything it shows and asks the network for "
-        "nothing.</p></footer>\n</body>\n</html>\n",
-    ]
-    return "\n".join(parts)
+    return page_of(f"fedtl report: {subject(result)}", headline(result), sections)
 
 
 def _data(result: RunResult) -> str:

@@ -66,7 +66,7 @@ def accuracy_by_round(result: RunResult) -> Plot:
                 label, colour, _ = WAYS[way]
                 upper.axhline(scores["accuracy"], color=colour, linewidth=1.8, dashes=dashes)
                 ends.append((scores["accuracy"], f"{label} {percent(scores['accuracy'])}", colour))
-        _label_line_ends(upper, ends, height=260 if with_loss else 270)
+        label_line_ends(upper, ends, height=260 if with_loss else 270)
         percent_axis(upper, "y")
         upper.set_ylabel("accuracy")
         if lower is not None:
@@ -147,7 +147,7 @@ def _series(result: RunResult, name: str) -> NDArray[np.float64]:
     )
 
 
-def _label_line_ends(axes: Axes, ends: list[tuple[float, str, str]], height: float) -> None:
+def label_line_ends(axes: Axes, ends: list[tuple[float, str, str]], height: float) -> None:
     """Write each line's name beside its right end, pushed apart where lines end close together."""
     axes.margins(y=0.08)
     axes.autoscale_view()

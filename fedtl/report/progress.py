@@ -128,6 +128,18 @@ class RunProgress:
             self._print(f"round {done:,}/{total:,}{_accuracy(accuracy)}")
         self._rounds_done = done
 
+    def step(self, what: str, done: int, total: int, detail: str) -> None:
+        """Report how many of several things are done, such as ``"runs"``; ``detail`` is the last.
+
+        On a console that is no terminal each prints a line.
+        """
+        if self._quiet:
+            return
+        if self._bars is not None:
+            self._show(what, f"{what} {done:,}/{total:,}", detail, done, total)
+        else:
+            self._print(f"{what} {done:,}/{total:,}: {detail}")
+
     def status(self, text: str) -> None:
         """Say what is being done where no bar tells; it stays until the next status or new bar."""
         if self._quiet:

@@ -59,8 +59,8 @@ class RunFolder:
         Raises:
             FedtlError: It cannot be made, or it holds a run already.
         """
-        path = Path(config.out).expanduser() if config.out else _fresh_path(config)
-        with _told(path):
+        path = Path(config.out).expanduser() if config.out else fresh_path(_name(config))
+        with told(path):
             made = [folder for folder in (path, *path.parents) if not folder.exists()]
             path.mkdir(parents=True, exist_ok=True)
             if (path / "config.toml").exists():
@@ -68,7 +68,7 @@ class RunFolder:
                     f"{path} holds a run already; go on with --resume {path}, "
                     "or choose another --out."
                 )
-            folder = cls(path, config, _locked(path))
+            folder = cls(path, config, hold(path))
             folder._made = made
             try:
                 folder.write("config.toml", to_toml(config))
@@ -90,8 +90,8 @@ class RunFolder:
         """
         if not (path / "config.toml").is_file():
             raise UsageError(f"{path} holds no run to resume: it has no config.toml.")
-        with _told(path):
-            folder = cls(path, from_toml(path / "config.toml"), _locked(path))
+        with told(path):
+            folder = cls(path, from_toml(path / "config.toml"), hold(path))
             checkpoint = read_latest_checkpoint(path / "checkpoint")
             folder._cut_back(checkpoint.server_round if checkpoint else None)
         return folder, checkpoint
@@ -169,7 +169,7 @@ class RunFolder:
         return sorted(totals, key=lambda total: (total.direction != "up", -total.bytes))
 
     def _append(self, name: str, text: str) -> None:
-        with _told(self.path / name), (self.path / name).open("a", encoding="utf-8") as file:
+        with told(self.path / name), (self.path / name).open("a", encoding="utf-8") as file:
             file.write(text)
 
     def _count(self, direction: str, record: str, shape: str, size: int) -> None:
@@ -209,9 +209,8 @@ def without_nan(value: Any) -> Any:
     return value
 
 
-def _fresh_path(config: RunConfig) -> Path:
+def fresh_path(name: str) -> Path:
     """Return ``runs/<time>-<name>``, with a number joined where that exists."""
-    name = config.name or Path(config.data.rpartition(":")[2]).stem or "run"
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "run"
     first = path = Path("runs") / f"{time.strftime('%Y-%m-%d-%H%M%S')}-{slug}"
     number = 1
@@ -221,7 +220,16 @@ def _fresh_path(config: RunConfig) -> Path:
     return path
 
 
-def _locked(path: Path) -> io.TextIOWrapper:
+def _name(config: RunConfig) -> str:
+    return config.name or Path(config.data.rpartition(":")[2]).stem or "run"
+
+
+def hold(path: Path) -> io.TextIOWrapper:
+    """Return a lock on a folder, which closing it or the end of the process lets go.
+
+    Raises:
+        UsageError: Another process holds it.
+    """
     lock = (path / ".lock").open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -234,7 +242,8 @@ def _locked(path: Path) -> io.TextIOWrapper:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def told(path: Path) -> Iterator[None]:
+    """Turn trouble with the disk into one sentence that names ``path``."""
     try:
         yield
     except OSError as error:

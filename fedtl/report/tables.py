@@ -59,9 +59,7 @@ def client_table(result: RunResult) -> Table:
     With more than 20 clients, the eight that federation served worst and the eight it served best
     are shown, and the caption says how many are left out.
     """
-    table = _plain_table(
-        "Client", "Train", "Held out", "Local-only", "Federated", "Central", "Gain"
-    )
+    table = plain_table("Client", "Train", "Held out", "Local-only", "Federated", "Central", "Gain")
     captions = ["▼ harmed: worse than alone"] if result.harmed else []
     if len(result.clients) <= _SHOWN_WHOLE:
         _add_clients(table, result.clients)
@@ -78,7 +76,7 @@ def client_table(result: RunResult) -> Table:
     return table
 
 
-def _plain_table(*headings: str) -> Table:
+def plain_table(*headings: str) -> Table:
     """Return a table with a line below its headings, names to the left and numbers to the right."""
     from rich import box
     from rich.table import Table
@@ -119,7 +117,7 @@ def totals_table(result: RunResult) -> Table:
     The caption holds the facts of the run: harmed clients, traffic, time and memory.
     """
     summary = result.summary
-    table = _plain_table("All clients", "Local-only", "Federated", "Centralised")
+    table = plain_table("All clients", "Local-only", "Federated", "Centralised")
     table.columns[0].min_width = _CAPTION_ROOM
     ways = [summary[way] for way in ("local_only", "federated", "centralised")]
     for score, heading in SCORES.items():
@@ -146,7 +144,7 @@ def unseen_table(site: UnseenSite) -> Table:
     """
     from rich.text import Text
 
-    table = _plain_table(f"On {shortened(site.name, _NAME_WIDTH)}, unseen", "Accuracy", "Balanced")
+    table = plain_table(f"On {shortened(site.name, _NAME_WIDTH)}, unseen", "Accuracy", "Balanced")
     table.columns[0].min_width = _UNSEEN_CAPTION_ROOM
 
     def add(name: str, score: UnseenScore, mark: str, style: str | None) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 INK, MUTED, LINE, SURFACE = "#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04"
 LOCAL, FEDERATED, CENTRALISED, HARMED = "#0a0b05", "#0a0b06", "#0a0b07", "#0a0b08"
+SERIES = tuple(f"#0a0b1{number}" for number in range(8))
+"""Colours of things that have no role, told apart with any colour vision."""
 _VARIABLES = {
     INK: "var(--ink)",
     MUTED: "var(--muted)",
@@ -32,6 +34,7 @@ _VARIABLES = {
     FEDERATED: "var(--federated)",
     CENTRALISED: "var(--centralised)",
     HARMED: "var(--harmed)",
+    **{colour: f"var(--series-{number})" for number, colour in enumerate(SERIES)},
 }
 WIDTH = 880.0
 """Width of the page's column in CSS pixels."""

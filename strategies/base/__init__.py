@@ -7,6 +7,7 @@ sampling, order, failures and what may leave a site are not its concern.
 
 from strategies.base.closed_form import ClosedFormStrategy
 from strategies.base.iterative import Gradient, IterativeStrategy, State
+from strategies.base.search import Range, Search
 from strategies.base.strategy import AloneHead, Arrays, HeadStrategy, Received, Reply, Trained
 
 __all__ = [
@@ -16,8 +17,10 @@ __all__ = [
     "Gradient",
     "HeadStrategy",
     "IterativeStrategy",
+    "Range",
     "Received",
     "Reply",
+    "Search",
     "State",
     "Trained",
 ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import numpy as np
 
+from strategies.base.search import Range, Search
 from strategies.base.server_optimiser import Moment, ServerOptimiser
 
 
@@ -15,6 +17,12 @@ class Adaptive(ServerOptimiser):
     m = 0 and v = τ² at first; there is no correction of their bias. β₁ = ``server-momentum``,
     β₂ = ``server-beta2``, τ = ``server-tau``, η = ``server-learning-rate``, by default 0.1.
     """
+
+    search: ClassVar[Search] = {
+        **ServerOptimiser.search,
+        "server-learning-rate": Range(1e-3, 1.0),
+        "server-tau": Range(1e-5, 1e-1),
+    }
 
     default_learning_rate = 0.1
     moments = ("m", "v")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from fedtl.transfer.client_block import ClientBlock, Minibatch, alike, minibatch
 from fedtl.transfer.heads import Tensors
 from fedtl.transfer.standardisation import Moments, Standardisation
 from strategies.base.coordinates import in_standardised
+from strategies.base.search import Range, Search
 from strategies.base.strategy import AloneHead, Arrays, HeadStrategy, Received, Reply, Trained
 
 State = dict[str, Tensors]
@@ -31,6 +33,8 @@ class IterativeStrategy(HeadStrategy):
     still have examples and updates them in place. As written here they are the ClientUpdate of
     McMahan et al. (AISTATS 2017, algorithm 1), with momentum and weight decay.
     """
+
+    search: ClassVar[Search] = {"learning-rate": Range(1e-3, 1.0)}
 
     def client_init(self, received: Received, block: ClientBlock) -> State:
         """Return the clients' state before their first step: the global head, at rest."""
@@ -136,6 +140,25 @@ class IterativeStrategy(HeadStrategy):
             left = (budget - epoch * steps).clip(0, steps)
             order = np.argsort(-left, kind="stable")
             yield order, left[order]
+
+    @property
+    def alone_key(self) -> Hashable:
+        """See :class:`HeadStrategy`: local SGD is the same under all iterative strategies."""
+        if type(self).train_alone is not IterativeStrategy.train_alone:
+            return super().alone_key
+        config = self.config
+        return (
+            self.head,
+            config.head_init,
+            config.seed,
+            config.rounds,
+            config.local_epochs,
+            config.batch_size,
+            config.learning_rate,
+            config.momentum,
+            config.weight_decay,
+            self.starter and (self.starter.alone_key, config.init_temperature),
+        )
 
     def train_alone(self, block: ClientBlock) -> list[AloneHead]:
         """Run local SGD for as many epochs as the federation takes, on own data alone.

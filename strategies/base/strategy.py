@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from fedtl.records import array_record, from_record, metric_record, to_record
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, Tensors
 from fedtl.transfer.standardisation import Standardisation
+from strategies.base.search import Search
 
 Arrays = dict[str, NDArray[np.floating]]
 # The record of a training message that carries what the server sends beside the head.
@@ -93,6 +95,10 @@ class HeadStrategy(Strategy):
         head: The form of the head.
 
     Attributes:
+        reply_record: Name of the record that carries a training reply's arrays.
+        standardises: Whether clients are sent the mean and deviation of all training features.
+        one_round: Whether its first round is its last.
+        search: What ``compare --tune`` may tune.
         starter: The closed form whose head the first round starts from; ``None`` where that is the
             initial head of its form.
     """
@@ -101,6 +107,7 @@ class HeadStrategy(Strategy):
     reply_record = "arrays"
     standardises = True
     one_round = False
+    search: ClassVar[Search] = {}
 
     def __init__(self, config: RunConfig, head: Head) -> None:
         self.config = config
@@ -134,6 +141,11 @@ class HeadStrategy(Strategy):
 
         The block's standardisation is the identity: a lone client has only its own moments.
         """
+
+    @property
+    def alone_key(self) -> Hashable:
+        """What :meth:`train_alone` depends on but the block: those with equal keys train alike."""
+        return type(self), self.config
 
     @property
     def downlink(self) -> Mapping[str, tuple[int, ...]]:

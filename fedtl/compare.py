@@ -1,0 +1,152 @@
+"""``python -m fedtl.compare``: many strategies on one federation, one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fedtl.command_line import absolute_paths, run_command, with_config
+from fedtl.comparison.axes import Axes, read_values, read_vary, varying_keys
+from fedtl.config import RunConfig
+from fedtl.config_file import compare_table, from_mapping, from_toml
+from fedtl.errors import FedtlError, UsageError
+
+if TYPE_CHECKING:
+    from fedtl.comparison.folder import ComparisonFolder
+    from fedtl.comparison.runner import Compared
+
+
+def main(
+    scenario: Annotated[
+        Path | None,
+        typer.Argument(help="TOML file of the keys below, with a table [compare].", metavar="FILE"),
+    ] = None,
+    strategies: Annotated[
+        str | None,
+        typer.Option("--strategies", help="Strategies, separated by commas.", metavar="NAMES"),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", help="Number of seeds, from --seed on.", metavar="N")
+    ] = None,
+    target: Annotated[
+        float | None,
+        typer.Option(
+            "--target",
+            help="Accuracy to tell rounds and bytes for; by default 95 % of the best.",
+            metavar="X",
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option("--resume", help="Go on with one that was cut off.", metavar="DIR"),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress; only errors and warnings.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print summary.json on stdout, and nothing else.")
+    ] = False,
+    *,
+    flags: dict[str, Any],
+) -> None:
+    """Compare strategies on one federation: the same data, features, clients, start and scores.
+
+    A flag with VALUES takes several, separated by commas; every combination is compared. Runs go
+    side by side, and one that has finished is not run again by --resume.
+    """
+    from rich.console import Console
+
+    from fedtl.report.progress import RunProgress
+
+    given = {"strategies": strategies, "seeds": seeds, "target": target}
+    given = {key: value for key, value in given.items() if value is not None}
+    folder = _folder(scenario, resume, given, flags)
+    try:
+        with RunProgress(Console(stderr=True), quiet=quiet or as_json) as progress:
+            from fedtl.comparison.runner import run_comparison
+
+            compared = run_comparison(folder, progress)
+            progress.status("writing the tables")
+            _close(folder, compared)
+    finally:
+        folder.close()
+    _show(folder, compared, quiet=quiet, as_json=as_json)
+
+
+def _folder(
+    scenario: Path | None, resume: Path | None, given: dict[str, Any], flags: dict[str, Any]
+) -> ComparisonFolder:
+    """Return the folder, new or taken up."""
+    if resume is not None:
+        if scenario is not None or given or flags:
+            raise UsageError("--resume goes on with the comparison as it was; give nothing else.")
+        from fedtl.comparison.folder import ComparisonFolder
+
+        return ComparisonFolder.reopen(resume)
+    table = {} if scenario is None else compare_table(scenario)
+    base = RunConfig() if scenario is None else from_toml(scenario)
+    vary: Axes = read_vary(str(table.pop("vary", "")))
+    for key in list(flags):
+        if key in varying_keys() and isinstance(flags[key], str):
+            values = read_values(key, flags.pop(key))
+            vary.pop(key, None)
+            if len(values) > 1:
+                vary[key] = values
+            else:
+                flags[key] = values[0]
+    base = absolute_paths(from_mapping(flags, where="the command line", base=base))
+    settings = {**table, **given}
+    names = str(settings.pop("strategies", ""))
+    # Imports torch, seconds; a mistake in the flags has been told by now.
+    from fedtl.comparison.folder import ComparisonFolder
+    from fedtl.comparison.plan import Plan
+
+    plan = Plan(
+        base=base,
+        strategies=tuple(name.strip() for name in names.split(",") if name.strip()),
+        vary=vary,
+        **settings,
+    )
+    return ComparisonFolder.create(plan, base.out)
+
+
+def _close(folder: ComparisonFolder, compared: Compared) -> None:
+    """Write what the comparison came to."""
+    from fedtl.comparison.rows import cell_rows, round_rows, summary_of
+    from fedtl.report.comparison_page import comparison_page
+
+    if not compared.results:
+        raise FedtlError(f"Every run failed; the first: {next(iter(compared.failed.values()))}.")
+    folder.write_csv("comparison.csv", cell_rows(compared))
+    folder.write_csv("rounds.csv", round_rows(compared))
+    folder.write("summary.json", summary_of(compared))
+    folder.write("comparison.html", comparison_page(compared))
+
+
+def _show(folder: ComparisonFolder, compared: Compared, *, quiet: bool, as_json: bool) -> None:
+    """Print a table per point, or the summary alone."""
+    from rich.console import Console
+
+    from fedtl.comparison.standings import standings
+    from fedtl.report.comparison_table import comparison_table
+    from fedtl.report.wording import count_of
+
+    if as_json:
+        print((folder.path / "summary.json").read_text(encoding="utf-8"), end="")
+    elif not quiet:
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=80)
+        for at in standings(compared.plan, compared.results):
+            console.print(comparison_table(at))
+        if compared.failed:
+            console.print(f"{count_of(len(compared.failed), 'run')} failed:")
+            for cell, reason in compared.failed.items():
+                console.print(f"  {cell.name}: {reason}", soft_wrap=True, markup=False)
+        console.print(f"report: {folder.path / 'comparison.html'}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    run_command(with_config(main, listed=varying_keys(), without=("strategy",)))

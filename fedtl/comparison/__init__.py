@@ -1,0 +1,1 @@
+"""Many strategies on one federation: which runs, what each came to, and how they compare."""

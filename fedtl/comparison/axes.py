@@ -1,0 +1,77 @@
+"""Keys that have several values in a comparison, and how those are written."""
+
+from __future__ import annotations
+
+from fedtl.config import RunConfig, Scalar, nearest, rules
+from fedtl.errors import UsageError
+
+Axes = dict[str, tuple[Scalar, ...]]
+
+# What the features are, and where things are done, is the same for a whole comparison.
+_INPUTS = ("data", "data-seed", "holdout-site", "backbone", "weights", "image-size", "precision")
+_SECTIONS_APART = ("Machine", "Output")
+_COUNTED = {
+    "seed": "seeds says how many there are, from seed on",
+    "strategy": "strategies lists them",
+}
+
+
+def varying_keys() -> list[str]:
+    """Return the keys that can have several values in a comparison."""
+    return [
+        key
+        for key, rule in rules().items()
+        if rule.section not in _SECTIONS_APART
+        and key not in (*_INPUTS, *_COUNTED)
+        and not key.startswith("hospitals-")
+    ]
+
+
+def check_varies(key: str) -> None:
+    """Refuse a key that cannot have several values.
+
+    Raises:
+        UsageError: It cannot, or there is no such key.
+    """
+    if key in varying_keys():
+        return
+    if key in rules():
+        why = _COUNTED.get(key, "it is the same for a whole comparison")
+        raise UsageError(f"{key} cannot vary: {why}.")
+    raise UsageError(f"Unknown key {key!r}{nearest(key, varying_keys())}")
+
+
+def read_values(key: str, text: str) -> tuple[Scalar, ...]:
+    """Return the values of ``key`` that are listed in ``text``, separated by commas.
+
+    Raises:
+        UsageError: One is not of the key's type, or there is none.
+    """
+    defaults = RunConfig().to_mapping()
+    if key not in defaults:
+        raise UsageError(f"Unknown key {key!r}{nearest(key, defaults)}")
+    kind = type(defaults[key])
+    values: list[Scalar] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            values.append(kind(part))
+        except ValueError:
+            raise UsageError(f"{key} = {part!r} must be of type {kind.__name__}.") from None
+    if not values:
+        raise UsageError(f"{key} has no value.")
+    return tuple(values)
+
+
+def read_vary(text: str) -> Axes:
+    """Return what ``"alpha=0.1,1 fraction=0.5,1"`` says.
+
+    Raises:
+        UsageError: It is not of that form.
+    """
+    vary = {}
+    for part in text.split():
+        key, equals, values = part.partition("=")
+        if not equals:
+            raise UsageError(f"vary = {text!r} must be of the form 'key=value,value key=value'.")
+        vary[key] = read_values(key, values)
+    return vary

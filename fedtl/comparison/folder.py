@@ -1,0 +1,107 @@
+"""The folder of a comparison: its plan first, then every run as it finishes."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fedtl.comparison.plan import Cell, Plan
+from fedtl.comparison.result import CellResult
+from fedtl.config_file import to_toml
+from fedtl.errors import UsageError
+from fedtl.federation.checkpoint import write_atomically
+from fedtl.report.run_folder import fresh_path, hold, told, without_nan
+
+_PLAN = "comparison.json"
+
+
+class ComparisonFolder:
+    """A comparison's folder, held by one process at a time.
+
+    Use :meth:`create` or :meth:`reopen`, then :meth:`close`.
+
+    Attributes:
+        path: The folder.
+        plan: What is compared.
+    """
+
+    def __init__(self, path: Path, plan: Plan, lock: io.TextIOWrapper) -> None:
+        self.path, self.plan, self._lock = path, plan, lock
+
+    @classmethod
+    def create(cls, plan: Plan, out: str) -> ComparisonFolder:
+        """Make the folder and write the plan first.
+
+        Raises:
+            FedtlError: It cannot be made, or it holds a comparison already.
+        """
+        path = Path(out).expanduser() if out else fresh_path(plan.base.name or "comparison")
+        with told(path):
+            path.mkdir(parents=True, exist_ok=True)
+            if (path / _PLAN).exists():
+                raise UsageError(
+                    f"{path} holds a comparison already; go on with --resume {path}, "
+                    "or choose another --out."
+                )
+            folder = cls(path, plan, hold(path))
+            folder.write(_PLAN, plan.to_json())
+        return folder
+
+    @classmethod
+    def reopen(cls, path: Path) -> ComparisonFolder:
+        """Take up a comparison that was cut off.
+
+        Raises:
+            UsageError: There is none in the folder, or another process is at it.
+        """
+        if not (path / _PLAN).is_file():
+            raise UsageError(f"{path} holds no comparison to resume: it has no {_PLAN}.")
+        with told(path):
+            text = (path / _PLAN).read_text(encoding="utf-8")
+            return cls(path, Plan.from_json(text, str(path / _PLAN)), hold(path))
+
+    def close(self) -> None:
+        """Let another process have the folder."""
+        self._lock.close()
+
+    def result_of(self, cell: Cell) -> CellResult | None:
+        """Return what a cell came to; ``None`` where it has yet to run, or ran differently."""
+        path = self._cells / f"{cell.name}.json"
+        if not path.is_file():
+            return None
+        try:
+            result = CellResult.from_json(path.read_text(encoding="utf-8"))
+        except (ValueError, TypeError, KeyError):
+            return None  # it is run again, which costs seconds
+        return result if result.config == cell.config.to_mapping() else None
+
+    def enter(self, cell: Cell, result: CellResult) -> None:
+        """Keep what a cell came to, and the configuration that gives it again."""
+        self.write(f"cells/{cell.name}.toml", to_toml(cell.config))
+        self.write(f"cells/{cell.name}.json", result.to_json())
+
+    def write(self, name: str, content: str) -> Path:
+        """Write a file of the folder, whole or not at all.
+
+        Raises:
+            FedtlError: It cannot be written.
+        """
+        path = self.path / name
+        write_atomically(path, content.encode())
+        return path
+
+    def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows as a CSV file; columns that a row lacks are empty."""
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(without_nan(row) for row in rows)
+        self.write(name, text.getvalue())
+
+    @property
+    def _cells(self) -> Path:
+        return self.path / "cells"

@@ -1,0 +1,156 @@
+"""Which runs a comparison consists of: strategies × seeds × the values of keys that vary."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import strategies
+from fedtl.comparison.axes import check_varies
+from fedtl.config import RunConfig, Scalar
+from fedtl.config_file import from_mapping
+from fedtl.errors import UsageError
+from fedtl.federation.client import head_for
+
+Point = tuple[tuple[str, Scalar], ...]
+"""Values of the keys that vary, by kebab-case key; empty where none does."""
+
+SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a comparison.
+
+    Attributes:
+        point: What varies, and its value here.
+        strategy: As ``--strategy`` takes it.
+        config: The run; ``python -m fedtl.simulate`` with it gives the same head.
+    """
+
+    point: Point
+    strategy: str
+    config: RunConfig
+
+    @property
+    def scene(self) -> str:
+        """Name of who holds what, which all strategies see alike."""
+        return "_".join([*_spelt(self.point), f"seed={self.config.seed}"])
+
+    @property
+    def name(self) -> str:
+        """Name of the cell and of its files."""
+        return f"{self.scene}_{self.strategy.replace(':', '.')}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared.
+
+    Attributes:
+        base: The configuration that all runs share; its ``seed`` is the first.
+        strategies: As ``--strategy`` takes them.
+        seeds: Number of seeds.
+        vary: The values of each key that varies.
+        target: Accuracy that the rounds and bytes needed are told for; 0 is 95 % of the best.
+        tune: Trials of each strategy's own search; 0 takes the hyper-parameters as they are.
+
+    Raises:
+        UsageError: A strategy is unknown, twice there, or does not suit; a key cannot vary; a value
+            is out of range.
+    """
+
+    base: RunConfig
+    strategies: tuple[str, ...]
+    seeds: int = SEEDS
+    vary: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
+    target: float = 0.0
+    tune: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            ("seeds", self.seeds, 1, 10_000),
+            ("target", self.target, 0, 1),
+            ("tune", self.tune, 0, 100_000),
+        ):
+            if not low <= value <= high:
+                raise UsageError(f"{name} = {value} is not from {low} to {high:,}.")
+        if not self.strategies:
+            raise UsageError("A comparison needs strategies: --strategies fedavg,fed3r.")
+        _no_twins("strategies", self.strategies)
+        for key, values in self.vary.items():
+            check_varies(key)
+            _no_twins(key, values)
+        for cell in self.cells():
+            # An unknown strategy, or one that the head does not suit, is told before anything runs.
+            strategies.build(cell.config, head_for(cell.config, features=1, classes=2))
+
+    @property
+    def points(self) -> list[Point]:
+        """Every combination of what varies."""
+        each = [[(key, value) for value in values] for key, values in self.vary.items()]
+        return list(itertools.product(*each))
+
+    def cells(self) -> Iterator[Cell]:
+        """Yield the runs, point by point, seed by seed, strategy by strategy."""
+        for point in self.points:
+            for seed in range(self.base.seed, self.base.seed + self.seeds):
+                for strategy in self.strategies:
+                    yield Cell(point, strategy, self._config(point, seed, strategy))
+
+    def _config(self, point: Point, seed: int, strategy: str) -> RunConfig:
+        varied = from_mapping(dict(point), where="the comparison", base=self.base)
+        return varied.replace(
+            seed=seed, strategy=strategy, data_seed=self.base.inputs_seed, name="", out=""
+        )
+
+    def to_json(self) -> str:
+        """Return the plan as JSON."""
+        content = {
+            "strategies": self.strategies,
+            "seeds": self.seeds,
+            "vary": self.vary,
+            "target": self.target,
+            "tune": self.tune,
+            "config": self.base.to_mapping(),
+        }
+        return json.dumps(content, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> Plan:
+        """Return the plan that :meth:`to_json` wrote.
+
+        Raises:
+            UsageError: It is not such a plan.
+        """
+        try:
+            content = json.loads(text)
+            return cls(
+                base=from_mapping(content["config"], where=where),
+                strategies=tuple(content["strategies"]),
+                seeds=int(content["seeds"]),
+                vary={key: tuple(values) for key, values in content["vary"].items()},
+                target=float(content["target"]),
+                tune=int(content["tune"]),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"{where} is no plan of a comparison: {error!r}.") from error
+
+
+def _no_twins(what: str, values: Sequence[Any]) -> None:
+    if twins := [value for value in dict.fromkeys(values) if values.count(value) > 1]:
+        raise UsageError(f"{what} has {twins[0]!r} more than once.")
+
+
+def _spelt(point: Point) -> list[str]:
+    return [f"{key}={value}" for key, value in point]
+
+
+def point_label(point: Point) -> str:
+    """Return what varies as ``"alpha 0.1, fraction 0.5"``."""
+    return ", ".join(
+        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in point
+    )

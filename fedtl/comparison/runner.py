@@ -1,0 +1,140 @@
+"""A whole comparison on this machine or Ray cluster: features once, then run beside run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from fedtl.comparison.cell import MakeScene, RunCell
+from fedtl.comparison.folder import ComparisonFolder
+from fedtl.comparison.plan import Cell, Plan
+from fedtl.comparison.result import CellResult
+from fedtl.config import RunConfig
+from fedtl.data.partition_process import PartitionProcess
+from fedtl.engine.resources import actor_count, this_machine
+from fedtl.engine.starting import Starting
+from fedtl.engine.task_pool import InlinePool, Task, TaskFailure, TaskPool
+from fedtl.federation.preparation import (
+    Inputs,
+    open_data,
+    prepare_inputs,
+    simulated_sites,
+    split_into_clients,
+)
+from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.report.wording import count_of
+
+if TYPE_CHECKING:
+    from fedtl.report.progress import RunProgress
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a comparison came to.
+
+    Attributes:
+        plan: What was compared.
+        results: What each run came to; those that failed are not among them.
+        failed: Why the others did.
+    """
+
+    plan: Plan
+    results: Mapping[Cell, CellResult]
+    failed: Mapping[Cell, str]
+
+
+def run_comparison(folder: ComparisonFolder, progress: RunProgress) -> Compared:
+    """Run what has yet to run of a comparison.
+
+    Raises:
+        FedtlError: The data, the features or a partition cannot be had; every message is one
+            sentence. A run that fails is told in the result instead.
+    """
+    cells = list(folder.plan.cells())
+    results = {cell: result for cell in cells if (result := folder.result_of(cell)) is not None}
+    failed: dict[Cell, str] = {}
+    waiting = {cell.name: cell for cell in cells if cell not in results}
+    if waiting:
+        base = folder.plan.base
+        starting = Starting(partial(_start_pool, base, len(waiting)))
+        try:
+            scenes, inputs = _scenes(list(waiting.values()), base, progress)
+            _report_unreadable(folder, inputs, progress)
+            pool = starting.result() or InlinePool()
+            _add_scenes(pool, scenes)
+        except BaseException:
+            starting.abandon()
+            raise
+        try:
+            for name, cell in waiting.items():
+                pool.submit(Task(name, cell.scene, RunCell(cell.config)))
+            for task, result in pool.results():
+                cell = waiting[task.name]
+                if isinstance(result, TaskFailure):
+                    failed[cell] = result.reason
+                    progress.warn(f"{cell.name}: {result.reason}")
+                else:
+                    folder.enter(cell, result)
+                    results[cell] = result
+                done = len(results) + len(failed)
+                progress.step("runs", done, len(cells), cell.name.replace("_", ", "))
+        finally:
+            starting.stop()
+            del inputs  # features without a file in the cache lived until here
+    return Compared(folder.plan, {c: results[c] for c in cells if c in results}, failed)
+
+
+def _start_pool(config: RunConfig, tasks: int) -> TaskPool | None:
+    """Start Ray and its actors; what runs in this process needs no start."""
+    if config.engine == "inline":
+        return None
+    from fedtl.engine.ray_grid import start_ray
+    from fedtl.engine.task_pool import RayPool
+
+    held = start_ray(config.ray_address, this_machine())
+    actors = actor_count(
+        held, clients=tasks, client_cpus=config.client_cpus, client_gpus=config.client_gpus
+    )
+    return RayPool(actors=actors, cpus=config.client_cpus, gpus=config.client_gpus)
+
+
+def _scenes(
+    cells: Sequence[Cell], base: RunConfig, progress: RunProgress
+) -> tuple[dict[str, SimulatedSites], Inputs]:
+    """Extract the features, and deal them to clients once for every point and seed."""
+    first = {cell.scene: cell.config for cell in reversed(cells)}
+    methods = {config.partition for config in first.values()}
+    known = [m for m in methods if m == "natural" or m.startswith("file:")]
+    partitioner = PartitionProcess(next(iter(methods.difference(known)), base.partition))
+    try:
+        inputs = prepare_inputs(base, open_data(base), progress.features)
+        progress.status("dealing the data to clients")
+        scenes = {
+            scene: simulated_sites(inputs, split_into_clients(config, inputs.dataset, partitioner))
+            for scene, config in first.items()
+        }
+    finally:
+        partitioner.close()
+    return scenes, inputs
+
+
+def _report_unreadable(folder: ComparisonFolder, inputs: Inputs, progress: RunProgress) -> None:
+    if inputs.unreadable:
+        rows = [{"image": key, "reason": reason} for key, reason in inputs.unreadable]
+        folder.write_csv("unreadable.csv", rows)
+        progress.warn(
+            f"{count_of(len(rows), 'image')} could not be decoded and left out; see "
+            f"{folder.path / 'unreadable.csv'}"
+        )
+
+
+def _add_scenes(pool: TaskPool, scenes: Mapping[str, SimulatedSites]) -> None:
+    travelling = False
+    if not isinstance(pool, InlinePool):
+        from fedtl.engine.ray_grid import on_many_machines
+
+        travelling = on_many_machines()
+    for name, sites in scenes.items():
+        pool.add_scene(name, MakeScene(sites.travelling() if travelling else sites))

@@ -1,0 +1,52 @@
+"""Ray and its actors: started while data is prepared, stopped while results are written."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, Protocol, TypeVar
+
+
+class _Closable(Protocol):
+    def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+T = TypeVar("T", bound=_Closable)
+
+
+class Starting(Generic[T]):
+    """A grid or pool that starts in a thread of its own.
+
+    Args:
+        start: Starts it; ``None`` where there is nothing to start.
+    """
+
+    def __init__(self, start: Callable[[], T | None]) -> None:
+        # Linux ends Ray's processes with the thread that started them: it must outlive the run.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ray-starter")
+        self._future = self._thread.submit(start)
+
+    def result(self) -> T | None:
+        """Return it once it has started; raise what starting it raised."""
+        return self._future.result()
+
+    def stop(self) -> None:
+        """Stop it, and Ray where this process uses it, without waiting for that."""
+        self._thread.submit(_stop, self._future.result())
+        self._thread.shutdown(wait=False)
+
+    def abandon(self) -> None:
+        """After a mistake of the user's, let go of what was being started meanwhile."""
+        if not self._future.cancel() and self._future.exception() is None:
+            _stop(self._future.result())
+
+
+def _stop(started: _Closable | None) -> None:
+    if started is not None:
+        started.close()
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        ray.shutdown()
