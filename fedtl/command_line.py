@@ -44,7 +44,7 @@ def config_parameters(
             help=rule.help,
             show_default=str(field.default) if field.default != "" else False,
             rich_help_panel=rule.section,
-            metavar=_metavar(kind, rule.choices) if key not in listed else "VALUES",
+            metavar=_metavar(kind, rule.choices, listed=key in listed),
         )
         if key in listed:
             kind = str
@@ -63,9 +63,11 @@ def _negated(key: str) -> str:
     return key.removeprefix("no-") + "-on" if key.startswith("no-") else f"no-{key}"
 
 
-def _metavar(kind: type, choices: tuple[str, ...]) -> str | None:
+def _metavar(kind: type, choices: tuple[str, ...], *, listed: bool) -> str | None:
     if choices:
         return "|".join(choices)
+    if listed:
+        return "VALUES"
     return {int: "N", float: "X", str: "TEXT"}.get(kind)
 
 

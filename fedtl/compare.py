@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,17 +19,21 @@ if TYPE_CHECKING:
     from fedtl.comparison.runner import Compared
 
 
+@partial(with_config, listed=varying_keys(), without=("strategy",))
 def main(
     scenario: Annotated[
         Path | None,
-        typer.Argument(help="TOML file of the keys below, with a table [compare].", metavar="FILE"),
+        typer.Argument(
+            help=r"TOML file of the keys below, with a table \[compare].", metavar="FILE"
+        ),
     ] = None,
     strategies: Annotated[
         str | None,
         typer.Option("--strategies", help="Strategies, separated by commas.", metavar="NAMES"),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option("--seeds", help="Number of seeds, from --seed on.", metavar="N")
+        int | None,
+        typer.Option("--seeds", help="Number of seeds, from --seed on; by default 3.", metavar="N"),
     ] = None,
     target: Annotated[
         float | None,
@@ -36,6 +41,15 @@ def main(
             "--target",
             help="Accuracy to tell rounds and bytes for; by default 95 % of the best.",
             metavar="X",
+        ),
+    ] = None,
+    tune: Annotated[
+        int | None,
+        typer.Option(
+            "--tune",
+            help="Trials of each strategy's search for its learning rate and own parameters, on "
+            "training data held out for it; 0 is none.",
+            metavar="N",
         ),
     ] = None,
     resume: Annotated[
@@ -60,7 +74,7 @@ def main(
 
     from fedtl.report.progress import RunProgress
 
-    given = {"strategies": strategies, "seeds": seeds, "target": target}
+    given = {"strategies": strategies, "seeds": seeds, "target": target, "tune": tune}
     given = {key: value for key, value in given.items() if value is not None}
     folder = _folder(scenario, resume, given, flags)
     try:
@@ -139,7 +153,7 @@ def _show(folder: ComparisonFolder, compared: Compared, *, quiet: bool, as_json:
         console = Console()
         if not console.is_terminal:
             console = Console(width=80)
-        for at in standings(compared.plan, compared.results):
+        for at in standings(compared):
             console.print(comparison_table(at))
         if compared.failed:
             console.print(f"{count_of(len(compared.failed), 'run')} failed:")
@@ -149,4 +163,4 @@ def _show(folder: ComparisonFolder, compared: Compared, *, quiet: bool, as_json:
 
 
 if __name__ == "__main__":
-    run_command(with_config(main, listed=varying_keys(), without=("strategy",)))
+    run_command(main)

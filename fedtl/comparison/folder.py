@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,21 @@ class ComparisonFolder:
         """Keep what a cell came to, and the configuration that gives it again."""
         self.write(f"cells/{cell.name}.toml", to_toml(cell.config))
         self.write(f"cells/{cell.name}.json", result.to_json())
+
+    def read_tuned(self, cell: Cell) -> dict[str, float] | None:
+        """Return what a finished search chose for a cell; ``None`` where it has yet to be made."""
+        path = self.path / "tuned" / f"{cell.name}.json"
+        if not path.is_file():
+            return None
+        found: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))["chosen"]
+        return found
+
+    def enter_tuned(
+        self, cell: Cell, chosen: Mapping[str, float], trials: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Keep what a search chose, and its trials."""
+        content = {"chosen": chosen, "trials": trials}
+        self.write(f"tuned/{cell.name}.json", json.dumps(content, indent=2) + "\n")
 
     def write(self, name: str, content: str) -> Path:
         """Write a file of the folder, whole or not at all.

@@ -17,11 +17,12 @@ _SCORES = ("accuracy", "balanced_accuracy", "mean_client_accuracy", "worst_clien
 
 def cell_rows(compared: Compared) -> list[dict[str, Any]]:
     """Return the row of ``comparison.csv`` for every run that finished."""
-    targets = {at.point: at.target for at in standings(compared.plan, compared.results)}
+    targets = {at.point: at.target for at in standings(compared)}
     rows = []
     for cell, result in compared.results.items():
         target = targets[cell.point]
         reached = result.reaching(target)
+        tuned = compared.chosen.get((cell.point, cell.strategy), {})
         rows.append(
             {
                 **_key(cell),
@@ -37,6 +38,7 @@ def cell_rows(compared: Compared) -> list[dict[str, Any]]:
                 "bytes_up": result.bytes_up,
                 "bytes_down": result.bytes_down,
                 "failures": result.failures,
+                **{f"tuned:{key}": value for key, value in tuned.items()},
                 "seconds": round(result.seconds, 4),
                 "head_sha256": result.head_sha256,
             }
@@ -61,9 +63,7 @@ def round_rows(compared: Compared) -> list[dict[str, Any]]:
 def summary_of(compared: Compared) -> str:
     """Return ``summary.json``: the standings at every point, and what failed."""
     content = {
-        "points": [
-            _standings(at, list(_pairs(at))) for at in standings(compared.plan, compared.results)
-        ],
+        "points": [_standings(at, list(_pairs(at))) for at in standings(compared)],
         "failed": [{**_key(cell), "reason": why} for cell, why in compared.failed.items()],
     }
     return json.dumps(without_nan(content), indent=2) + "\n"

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from fedtl.comparison.cell import MakeScene, RunCell
 from fedtl.comparison.folder import ComparisonFolder
-from fedtl.comparison.plan import Cell, Plan
+from fedtl.comparison.plan import Cell, Plan, Point
 from fedtl.comparison.result import CellResult
+from fedtl.comparison.tuning import Chosen, chosen_for, tune
 from fedtl.config import RunConfig
 from fedtl.data.partition_process import PartitionProcess
 from fedtl.engine.resources import actor_count, this_machine
@@ -38,11 +39,13 @@ class Compared:
         plan: What was compared.
         results: What each run came to; those that failed are not among them.
         failed: Why the others did.
+        chosen: Hyper-parameters that were tuned, by point and strategy.
     """
 
     plan: Plan
     results: Mapping[Cell, CellResult]
     failed: Mapping[Cell, str]
+    chosen: Mapping[tuple[Point, str], Chosen]
 
 
 def run_comparison(folder: ComparisonFolder, progress: RunProgress) -> Compared:
@@ -52,38 +55,61 @@ def run_comparison(folder: ComparisonFolder, progress: RunProgress) -> Compared:
         FedtlError: The data, the features or a partition cannot be had; every message is one
             sentence. A run that fails is told in the result instead.
     """
-    cells = list(folder.plan.cells())
+    plan = folder.plan
+    chosen = {
+        (cell.point, cell.strategy): found
+        for cell in plan.cells()
+        if plan.tune and (found := folder.read_tuned(cell)) is not None
+    }
+    cells = [chosen_for(cell, chosen) for cell in plan.cells()]
     results = {cell: result for cell in cells if (result := folder.result_of(cell)) is not None}
-    failed: dict[Cell, str] = {}
+    if len(results) == len(cells):
+        return Compared(plan, results, {}, chosen)
+    starting = Starting(partial(_start_pool, plan.base, len(cells) - len(results)))
+    try:
+        scenes, inputs = _scenes(cells, plan.base, progress)
+        _report_unreadable(folder, inputs, progress)
+        pool = starting.result() or InlinePool()
+        _add_scenes(pool, scenes)
+    except BaseException:
+        starting.abandon()
+        raise
+    try:
+        if plan.tune:
+            chosen = tune(folder, pool, scenes, progress)
+            cells = [chosen_for(cell, chosen) for cell in plan.cells()]
+            results = {cell: done for cell in cells if (done := folder.result_of(cell)) is not None}
+        failed = _run(folder, pool, cells, results, progress)
+    finally:
+        starting.stop()
+        del inputs  # features without a file in the cache lived until here
+    ordered = {cell: results[cell] for cell in cells if cell in results}
+    return Compared(plan, ordered, failed, chosen)
+
+
+def _run(
+    folder: ComparisonFolder,
+    pool: TaskPool,
+    cells: Sequence[Cell],
+    results: dict[Cell, CellResult],
+    progress: RunProgress,
+) -> dict[Cell, str]:
+    """Run the cells that have no result yet, and enter those; return why the others failed."""
     waiting = {cell.name: cell for cell in cells if cell not in results}
-    if waiting:
-        base = folder.plan.base
-        starting = Starting(partial(_start_pool, base, len(waiting)))
-        try:
-            scenes, inputs = _scenes(list(waiting.values()), base, progress)
-            _report_unreadable(folder, inputs, progress)
-            pool = starting.result() or InlinePool()
-            _add_scenes(pool, scenes)
-        except BaseException:
-            starting.abandon()
-            raise
-        try:
-            for name, cell in waiting.items():
-                pool.submit(Task(name, cell.scene, RunCell(cell.config)))
-            for task, result in pool.results():
-                cell = waiting[task.name]
-                if isinstance(result, TaskFailure):
-                    failed[cell] = result.reason
-                    progress.warn(f"{cell.name}: {result.reason}")
-                else:
-                    folder.enter(cell, result)
-                    results[cell] = result
-                done = len(results) + len(failed)
-                progress.step("runs", done, len(cells), cell.name.replace("_", ", "))
-        finally:
-            starting.stop()
-            del inputs  # features without a file in the cache lived until here
-    return Compared(folder.plan, {c: results[c] for c in cells if c in results}, failed)
+    failed: dict[Cell, str] = {}
+    for name, cell in waiting.items():
+        pool.submit(Task(name, cell.scene, RunCell(cell.config)))
+    for task, result in pool.results():
+        cell = waiting[task.name]
+        if isinstance(result, TaskFailure):
+            failed[cell] = result.reason
+            progress.warn(f"{cell.name}: {result.reason}")
+        else:
+            folder.enter(cell, result)
+            results[cell] = result
+        done = len(results) + len(failed)
+        progress.step("runs", done, len(cells), cell.name.replace("_", ", "))
+    return failed
 
 
 def _start_pool(config: RunConfig, tasks: int) -> TaskPool | None:

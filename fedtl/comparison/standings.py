@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedtl.comparison.plan import Cell, Plan, Point
+from fedtl.comparison.plan import Point
 from fedtl.comparison.result import CellResult
+
+if TYPE_CHECKING:
+    from fedtl.comparison.runner import Compared
 
 SIGNIFICANT = 0.05
 _OF_THE_BEST = 0.95
@@ -55,6 +59,7 @@ class Standing:
         rounds: Rounds to the target, over the runs that reached it.
         bytes: Bytes to the target, likewise.
         seconds: Of all rounds of a run.
+        tuned: Hyper-parameters that a search chose; empty where there was none.
         behind: Whether it is significantly behind the best.
     """
 
@@ -68,7 +73,8 @@ class Standing:
     rounds: Spread
     bytes: Spread
     seconds: Spread
-    behind: bool = False
+    tuned: Mapping[str, float]
+    behind: bool
 
 
 @dataclass(frozen=True)
@@ -114,21 +120,21 @@ class Standings:
     reference: str
 
 
-def standings(plan: Plan, results: Mapping[Cell, CellResult]) -> list[Standings]:
+def standings(compared: Compared) -> list[Standings]:
     """Return how strategies compare at every point that has a finished run."""
     table: dict[Point, dict[str, dict[int, CellResult]]] = {}
-    for cell, result in results.items():
+    for cell, result in compared.results.items():
         by_seed = table.setdefault(cell.point, {}).setdefault(cell.strategy, {})
         by_seed[cell.config.seed] = result
-    return [_at(point, by_strategy, plan.target) for point, by_strategy in table.items()]
+    return [_at(point, by_strategy, compared) for point, by_strategy in table.items()]
 
 
 def _at(
-    point: Point, by_strategy: Mapping[str, Mapping[int, CellResult]], target: float
+    point: Point, by_strategy: Mapping[str, Mapping[int, CellResult]], compared: Compared
 ) -> Standings:
     means = {name: _score(runs, "accuracy").mean for name, runs in by_strategy.items()}
     scored = [mean for mean in means.values() if not math.isnan(mean)]
-    target = target or (_OF_THE_BEST * max(scored) if scored else math.nan)
+    target = compared.plan.target or (_OF_THE_BEST * max(scored) if scored else math.nan)
     order = sorted(by_strategy, key=lambda name: -np.nan_to_num(means[name], nan=-1.0))
     differences = _differences(by_strategy, order)
     best = order[0]
@@ -137,6 +143,7 @@ def _at(
             name,
             by_strategy[name],
             target,
+            tuned=compared.chosen.get((point, name), {}),
             behind=name != best and differences[best, name].significant,
         )
         for name in order
@@ -154,7 +161,12 @@ def _at(
 
 
 def _standing(
-    strategy: str, runs: Mapping[int, CellResult], target: float, *, behind: bool
+    strategy: str,
+    runs: Mapping[int, CellResult],
+    target: float,
+    *,
+    tuned: Mapping[str, float],
+    behind: bool,
 ) -> Standing:
     reaching = [point for run in runs.values() if (point := run.reaching(target)) is not None]
     return Standing(
@@ -168,6 +180,7 @@ def _standing(
         rounds=Spread.of(float(at.server_round) for at in reaching),
         bytes=Spread.of(float(at.bytes) for at in reaching),
         seconds=Spread.of(run.seconds for run in runs.values()),
+        tuned=tuned,
         behind=behind,
     )
 

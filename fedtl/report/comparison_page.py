@@ -10,7 +10,13 @@ from fedtl.comparison.runner import Compared
 from fedtl.comparison.standings import Standings, standings
 from fedtl.report import comparison_plots as plots
 from fedtl.report.comparison_plots import Look
-from fedtl.report.comparison_table import HEADINGS, captions, spread_text, standing_cells
+from fedtl.report.comparison_table import (
+    HEADINGS,
+    captions,
+    spread_text,
+    standing_cells,
+    tuned_text,
+)
 from fedtl.report.markup import captioned, definitions, escaped, table_of
 from fedtl.report.page import page_of
 from fedtl.report.wording import count_of, percent, points, shortened
@@ -18,7 +24,7 @@ from fedtl.report.wording import count_of, percent, points, shortened
 
 def comparison_page(compared: Compared) -> str:
     """Return the page: no request leaves it, pictures and plots lie inside."""
-    every = standings(compared.plan, compared.results)
+    every = standings(compared)
     look = plots.looks(compared.plan.strategies)
     sections: dict[str, tuple[str, str]] = {"Overview": ("overview", _overview(every, look))}
     for place, at in enumerate(every):
@@ -117,9 +123,15 @@ def _point(at: Standings, look: dict[str, Look], place: int, title: str) -> str:
 
 
 def _table(at: Standings) -> str:
-    headers = ["Strategy", *HEADINGS]
+    tuned = any(row.tuned for row in at.rows)
+    headers = ["Strategy", *HEADINGS, *(["Tuned"] if tuned else [])]
     rows = [
-        [f"{row.strategy}{' *' if row.behind else ''}", *standing_cells(row)] for row in at.rows
+        [
+            f"{row.strategy}{' *' if row.behind else ''}",
+            *standing_cells(row),
+            *([tuned_text(row)] if tuned else []),
+        ]
+        for row in at.rows
     ]
     styles = ["best", *[""] * (len(at.rows) - 1)]
     for name, scores in (("centralised", at.centralised), ("local-only", at.local_only)):
@@ -127,7 +139,7 @@ def _table(at: Standings) -> str:
             spread_text(scores[key])
             for key in ("accuracy", "mean_client_accuracy", "worst_client_accuracy")
         ]
-        rows.append([name, *spreads, *[""] * 4])
+        rows.append([name, *spreads, *[""] * (len(headers) - 4)])
         styles.append("reference")
     table = table_of(headers, rows, numbers=range(1, 8), row_classes=styles)
     notes = " ".join(f"{line[0].upper()}{line[1:]}." for line in captions(at))

@@ -33,7 +33,8 @@ def comparison_table(at: Standings) -> Table:
             scores[key] for key in ("accuracy", "mean_client_accuracy", "worst_client_accuracy")
         ]
         table.add_row(name, *map(spread_text, spreads), *[""] * 4, style="dim")
-    table.caption = "\n".join(captions(at))
+    tuned = [f"tuned: {row.strategy} {tuned_text(row)}" for row in at.rows if row.tuned]
+    table.caption = "\n".join([*captions(at), *tuned])
     return table
 
 
@@ -60,6 +61,11 @@ def spread_text(spread: Spread) -> str:
         return MISSING
     mean = percent(spread.mean).removesuffix("%")
     return mean if math.isnan(spread.sd) else f"{mean} ± {100 * spread.sd:.1f}"
+
+
+def tuned_text(row: Standing) -> str:
+    """Return what a search chose as ``"learning-rate 0.05, fedprox-mu 0.001"``."""
+    return ", ".join(f"{key} {value:.3g}" for key, value in row.tuned.items())
 
 
 def captions(at: Standings) -> list[str]:

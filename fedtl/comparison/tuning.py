@@ -1,0 +1,197 @@
+"""Each strategy's own search for its hyper-parameters, all with the same number of trials.
+
+A trial trains on three quarters of every client's training examples and is scored on the rest, so
+that nothing of what a comparison reports is seen. The searches go side by side; each waits for
+its own last trial, so that what it chooses does not depend on how many there are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import strategies
+from fedtl.comparison.cell import MakeScene, Scene, federate
+from fedtl.comparison.plan import Cell, Point
+from fedtl.config import RunConfig, Scalar
+from fedtl.config_file import from_mapping
+from fedtl.data.holdout import held_out_split
+from fedtl.determinism import derived_seed, generator
+from fedtl.engine.task_pool import Task, TaskFailure, TaskPool
+from fedtl.federation.evaluation import ClientTallies
+from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.transfer.client_block import ClientBlock
+from fedtl.transfer.standardisation import Standardisation
+from strategies.base import AloneHead, HeadStrategy
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+
+    from fedtl.comparison.folder import ComparisonFolder
+    from fedtl.report.progress import RunProgress
+
+Chosen = dict[str, float]
+"""Hyper-parameters that a search chose, by configuration key."""
+
+_VALIDATION = 0.25
+
+
+def chosen_for(cell: Cell, chosen: Mapping[tuple[Point, str], Chosen]) -> Cell:
+    """Return a cell with the hyper-parameters that were chosen for it."""
+    values = chosen.get((cell.point, cell.strategy), {})
+    return dataclasses.replace(cell, config=_with(cell.config, values))
+
+
+def tune(
+    folder: ComparisonFolder,
+    pool: TaskPool,
+    scenes: Mapping[str, SimulatedSites],
+    progress: RunProgress,
+) -> dict[tuple[Point, str], Chosen]:
+    """Search the hyper-parameters of every strategy at every point, on the first seed's clients.
+
+    A search that finished before is not made again. Strategies without hyper-parameters of their
+    own are not in what is returned.
+    """
+    first = [cell for cell in folder.plan.cells() if cell.config.seed == folder.plan.base.seed]
+    chosen: dict[tuple[Point, str], Chosen] = {}
+    searches: dict[str, _Search] = {}
+    for cell in first:
+        search = _Search(cell, folder.plan.tune)
+        if not search.ranges:
+            continue
+        found = folder.read_tuned(cell)
+        if found is not None:
+            chosen[cell.point, cell.strategy] = found
+            continue
+        searches[cell.name] = search
+    for scene in dict.fromkeys(search.cell.scene for search in searches.values()):
+        cell = next(search.cell for search in searches.values() if search.cell.scene == scene)
+        pool.add_scene(f"tune_{scene}", MakeScene(validation_sites(scenes[scene], cell.config)))
+    for name, search in searches.items():
+        pool.submit(Task(name, f"tune_{search.cell.scene}", search.ask()))
+    total = folder.plan.tune * len(searches)
+    for done, (task, accuracy) in enumerate(pool.results(), start=1):
+        search = searches[task.name]
+        search.tell(math.nan if isinstance(accuracy, TaskFailure) else accuracy)
+        progress.step("trials", done, total, task.name.replace("_", ", "))
+        if search.left:
+            pool.submit(dataclasses.replace(task, work=search.ask()))
+        else:
+            folder.enter_tuned(search.cell, search.chosen, search.trials)
+            chosen[search.cell.point, search.cell.strategy] = search.chosen
+    return chosen
+
+
+class _Search:
+    """One strategy's search at one point: Optuna's TPE, begun with the values as configured."""
+
+    def __init__(self, cell: Cell, trials: int) -> None:
+        self.cell, self.left = cell, trials
+        self.ranges = strategies.load(cell.strategy).search
+        self._study = _study(derived_seed(cell.config.seed, f"tune/{cell.name}") % 2**32)
+        mapping = cell.config.to_mapping()
+        self._configured = {key: float(mapping[key]) for key in self.ranges}
+        self._asked: tuple[Trial | None, Chosen] = (None, {})
+        self.trials: list[dict[str, Any]] = []
+
+    def ask(self) -> RunTrial:
+        """Return the work of the next trial; of the first, that of the configuration as it is."""
+        self.left -= 1
+        if not self.trials:
+            self._asked = None, self._configured
+            return RunTrial(self.cell.config)
+        trial = self._study.ask()
+        values = {
+            key: trial.suggest_float(key, within.low, within.high, log=within.log)
+            for key, within in self.ranges.items()
+        }
+        self._asked = trial, values
+        return RunTrial(_with(self.cell.config, values))
+
+    def tell(self, accuracy: float) -> None:
+        """Learn what the trial came to; NaN where it failed."""
+        trial, values = self._asked
+        score = 0.0 if math.isnan(accuracy) else accuracy
+        self.trials.append({**values, "accuracy": score})
+        if trial is not None:
+            self._study.tell(trial, score)
+        elif all(within.low <= values[key] <= within.high for key, within in self.ranges.items()):
+            _add(self._study, values, self.ranges, score)
+
+    @property
+    def chosen(self) -> Chosen:
+        """The values of the best trial, the first of equals."""
+        best = max(self.trials, key=lambda trial: trial["accuracy"])
+        return {key: best[key] for key in self.ranges}
+
+
+def _study(seed: int) -> Study:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+
+
+def _add(study: Study, values: Chosen, ranges: Mapping[str, Any], score: float) -> None:
+    from optuna.distributions import FloatDistribution
+    from optuna.trial import create_trial
+
+    distributions = {
+        key: FloatDistribution(within.low, within.high, log=within.log)
+        for key, within in ranges.items()
+    }
+    study.add_trial(create_trial(params=values, distributions=distributions, value=score))
+
+
+@dataclass(frozen=True)
+class RunTrial:
+    """The work of one trial."""
+
+    config: RunConfig
+
+    def __call__(self, scene: Scene) -> float:
+        """Return the accuracy on all validation examples."""
+        config = self.config.replace(clients=len(scene.sites.train))
+        outcome, _ = federate(config, scene.sites, _untrained)
+        return _accuracy(outcome.federated)
+
+
+def validation_sites(sites: SimulatedSites, config: RunConfig) -> SimulatedSites:
+    """Return the clients with a part of their training rows held out, and nothing else to score."""
+    halves = [
+        held_out_split(
+            sites.labels, rows, _VALIDATION, generator(config.seed, "validation", client)
+        )
+        for client, rows in enumerate(sites.train)
+    ]
+    nobody = np.empty(0, np.int64)
+    return dataclasses.replace(
+        sites,
+        train=[train for train, _ in halves],
+        held_out=[held_out for _, held_out in halves],
+        test=nobody,
+        unseen=nobody,
+    )
+
+
+def _untrained(strategy: HeadStrategy, block: ClientBlock) -> list[AloneHead]:
+    """Return initial heads for clients alone: a search does not look at them."""
+    config, width = strategy.config, block.features.shape[1]
+    arrays = strategy.head.initial(config.head_init, config.seed)
+    return [AloneHead(dict(arrays), Standardisation.identity(width)) for _ in range(len(block))]
+
+
+def _accuracy(tallies: Mapping[int, ClientTallies]) -> float:
+    examples = sum(client.held_out.total for client in tallies.values())
+    correct = sum(int(client.held_out.correct.sum()) for client in tallies.values())
+    return correct / examples if examples else math.nan
+
+
+def _with(config: RunConfig, values: Mapping[str, Scalar]) -> RunConfig:
+    return from_mapping(values, where="the search", base=config)

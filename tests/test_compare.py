@@ -1,0 +1,319 @@
+"""``fedtl.compare``: cells that simulate repeats, what is shared, resumed, failed and reported."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from in_process import Finished, complaint, finished
+
+from fedtl import compare, simulate
+from fedtl.comparison.cell import RunCell, Scene
+from fedtl.comparison.folder import ComparisonFolder
+from fedtl.comparison.plan import Plan
+from fedtl.config import RunConfig
+from strategies.base import Arrays, Reply
+from strategies.fedavg import FedAvg
+
+STRATEGIES = ("fedavg", "fedprox", "scaffold", "fed3r", "fedncm")
+QUICK = ("--clients", 4, "--rounds", 3, "--partition", "dirichlet", "--engine", "inline")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return features of four classes that overlap, with a test split."""
+    rng = np.random.default_rng(5)
+    y = rng.integers(0, 4, 600)
+    x = rng.normal(0, 1, (600, 12)) + rng.normal(0, 0.6, (4, 12))[y]
+    path = tmp_path_factory.mktemp("data") / "features.npz"
+    np.savez(path, x=x.astype(np.float32), y=y, test=np.arange(600) >= 400)
+    return path
+
+
+def _compared(data: Path, out: Path, *flags: object) -> Finished:
+    end = finished(compare.main, "--data", f"features:{data}", "--out", out, *QUICK, *flags)
+    assert end.exit_code == 0, end.stderr
+    return end
+
+
+def _rows(folder: Path, name: str = "comparison.csv") -> list[dict[str, str]]:
+    with (folder / name).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def folder(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a small comparison."""
+    out = tmp_path_factory.mktemp("comparison") / "small"
+    flags = ("--strategies", ",".join(STRATEGIES), "--seeds", 2, "--alpha", "0.2,5")
+    _compared(data, out, *flags)
+    return out
+
+
+def test_every_strategy_runs_with_every_seed_at_every_value(folder: Path) -> None:
+    rows = _rows(folder)
+    met = {(row["strategy"], row["alpha"], row["seed"]) for row in rows}
+    assert met == {(s, a, k) for s in STRATEGIES for a in ("0.2", "5.0") for k in ("0", "1")}
+    assert len(rows) == len(met)
+
+
+@pytest.mark.parametrize("strategy", ["fedprox", "scaffold", "fed3r"])
+def test_simulate_gives_a_cells_head_and_scores(
+    folder: Path, tmp_path: Path, strategy: str
+) -> None:
+    """Also the local-only and centralised ones, which a cell shares with others of its scene."""
+    cell = folder / "cells" / f"alpha=0.2_seed=1_{strategy}.toml"
+    end = finished(simulate.main, "--config", cell, "--out", tmp_path / "run", "--json")
+    assert end.exit_code == 0, end.stderr
+    simulated = json.loads(end.stdout)
+    row = next(
+        row
+        for row in _rows(folder)
+        if (row["strategy"], row["alpha"], row["seed"]) == (strategy, "0.2", "1")
+    )
+    assert row["head_sha256"] == simulated["head_sha256"]
+    assert int(row["bytes_up"]) == simulated["bytes_up"]
+    assert int(row["bytes_down"]) == simulated["bytes_down"]
+    assert int(row["harmed_clients"]) == len(simulated["harmed_clients"])
+    for way, prefix in (
+        ("federated", ""),
+        ("local_only", "local_only_"),
+        ("centralised", "centralised_"),
+    ):
+        for score, value in simulated[way].items():
+            assert float(row[prefix + score]) == value, (way, score)
+    by_round = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()]
+    ledger = _rows(tmp_path / "run", "egress.csv")
+    points = [
+        point
+        for point in _rows(folder, "rounds.csv")
+        if (point["strategy"], point["alpha"], point["seed"]) == (strategy, "0.2", "1")
+    ]
+    accuracies = [float(point["accuracy"]) for point in points]
+    assert accuracies == [told["test_accuracy"] for told in by_round]
+    for point in points:
+        until = [int(sent["bytes"]) for sent in ledger if int(sent["round"]) <= int(point["round"])]
+        assert int(point["bytes"]) == sum(until)
+
+
+def test_target_rounds_and_bytes_are_the_first_to_reach_it(folder: Path) -> None:
+    for row in _rows(folder):
+        key = (row["strategy"], row["alpha"], row["seed"])
+        reached = [
+            point
+            for point in _rows(folder, "rounds.csv")
+            if (point["strategy"], point["alpha"], point["seed"]) == key
+            and float(point["accuracy"]) >= float(row["target"])
+        ]
+        assert row["rounds_to_target"] == (reached[0]["round"] if reached else "")
+        assert row["bytes_to_target"] == (reached[0]["bytes"] if reached else "")
+    best = {
+        alpha: max(
+            np.mean(
+                [
+                    float(row["accuracy"])
+                    for row in _rows(folder)
+                    if row["strategy"] == s and row["alpha"] == alpha
+                ]
+            )
+            for s in STRATEGIES
+        )
+        for alpha in ("0.2", "5.0")
+    }
+    for row in _rows(folder):
+        assert float(row["target"]) == pytest.approx(0.95 * best[row["alpha"]])
+
+
+def test_ray_gives_what_one_process_gives(folder: Path, tmp_path: Path) -> None:
+    """And what was finished when a comparison was cut off is not run again."""
+    cut = tmp_path / "cut"
+    (cut / "cells").mkdir(parents=True)
+    plan = json.loads((folder / "comparison.json").read_text())
+    plan["config"]["engine"] = "ray"
+    (cut / "comparison.json").write_text(json.dumps(plan))
+    kept = ("alpha=0.2_seed=0_fedavg", "alpha=5.0_seed=1_fed3r")
+    for name in kept:
+        content = json.loads((folder / "cells" / f"{name}.json").read_text())
+        content["config"]["engine"] = "ray"
+        content["seconds"] = 1234.0
+        (cut / "cells" / f"{name}.json").write_text(json.dumps(content))
+    end = finished(compare.main, "--resume", cut)
+    assert end.exit_code == 0, end.stderr
+
+    before, after = ({_key(row): row for row in _rows(where)} for where in (folder, cut))
+    assert before.keys() == after.keys()
+    again = [key for key, row in after.items() if row.pop("seconds") != "1234.0"]
+    for row in before.values():
+        row.pop("seconds")
+    assert before == after
+    assert len(again) == len(after) - len(kept)
+
+
+def _key(row: dict[str, str]) -> tuple[str, ...]:
+    return row["strategy"], row["alpha"], row["seed"]
+
+
+def test_a_cell_that_was_configured_otherwise_is_run_again(folder: Path) -> None:
+    taken = ComparisonFolder.reopen(folder)
+    try:
+        cell = next(taken.plan.cells())
+        assert taken.result_of(cell) is not None
+        other = Plan(taken.plan.base.replace(momentum=0.5), taken.plan.strategies, 2)
+        assert taken.result_of(next(other.cells())) is None
+    finally:
+        taken.close()
+
+
+def test_lone_heads_are_trained_once_for_all_iterative_strategies(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = []
+    original = FedAvg.train_alone
+
+    def counted(self: Any, block: Any) -> Any:
+        trained.append(len(block))
+        return original(self, block)
+
+    monkeypatch.setattr("strategies.base.iterative.IterativeStrategy.train_alone", counted)
+    _compared(data, tmp_path / "out", "--strategies", "fedavg,fedprox,fedavgm", "--seeds", 1)
+    # The four clients once, and once all data in one place.
+    assert sorted(trained) == [1, 4]
+
+
+def test_the_table_fits_80_columns_and_names_every_strategy(data: Path, folder: Path) -> None:
+    end = finished(compare.main, "--resume", folder)
+    assert end.exit_code == 0
+    lines = end.stdout.splitlines()
+    assert lines[-1].startswith("report: ")
+    assert max(map(len, lines[:-1])) <= 80
+    for strategy in STRATEGIES:
+        assert sum(line.startswith(strategy) for line in lines) == 2
+    means: dict[tuple[str, str], list[float]] = {}
+    for row in _rows(folder):
+        means.setdefault((row["alpha"], row["strategy"]), []).append(float(row["accuracy"]))
+    found = re.findall(r"^(\w+) [* ] +([\d.]+) ± ([\d.]+)", end.stdout, re.MULTILINE)
+    shown = [row for row in found if row[0] in STRATEGIES]
+    expected = [
+        (name, f"{100 * np.mean(scores):.1f}", f"{100 * np.std(scores, ddof=1):.1f}")
+        for (_, name), scores in means.items()
+    ]
+    assert sorted(shown) == sorted(expected)
+
+
+def test_the_page_asks_for_nothing_and_shows_every_strategy(folder: Path) -> None:
+    page = (folder / "comparison.html").read_text(encoding="utf-8")
+    assert "default-src 'none'" in page
+    assert not re.search(r'(?:src|href)="(?!#|data:)', page)
+    for strategy in STRATEGIES:
+        assert f'<th scope="row">{strategy}' in page
+    identifiers = re.findall(r'\bid="([^"]+)"', page)
+    assert len(identifiers) == len(set(identifiers))
+    assert page.count("<svg") == 1 + 2 * 3
+
+
+class Failing(FedAvg):
+    """Raises where it aggregates."""
+
+    def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
+        raise ZeroDivisionError("no such luck")
+
+
+def test_a_run_that_fails_costs_itself_alone(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    end = _compared(data, out, "--strategies", "fed3r,test_compare:Failing", "--seeds", 1)
+    assert "ZeroDivisionError: no such luck" in end.stdout
+    assert [row["strategy"] for row in _rows(out)] == ["fed3r"]
+    assert "no such luck" in (out / "comparison.html").read_text(encoding="utf-8")
+    failed = json.loads((out / "summary.json").read_text())["failed"]
+    assert [entry["strategy"] for entry in failed] == ["test_compare:Failing"]
+    assert not list((out / "cells").glob("*Failing*"))
+
+
+def test_a_scenario_says_what_is_compared_and_flags_override_it(data: Path, tmp_path: Path) -> None:
+    scenario = tmp_path / "scenario.toml"
+    scenario.write_text(
+        f'data = "features:{data}"\nclients = 3\nrounds = 2\nengine = "inline"\n'
+        '[compare]\nstrategies = "fedavg,fed3r"\nseeds = 4\nvary = "alpha=0.5,5 fraction=0.5,1"\n'
+    )
+    out = tmp_path / "out"
+    end = finished(compare.main, scenario, "--seeds", 1, "--fraction", 1, "--out", out)
+    assert end.exit_code == 0, end.stderr
+    assert [(row["strategy"], row["alpha"], row["seed"]) for row in _rows(out)] == [
+        (strategy, alpha, "0") for alpha in ("0.5", "5.0") for strategy in ("fedavg", "fed3r")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ([], "needs strategies"),
+        (["--strategies", "fedavg,fedavh"], "did you mean 'fedavg'"),
+        (["--strategies", "fedavg,fedavg"], "strategies has 'fedavg' more than once"),
+        (["--strategies", "fedavg", "--alpha", "1,one"], "alpha = 'one' must be of type float"),
+        (["--strategies", "fedavg", "--alpha", "1,-1"], "alpha = -1.0 is too small"),
+        (["--strategies", "fedavg", "--rounds", "3,3"], "rounds has 3 more than once"),
+        (["--strategies", "fedavg", "--seeds", "0"], "seeds = 0 is not from 1"),
+        (["--strategies", "fed3r", "--head", "linear,mlp"], "fed3r"),
+        (["--strategy", "fedavg"], "--strategy"),
+        (["--resume", "none"], "none holds no comparison to resume"),
+        (["--resume", "none", "--seeds", "2"], "give nothing else"),
+    ],
+)
+def test_every_mistake_is_one_sentence(
+    flags: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert said in complaint(compare.main, *flags)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("vary", "said"),
+    [
+        ("seed=1,2", "seed cannot vary: seeds says how many there are"),
+        ("strategy=fedavg", "strategy cannot vary: strategies lists them"),
+        ("data=a,b", "data cannot vary: it is the same for a whole comparison"),
+        ("hospitals-shift=1,2", "hospitals-shift cannot vary"),
+        ("client-cpus=1,2", "client-cpus cannot vary"),
+        ("alpah=1,2", "did you mean 'alpha'"),
+        ("alpha", "must be of the form"),
+        ("alpha=", "alpha has no value"),
+    ],
+)
+def test_what_cannot_vary_is_told(vary: str, said: str, tmp_path: Path) -> None:
+    scenario = tmp_path / "scenario.toml"
+    scenario.write_text(f'[compare]\nstrategies = "fedavg"\nvary = "{vary}"\n')
+    assert said in complaint(compare.main, scenario, "--out", tmp_path / "out")
+
+
+def test_a_cell_leaves_its_scene_as_it_was(data: Path, tmp_path: Path) -> None:
+    """One cell's scores do not depend on which ran before it over the same clients."""
+    from fedtl.comparison.cell import MakeScene
+    from fedtl.data.partition_process import PartitionProcess
+    from fedtl.federation.preparation import (
+        open_data,
+        prepare_inputs,
+        simulated_sites,
+        split_into_clients,
+    )
+
+    config = RunConfig(data=f"features:{data}", clients=3, rounds=2, partition="iid")
+    inputs = prepare_inputs(config, open_data(config), None)
+    process = PartitionProcess("iid")
+    try:
+        sites = simulated_sites(inputs, split_into_clients(config, inputs.dataset, process))
+    finally:
+        process.close()
+    shared: Scene = MakeScene(sites)()
+    for strategy in ("scaffold", "fedncm", "fedavg", "feddyn"):
+        work = RunCell(config.replace(strategy=strategy))
+        alone, among = work(MakeScene(sites)()), work(shared)
+        assert alone.head_sha256 == among.head_sha256
+        assert alone.scores == among.scores
+        assert alone.clients == among.clients

@@ -1,0 +1,132 @@
+"""Tasks beside each other: all are done, whatever happens to the processes that do them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import ray
+
+from fedtl.engine.ray_grid import start_ray
+from fedtl.engine.resources import Resources
+from fedtl.engine.task_pool import InlinePool, RayPool, Task, TaskFailure, TaskPool
+from fedtl.errors import UsageError
+
+
+@dataclass(frozen=True)
+class MakeScene:
+    name: str
+    made: Path
+
+    def __call__(self) -> str:
+        with self.made.open("a") as file:
+            file.write(f"{self.name} {os.getpid()}\n")
+        return self.name
+
+
+@dataclass(frozen=True)
+class Say:
+    word: str
+
+    def __call__(self, scene: str) -> str:
+        time.sleep(0.01)
+        return f"{scene} {self.word}"
+
+
+@dataclass(frozen=True)
+class Die:
+    """Ends its process; where a file is given, only until that is there."""
+
+    once: Path | None = None
+
+    def __call__(self, scene: str) -> str:
+        if self.once is None or not self.once.exists():
+            if self.once is not None:
+                self.once.touch()
+            os._exit(1)
+        return "survived"
+
+
+@dataclass(frozen=True)
+class Complain:
+    error: Exception
+
+    def __call__(self, scene: str) -> str:
+        raise self.error
+
+
+@pytest.fixture(scope="module")
+def ray_pools() -> Iterator[None]:
+    start_ray("", Resources(2.0, 0.0))
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(params=["inline", "ray"])
+def pool(request: pytest.FixtureRequest) -> Iterator[TaskPool]:
+    if request.param == "ray":
+        request.getfixturevalue("ray_pools")
+        made: TaskPool = RayPool(actors=2, cpus=0.5, gpus=0)
+    else:
+        made = InlinePool()
+    yield made
+    made.close()
+
+
+def test_every_task_is_done_in_its_scene_and_more_may_follow(
+    pool: TaskPool, tmp_path: Path
+) -> None:
+    made = tmp_path / "made"
+    for name in "abc":
+        pool.add_scene(name, MakeScene(name, made))
+    expected = set()
+    for at in range(12):
+        scene = "abc"[at % 3]
+        pool.submit(Task(str(at), scene, Say(str(at))))
+        expected.add(f"{scene} {at}")
+    found = []
+    for task, result in pool.results():
+        found.append(result)
+        if len(found) == 5:
+            pool.submit(Task("late", "b", Say("late")))
+        assert result.endswith(task.name)
+    assert set(found) == expected | {"b late"}
+    assert len(found) == 13
+    # A worker goes on with the scene it has open, so each opens every one of them once at most
+    # but for those that the late task opens again.
+    opened = made.read_text().splitlines()
+    assert len(opened) <= 2 * 3 + 1
+
+
+def test_a_task_that_raises_has_a_reason_and_the_others_results(
+    pool: TaskPool, tmp_path: Path
+) -> None:
+    pool.add_scene("a", MakeScene("a", tmp_path / "made"))
+    pool.submit(Task("user", "a", Complain(UsageError("It is not so."))))
+    pool.submit(Task("bug", "a", Complain(KeyError("lost"))))
+    pool.submit(Task("fine", "a", Say("fine")))
+    results = {task.name: result for task, result in pool.results()}
+    assert results == {
+        "user": TaskFailure("It is not so."),
+        "bug": TaskFailure("KeyError: 'lost'"),
+        "fine": "a fine",
+    }
+
+
+@pytest.mark.usefixtures("ray_pools")
+def test_a_task_whose_process_dies_is_done_again_once(tmp_path: Path) -> None:
+    pool = RayPool(actors=2, cpus=0.5, gpus=0)
+    pool.add_scene("a", MakeScene("a", tmp_path / "made"))
+    pool.submit(Task("unlucky", "a", Die(once=tmp_path / "died")))
+    pool.submit(Task("deadly", "a", Die()))
+    for at in range(4):
+        pool.submit(Task(str(at), "a", Say("well")))
+    results = {task.name: result for task, result in pool.results()}
+    pool.close()
+    assert results["unlucky"] == "survived"
+    assert results["deadly"] == TaskFailure("the process that ran it died, twice")
+    assert [results[str(at)] for at in range(4)] == ["a well"] * 4
