@@ -196,6 +196,16 @@ class RunConfig:
     strategy: str = _key(
         "fedavg", "Strategy: a file of strategies/, or module:Class of your own.", _TRAINING
     )
+    init: str = _key(
+        "none", "Start from the head of this closed-form strategy (fed3r, ...); or none.", _TRAINING
+    )
+    init_temperature: float = _key(
+        0.1,
+        "Divides the logits of the head that init brings; ridge logits lie between 0 and 1.",
+        _TRAINING,
+        above=0.0,
+        high=1e3,
+    )
     local_epochs: int = _key(1, "Epochs a client trains in a round.", _TRAINING, low=1, high=10_000)
     batch_size: int = _key(32, "Examples in a minibatch.", _TRAINING, low=1, high=65_536)
     learning_rate: float = _key(0.05, "Client learning rate.", _TRAINING, above=0.0, high=1e3)

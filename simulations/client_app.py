@@ -20,6 +20,12 @@ def moments(message: Message, context: Context) -> Message:
     return reply(message, context)
 
 
+@app.query("init")
+def init(message: Message, context: Context) -> Message:
+    """Compute the statistics of the closed form that training starts from."""
+    return reply(message, context)
+
+
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Score the incoming head, then train from it."""

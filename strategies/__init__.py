@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from typing import TYPE_CHECKING
 
+from fedtl.config import nearest
 from fedtl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,10 +35,8 @@ def load(name: str) -> type[HeadStrategy]:
     module_name, _, class_name = name.partition(":")
     if not class_name:
         if name not in available():
-            near = difflib.get_close_matches(name, available(), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "."
             raise UsageError(
-                f"strategy = {name!r} is not known{hint} "
+                f"strategy = {name!r} is not known{nearest(name, available())} "
                 f"It is one of {', '.join(available())}, or module:Class of your own."
             )
         module_name, class_name = f"strategies.{name}", "STRATEGY"
@@ -55,5 +53,40 @@ def load(name: str) -> type[HeadStrategy]:
 
 
 def build(config: RunConfig, head: Head) -> HeadStrategy:
-    """Return the configured strategy for a head of this form."""
-    return load(config.strategy)(config, head)
+    """Return the configured strategy for a head of this form, with the one it starts from.
+
+    Raises:
+        UsageError: ``strategy`` or ``init`` names none, or they or the head do not go together.
+    """
+    strategy = load(config.strategy)(config, head)
+    if config.init != "none":
+        strategy.starter = _starter(strategy)
+    return strategy
+
+
+def _starter(strategy: HeadStrategy) -> HeadStrategy:
+    """Return the closed form that ``init`` names."""
+    from fedtl.transfer.heads import LinearHead
+    from strategies.base import ClosedFormStrategy
+
+    config = strategy.config
+    init = config.init
+    unknown = ":" not in init and init not in available()
+    if unknown or not issubclass(load(init), ClosedFormStrategy):
+        closed = [name for name in available() if issubclass(load(name), ClosedFormStrategy)]
+        wrong = f"not known{nearest(init, closed)}" if unknown else "not a closed form."
+        raise UsageError(
+            f"init = {init!r} is {wrong} "
+            f"It is one of {', '.join(closed)}, module:Class of your own, or none."
+        )
+    if strategy.one_round:
+        raise UsageError(
+            f"init = {init!r} is where training starts, but strategy = {config.strategy!r} does "
+            "not train in rounds; use init = 'none' or an iterative strategy such as fedavg."
+        )
+    if not isinstance(strategy.head, LinearHead):
+        raise UsageError(
+            f"init = {init!r} gives a linear head, but head = {config.head!r}; use head = "
+            "'linear' or init = 'none'."
+        )
+    return load(init)(config.replace(strategy=init, init="none"), strategy.head)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -86,14 +85,6 @@ def online_nodes(connection: str, env: Mapping[str, str], folder: Path) -> int:
         check=False,
     )
     return done.stdout.count('"online"')
-
-
-def run_config(values: Mapping[str, str | int | float | bool]) -> str:
-    """Return a run config as ``flwr run -c`` takes it."""
-    return " ".join(
-        f"{key}={json.dumps(value) if not isinstance(value, str) else repr(value)}"
-        for key, value in values.items()
-    )
 
 
 def stop_daemon(home: Path) -> None:

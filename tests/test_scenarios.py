@@ -1,20 +1,33 @@
-"""The three spellings of a configuration agree: fields, pyproject's defaults, the shipped TOML."""
+"""A configuration's spellings agree: fields, Flower's defaults, shipped TOML; and what it shows."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from flower_processes import PROJECT, environment
-from flwr.common.config import flatten_dict
+from flwr.common.config import flatten_dict, fuse_dicts
 
+import strategies
+from fedtl.comparison.axes import read_vary
+from fedtl.comparison.plan import Plan
 from fedtl.config import RunConfig
 from fedtl.config_file import COMPARE_KEYS, compare_table, from_mapping, from_toml
+from fedtl.engine.simulation import simulate as run_simulation
 from fedtl.errors import UsageError
+from fedtl.federation.client import head_for
+from fedtl.federation.evaluation import summarise
+from fedtl.federation.server import Outcome
+from fedtl.report.run_folder import RunFolder
+from fedtl.transfer.client_block import ClientBlock
+from strategies.base.robust import RobustStrategy
 
 SCENARIOS = sorted((PROJECT / "simulations").glob("*.toml"))
 # Flower's simulation has two clients unless told otherwise.
@@ -73,10 +86,144 @@ def test_a_wrong_table_is_told(table: str, said: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_every_shipped_scenario_is_valid_here_and_for_flower(path: Path) -> None:
-    from_toml(path)
-    values = tomllib.loads(path.read_text())
-    assert set(values) <= set(RunConfig().to_mapping())
-    from_mapping(RunConfig().to_mapping() | values, where=path.name)
+    config = from_toml(path)
+    flat = flatten_dict(tomllib.loads(path.read_text()))
+    fused = fuse_dicts(flatten_dict(_flower_config()), flat)
+    clients = config.clients if "clients" in flat else DIFFERENT_UNDER_FLOWER["clients"]
+    assert from_mapping(fused, where="Flower's run config") == config.replace(clients=clients)
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_every_shipped_scenario_says_what_it_shows(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    comment = [line for line in lines if line.startswith("#")]
+    assert 1 <= len(comment) <= 2
+    assert lines[: len(comment)] == comment
+    assert max(map(len, lines)) <= 100
+
+
+COMPARED = [path for path in SCENARIOS if compare_table(path)]
+
+
+def test_the_scenarios_people_expect_can_be_compared() -> None:
+    expected = {"label_skew", "pathological", "quantity_skew", "feature_shift", "domains"}
+    expected |= {"patients", "partial_participation", "attackers"}
+    assert {path.stem for path in COMPARED} == expected
+
+
+@pytest.mark.parametrize("path", COMPARED, ids=lambda path: path.stem)
+def test_what_a_scenario_compares_exists_and_is_in_range(path: Path) -> None:
+    table = compare_table(path)
+    vary = read_vary(str(table.get("vary", "")))
+    # A plan refuses whatever a comparison could not run: strategies, keys, values.
+    plan = Plan(
+        base=from_toml(path),
+        strategies=tuple(str(table["strategies"]).split(",")),
+        seeds=int(table["seeds"]),
+        vary=vary,
+    )
+    for cell in plan.cells():
+        built = strategies.build(cell.config, head_for(cell.config, features=1, classes=2))
+        if isinstance(built, RobustStrategy):
+            clients = cell.config.clients
+            assert built.most_hostile(clients) >= int(cell.config.byzantine * clients)
+
+
+# --- what they show -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight classes that differ in quiet directions of correlated features, with a test split."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 8, 1600)
+    x = 0.7 * rng.normal(size=(8, 24))[y] + rng.normal(size=(1600, 24))
+    x = (x @ (rng.normal(size=(24, 24)) * np.geomspace(1, 0.03, 24))).astype(np.float32)
+    path = tmp_path_factory.mktemp("data") / "features.npz"
+    np.savez(path, x=x, y=y, test=np.arange(1600) >= 1000)
+    return path
+
+
+def _simulated(path: Path, out: Path, **changes: Any) -> Outcome:
+    """Run a scenario in this process, without a report."""
+    config = from_toml(path).replace(engine="inline", out=str(out), **changes)
+    folder = RunFolder.create(config)
+    try:
+        outcome = run_simulation(folder.config, folder, None).outcome
+    finally:
+        folder.close()
+    assert not folder.warnings
+    return outcome
+
+
+def _accuracy(outcome: Outcome) -> float:
+    return summarise(list(outcome.federated.values())).accuracy
+
+
+def test_a_class_a_client_leaves_fed3r_unharmed_and_not_fedavg(
+    features: Path, tmp_path: Path
+) -> None:
+    scenario = PROJECT / "simulations" / "pathological.toml"
+    data = f"features:{features}"
+    exact = _simulated(scenario, tmp_path / "fed3r", data=data, strategy="fed3r", held_out=0.0)
+    split = json.loads((tmp_path / "fed3r" / "partition.json").read_text())
+    parts = [client["train"] for client in split["clients"]]
+    with np.load(features) as stored:
+        x, y = stored["x"], stored["y"]
+    assert [len(set(y[rows])) for rows in parts] == [1] * 10
+
+    pooled = ClientBlock(
+        features=torch.from_numpy(x),
+        labels=torch.from_numpy(y),
+        rows=[np.arange(1000)],
+        partition_ids=[0],
+        classes=8,
+        mean=torch.zeros(1, 24),
+        scale=torch.ones(1, 24),
+    )
+    (of_all,) = exact.strategy.train_alone(pooled)
+    for name, value in of_all.arrays.items():
+        np.testing.assert_allclose(exact.arrays[name], value, rtol=1e-9, atol=1e-12)
+
+    same = tmp_path / "parts.json"
+    same.write_text(json.dumps(parts))
+    averaged = _simulated(
+        scenario, tmp_path / "fedavg", data=data, partition=f"file:{same}", held_out=0.0
+    )
+    assert _accuracy(exact) > 0.8
+    assert _accuracy(averaged) < _accuracy(exact) - 0.15
+
+
+def test_attackers_ruin_the_mean_and_not_a_robust_rule(features: Path, tmp_path: Path) -> None:
+    scenario = PROJECT / "simulations" / "attackers.toml"
+    split = tmp_path / "parts.json"
+    split.write_text(json.dumps([list(range(client, 1000, 10)) for client in range(10)]))
+    accuracy = {
+        strategy: _accuracy(
+            _simulated(
+                scenario,
+                tmp_path / strategy,
+                data=f"features:{features}",
+                partition=f"file:{split}",
+                strategy=strategy,
+            )
+        )
+        for strategy in ("fedavg", "multikrum")
+    }
+    assert accuracy["multikrum"] > accuracy["fedavg"] + 0.3
+
+
+def test_a_scenario_of_pictures_runs_from_rendering_to_scores(tmp_path: Path) -> None:
+    outcome = _simulated(
+        PROJECT / "simulations" / "feature_shift.toml",
+        tmp_path / "run",
+        hospitals_images=120,
+        hospitals_test_images=20,
+        hospitals_size=32,
+        cache=str(tmp_path / "cache"),
+        rounds=1,
+    )
+    assert sorted(outcome.federated) == [0, 1, 2, 3, 4]
 
 
 def test_a_bundle_is_thin(tmp_path: Path) -> None:

@@ -44,8 +44,9 @@ class FedtlClients:
             features=self.sites.features.shape[1],
             classes=len(self.sites.class_names),
         )
-        uplink = strategies.build(self.config, head).uplink
-        reply = 8 * sum(math.prod(shape) for shape in uplink.values())
+        strategy = strategies.build(self.config, head)
+        uplinks = [one.uplink for one in (strategy, strategy.starter) if one is not None]
+        reply = 8 * max(sum(map(math.prod, uplink.values())) for uplink in uplinks)
         return max(1, min(_LARGEST_BLOCK, _BLOCK_REPLY_BYTES // max(reply, 1)))
 
 

@@ -42,7 +42,7 @@ from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, Tensors, build_head, one_thread
 from fedtl.transfer.scoring import Score, score_clients
 from fedtl.transfer.standardisation import Moments, Standardisation
-from strategies.base import AloneHead, Arrays, HeadStrategy, Received
+from strategies.base import AloneHead, Arrays, HeadStrategy, Received, Trained
 from strategies.base.strategy import SERVER_RECORD
 
 # Flower's code for a client app that raised an exception.
@@ -172,6 +172,21 @@ def _moments(clients: Sequence[_Client], strategy: HeadStrategy) -> list[_Answer
     return answers
 
 
+def _init(clients: Sequence[_Client], strategy: HeadStrategy) -> list[_Answer]:
+    """Compute the statistics of the closed form that the first round starts from."""
+    starter = strategy.starter
+    if starter is None:
+        raise ValueError("no init is configured")
+    block = before_training(strategy.config, 0, _block(clients))
+    found = starter.client_train(block, Received({}), 0)
+    answers = []
+    for (*_, site), trained in zip(clients, _as_sent(found, clients, strategy, {}), strict=True):
+        arrays = to_record(trained.arrays)
+        metrics = to_metrics({"num-examples": len(site.data.train)})
+        answers.append(_Answer(RecordDict({starter.reply_record: arrays, "metrics": metrics})))
+    return answers
+
+
 def _train(clients: Sequence[_Client], strategy: HeadStrategy) -> list[_Answer]:
     """Score the incoming head on the held-out part, then train from it."""
     block, head = _block(clients), _parameters(clients, strategy.head)
@@ -184,13 +199,9 @@ def _train(clients: Sequence[_Client], strategy: HeadStrategy) -> list[_Answer]:
     config, server_round = strategy.config, _round(clients[0].message)
     training = before_training(config, server_round, block)
     trained = strategy.client_train(training, received, server_round)
+    sent = _as_sent(trained, clients, strategy, head)
     answers = []
-    hostile = attackers(config)
-    for at, ((*_, site), score) in enumerate(zip(clients, scores, strict=True)):
-        result = trained[at]
-        if site.data.partition_id in hostile:
-            own = {name: value[at].numpy() for name, value in head.items()}
-            result = falsified(config, server_round, site.data.partition_id, own, result)
+    for (*_, site), score, result in zip(clients, scores, sent, strict=True):
         metrics: dict[str, MetricRecordValues] = {
             "num-examples": len(site.data.train),
             "train-loss": result.loss,
@@ -202,6 +213,19 @@ def _train(clients: Sequence[_Client], strategy: HeadStrategy) -> list[_Answer]:
         content = RecordDict({strategy.reply_record: arrays, "metrics": to_metrics(metrics)})
         answers.append(_Answer(content, result.memory))
     return answers
+
+
+def _as_sent(
+    trained: Sequence[Trained], clients: Sequence[_Client], strategy: HeadStrategy, head: Tensors
+) -> list[Trained]:
+    """Return what clients send for what they found: hostile ones something else."""
+    config, server_round = strategy.config, _round(clients[0].message)
+    sent, hostile = list(trained), attackers(config)
+    for at, (*_, site) in enumerate(clients):
+        if site.data.partition_id in hostile:
+            own = {name: value[at].numpy() for name, value in head.items()}
+            sent[at] = falsified(config, server_round, site.data.partition_id, own, sent[at])
+    return sent
 
 
 def _evaluate(
@@ -317,5 +341,6 @@ def _stacked(heads: Sequence[AloneHead]) -> Tensors:
 _HANDLERS: dict[str, Callable[[Sequence[_Client], HeadStrategy], list[_Answer]]] = {
     phases.HANDSHAKE: _handshake,
     phases.MOMENTS: _moments,
+    phases.INIT: _init,
     phases.TRAIN: _train,
 }

@@ -11,6 +11,7 @@ from strategies.base import HeadStrategy
 
 HANDSHAKE = "query.handshake"
 MOMENTS = "query.moments"
+INIT = "query.init"
 TRAIN = MessageType.TRAIN
 EVALUATE = MessageType.EVALUATE
 
@@ -41,10 +42,15 @@ def declarations(
 ) -> Mapping[str, Declaration]:
     """Return what a reply to each kind of message may carry."""
     moments = {"total": (feature_size,), "squares": (feature_size,)}
+    starter = strategy.starter
     return {
         HANDSHAKE: HANDSHAKE_REPLY,
         MOMENTS: Declaration(
             arrays={"moments": moments}, metrics={"metrics": frozenset({"num-examples"})}
+        ),
+        INIT: Declaration(
+            arrays={} if starter is None else {starter.reply_record: starter.uplink},
+            metrics={"metrics": frozenset({"num-examples"})},
         ),
         TRAIN: Declaration(
             arrays={strategy.reply_record: strategy.uplink}, metrics={"metrics": TRAIN_KEYS}

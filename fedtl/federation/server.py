@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, MetricRecord
 from flwr.serverapp import Grid
 
 import strategies
@@ -22,10 +22,11 @@ from fedtl.federation.client_memory import SimulatedStates, memories_of, states_
 from fedtl.federation.evaluation import ClientEvaluation, ClientTallies, RoundScore
 from fedtl.federation.exchange import Exchange, Failure, Phase
 from fedtl.federation.handshake import Identity, Roll, handshake, wait_for_nodes
+from fedtl.federation.round_zero import closed_form_start, learn_standardisation
 from fedtl.privacy.egress import LedgerEntry
-from fedtl.records import array_record, from_record, metric_record, to_record
+from fedtl.records import from_record, to_record
 from fedtl.transfer.heads import one_thread
-from fedtl.transfer.standardisation import Moments, Standardisation
+from fedtl.transfer.standardisation import Standardisation
 from strategies.base import Arrays, HeadStrategy
 
 Row = dict[str, Any]
@@ -153,8 +154,14 @@ class Federation:
         with one_thread():
             if resume is None:
                 self._admit(roll)
+                standardisation = None
+                if strategy.standardises:
+                    standardisation = learn_standardisation(exchange, roll.identity.feature_size)
+                    self._settle(exchange.phase, 0)
                 arrays: Arrays = dict(head.initial(config.head_init, config.seed))
-                standardisation = self._standardise(exchange, strategy, roll)
+                if strategy.starter is not None:
+                    arrays = closed_form_start(exchange, strategy.starter, config, standardisation)
+                    self._settle(exchange.phase, 0)
                 done, pending = 0, None
             else:
                 self._recall(resume)
@@ -194,27 +201,6 @@ class Federation:
         self._bytes_up, self._bytes_down = checkpoint.bytes_up, checkpoint.bytes_down
         self._seconds = list(checkpoint.seconds)
         self._failures = list(checkpoint.failures)
-
-    def _standardise(
-        self, exchange: Exchange, strategy: HeadStrategy, roll: Roll
-    ) -> Standardisation | None:
-        """Learn mean and deviation of the features from summed moments."""
-        if not strategy.standardises:
-            return None
-        content = RecordDict({"config": ConfigRecord({"server-round": 0})})
-        questions = [
-            Message(content, dst_node_id=node, message_type=phases.MOMENTS)
-            for node in exchange.get_node_ids()
-        ]
-        replies = exchange.send_and_receive(questions)
-        moments = Moments.sum(
-            (_moments(reply.content) for reply in replies if reply.has_content()),
-            roll.identity.feature_size,
-        )
-        self._settle(exchange.phase, 0)
-        if not moments.count:
-            raise FedtlError("No client sent feature moments; see the failures above.")
-        return Standardisation.from_moments(moments)
 
     def _round(
         self,
@@ -316,12 +302,6 @@ class Federation:
             if not failure.intended:
                 text = f"Round {server_round}, client {failure.client}: {failure.reason}"
                 self._journal.warn(text)
-
-
-def _moments(content: RecordDict) -> Moments:
-    arrays = from_record(array_record(content, "moments"))
-    count = int(metric_record(content, "metrics")["num-examples"])  # type: ignore[arg-type]
-    return Moments(count, arrays["total"], arrays["squares"])
 
 
 def _scores(told: dict[int, RoundScore]) -> Row:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fedtl.transfer.client_block import ClientBlock, Minibatch, alike, minibatches, steps_of
 from fedtl.transfer.heads import Tensors
 from fedtl.transfer.standardisation import Moments, Standardisation
+from strategies.base.coordinates import in_standardised
 from strategies.base.search import Range, Search
 from strategies.base.strategy import AloneHead, Arrays, HeadStrategy, Received, Reply, Trained
 
@@ -156,36 +157,51 @@ class IterativeStrategy(HeadStrategy):
             config.learning_rate,
             config.momentum,
             config.weight_decay,
+            self.starter and (self.starter.alone_key, config.init_temperature),
         )
 
     def train_alone(self, block: ClientBlock) -> list[AloneHead]:
         """Run local SGD for as many epochs as the federation takes, on own data alone.
 
-        It is the same for every iterative strategy: alone, there is nothing to correct for.
+        It is the same for every iterative strategy: alone, there is nothing to correct for. Where
+        the federation starts from a closed form, so does every client, from its own.
         """
         own = [
             Standardisation.from_moments(Moments.of(block.features, rows)) for rows in block.rows
         ]
+        heads = self._initial_alone(block, own)
         block = block.standardised(own)
-        initial = self.head.initial(self.config.head_init, self.config.seed)
-        heads = {
-            name: torch.from_numpy(value).expand(len(block), *value.shape)
-            for name, value in initial.items()
-        }
-        alone = _LocalSGD(self.config, self.head)
+        alone = LocalSGD(self.config, self.head)
         for server_round in range(1, self.config.rounds + 1):
             trained = alone.client_train(block, Received(heads), server_round)
             heads = {
                 name: torch.from_numpy(np.stack([client.arrays[name] for client in trained]))
-                for name in initial
+                for name in heads
             }
         return [
             AloneHead({k: v[client].numpy() for k, v in heads.items()}, standardisation)
             for client, standardisation in enumerate(own)
         ]
 
+    def _initial_alone(self, block: ClientBlock, own: Sequence[Standardisation]) -> Tensors:
+        """Return the heads that lone clients start from."""
+        if self.starter is None:
+            initial = self.head.initial(self.config.head_init, self.config.seed)
+            return {
+                name: torch.from_numpy(value).expand(len(block), *value.shape)
+                for name, value in initial.items()
+            }
+        heads = [
+            in_standardised(alone.arrays, standardisation, self.config.init_temperature)
+            for alone, standardisation in zip(self.starter.train_alone(block), own, strict=True)
+        ]
+        return {
+            name: torch.from_numpy(np.stack([head[name] for head in heads]))
+            for name in self.head.shapes
+        }
 
-class _LocalSGD(IterativeStrategy):
+
+class LocalSGD(IterativeStrategy):
     """The client half as it stands, with no server."""
 
     def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:

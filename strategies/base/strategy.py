@@ -99,8 +99,11 @@ class HeadStrategy(Strategy):
         standardises: Whether clients are sent the mean and deviation of all training features.
         one_round: Whether its first round is its last.
         search: What ``compare --tune`` may tune.
+        starter: The closed form whose head the first round starts from; ``None`` where that is the
+            initial head of its form.
     """
 
+    starter: HeadStrategy | None = None
     reply_record = "arrays"
     standardises = True
     one_round = False

@@ -1,0 +1,85 @@
+"""What the server asks of every site before the first round: sums that make it begin well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flwr.app import ConfigRecord, Message, RecordDict
+
+from fedtl.config import RunConfig
+from fedtl.errors import FedtlError
+from fedtl.federation import phases
+from fedtl.federation.exchange import Exchange
+from fedtl.records import array_record, from_record, metric_record
+from fedtl.transfer.standardisation import Moments, Standardisation
+from strategies.base import Arrays, HeadStrategy, Reply
+from strategies.base.coordinates import in_standardised
+
+
+def learn_standardisation(exchange: Exchange, width: int) -> Standardisation:
+    """Return mean and deviation of the ``width`` features, from summed moments.
+
+    Raises:
+        FedtlError: No client sent any.
+    """
+    moments = Moments.sum(
+        (_moments(content) for content in _answers(exchange, phases.MOMENTS)), width
+    )
+    if not moments.count:
+        raise FedtlError(f"No client sent feature moments{_first_reason(exchange)}.")
+    return Standardisation.from_moments(moments)
+
+
+def closed_form_start(
+    exchange: Exchange,
+    starter: HeadStrategy,
+    config: RunConfig,
+    standardisation: Standardisation | None,
+) -> Arrays:
+    """Return the head of the closed form ``starter``, float32, to train from.
+
+    It is solved for on features as they are, then put on those that clients train on: standardised
+    ones, or, where that is ``None``, the same.
+
+    Raises:
+        FedtlError: No client sent statistics.
+    """
+    contents = _answers(exchange, phases.INIT)
+    solved = starter.aggregate(
+        0, {}, (_statistics(content, starter.reply_record) for content in contents)
+    )
+    for _ in contents:
+        continue  # a strategy may stop reading; the ledger must not
+    if solved is None:
+        raise FedtlError(f"No client sent statistics for {config.init}{_first_reason(exchange)}.")
+    raw = Standardisation.identity(solved["weight"].shape[1])
+    return in_standardised(solved, standardisation or raw, config.init_temperature)
+
+
+def _answers(exchange: Exchange, kind: str) -> Iterator[RecordDict]:
+    """Ask every site and yield what those say that answer."""
+    content = RecordDict({"config": ConfigRecord({"server-round": 0})})
+    questions = [
+        Message(content, dst_node_id=node, message_type=kind) for node in exchange.get_node_ids()
+    ]
+    for reply in exchange.send_and_receive(questions):
+        if reply.has_content():
+            yield reply.content
+
+
+def _moments(content: RecordDict) -> Moments:
+    arrays = from_record(array_record(content, "moments"))
+    return Moments(_examples(content), arrays["total"], arrays["squares"])
+
+
+def _statistics(content: RecordDict, record: str) -> Reply:
+    return Reply(_examples(content), from_record(array_record(content, record)))
+
+
+def _examples(content: RecordDict) -> int:
+    return int(metric_record(content, "metrics")["num-examples"])  # type: ignore[arg-type]
+
+
+def _first_reason(exchange: Exchange) -> str:
+    failures = exchange.phase.failures
+    return f": {failures[0].reason.rstrip('.')}" if failures else ""

@@ -1,0 +1,140 @@
+"""FedPFT: a head trained on features drawn from the Gaussians that clients fit to theirs.
+
+Beitollahi, Bie, Hemati, Brunswic, Li, Chen & Zhang, "Parametric Feature Transfer: One-shot
+Federated Learning with Foundation Models", 2024 (arXiv 2402.01862).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedtl.config import RunConfig
+from fedtl.determinism import generator
+from fedtl.errors import UsageError
+from fedtl.transfer.client_block import ClientBlock
+from fedtl.transfer.heads import CosineHead, Head
+from strategies.base import AloneHead, Arrays, HeadStrategy, Received, Reply, Search, Trained
+from strategies.base.coordinates import on_raw
+from strategies.base.iterative import LocalSGD
+from strategies.fed3r import chunks
+
+
+class FedPFT(HeadStrategy):
+    """The server draws nₖ,c features x ~ N(μₖ,c, diag σ²ₖ,c) of each client k and class c, and
+    trains the head on them.
+
+    Client k sends the count nₖ,c, mean μₖ,c and variances σ²ₖ,c of its features of each class. The
+    paper's clients fit mixtures of Gaussians of full, diagonal or spherical covariance; this is
+    that with one diagonal Gaussian, which takes no iterations to fit. The authors' code sends 16
+    bits a number, here it is 32; it leaves out the classes of which a client has but one example,
+    here they count, and the mean that is sent is then that example's features.
+
+    The authors' code trains with AdamW; here it is the SGD of the iterative strategies, over the
+    draws for ``rounds`` times ``local-epochs`` epochs, on standardised features, and the head is
+    then put on features as they are. A client alone, and the pooled data, need no Gaussian: they
+    train on the features themselves, so that what is missing to the centralised head is what the
+    Gaussians lose.
+    """
+
+    reply_record = "statistics"
+    standardises = False
+    one_round = True
+    search: ClassVar[Search] = LocalSGD.search
+
+    def __init__(self, config: RunConfig, head: Head) -> None:
+        if isinstance(head, CosineHead):
+            raise UsageError(
+                f"strategy = {config.strategy!r} trains on standardised features and puts the head "
+                "on features as they are, where head = 'cosine' has other directions; use head = "
+                "'linear' or 'mlp'."
+            )
+        super().__init__(config, head)
+        self._first, self._bias, *rest = head.shapes
+        self.width = head.shapes[self._first][1]
+        self.classes = head.shapes[rest[-1] if rest else self._bias][0]
+
+    @property
+    def uplink(self) -> Mapping[str, tuple[int, ...]]:
+        """A Gaussian for each class."""
+        return {
+            "class-counts": (self.classes,),
+            "class-means": (self.classes, self.width),
+            "class-variances": (self.classes, self.width),
+        }
+
+    def client_train(
+        self, block: ClientBlock, received: Received, server_round: int
+    ) -> list[Trained]:
+        """Fit every client's Gaussians; there is no loss to report."""
+        return [Trained(_gaussians(block, client), float("nan")) for client in range(len(block))]
+
+    def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
+        """Draw features of all clients and train on them; float64, on unstandardised features."""
+        drawn = [self.draw(position, reply) for position, reply in enumerate(replies)]
+        if not sum(len(labels) for _, labels in drawn):
+            return None
+        features = np.concatenate([x for x, _ in drawn])
+        labels = np.concatenate([y for _, y in drawn])
+        block = ClientBlock(
+            features=torch.from_numpy(features),
+            labels=torch.from_numpy(labels),
+            rows=[np.arange(len(labels))],
+            partition_ids=[self.config.clients],
+            classes=self.classes,
+            mean=torch.zeros(1, self.width),
+            scale=torch.ones(1, self.width),
+        )
+        (trained,) = self.train_alone(block)
+        return on_raw(trained.arrays, trained.standardisation, weight=self._first, bias=self._bias)
+
+    def draw(self, position: int, reply: Reply) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return features ``(n, d)`` drawn from a client's Gaussians, and their labels ``(n,)``.
+
+        The draws belong to (seed, position among the replies). A client has no more of them than it
+        has examples, whatever its counts say.
+        """
+        counts = np.rint(reply.arrays["class-counts"]).clip(0, None)
+        if counts.sum() > reply.examples:
+            counts = np.floor(counts * (reply.examples / counts.sum()))
+        labels = np.repeat(np.arange(self.classes), counts.astype(np.int64))
+        deviations = np.sqrt(reply.arrays["class-variances"].clip(0, None))
+        rng = generator(self.config.seed, "fedpft", position)
+        features = rng.standard_normal((len(labels), self.width), dtype=np.float32)
+        features *= deviations[labels]
+        features += reply.arrays["class-means"][labels]
+        return features, labels
+
+    @property
+    def alone_key(self) -> Hashable:
+        """See :class:`HeadStrategy`: the iterative strategies' own."""
+        return LocalSGD(self.config, self.head).alone_key
+
+    def train_alone(self, block: ClientBlock) -> list[AloneHead]:
+        """Run SGD on each client's own features, as every iterative strategy does."""
+        return LocalSGD(self.config, self.head).train_alone(block)
+
+
+def _gaussians(block: ClientBlock, client: int) -> Arrays:
+    """Return count, mean and variance of a client's features of each class; 0 where it has none."""
+    width = block.features.shape[1]
+    sums = torch.zeros(block.classes, width + 1, dtype=torch.float64)
+    for z, labels in chunks(block, client):
+        sums.index_add_(0, labels, z)
+    counts = sums[:, -1:]
+    means = sums[:, :-1] / counts.clamp_min(1)
+    squares = torch.zeros(block.classes, width, dtype=torch.float64)
+    for z, labels in chunks(block, client):
+        squares.index_add_(0, labels, (z[:, :-1] - means[labels]).square())
+    return {
+        "class-counts": counts[:, 0].float().numpy(),
+        "class-means": means.float().numpy(),
+        "class-variances": (squares / counts.clamp_min(1)).float().numpy(),
+    }
+
+
+STRATEGY = FedPFT

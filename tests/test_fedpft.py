@@ -1,0 +1,245 @@
+"""FedPFT's Gaussians against numpy, its draws against the law of large numbers, and whole runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import strategies
+from fedtl.config import RunConfig
+from fedtl.engine.simulation import simulate as run_simulation
+from fedtl.errors import UsageError
+from fedtl.federation.client import head_for
+from fedtl.federation.evaluation import summarise
+from fedtl.federation.server import Outcome
+from fedtl.report.run_folder import RunFolder
+from fedtl.transfer.client_block import ClientBlock
+from fedtl.transfer.standardisation import Standardisation
+from strategies.base import Arrays, Received, Reply
+from strategies.base.coordinates import in_standardised, on_raw
+from strategies.fedpft import FedPFT
+
+Floats = NDArray[np.floating]
+
+
+def _strategy(width: int, classes: int, **changes: Any) -> FedPFT:
+    config = RunConfig(**{"strategy": "fedpft", "rounds": 5} | changes)
+    built = strategies.build(config, head_for(config, features=width, classes=classes))
+    assert isinstance(built, FedPFT)
+    return built
+
+
+def _block(
+    x: NDArray[np.float32], y: NDArray[np.int64], parts: Sequence[NDArray[np.int64]]
+) -> ClientBlock:
+    return ClientBlock(
+        features=torch.from_numpy(x),
+        labels=torch.from_numpy(y),
+        rows=parts,
+        partition_ids=range(len(parts)),
+        classes=int(y.max()) + 1,
+        mean=torch.zeros(1, x.shape[1]),
+        scale=torch.ones(1, x.shape[1]),
+    )
+
+
+def _reply(counts: Sequence[float], means: Floats, variances: Floats, examples: int = 0) -> Reply:
+    arrays: Arrays = {
+        "class-counts": np.array(counts, np.float32),
+        "class-means": means.astype(np.float32),
+        "class-variances": variances.astype(np.float32),
+    }
+    return Reply(examples or int(sum(counts)), arrays)
+
+
+def _normal(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float64]:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 60), st.integers(1, 8), st.integers(2, 4), st.integers(0, 10**6))
+def test_what_leaves_is_count_mean_and_variance_of_every_class(
+    rows: int, width: int, classes: int, seed: int
+) -> None:
+    draws = np.random.default_rng(seed)
+    x = (draws.normal(size=(rows, width)) * 3 + 100).astype(np.float32)
+    y = draws.integers(classes, size=rows)
+    y[-1] = classes - 1
+    parts = [part for part in np.array_split(draws.permutation(rows), 3) if len(part)]
+    strategy = _strategy(width, classes)
+    trained = strategy.client_train(_block(x, y, parts), Received({}), 1)
+    for part, client in zip(parts, trained, strict=True):
+        assert {name: value.shape for name, value in client.arrays.items()} == strategy.uplink
+        assert {value.dtype for value in client.arrays.values()} == {np.dtype(np.float32)}
+        for c in range(classes):
+            own = x[part][y[part] == c].astype(np.float64)
+            count, mean, variance = (client.arrays[name][c] for name in strategy.uplink)
+            assert count == len(own)
+            expected = own if len(own) else np.zeros((1, width))
+            np.testing.assert_allclose(mean, expected.mean(0), rtol=1e-6)
+            np.testing.assert_allclose(variance, expected.var(0), rtol=1e-5, atol=1e-9)
+
+
+def test_the_draws_have_the_moments_that_were_sent() -> None:
+    means, variances = 5 * _normal((3, 4)), _normal((3, 4), 1) ** 2
+    counts = (30_000, 0, 50_000)
+    x, y = _strategy(4, 3).draw(2, _reply(counts, means, variances))
+    assert tuple(np.bincount(y, minlength=3)) == counts
+    for c in (0, 2):
+        own = x[y == c].astype(np.float64)
+        # Five standard errors of a mean, a variance and a correlation.
+        error = 5 / np.sqrt(len(own))
+        assert (np.abs(own.mean(0) - means[c]) < error * np.sqrt(variances[c])).all()
+        assert (np.abs(own.var(0) - variances[c]) < error * np.sqrt(2) * variances[c]).all()
+        off = np.corrcoef(own.T)[~np.eye(4, dtype=bool)]
+        assert (np.abs(off) < error).all()
+
+
+def test_draws_belong_to_the_seed_and_the_place_and_to_nobody_else() -> None:
+    reply = _reply((5, 7), _normal((2, 3)), np.ones((2, 3)))
+    first = _strategy(3, 2).draw(1, reply)[0]
+    np.testing.assert_array_equal(first, _strategy(3, 2, clients=99, rounds=1).draw(1, reply)[0])
+    assert not np.isclose(first, _strategy(3, 2).draw(0, reply)[0]).any()
+    assert not np.isclose(first, _strategy(3, 2, seed=1).draw(1, reply)[0]).any()
+
+
+def test_clients_that_change_places_change_draws_and_nothing_else() -> None:
+    one = _reply((4, 6), _normal((2, 3)), np.full((2, 3), 4.0))
+    other = _reply((4, 6), _normal((2, 3), 1), np.full((2, 3), 0.25))
+    strategy = _strategy(3, 2)
+
+    def noise(position: int, reply: Reply) -> Floats:
+        x, y = strategy.draw(position, reply)
+        deviations = np.sqrt(reply.arrays["class-variances"])
+        noise: Floats = (x - reply.arrays["class-means"][y]) / deviations[y]
+        return noise
+
+    np.testing.assert_allclose(noise(0, one), noise(0, other), atol=1e-5)
+    np.testing.assert_allclose(noise(1, one), noise(1, other), atol=1e-5)
+
+
+def test_a_class_without_spread_is_drawn_as_its_mean() -> None:
+    means = _normal((2, 3)).astype(np.float32)
+    x, y = _strategy(3, 2).draw(0, _reply((1, 2), means, np.zeros((2, 3))))
+    np.testing.assert_array_equal(x, means[y])
+
+
+@pytest.mark.parametrize("counts", [(1e9, 1e9), (-5.0, 20.0), (0.4, 0.4), (3.0, 1e30)])
+def test_counts_that_lie_bring_no_more_draws_than_examples(counts: tuple[float, float]) -> None:
+    reply = _reply(counts, np.ones((2, 3)), np.full((2, 3), -1.0), examples=20)
+    x, y = _strategy(3, 2).draw(0, reply)
+    assert len(x) == len(y) <= 20
+    assert (x == 1).all()
+
+
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
+def test_the_head_on_features_as_they_are_has_the_same_logits(kind: str) -> None:
+    config = RunConfig(head=kind, hidden_units=5)
+    head = head_for(config, features=4, classes=3)
+    x = (_normal((9, 4)) * [0.1, 1, 10, 0] + [1, -3, 50, 7]).astype(np.float32)
+    own = Standardisation(x.mean(0), np.array([9.0, 1.1, 0.1, 0.0], np.float32))
+    trained: Arrays = {
+        name: _normal(shape, at).astype(np.float32)
+        for at, (name, shape) in enumerate(head.shapes.items())
+    }
+    weight, bias = list(head.shapes)[:2]
+    raw = on_raw(trained, own, weight=weight, bias=bias)
+
+    def logits(arrays: Arrays, features: torch.Tensor) -> Floats:
+        tensors = {name: torch.from_numpy(value)[None].double() for name, value in arrays.items()}
+        out: Floats = head.logits(tensors, features[None].double())[0].numpy()
+        return out
+
+    expected = logits(trained, own.apply(torch.from_numpy(x)))
+    np.testing.assert_allclose(logits(raw, torch.from_numpy(x)), expected, rtol=1e-4, atol=1e-4)
+    if kind == "linear":
+        back = in_standardised(raw, own, 1.0)
+        np.testing.assert_allclose(back["weight"][:, :3], trained["weight"][:, :3], rtol=1e-5)
+        np.testing.assert_allclose(back["bias"], trained["bias"], rtol=1e-5, atol=1e-5)
+
+
+def test_a_client_alone_trains_on_its_features_as_with_fedavg() -> None:
+    x, y = _normal((30, 4)).astype(np.float32), np.arange(30) % 3
+    block = _block(x, y, [np.arange(12), np.arange(12, 30)])
+    mine = _strategy(4, 3).train_alone(block)
+    theirs = strategies.build(RunConfig(rounds=5), _strategy(4, 3).head)
+    assert _strategy(4, 3).alone_key == theirs.alone_key
+    for own, other in zip(mine, theirs.train_alone(block), strict=True):
+        for name, value in other.arrays.items():
+            assert own.arrays[name].tobytes() == value.tobytes()
+
+
+def test_nothing_drawn_gives_no_head() -> None:
+    strategy = _strategy(3, 2)
+    assert strategy.aggregate(1, {}, []) is None
+    nothing = _reply((0, 0), np.zeros((2, 3)), np.zeros((2, 3)))
+    assert strategy.aggregate(1, {}, [nothing]) is None
+
+
+def test_a_cosine_head_is_refused() -> None:
+    with pytest.raises(UsageError, match="use head = 'linear' or 'mlp'"):
+        _strategy(3, 2, head="cosine")
+
+
+# --- whole runs -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Features of four classes, at sites that have most of one class each."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 4, 900)
+    x = 0.8 * rng.normal(size=(4, 12))[y] + rng.normal(size=(900, 12))
+    x = (x * 10.0 ** rng.uniform(-1, 1, 12) + rng.uniform(-9, 9, 12)).astype(np.float32)
+    site = np.where(rng.random(900) < 0.8, y, rng.integers(0, 4, 900))
+    path = tmp_path_factory.mktemp("data") / "features.npz"
+    np.savez(path, x=x, y=y, site=site, test=np.arange(900) >= 500)
+    return path
+
+
+def _simulated(data: Path, out: Path, **changes: Any) -> Outcome:
+    plain: dict[str, Any] = {"partition": "natural", "engine": "inline", "strategy": "fedpft"}
+    folder = RunFolder.create(RunConfig(data=f"features:{data}", out=str(out), **(plain | changes)))
+    try:
+        return run_simulation(folder.config, folder, None).outcome
+    finally:
+        folder.close()
+
+
+def _accuracy(outcome: Outcome) -> float:
+    return summarise(list(outcome.federated.values())).accuracy
+
+
+def test_one_round_is_near_the_ridge_head_of_all_data(data: Path, tmp_path: Path) -> None:
+    drawn = _simulated(data, tmp_path / "fedpft")
+    assert drawn.rounds == 1
+    assert not drawn.failures
+    assert drawn.standardisation is None
+    exact = _simulated(data, tmp_path / "fed3r", strategy="fed3r")
+    assert _accuracy(drawn) > _accuracy(exact) - 0.05 > 0.6
+    layers = _simulated(data, tmp_path / "mlp", head="mlp", hidden_units=16, rounds=10)
+    assert _accuracy(layers) > _accuracy(exact) - 0.05
+
+
+def test_two_engines_draw_the_same(data: Path, tmp_path: Path) -> None:
+    heads = [
+        _simulated(data, tmp_path / engine, engine=engine, client_cpus=0.5, rounds=2).arrays
+        for engine in ("inline", "ray")
+    ]
+    for name, value in heads[0].items():
+        assert heads[1][name].tobytes() == value.tobytes()
+
+
+def test_a_lying_client_does_not_break_the_run(data: Path, tmp_path: Path) -> None:
+    for attack in ("sign-flip", "noise", "scale"):
+        outcome = _simulated(data, tmp_path / attack, rounds=1, attack=attack, attackers=0.25)
+        assert not outcome.failures
+        assert all(np.isfinite(value).all() for value in outcome.arrays.values())
