@@ -133,13 +133,10 @@ def _personal_verdict(summary: Mapping[str, Any]) -> str:
     if ahead is None:
         return ""
     if ahead == 0:
-        return " On clients' own examples, personal heads do as well as the shared one."
-    better = "better" if ahead > 0 else "worse"
+        return " On clients' own examples, personal heads change nothing."
     noun = "point" if abs(ahead) == 1 else "points"
-    return (
-        f" On clients' own examples, personal heads do {abs(ahead):.1f} {noun} {better} than the "
-        "shared one."
-    )
+    verb = "add" if ahead > 0 else "lose"
+    return f" On clients' own examples, personal heads {verb} {abs(ahead):.1f} {noun}."
 
 
 def _difference(

@@ -131,26 +131,26 @@ def _client_details(result: RunResult) -> str:
     balanced = {
         key: f"Balanced, {_SHORT[way.label]}" for key, way in ways.items() if way.label in _SHORT
     }
-    scores = [f"{way}_accuracy" for way in ways] + [f"{way}_balanced_accuracy" for way in balanced]
     headers = [
         *("Client", "Train", "Held out"),
         *(way.title for way in ways.values()),
-        *balanced.values(),
         *("Gain", ""),
+        *balanced.values(),
     ]
     cells = [
         [
             row.name,
             f"{row.examples:,}",
             f"{row.held_out:,}",
-            *(percent(getattr(row, score)) for score in scores),
+            *(percent(getattr(row, f"{way}_accuracy")) for way in ways),
             points(row.gain),
             "▼ harmed" if row.harmed else "",
+            *(percent(getattr(row, f"{way}_balanced_accuracy")) for way in balanced),
         ]
         for row in rows
     ]
     classes = ["harmed" if row.harmed else "" for row in rows]
-    numbers = range(1, len(headers) - 1)
+    numbers = [column for column, header in enumerate(headers) if column and header]
     table = table_of(headers, cells, numbers=numbers, row_classes=classes)
     return f"<details><summary>{escaped(title)}</summary>{table}</details>"
 
