@@ -211,11 +211,24 @@ class RunConfig:
     learning_rate: float = _key(0.05, "Client learning rate.", _TRAINING, above=0.0, high=1e3)
     momentum: float = _key(0.9, "Client momentum.", _TRAINING, low=0.0, high=0.999_999)
     weight_decay: float = _key(1e-4, "L2 penalty of SGD.", _TRAINING, low=0.0, high=1e3)
+    personalise: int = _key(
+        0,
+        "Epochs that every client fine-tunes the final head by itself.",
+        _TRAINING,
+        low=0,
+        high=1000,
+    )
     fedprox_mu: float = _key(
         0.01, "Pull of clients to the global head (fedprox).", _TRAINING, low=0.0, high=1e6
     )
     feddyn_alpha: float = _key(
         0.01, "Regularisation of the clients (feddyn).", _TRAINING, above=0.0, high=1e6
+    )
+    ditto_lambda: float = _key(
+        0.1, "Pull of personal heads to the global one (ditto).", _TRAINING, low=0.0, high=1e6
+    )
+    apfl_alpha: float = _key(
+        0.5, "Share of a client's own part in its head (apfl).", _TRAINING, low=0.0, high=1.0
     )
     qfedavg_q: float = _key(
         1.0,

@@ -27,6 +27,9 @@ class FedCGS(SecondMoments):
     gets logits below the others' mean: see :func:`strategies.fedncm.head_of_seen`.
     """
 
+    # Its logits are log-odds as they are.
+    temperature = 1.0
+
     def solve(self, statistics: Arrays) -> Arrays:
         """Return the head on unstandardised features, float64."""
         pooled = Standardised.of(statistics)

@@ -7,6 +7,7 @@ the code the order of the examples, and nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,16 +91,21 @@ class Sites:
         self.strategy, self.block = strategy, block
         self.memories: dict[int, Arrays] = {}
 
-    def round(self, server_round: int, head: Arrays, clients: Sequence[int]) -> Arrays:
-        """Return the next head; clients are trained in one stack."""
+    def received(self, head: Arrays, clients: Sequence[int]) -> Received:
+        """Return the head as these clients get it, with what each remembers."""
         sent = stacked(head, len(clients))
         memory = self.strategy.initial_memory(sent)
         for place, client in enumerate(clients):
             for name, value in self.memories.get(client, {}).items():
                 memory[name][place] = torch.from_numpy(value)
+        return Received(sent, memory=memory)
+
+    def round(self, server_round: int, head: Arrays, clients: Sequence[int]) -> Arrays:
+        """Return the next head; clients are trained in one stack."""
         server = stacked(self.strategy.to_clients(), len(clients))
+        received = replace(self.received(head, clients), server=server)
         part = self.block.select(np.array(clients))
-        trained = self.strategy.client_train(part, Received(sent, server, memory), server_round)
+        trained = self.strategy.client_train(part, received, server_round)
         for client, result in zip(clients, trained, strict=True):
             self.memories[client] = {name: value.copy() for name, value in result.memory.items()}
             assert result.memory.keys() == self.strategy.memory.keys()

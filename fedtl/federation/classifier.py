@@ -52,6 +52,13 @@ class Classifier:
             )
         config = from_toml(folder / "config.toml")
         if not (folder / "head.safetensors").exists():
+            import strategies
+
+            if not strategies.load(config.strategy).global_head:
+                raise UsageError(
+                    f"{run} has no head to classify with: under strategy = {config.strategy!r} "
+                    "every client has its own, which stays with the client."
+                )
             raise UsageError(
                 f"{run} has no head.safetensors yet, as the run is not finished; "
                 f"finish it with python -m fedtl.simulate --resume {run}"

@@ -20,7 +20,6 @@ from flwr.app import (
     MetricRecordValues,
     RecordDict,
 )
-from numpy.typing import NDArray
 
 import fedtl
 import strategies
@@ -35,14 +34,15 @@ from fedtl.federation.adversity import (
 )
 from fedtl.federation.alone import TrainAlone, train_alone
 from fedtl.federation.client_memory import recall, remember
+from fedtl.federation.closing_scores import closing_metrics, closing_scores
 from fedtl.federation.site import OpenSite, Site
 from fedtl.privacy.egress import EgressError, release
 from fedtl.records import array_record, from_record, to_metrics, to_record
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, Tensors, build_head, one_thread
-from fedtl.transfer.scoring import Score, score_clients
+from fedtl.transfer.scoring import score_clients
 from fedtl.transfer.standardisation import Moments, Standardisation
-from strategies.base import AloneHead, Arrays, HeadStrategy, Received, Trained
+from strategies.base import Arrays, HeadStrategy, Received, Trained
 from strategies.base.strategy import SERVER_RECORD
 
 # Flower's code for a client app that raised an exception.
@@ -190,12 +190,13 @@ def _init(clients: Sequence[_Client], strategy: HeadStrategy) -> list[_Answer]:
 def _train(clients: Sequence[_Client], strategy: HeadStrategy) -> list[_Answer]:
     """Score the incoming head on the held-out part, then train from it."""
     block, head = _block(clients), _parameters(clients, strategy.head)
-    scores = score_clients(strategy.head, head, block, [site.data.held_out for *_, site in clients])
     received = Received(
         head=head,
         server=_tensors(clients, SERVER_RECORD, strategy.downlink) if strategy.downlink else {},
         memory=recall([context for _, context, _ in clients], strategy, head),
     )
+    held_out = [site.data.held_out for *_, site in clients]
+    scores = score_clients(strategy.head, strategy.scored(received), block, held_out)
     config, server_round = strategy.config, _round(clients[0].message)
     training = before_training(config, server_round, block)
     trained = strategy.client_train(training, received, server_round)
@@ -231,58 +232,16 @@ def _as_sent(
 def _evaluate(
     clients: Sequence[_Client], strategy: HeadStrategy, train_alone: TrainAlone
 ) -> list[_Answer]:
-    """Score the final head, and beside it the head that this client would have got alone."""
-    block = _block(clients)
-    head = strategy.head
-    federated = _parameters(clients, head)
-    alone = train_alone(strategy, _unstandardised(block))
-    lone_block = block.standardised([one.standardisation for one in alone])
-    local_only = _stacked(alone)
-    held_out = [site.data.held_out for *_, site in clients]
-    test = [site.data.test for *_, site in clients]
-    scored = {
-        "": score_clients(head, federated, block, held_out),
-        "test-": _score_on_common(head, federated, block, test),
-        "local-only-": score_clients(head, local_only, lone_block, held_out),
-        "local-only-test-": score_clients(head, local_only, lone_block, test),
-    }
-    if strategy.config.holdout_site:
-        unseen = [site.data.unseen for *_, site in clients]
-        scored |= {
-            "unseen-": _score_on_common(head, federated, block, unseen),
-            "local-only-unseen-": score_clients(head, local_only, lone_block, unseen),
-        }
-    return [
-        _Answer(
-            RecordDict({"metrics": to_metrics(_metrics({k: v[at] for k, v in scored.items()}))})
-        )
-        for at in range(len(clients))
-    ]
-
-
-def _score_on_common(
-    head: Head, parameters: Tensors, block: ClientBlock, common: Sequence[NDArray[np.int64]]
-) -> list[Score]:
-    """Score on rows that are nobody's; in a simulation one head on one set of them, once."""
-    one_head = all(value.stride(0) == 0 for value in parameters.values())
-    if not (one_head and all(rows is common[0] for rows in common)):
-        return score_clients(head, parameters, block, common)
-    first = block.select(np.zeros(1, np.int64))
-    lone = {name: value[:1] for name, value in parameters.items()}
-    return score_clients(head, lone, first, common[:1]) * len(common)
-
-
-def _metrics(scores: dict[str, Score]) -> dict[str, MetricRecordValues]:
-    metrics: dict[str, MetricRecordValues] = {}
-    for prefix, score in scores.items():
-        metrics[prefix + "num-examples"] = score.examples
-        metrics[prefix + "loss"] = score.loss
-        metrics[prefix + "accuracy"] = score.accuracy
-        metrics[prefix + "correct"] = score.correct_per_class.tolist()
-        metrics[prefix + "examples"] = score.examples_per_class.tolist()
-        if prefix in phases.CONFUSION_OF and score.classes <= phases.CONFUSION_CLASSES:
-            metrics[prefix + "confusion"] = score.confusion.ravel().tolist()
-    return metrics
+    """Score the final head, and beside it the heads that are this client's alone."""
+    head = _parameters(clients, strategy.head)
+    memory = recall([context for _, context, _ in clients], strategy, head)
+    received, data = Received(head, memory=memory), [site.data for *_, site in clients]
+    scored = closing_scores(strategy, _block(clients), received, data, train_alone)
+    answers = []
+    for at in range(len(clients)):
+        metrics = closing_metrics(strategy, {prefix: each[at] for prefix, each in scored.items()})
+        answers.append(_Answer(RecordDict({"metrics": to_metrics(metrics)})))
+    return answers
 
 
 def _block(clients: Sequence[_Client]) -> ClientBlock:
@@ -301,10 +260,6 @@ def _block(clients: Sequence[_Client]) -> ClientBlock:
         return block
     arrays = from_record(array_record(content, "standardisation"))
     return block.standardised([Standardisation(arrays["mean"], arrays["scale"])])
-
-
-def _unstandardised(block: ClientBlock) -> ClientBlock:
-    return block.standardised([Standardisation.identity(block.features.shape[1])])
 
 
 def _parameters(clients: Sequence[_Client], head: Head) -> Tensors:
@@ -327,15 +282,6 @@ def _tensors(clients: Sequence[_Client], name: str, shapes: Iterable[str]) -> Te
     if len(seen) == 1:
         return {key: each[0][key].expand(len(each), *each[0][key].shape) for key in shapes}
     return {key: torch.stack([one[key] for one in each]) for key in shapes}
-
-
-def _stacked(heads: Sequence[AloneHead]) -> Tensors:
-    return {
-        name: torch.from_numpy(
-            np.stack([head.arrays[name] for head in heads]).astype(np.float32, copy=False)
-        )
-        for name in heads[0].arrays
-    }
 
 
 _HANDLERS: dict[str, Callable[[Sequence[_Client], HeadStrategy], list[_Answer]]] = {

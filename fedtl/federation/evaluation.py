@@ -141,12 +141,14 @@ class ClientEvaluation:
     """What a client tells in the closing evaluation.
 
     Attributes:
-        federated: Scores of the final head.
+        federated: Scores of the final head; of its own head where the server has no whole one.
         local_only: Scores of the head it would have got alone.
+        personal: Scores of its own head beside the final one; ``None`` where it has none.
     """
 
     federated: ClientTallies
     local_only: ClientTallies
+    personal: ClientTallies | None
 
     @classmethod
     def read(cls, metrics: MetricRecord, classes: int) -> ClientEvaluation:
@@ -159,7 +161,8 @@ class ClientEvaluation:
                 unseen=Tally.read(metrics, prefix + "unseen-", classes),
             )
 
-        return cls(tallies(""), tallies("local-only-"))
+        personal = tallies("personal-") if "personal-num-examples" in metrics else None
+        return cls(tallies(""), tallies("local-only-"), personal)
 
     @property
     def round_score(self) -> RoundScore:

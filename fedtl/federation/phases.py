@@ -17,7 +17,6 @@ EVALUATE = MessageType.EVALUATE
 
 # Above this many classes a client's confusion matrix is larger than its head: it is not asked for.
 CONFUSION_CLASSES = 64
-CONFUSION_OF = ("", "test-")
 
 IDENTITY_KEYS = frozenset({"fedtl-version", "backbone-fingerprint", "feature-size", "classes"})
 CENSUS_KEYS = frozenset({"partition-id", "num-examples", "held-out", "label-counts"})
@@ -26,14 +25,30 @@ TRAIN_KEYS = frozenset({"num-examples", "train-loss", "held-out", "loss", "accur
 _SCORE_KEYS = ("num-examples", "loss", "accuracy", "correct", "examples")
 _SCORES = ("", "test-", "local-only-", "local-only-test-")
 _UNSEEN_SCORES = ("unseen-", "local-only-unseen-")
+_PERSONAL_SCORES = ("personal-", "personal-test-")
 
 
-def evaluate_keys(classes: int, *, unseen_site: bool) -> frozenset[str]:
-    """Return the keys of a closing evaluation's metrics."""
-    scores = _SCORES + _UNSEEN_SCORES if unseen_site else _SCORES
+def confusion_of(strategy: HeadStrategy) -> tuple[str, ...]:
+    """Return the scores of a closing evaluation that come with a confusion matrix.
+
+    A client's own head is for its own examples: its errors on the test split are not asked for.
+    """
+    return ("", "test-") if strategy.global_head else ("",)
+
+
+def evaluate_keys(strategy: HeadStrategy, classes: int) -> frozenset[str]:
+    """Return the keys of a closing evaluation's metrics.
+
+    Without a global head, the scores that would be its own are those of clients' own heads.
+    """
+    scores = [*_SCORES]
+    if strategy.config.holdout_site:
+        scores += _UNSEEN_SCORES
+    if strategy.personalises and strategy.global_head:
+        scores += _PERSONAL_SCORES
     keys = {prefix + key for prefix in scores for key in _SCORE_KEYS}
     if classes <= CONFUSION_CLASSES:
-        keys |= {prefix + "confusion" for prefix in CONFUSION_OF}
+        keys |= {prefix + "confusion" for prefix in confusion_of(strategy)}
     return frozenset(keys)
 
 
@@ -55,9 +70,5 @@ def declarations(
         TRAIN: Declaration(
             arrays={strategy.reply_record: strategy.uplink}, metrics={"metrics": TRAIN_KEYS}
         ),
-        EVALUATE: Declaration(
-            metrics={
-                "metrics": evaluate_keys(classes, unseen_site=bool(strategy.config.holdout_site))
-            }
-        ),
+        EVALUATE: Declaration(metrics={"metrics": evaluate_keys(strategy, classes)}),
     }

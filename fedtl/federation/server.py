@@ -70,8 +70,11 @@ class Outcome:
         standardisation: Of the features the head expects; ``None`` where it takes them raw.
         roll: Who took part.
         rounds: Rounds done.
-        federated: Every client's scores of the final head.
+        federated: Every client's scores of the final head; of its own head where the strategy has
+            no whole global one.
         local_only: Every client's scores of the head it would have got alone.
+        personal: Every client's scores of its own head beside the global one; ``None`` where
+            clients have none.
         failures: ``(round, client, reason)``; round 0 is the handshake.
         bytes_up: Bytes from the sites.
         bytes_down: Bytes to them.
@@ -85,6 +88,7 @@ class Outcome:
     rounds: int
     federated: dict[int, ClientTallies]
     local_only: dict[int, ClientTallies]
+    personal: dict[int, ClientTallies] | None
     failures: list[tuple[int, int, str]]
     bytes_up: int
     bytes_down: int
@@ -186,6 +190,12 @@ class Federation:
             rounds=rounds,
             federated={client: told.federated for client, told in phase.metrics.items()},
             local_only={client: told.local_only for client, told in phase.metrics.items()},
+            personal={
+                client: told.personal
+                for client, told in phase.metrics.items()
+                if told.personal is not None
+            }
+            or None,
             failures=self._failures,
             bytes_up=self._bytes_up,
             bytes_down=self._bytes_down,
@@ -231,7 +241,7 @@ class Federation:
         self._settle(phase, server_round)
         self._seconds.append(time.perf_counter() - began)
         row = self._facts(phase, server_round, metrics)
-        if self._score_test is not None:
+        if self._score_test is not None and strategy.global_head:
             row["test_accuracy"] = self._score_test(arrays, standardisation)
         self._journal.keep(
             Checkpoint(

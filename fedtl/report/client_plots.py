@@ -12,13 +12,10 @@ from fedtl.report.result import ClientRow, RunResult
 from fedtl.report.tables import by_gain
 from fedtl.report.theme import (
     CENTRALISED,
-    FEDERATED,
     HARMED,
     INK,
-    LOCAL,
     MUTED,
     SURFACE,
-    WAYS,
     WIDTH,
     Plot,
     figure_of,
@@ -26,6 +23,7 @@ from fedtl.report.theme import (
     svg,
     themed,
 )
+from fedtl.report.ways import ways_of
 from fedtl.report.wording import count_of, known, percent, points, shortened
 
 if TYPE_CHECKING:
@@ -47,19 +45,21 @@ def client_plot(result: RunResult) -> Plot:
 def _client_bars(result: RunResult) -> Plot:
     rows = by_gain(result.clients)[::-1]
     positions = np.arange(len(rows))
-    height = 34.0 if len(rows) <= 12 else 24.0
+    ways = {way: one for way, one in ways_of(result).items() if way != "centralised"}
+    height = (34.0 if len(rows) <= 12 else 24.0) * len(ways) / 2
+    step = 0.8 / len(ways)
     with themed():
         figure = figure_of(WIDTH, len(rows) * height + 80)
         axes = figure.subplots()
-        local = _scores(rows, "local_only_accuracy")
-        federated = _scores(rows, "federated_accuracy")
         centralised = _scores(rows, "centralised_accuracy")
-        colours = [HARMED if row.harmed else FEDERATED for row in rows]
-        axes.barh(positions - 0.2, local, 0.36, color=LOCAL, label="local-only")
-        bars = axes.barh(positions + 0.2, federated, 0.36, color=colours)
+        for place, (way, (_, colour, _)) in enumerate(ways.items()):
+            offset = (place - (len(ways) - 1) / 2) * step
+            lengths = _scores(rows, f"{way}_accuracy")
+            bars = axes.barh(positions + offset, lengths, 0.9 * step, color=colour)
+        # The last bar is of the head that a client would use: the one that may harm it.
         for row, bar in zip(rows, bars, strict=True):
             if row.harmed:
-                bar.set(hatch="////", edgecolor=SURFACE, linewidth=0)
+                bar.set(facecolor=HARMED, hatch="////", edgecolor=SURFACE, linewidth=0)
         # The halo keeps the tick visible where it lies on a bar.
         for colour, width in ((SURFACE, 6.0), (CENTRALISED, 2.5)):
             axes.plot(
@@ -99,8 +99,9 @@ def _client_bars(result: RunResult) -> Plot:
         axes.tick_params(left=False)
         percent_axis(axes, "x")
         _client_legend(figure, result)
-        alt = "Local-only and federated accuracy of each client: " + "; ".join(
-            f"{row.name} {percent(row.local_only_accuracy)} to {percent(row.federated_accuracy)}"
+        labels = ", ".join(way.label for way in ways.values())
+        alt = f"Accuracy of each client, {labels}: " + "; ".join(
+            f"{row.name} {', '.join(percent(getattr(row, f'{way}_accuracy')) for way in ways)}"
             + (", harmed" if row.harmed else "")
             for row in rows
         )
@@ -112,8 +113,9 @@ def _client_legend(figure: Figure, result: RunResult) -> None:
     from matplotlib.patches import Patch
 
     handles: list[Any] = [
-        Patch(color=LOCAL, label="local-only"),
-        Patch(color=FEDERATED, label="federated"),
+        Patch(color=colour, label=label)
+        for way, (label, colour, _) in ways_of(result).items()
+        if way != "centralised"
     ]
     if result.harmed:
         handles.append(
@@ -132,7 +134,7 @@ def _client_legend(figure: Figure, result: RunResult) -> None:
                 label="centralised",
             )
         )
-    figure.legend(handles=handles, loc="outside upper left", ncols=4)
+    figure.legend(handles=handles, loc="outside upper left", ncols=5)
 
 
 def _client_distributions(result: RunResult) -> Plot:
@@ -142,6 +144,8 @@ def _client_distributions(result: RunResult) -> Plot:
     gains = _scores(rows, "gain")
     harmed = np.array([row.harmed for row in rows])
     scored = np.isfinite(gains)
+    ways = ways_of(result)
+    used = ways.get("personal", ways["federated"])
     with themed():
         figure = figure_of(WIDTH, 340)
         histogram, curves = cast("tuple[Axes, Axes]", figure.subplots(1, 2))
@@ -155,7 +159,7 @@ def _client_distributions(result: RunResult) -> Plot:
                 [gains[scored & harmed], gains[scored & ~harmed]],
                 bins=list(edges),
                 stacked=True,
-                color=[HARMED, FEDERATED],
+                color=[HARMED, used.colour],
                 label=["harmed", "not harmed"],
                 rwidth=0.9,
             )
@@ -168,7 +172,7 @@ def _client_distributions(result: RunResult) -> Plot:
         histogram.yaxis.set_major_locator(MaxNLocator(integer=True))
         histogram.grid(axis="y")
         quantiles = np.linspace(0, 1, _CURVE_POINTS)
-        for way, (label, colour, _) in WAYS.items():
+        for way, (label, colour, _) in ways.items():
             values = _scores(rows, f"{way}_accuracy")
             values = values[np.isfinite(values)]
             if len(values):
@@ -186,7 +190,7 @@ def _client_distributions(result: RunResult) -> Plot:
         curves.set_xlabel("accuracy")
         curves.set_ylabel("clients at or below")
         if curves.lines:
-            curves.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+            curves.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2 if len(ways) > 3 else 3)
         alt = (
             f"Distribution of the gain of {count_of(len(rows), 'client')}, {result.harmed:,} of "
             "them harmed, and of their accuracies under each way of learning."

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fedtl
-from fedtl.federation.evaluation import ClientTallies, Summary, Tally, summarise
+from fedtl.federation.evaluation import ClientTallies, Tally, summarise
 from fedtl.federation.server import Outcome
 from fedtl.report.html import write_report
 from fedtl.report.result import ClientRow, ClientSamples, RunResult, SitePanel
@@ -55,7 +55,8 @@ def close_run(
     head = TrainedHead(
         outcome.arrays, outcome.standardisation, identity.classes, identity.fingerprint
     )
-    folder.write("head.safetensors", head.to_bytes())
+    if outcome.strategy.global_head:
+        folder.write("head.safetensors", head.to_bytes())
     rows = _client_rows(outcome, centralised, client_names, len(identity.classes))
     label_counts = np.array([row.label_counts for row in rows])
     unseen = None
@@ -69,7 +70,10 @@ def close_run(
             classes=identity.classes,
             label_counts=label_counts.sum(0),
         )
-    folder.write("clients.csv", _csv(rows, identity.classes, unseen))
+    ways = ["local_only", "federated", "centralised"]
+    if outcome.personal is not None:
+        ways.append("personal")
+    folder.write("clients.csv", _csv(rows, ways, identity.classes, unseen))
     summary = _summary(outcome, centralised, rows, head.sha256(), seconds, peak_mb)
     if unseen is not None:
         summary["unseen_site"] = without_nan(unseen.to_mapping())
@@ -81,7 +85,7 @@ def close_run(
         label_counts=label_counts,
         rounds=folder.rounds,
         clients=rows,
-        confusion=_confusion(outcome.federated),
+        confusion=_confusion(outcome),
         egress=folder.egress_totals(),
         samples=samples,
         summary=summary,
@@ -117,7 +121,9 @@ def _client_row(
     card = outcome.roll.cards.get(client)
     alone = outcome.local_only[client].held_out if client in outcome.local_only else None
     federated = outcome.federated[client].held_out if client in outcome.federated else None
-    before, after = _accuracy(alone), _accuracy(federated)
+    own = outcome.personal or {}
+    personal = own[client].held_out if client in own else None
+    before, after = _accuracy(alone), _accuracy(personal or federated)
     gain = None if before is None or after is None else after - before
     return ClientRow(
         client=client,
@@ -126,13 +132,15 @@ def _client_row(
         held_out=card.held_out if card else 0,
         label_counts=np.array(card.label_counts if card else [0] * classes, np.int64),
         local_only_accuracy=before,
-        federated_accuracy=after,
+        federated_accuracy=_accuracy(federated),
         centralised_accuracy=_accuracy(centralised),
         local_only_balanced_accuracy=_balanced(alone),
         federated_balanced_accuracy=_balanced(federated),
         centralised_balanced_accuracy=_balanced(centralised),
         gain=gain,
         harmed=gain is not None and gain < 0,
+        personal_accuracy=_accuracy(personal),
+        personal_balanced_accuracy=_balanced(personal),
     )
 
 
@@ -144,10 +152,17 @@ def _balanced(tally: Tally | None) -> float | None:
     return tally.balanced_accuracy if tally is not None and tally.total else None
 
 
-def _confusion(tallies: Mapping[int, ClientTallies]) -> NDArray[np.int64] | None:
-    """Return the federated head's confusion matrix on what ``accuracy`` was measured on."""
-    tested = next((t.test for t in tallies.values() if t.test.total), None)
-    parts = [tested] if tested else [t.held_out for t in tallies.values() if t.held_out.total]
+def _confusion(outcome: Outcome) -> NDArray[np.int64] | None:
+    """Return the global head's confusion matrix on what ``accuracy`` was measured on.
+
+    Without a global head, that of clients' own heads on their held-out examples.
+    """
+    tallies = outcome.federated.values()
+    tested = next((told.test for told in tallies if told.test.total), None)
+    if tested is not None and outcome.strategy.global_head:
+        parts = [tested]
+    else:
+        parts = [told.held_out for told in tallies if told.held_out.total]
     matrices = [part.confusion for part in parts if part.confusion is not None]
     if not matrices or len(matrices) < len(parts):
         return None
@@ -163,17 +178,17 @@ def _summary(
     seconds: Mapping[str, float],
     peak_mb: float,
 ) -> dict[str, Any]:
-    federated = summarise(list(outcome.federated.values()))
-    pooled = None if centralised is None else summarise(list(centralised.values()))
     summary: dict[str, Any] = without_nan(
         {
             "strategy": outcome.strategy.config.strategy,
             "rounds": outcome.rounds,
             "clients": len(rows),
             "scored_on": _scored_on(outcome.federated, outcome.strategy.config.holdout_site),
-            "federated": asdict(federated),
-            "local_only": asdict(summarise(list(outcome.local_only.values()))),
-            "centralised": _as_mapping(pooled),
+            "global_head": outcome.strategy.global_head,
+            "federated": _accuracies(outcome.federated),
+            "personal": _accuracies(outcome.personal),
+            "local_only": _accuracies(outcome.local_only),
+            "centralised": _accuracies(centralised),
             "harmed_clients": [row.client for row in rows if row.harmed],
             "failures": [
                 {"round": server_round, "client": client, "reason": reason}
@@ -195,8 +210,8 @@ def _summary(
     return summary
 
 
-def _as_mapping(summary: Summary | None) -> dict[str, float] | None:
-    return None if summary is None else asdict(summary)
+def _accuracies(clients: Mapping[int, ClientTallies] | None) -> dict[str, float] | None:
+    return None if clients is None else asdict(summarise(list(clients.values())))
 
 
 def _scored_on(tallies: Mapping[int, ClientTallies], holdout_site: str) -> str:
@@ -218,14 +233,15 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _csv(rows: Sequence[ClientRow], classes: Sequence[str], unseen: UnseenSite | None) -> str:
+def _csv(
+    rows: Sequence[ClientRow],
+    ways: Sequence[str],
+    classes: Sequence[str],
+    unseen: UnseenSite | None,
+) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
-    scores = [
-        f"{way}_{kind}"
-        for way in ("local_only", "federated", "centralised")
-        for kind in ("accuracy", "balanced_accuracy")
-    ]
+    scores = [f"{way}_{kind}" for way in ways for kind in ("accuracy", "balanced_accuracy")]
     measures = ("accuracy", "balanced_accuracy") if unseen is not None else ()
     header = ["client", "name", "examples", "held_out", *scores, "gain", "harmed"]
     header += [f"local_only_unseen_{measure}" for measure in measures]

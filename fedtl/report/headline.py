@@ -9,15 +9,14 @@ from typing import Any
 from fedtl.report.markup import escaped, meter
 from fedtl.report.result import RunResult
 from fedtl.report.tables import SCORES
+from fedtl.report.ways import Way, ways_of
 from fedtl.report.wording import byte_size, count_of, duration, known, percent
 
 _MEANINGS = {
-    "local_only": (
-        "Local-only",
-        "Every client learns from its own examples; the mean over clients.",
-    ),
-    "federated": ("Federated", "One shared head; every example stays where it is."),
-    "centralised": ("Centralised", "All examples pooled in one place: the reference."),
+    "local-only": "Every client learns from its own examples; the mean over clients.",
+    "federated": "One shared head; every example stays where it is.",
+    "personal": "A head of its own for every client; the mean over clients.",
+    "centralised": "All examples pooled in one place: the reference.",
 }
 
 
@@ -28,9 +27,9 @@ def subject(result: RunResult) -> str:
 
 
 def headline(result: RunResult) -> str:
-    """Return the verdict, the three accuracies that it rests on, and the facts of the run."""
+    """Return the verdict, the accuracies that it rests on, and the facts of the run."""
     summary = result.summary
-    cards = "".join(_way_card(way, summary[way]) for way in _MEANINGS)
+    cards = "".join(_way_card(way, summary[key]) for key, way in ways_of(result).items())
     trained_on = sum(row.examples for row in result.clients)
     held_out = sum(row.held_out for row in result.clients)
     facts = [
@@ -75,8 +74,8 @@ def _attention(result: RunResult) -> str:
     )
 
 
-def _way_card(way: str, scores: Mapping[str, Any] | None) -> str:
-    title, meaning = _MEANINGS[way]
+def _way_card(way: Way, scores: Mapping[str, Any] | None) -> str:
+    style, meaning = way.label.replace("-", "_"), _MEANINGS[way.label]
     accuracy = scores["accuracy"] if scores else None
     rest = (
         ", ".join(f"{SCORES[name]} {percent(scores[name])}" for name in list(SCORES)[1:])
@@ -84,7 +83,7 @@ def _way_card(way: str, scores: Mapping[str, Any] | None) -> str:
         else "Not computed in this run"
     )
     return (
-        f'<div class="way {way}"><dt>{title}</dt><dd class="figure">{percent(accuracy)}</dd>'
+        f'<div class="way {style}"><dt>{way.title}</dt><dd class="figure">{percent(accuracy)}</dd>'
         f"<dd>{meter(accuracy)}</dd>"
         f'<dd class="meaning">{meaning}</dd><dd class="meaning">{rest[0].upper()}{rest[1:]}.</dd>'
         "</div>"
@@ -92,30 +91,58 @@ def _way_card(way: str, scores: Mapping[str, Any] | None) -> str:
 
 
 def verdict(result: RunResult) -> str:
-    """Return what federation was worth, in the sentence at the top of the page."""
-    federated = result.summary["federated"]
-    if federated is None or not known(federated["accuracy"]):
-        return "The federated head could not be scored."
-    gain = _difference(federated, result.summary["local_only"])
-    gap = _difference(federated, result.summary["centralised"])
+    """Return what federation was worth, in the words at the top of the page.
+
+    Clients' own heads are for their own examples, so it is there that they are compared.
+    """
+    summary = result.summary
+    if not summary["global_head"]:
+        measure, heads = "mean_client_accuracy", "Clients' own heads"
+        who = "On their own examples, clients' own heads"
+    else:
+        measure, heads, who = "accuracy", "The federated head", "Federation"
+    federated = summary["federated"]
+    if federated is None or not known(federated[measure]):
+        return f"{heads} could not be scored."
+    gain = _difference(federated, summary["local_only"], measure)
+    gap = _difference(federated, summary["centralised"], measure)
     if gain is None:
-        alone = f"Federation reached {percent(federated['accuracy'])}"
+        alone = f"{who} reached {percent(federated[measure])}"
     elif gain == 0:
-        alone = "Federation matched clients working alone"
+        alone = f"{who} matched clients working alone"
     else:
         verb, word = ("gained", "over") if gain > 0 else ("lost", "against")
         noun = "point" if abs(gain) == 1 else "points"
-        alone = f"Federation {verb} {abs(gain):.1f} {noun} {word} clients working alone"
+        alone = f"{who} {verb} {abs(gain):.1f} {noun} {word} clients working alone"
     if gap is None:
-        return f"{alone}."
-    if gap == 0:
-        return f"{alone}, and equals pooling all data."
-    return f"{alone}, {abs(gap):.1f} {'below' if gap < 0 else 'above'} pooling all data."
+        told = f"{alone}."
+    elif gap == 0:
+        told = f"{alone}, and equals pooling all data."
+    else:
+        told = f"{alone}, {abs(gap):.1f} {'below' if gap < 0 else 'above'} pooling all data."
+    return told + _personal_verdict(summary)
 
 
-def _difference(federated: Mapping[str, Any], other: Mapping[str, Any] | None) -> float | None:
+def _personal_verdict(summary: Mapping[str, Any]) -> str:
+    """Return what personal heads add to the shared one, or nothing where there are none."""
+    measure = "mean_client_accuracy"
+    personal = summary["personal"]
+    if personal is None or not known(personal[measure]):
+        return ""
+    ahead = _difference(personal, summary["federated"], measure)
+    if ahead is None:
+        return ""
+    if ahead == 0:
+        return " On clients' own examples, personal heads change nothing."
+    noun = "point" if abs(ahead) == 1 else "points"
+    verb = "add" if ahead > 0 else "lose"
+    return f" On clients' own examples, personal heads {verb} {abs(ahead):.1f} {noun}."
+
+
+def _difference(
+    ours: Mapping[str, Any], other: Mapping[str, Any] | None, measure: str
+) -> float | None:
     """Return the points between two accuracies as printed, so that a reader's sum comes out."""
-    if other is None or not known(other["accuracy"]):
+    if other is None or not known(other[measure]):
         return None
-    ours, theirs = float(federated["accuracy"]), float(other["accuracy"])
-    return round(round(100 * ours, 1) - round(100 * theirs, 1), 1)
+    return round(round(100 * float(ours[measure]), 1) - round(100 * float(other[measure]), 1), 1)

@@ -15,12 +15,14 @@ from fedtl.report.result import ClientRow, RunResult
 from fedtl.report.samples import samples_section
 from fedtl.report.tables import ends_by_gain
 from fedtl.report.unseen_section import unseen_section
+from fedtl.report.ways import ways_of
 from fedtl.report.wording import byte_size, count_of, duration, percent, points
 
 _MOST_CLIENT_ROWS = 200
 _MOST_FAILURES = 50
 _MOST_WARNINGS = 100
 _CONFUSED_PAIRS = 8
+_SHORT = {"local-only": "local", "federated": "fed.", "personal": "pers."}
 
 
 def write_report(path: Path, result: RunResult) -> None:
@@ -62,15 +64,23 @@ def _data(result: RunResult) -> str:
 
 def _accuracy(result: RunResult) -> str:
     if len(result.rounds) > 1:
+        if result.summary["global_head"]:
+            explanation = (
+                f"The global head on {escaped(result.summary['scored_on'])}, and on the held-out "
+                "examples of the client it serves worst."
+            )
+        else:
+            explanation = (
+                "Clients' own heads on their own held-out examples, the mean client and the worst; "
+                "the other lines are the mean client's too."
+            )
         return "<h2>Accuracy by round</h2>\n" + captioned(
-            plots.accuracy_by_round(result),
-            f"The global head on {escaped(result.summary['scored_on'])}, and on the held-out "
-            "examples of the client it serves worst.",
+            plots.accuracy_by_round(result), explanation
         )
     return "<h2>Accuracy, in one round</h2>\n" + captioned(
         plots.score_ladder(result),
-        "One round gives the head, so there is no curve: the four scores of the three ways of "
-        "learning, side by side.",
+        "There is one round, so there is no curve: the four scores of the ways of learning, side "
+        "by side.",
     )
 
 
@@ -99,44 +109,45 @@ def _client_details(result: RunResult) -> str:
             f"The {len(worst)} clients that gained least and the {len(best)} that gained most, "
             f"as a table ({len(result.clients) - len(rows):,} more in clients.csv)"
         )
+    ways = ways_of(result)
+    balanced = {
+        key: f"Balanced, {_SHORT[way.label]}" for key, way in ways.items() if way.label in _SHORT
+    }
     headers = [
-        "Client",
-        "Train",
-        "Held out",
-        "Local-only",
-        "Federated",
-        "Centralised",
-        "Balanced, local",
-        "Balanced, fed.",
-        "Gain",
-        "",
+        *("Client", "Train", "Held out"),
+        *(way.title for way in ways.values()),
+        *("Gain", ""),
+        *balanced.values(),
     ]
     cells = [
         [
             row.name,
             f"{row.examples:,}",
             f"{row.held_out:,}",
-            percent(row.local_only_accuracy),
-            percent(row.federated_accuracy),
-            percent(row.centralised_accuracy),
-            percent(row.local_only_balanced_accuracy),
-            percent(row.federated_balanced_accuracy),
+            *(percent(getattr(row, f"{way}_accuracy")) for way in ways),
             points(row.gain),
             "▼ harmed" if row.harmed else "",
+            *(percent(getattr(row, f"{way}_balanced_accuracy")) for way in balanced),
         ]
         for row in rows
     ]
     classes = ["harmed" if row.harmed else "" for row in rows]
-    table = table_of(headers, cells, numbers=range(1, 9), row_classes=classes)
+    numbers = [column for column, header in enumerate(headers) if column and header]
+    table = table_of(headers, cells, numbers=numbers, row_classes=classes)
     return f"<details><summary>{escaped(title)}</summary>{table}</details>"
 
 
 def _confusion(result: RunResult) -> str:
     if result.confusion is None or not result.confusion.any():
         return ""
+    whose = (
+        "The federated head"
+        if result.summary["global_head"]
+        else "Every client's own head, on its own held-out examples"
+    )
     picture = captioned(
         heat_maps.confusion_map(result),
-        "The federated head: a row holds the examples of one true class, a column what they were "
+        f"{whose}: a row holds the examples of one true class, a column what they were "
         "taken for; the stronger a cell's colour, the larger its share of the row.",
     )
     errors = result.confusion.copy()

@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 from fedtl.report.result import RunResult
 from fedtl.report.tables import SCORES
 from fedtl.report.theme import (
-    FEDERATED,
     LINE,
     SURFACE,
-    WAYS,
     WIDTH,
     Plot,
     figure_of,
@@ -21,22 +19,33 @@ from fedtl.report.theme import (
     svg,
     themed,
 )
+from fedtl.report.ways import ways_of
 from fedtl.report.wording import known, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+_DASHES = {"local_only": (6, 3), "personal": (4, 2), "centralised": (2, 2)}
+
+
 def accuracy_by_round(result: RunResult) -> Plot:
-    """Draw the global head's accuracy and loss by round, with the local-only and centralised lines.
+    """Draw the global head's accuracy and loss by round, with lines for the other ways' accuracy.
 
     The main line is measured on what the summary's accuracies are: the data's own test split where
-    the rounds have it, else all clients' held-out examples.
+    the rounds have it, else all clients' held-out examples. Without a global head it is the mean
+    client's, and so are the others.
     """
     from matplotlib.ticker import MaxNLocator
 
     tested = any(known(row["test_accuracy"]) for row in result.rounds)
-    main = "test_accuracy" if tested else "accuracy"
+    ways = ways_of(result)
+    ours = ways["federated"]
+    if result.summary["global_head"]:
+        main, measure, name_of_main = "test_accuracy" if tested else "accuracy", "accuracy", ""
+    else:
+        main = measure = "mean_client_accuracy"
+        name_of_main = ", mean client"
     rounds = [row["round"] for row in result.rounds]
     losses = {name: _series(result, name) for name in ("loss", "train_loss")}
     with_loss = any(np.isfinite(values).any() for values in losses.values())
@@ -53,25 +62,27 @@ def accuracy_by_round(result: RunResult) -> Plot:
         ends: list[tuple[float, str, str]] = []
         for name, text, thickness in (
             ("worst_client_accuracy", "worst client", 1.2),
-            (main, "federated", 2.6),
+            (main, ours.label + name_of_main, 2.6),
         ):
             values = _series(result, name)
             if np.isfinite(values).any():
-                upper.plot(rounds, values, color=FEDERATED, linewidth=thickness)
+                upper.plot(rounds, values, color=ours.colour, linewidth=thickness)
                 last = float(values[np.isfinite(values)][-1])
-                ends.append((last, f"{text} {percent(last)}", FEDERATED))
-        for way, dashes in (("local_only", (6, 3)), ("centralised", (2, 2))):
+                ends.append((last, f"{text} {percent(last)}", ours.colour))
+        for way, dashes in _DASHES.items():
             scores = result.summary[way]
-            if scores and known(scores["accuracy"]):
-                label, colour, _ = WAYS[way]
-                upper.axhline(scores["accuracy"], color=colour, linewidth=1.8, dashes=dashes)
-                ends.append((scores["accuracy"], f"{label} {percent(scores['accuracy'])}", colour))
+            if scores and known(scores[measure]):
+                label, colour, _ = ways[way]
+                upper.axhline(scores[measure], color=colour, linewidth=1.8, dashes=dashes)
+                ends.append((scores[measure], f"{label} {percent(scores[measure])}", colour))
         label_line_ends(upper, ends, height=260 if with_loss else 270)
         percent_axis(upper, "y")
         upper.set_ylabel("accuracy")
         if lower is not None:
             for name, style, text in (("loss", "-", "held-out"), ("train_loss", ":", "training")):
-                lower.plot(rounds, losses[name], style, color=FEDERATED, linewidth=1.8, label=text)
+                lower.plot(
+                    rounds, losses[name], style, color=ours.colour, linewidth=1.8, label=text
+                )
             lower.set_ylabel("loss")
             lower.grid(axis="y")
             lower.legend(loc="upper right", ncols=2)
@@ -88,6 +99,7 @@ def score_ladder(result: RunResult) -> Plot:
     """Draw the four scores of the ways of learning side by side; for runs of a single round."""
     from matplotlib.lines import Line2D
 
+    ways = ways_of(result)
     with themed():
         figure = figure_of(WIDTH, 60 + 52 * len(SCORES))
         axes = figure.subplots()
@@ -95,14 +107,14 @@ def score_ladder(result: RunResult) -> Plot:
         for position, score in enumerate(SCORES):
             shown = {
                 way: result.summary[way][score]
-                for way in WAYS
+                for way in ways
                 if result.summary[way] and known(result.summary[way][score])
             }
             if shown:
                 low, high = min(shown.values()), max(shown.values())
                 axes.plot([low, high], [position] * 2, color=LINE, linewidth=6, zorder=1)
             for way, value in shown.items():
-                label, colour, marker = WAYS[way]
+                label, colour, marker = ways[way]
                 hero = way == "federated"
                 axes.plot(
                     value,
@@ -133,10 +145,10 @@ def score_ladder(result: RunResult) -> Plot:
         axes.spines["left"].set_visible(False)
         handles = [
             Line2D([], [], linestyle="", marker=marker, color=colour, markersize=9, label=label)
-            for way, (label, colour, marker) in WAYS.items()
+            for way, (label, colour, marker) in ways.items()
             if result.summary[way]
         ]
-        figure.legend(handles=handles, loc="outside upper left", ncols=3)
+        figure.legend(handles=handles, loc="outside upper left", ncols=4)
         return Plot(svg(figure, "rounds", "; ".join(described) + "."))
 
 

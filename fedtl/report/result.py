@@ -26,13 +26,16 @@ class ClientRow:
         held_out: Examples it keeps for evaluation.
         label_counts: Shape ``(C,)``, int64: its examples per class, held-out ones included.
         local_only_accuracy: Of the head that the client learns from its own examples alone.
-        federated_accuracy: Of the global head.
+        federated_accuracy: Of the global head; of the client's own where the run has no global one.
         centralised_accuracy: Of the head learnt from all clients' examples in one place.
         local_only_balanced_accuracy: Mean recall over the classes that the client holds out.
         federated_balanced_accuracy: Likewise.
         centralised_balanced_accuracy: Likewise.
-        gain: Federated minus local-only accuracy, a fraction in [-1, 1].
+        gain: Accuracy of the head that federation gives the client, its personal one where it has
+            one, minus local-only accuracy, a fraction in [-1, 1].
         harmed: Whether federation hurt this client (negative transfer).
+        personal_accuracy: Of the client's own head beside the global one.
+        personal_balanced_accuracy: Likewise.
     """
 
     client: int
@@ -48,6 +51,8 @@ class ClientRow:
     centralised_balanced_accuracy: float | None
     gain: float | None
     harmed: bool
+    personal_accuracy: float | None = None
+    personal_balanced_accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +127,14 @@ class RunResult:
             split), ``clients`` (how many took part), ``failed`` (mappings of ``client``, a
             partition id, and ``reason``), ``bytes_up``, ``bytes_down``, ``seconds``.
         clients: One row per client, in partition-id order.
-        confusion: Shape ``(C, C)``, int64, rows the true class, of the federated head;
-            ``None`` where it was not computed.
+        confusion: Shape ``(C, C)``, int64, rows the true class, of the global head, or, without
+            one, of clients' own heads on their held-out examples; ``None`` where not computed.
         egress: What crossed the sites' boundary.
         samples: The first few clients' pictures; empty for precomputed features.
-        summary: As in ``summary.json``. Read here: ``federated``, ``local_only`` and
+        summary: As in ``summary.json``. Read here: ``federated``, ``personal``, ``local_only`` and
             ``centralised``, each ``None`` or a mapping of ``accuracy``, ``balanced_accuracy``,
-            ``mean_client_accuracy`` and ``worst_client_accuracy``; ``scored_on`` (what
+            ``mean_client_accuracy`` and ``worst_client_accuracy``; ``global_head``, whether there
+            is one, or else clients' own heads count as federated; ``scored_on`` (what
             ``accuracy`` was measured on, for people); ``strategy``, ``rounds``, ``clients``,
             ``bytes_up``, ``bytes_down``; ``seconds``, a mapping of ``total``, ``start_up``,
             ``features``, ``rounds`` and ``per_round_median``; ``peak_rss_mb``; ``versions``, a

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fedtl.report.result import ClientRow, RunResult
 from fedtl.report.unseen import UnseenScore, UnseenSite
+from fedtl.report.ways import ways_of
 from fedtl.report.wording import byte_size, count_of, duration, percent, points, shortened
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 _SHOWN_WHOLE = 20
 _SHOWN_PER_END = 8
 _OWN_HEADS_SHOWN = 10
-_NAME_WIDTH = 18
+_WIDTH = 80
+_NAME_WIDTH, _SHORTEST_NAME = 18, 8
+_COLUMN_GAP = 2
 # A caption wraps at the width of its table.
 _CAPTION_ROOM = 30
 _UNSEEN_CAPTION_ROOM = 42
@@ -54,20 +57,36 @@ def ends_by_gain(
 
 
 def client_table(result: RunResult) -> Table:
-    """Return one row per client: examples, the three accuracies, the gain in points.
+    """Return one row per client: examples, the accuracies of all ways, the gain in points.
 
     With more than 20 clients, the eight that federation served worst and the eight it served best
     are shown, and the caption says how many are left out.
     """
-    table = plain_table("Client", "Train", "Held out", "Local-only", "Federated", "Central", "Gain")
+    from rich.text import Text
+
+    ways = ways_of(result)
+    titles = {way: one.title for way, one in ways.items()} | {"centralised": "Central"}
+    if "personal" in ways:
+        titles["local_only"] = "Local"
+    headings = ["Train", "Held out", *titles.values(), "Gain"]
+    whole = len(result.clients) <= _SHOWN_WHOLE
+    worst, best = (result.clients, []) if whole else ends_by_gain(result.clients, _SHOWN_PER_END)
+    numbers = {row.client: _numbers(row, list(ways)) for row in (*worst, *best)}
+    widths = (max(map(len, column)) for column in zip(headings, *numbers.values(), strict=True))
+    room = _WIDTH - sum(width + _COLUMN_GAP for width in widths)
+    name_width = min(_NAME_WIDTH, max(_SHORTEST_NAME, room))
+    table = plain_table("Client", *headings)
+
+    def add(rows: Sequence[ClientRow]) -> None:
+        for row in rows:
+            name = Text(shortened(row.name, name_width))
+            table.add_row(name, *numbers[row.client], style="yellow" if row.harmed else None)
+
     captions = ["▼ harmed: worse than alone"] if result.harmed else []
-    if len(result.clients) <= _SHOWN_WHOLE:
-        _add_clients(table, result.clients)
-    else:
-        worst, best = ends_by_gain(result.clients, _SHOWN_PER_END)
-        _add_clients(table, worst)
+    add(worst)
+    if not whole:
         table.add_row("⋮", style="dim")
-        _add_clients(table, best)
+        add(best)
         left_out = len(result.clients) - len(worst) - len(best)
         captions.append(
             f"lowest and highest gains; {count_of(left_out, 'client')} left out, all in clients.csv"
@@ -95,33 +114,24 @@ def plain_table(*headings: str) -> Table:
     return table
 
 
-def _add_clients(table: Table, clients: Sequence[ClientRow]) -> None:
-    from rich.text import Text
-
-    for row in clients:
-        table.add_row(
-            Text(shortened(row.name, _NAME_WIDTH)),
-            f"{row.examples:,}",
-            f"{row.held_out:,}",
-            percent(row.local_only_accuracy),
-            percent(row.federated_accuracy),
-            percent(row.centralised_accuracy),
-            f"{points(row.gain)} {'▼' if row.harmed else ' '}",
-            style="yellow" if row.harmed else None,
-        )
+def _numbers(row: ClientRow, ways: Sequence[str]) -> list[str]:
+    accuracies = (percent(getattr(row, f"{way}_accuracy")) for way in ways)
+    gain = f"{points(row.gain)} {'▼' if row.harmed else ' '}"
+    return [f"{row.examples:,}", f"{row.held_out:,}", *accuracies, gain]
 
 
 def totals_table(result: RunResult) -> Table:
-    """Return the scores of local-only, federated and centralised learning side by side.
+    """Return the scores of all ways of learning side by side.
 
     The caption holds the facts of the run: harmed clients, traffic, time and memory.
     """
     summary = result.summary
-    table = plain_table("All clients", "Local-only", "Federated", "Centralised")
+    ways = ways_of(result)
+    table = plain_table("All clients", *(way.title for way in ways.values()))
     table.columns[0].min_width = _CAPTION_ROOM
-    ways = [summary[way] for way in ("local_only", "federated", "centralised")]
     for score, heading in SCORES.items():
-        table.add_row(heading, *(percent(way[score] if way else None) for way in ways))
+        told = [summary[way] for way in ways]
+        table.add_row(heading, *(percent(scores[score] if scores else None) for scores in told))
 
     seconds = summary["seconds"]
     table.caption = "\n".join(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 INK, MUTED, LINE, SURFACE = "#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04"
 LOCAL, FEDERATED, CENTRALISED, HARMED = "#0a0b05", "#0a0b06", "#0a0b07", "#0a0b08"
+PERSONAL = "#0a0b09"
 SERIES = tuple(f"#0a0b1{number}" for number in range(8))
 """Colours of things that have no role, told apart with any colour vision."""
 _VARIABLES = {
@@ -34,6 +35,7 @@ _VARIABLES = {
     FEDERATED: "var(--federated)",
     CENTRALISED: "var(--centralised)",
     HARMED: "var(--harmed)",
+    PERSONAL: "var(--personal)",
     **{colour: f"var(--series-{number})" for number, colour in enumerate(SERIES)},
 }
 WIDTH = 880.0
@@ -65,12 +67,6 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 12,
 }
-WAYS = {
-    "local_only": ("local-only", LOCAL, "s"),
-    "federated": ("federated", FEDERATED, "o"),
-    "centralised": ("centralised", CENTRALISED, "D"),
-}
-"""The ways of learning as the summary calls them: label, colour and marker."""
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,11 @@ class ClientBlock:
             scale=torch.from_numpy(np.stack([one.scale for one in each])),
         )
 
+    def standardisation_of(self, client: int) -> Standardisation:
+        """Return how one client's features are standardised."""
+        at = 0 if len(self.mean) == 1 else client
+        return Standardisation(self.mean[at].numpy(), self.scale[at].numpy())
+
     def take(self, index: Tensor, clients: slice | Tensor) -> Tensor:
         """Return standardised features ``(A, B, d)`` of rows ``(A, B)``, a line per client."""
         x = self.features.index_select(0, index.reshape(-1)).view(*index.shape, -1)

@@ -8,7 +8,15 @@ sampling, order, failures and what may leave a site are not its concern.
 from strategies.base.closed_form import ClosedFormStrategy
 from strategies.base.iterative import Gradient, IterativeStrategy, State
 from strategies.base.search import Range, Search
-from strategies.base.strategy import AloneHead, Arrays, HeadStrategy, Received, Reply, Trained
+from strategies.base.strategy import (
+    AloneHead,
+    Arrays,
+    HeadStrategy,
+    Received,
+    Reply,
+    Trained,
+    heads_of,
+)
 
 __all__ = [
     "AloneHead",
@@ -23,4 +31,5 @@ __all__ = [
     "Search",
     "State",
     "Trained",
+    "heads_of",
 ]

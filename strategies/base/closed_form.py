@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
 
 from fedtl.transfer.client_block import ClientBlock
-from fedtl.transfer.standardisation import Standardisation
-from strategies.base.strategy import AloneHead, Arrays, HeadStrategy, Received, Reply, Trained
+from fedtl.transfer.standardisation import Moments, Standardisation
+from strategies.base.coordinates import WARM_TEMPERATURE, in_standardised
+from strategies.base.iterative import fine_tuned
+from strategies.base.strategy import (
+    AloneHead,
+    Arrays,
+    HeadStrategy,
+    Received,
+    Reply,
+    Trained,
+    heads_of,
+)
 
 
 class ClosedFormStrategy(HeadStrategy):
-    """A strategy whose clients send statistics once, from which the server computes the head."""
+    """A strategy whose clients send statistics once, from which the server computes the head.
+
+    Attributes:
+        temperature: What its logits are divided by before the head is fine-tuned.
+    """
 
     reply_record = "statistics"
     standardises = False
     one_round = True
+    temperature = WARM_TEMPERATURE
 
     @abstractmethod
     def client_statistics(self, block: ClientBlock, client: int) -> Arrays:
@@ -52,3 +70,29 @@ class ClosedFormStrategy(HeadStrategy):
             AloneHead(self.solve(self.client_statistics(block, client)), identity)
             for client in range(len(block))
         ]
+
+    def personal_heads(
+        self, block: ClientBlock, received: Received, alone: Sequence[AloneHead]
+    ) -> list[AloneHead]:
+        """Fine-tune the final head on features that each client standardises for itself."""
+        own = [_own_standardisation(block, client) for client in range(len(block))]
+        heads = [
+            in_standardised(
+                {name: value[client].numpy() for name, value in received.head.items()},
+                standardisation,
+                self.temperature,
+            )
+            for client, standardisation in enumerate(own)
+        ]
+        block = block.standardised(own)
+        start = {
+            name: torch.from_numpy(np.stack([head[name] for head in heads]))
+            for name in received.head
+        }
+        return heads_of(block, fine_tuned(self.config, self.head, block, start))
+
+
+def _own_standardisation(block: ClientBlock, client: int) -> Standardisation:
+    """Return a client's own, with scale 1 where a feature is constant: elsewhere it may vary."""
+    own = Standardisation.from_moments(Moments.of(block.features, block.rows[client]))
+    return Standardisation(own.mean, np.where(own.scale == 0, np.float32(1), own.scale))

@@ -9,12 +9,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fedtl.config import RunConfig
 from fedtl.transfer.client_block import ClientBlock, Minibatch, alike, minibatches, steps_of
-from fedtl.transfer.heads import Tensors
+from fedtl.transfer.heads import Head, Tensors
 from fedtl.transfer.standardisation import Moments, Standardisation
 from strategies.base.coordinates import in_standardised
 from strategies.base.search import Range, Search
-from strategies.base.strategy import AloneHead, Arrays, HeadStrategy, Received, Reply, Trained
+from strategies.base.strategy import (
+    AloneHead,
+    Arrays,
+    HeadStrategy,
+    Received,
+    Reply,
+    Trained,
+    heads_of,
+)
 
 State = dict[str, Tensors]
 
@@ -50,11 +59,25 @@ class IterativeStrategy(HeadStrategy):
         """
         self.sgd_step(state, gradient(state["parameters"]))
 
-    def sgd_step(self, state: State, gradients: Tensors) -> None:
-        """Take the step of SGD, in place: v ← μ v + g,  w ← w - η v, as ``torch.optim.SGD``."""
+    def sgd_step(
+        self,
+        state: State,
+        gradients: Tensors,
+        *,
+        parameters: str = "parameters",
+        velocity: str = "velocity",
+    ) -> None:
+        """Take the step of SGD, in place: v ← μ v + g,  w ← w - η v, as ``torch.optim.SGD``.
+
+        Args:
+            state: The clients' state.
+            gradients: g.
+            parameters: The group of it that is w.
+            velocity: The group of it that is v.
+        """
         for name, gradient in gradients.items():
-            v = state["velocity"][name].mul_(self.config.momentum).add_(gradient)
-            state["parameters"][name].sub_(v, alpha=self.config.learning_rate)
+            v = state[velocity][name].mul_(self.config.momentum).add_(gradient)
+            state[parameters][name].sub_(v, alpha=self.config.learning_rate)
 
     def client_final(self, state: State) -> Tensors:
         """Return what the clients send: by default, the trained head."""
@@ -173,15 +196,8 @@ class IterativeStrategy(HeadStrategy):
         block = block.standardised(own)
         alone = LocalSGD(self.config, self.head)
         for server_round in range(1, self.config.rounds + 1):
-            trained = alone.client_train(block, Received(heads), server_round)
-            heads = {
-                name: torch.from_numpy(np.stack([client.arrays[name] for client in trained]))
-                for name in heads
-            }
-        return [
-            AloneHead({k: v[client].numpy() for k, v in heads.items()}, standardisation)
-            for client, standardisation in enumerate(own)
-        ]
+            heads = alone.trained(block, heads, server_round)
+        return heads_of(block, heads)
 
     def _initial_alone(self, block: ClientBlock, own: Sequence[Standardisation]) -> Tensors:
         """Return the heads that lone clients start from."""
@@ -207,6 +223,28 @@ class LocalSGD(IterativeStrategy):
     def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
         """Leave the head as it is."""
         return head
+
+    def trained(self, block: ClientBlock, heads: Tensors, server_round: int) -> Tensors:
+        """Return each client's head after ``local-epochs`` epochs, each ``(C, *shape)``."""
+        trained = self.client_train(block, Received(heads), server_round)
+        return {
+            name: torch.from_numpy(np.stack([client.arrays[name] for client in trained]))
+            for name in heads
+        }
+
+
+def fine_tuned(config: RunConfig, head: Head, block: ClientBlock, heads: Tensors) -> Tensors:
+    """Return each client's head after ``personalise`` epochs of SGD on its own examples.
+
+    Args:
+        config: The run's configuration.
+        head: The form of the heads.
+        block: C clients.
+        heads: Where they begin, each ``(C, *shape)``.
+    """
+    epochs = config.replace(local_epochs=config.personalise)
+    # Shuffled as in the round after the last, in which no client has trained.
+    return LocalSGD(epochs, head).trained(block, heads, config.rounds + 1)
 
 
 class _Differentiated:

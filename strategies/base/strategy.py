@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
 from fedtl.determinism import generator
+from fedtl.errors import UsageError
 from fedtl.records import array_record, from_record, metric_record, to_record
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, Tensors
@@ -81,10 +82,26 @@ class Trained:
 
 @dataclass(frozen=True)
 class AloneHead:
-    """The head a client gets without any federation, and the features it expects."""
+    """A head that is one client's alone, and the features it expects."""
 
     arrays: Arrays
     standardisation: Standardisation
+
+
+def heads_of(block: ClientBlock, parameters: Tensors) -> list[AloneHead]:
+    """Return each client's own head, on features standardised as the block's.
+
+    Args:
+        block: C clients.
+        parameters: Each ``(C, *shape)``.
+    """
+    return [
+        AloneHead(
+            {name: value[client].numpy() for name, value in parameters.items()},
+            block.standardisation_of(client),
+        )
+        for client in range(len(block))
+    ]
 
 
 class HeadStrategy(Strategy):
@@ -98,9 +115,15 @@ class HeadStrategy(Strategy):
         reply_record: Name of the record that carries a training reply's arrays.
         standardises: Whether clients are sent the mean and deviation of all training features.
         one_round: Whether its first round is its last.
+        own_heads: Whether every client ends with a head of its own by the strategy's own rule.
+        global_head: Whether the server ends with a whole head. Where it does not, clients' own
+            heads stand in for it wherever a run scores one.
         search: What ``compare --tune`` may tune.
         starter: The closed form whose head the first round starts from; ``None`` where that is the
             initial head of its form.
+
+    Raises:
+        UsageError: The configuration asks of the strategy what it does not have.
     """
 
     starter: HeadStrategy | None = None
@@ -108,8 +131,20 @@ class HeadStrategy(Strategy):
     standardises = True
     one_round = False
     search: ClassVar[Search] = {}
+    own_heads = False
+    global_head = True
 
     def __init__(self, config: RunConfig, head: Head) -> None:
+        if self.own_heads and config.personalise:
+            raise UsageError(
+                f"strategy = {config.strategy!r} gives every client a head of its own already; "
+                "use personalise = 0."
+            )
+        if not self.global_head and config.holdout_site:
+            raise UsageError(
+                f"strategy = {config.strategy!r} has no global head that could serve "
+                f"{config.holdout_site!r}; leave holdout-site empty, or use another strategy."
+            )
         self.config = config
         self.head = head
         self._sent: Arrays = {}
@@ -172,6 +207,35 @@ class HeadStrategy(Strategy):
         """
         clients = len(next(iter(head.values())))
         return {name: torch.zeros(clients, *shape) for name, shape in self.memory.items()}
+
+    @property
+    def personalises(self) -> bool:
+        """Whether every client ends with a head of its own."""
+        return self.own_heads or self.config.personalise > 0
+
+    def personal_heads(
+        self, block: ClientBlock, received: Received, alone: Sequence[AloneHead]
+    ) -> list[AloneHead]:
+        """Return every client's own head at the end of a run, where clients have one.
+
+        By default the final head, fine-tuned by local SGD for ``personalise`` epochs.
+
+        Args:
+            block: The clients, standardised as the server says.
+            received: The final head and what clients remember; no arrays of the server.
+            alone: The heads they get without any federation, from :meth:`train_alone`.
+        """
+        # That module builds on this one.
+        from strategies.base.iterative import fine_tuned
+
+        return heads_of(block, fine_tuned(self.config, self.head, block, received.head))
+
+    def scored(self, received: Received) -> Tensors:
+        """Return the heads that clients score before they train, each ``(C, *shape)``.
+
+        By default the global one; without one, what a client would use as things stand.
+        """
+        return received.head
 
     def server_state(self) -> Arrays:
         """Return what the server half must remember between rounds, for checkpoints."""

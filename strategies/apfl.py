@@ -1,0 +1,74 @@
+"""APFL: a client's head is part its own, part the global one, and learns as that mixture.
+
+Deng, Kamani & Mahdavi, "Adaptive Personalized Federated Learning", 2020 (arXiv 2003.13461),
+algorithm 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from fedtl.transfer.client_block import ClientBlock
+from fedtl.transfer.heads import Tensors
+from strategies.base import AloneHead, Gradient, Received, State, heads_of
+from strategies.fedavg import FedAvg
+
+
+class APFL(FedAvg):
+    """Client k uses v̄ₖ = α vₖ + (1 - α) wₖ, and steps vₖ ← vₖ - η α ∇Fₖ(v̄ₖ), wₖ ← wₖ - η ∇Fₖ(wₖ).
+
+    wₖ begins each round at the global head, which the server averages as FedAvg; vₖ stays at the
+    client. α ∇Fₖ(v̄ₖ) is the derivative of Fₖ(v̄ₖ) by vₖ. α = ``apfl-alpha`` is the same for all and
+    fixed: the paper's option of learning it is left out. At the end wₖ is the final global head.
+
+    Both step on the same minibatches, each with a momentum of its own that begins anew every round.
+    vₖ begins at the global head that client k receives first; so does the head of a client that
+    never trained.
+    """
+
+    own_heads = True
+
+    @property
+    def memory(self) -> Mapping[str, tuple[int, ...]]:
+        """Return the form of vₖ."""
+        return self.head.shapes
+
+    def initial_memory(self, head: Tensors) -> Tensors:
+        """Return the head that was sent."""
+        return {name: value.clone() for name, value in head.items()}
+
+    def client_init(self, received: Received, block: ClientBlock) -> State:
+        """Start from the global head and from vₖ."""
+        return {
+            **super().client_init(received, block),
+            "own": received.memory,
+            "own-velocity": {name: torch.zeros_like(w) for name, w in received.head.items()},
+        }
+
+    def client_step(self, state: State, gradient: Gradient) -> None:
+        """Take a step of SGD along ∇Fₖ(wₖ), and for vₖ along α ∇Fₖ(v̄ₖ)."""
+        shared = gradient(state["parameters"])
+        own = gradient(self._mixed(state["own"], state["parameters"]))
+        for slope in own.values():
+            slope.mul_(self.config.apfl_alpha)
+        self.sgd_step(state, shared)
+        self.sgd_step(state, own, parameters="own", velocity="own-velocity")
+
+    def client_memory(self, state: State) -> Tensors:
+        """Return vₖ."""
+        return state["own"]
+
+    def personal_heads(
+        self, block: ClientBlock, received: Received, alone: Sequence[AloneHead]
+    ) -> list[AloneHead]:
+        """Return v̄ₖ of the final global head."""
+        return heads_of(block, self._mixed(received.memory, received.head))
+
+    def _mixed(self, own: Tensors, shared: Tensors) -> Tensors:
+        alpha = self.config.apfl_alpha
+        return {name: alpha * v + (1 - alpha) * shared[name] for name, v in own.items()}
+
+
+STRATEGY = APFL

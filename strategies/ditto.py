@@ -1,0 +1,70 @@
+"""Ditto: beside the global head every client learns one of its own, held near it.
+
+Li, Hu, Beirami & Smith, "Ditto: Fair and Robust Federated Learning Through Personalization", ICML
+2021, algorithm 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from fedtl.transfer.client_block import ClientBlock
+from fedtl.transfer.heads import Tensors
+from strategies.base import AloneHead, Gradient, Received, State, heads_of
+from strategies.fedavg import FedAvg
+
+
+class Ditto(FedAvg):
+    """Client k steps vₖ ← vₖ - η (∇Fₖ(vₖ) + λ (vₖ - wₜ)), and from wₜ as FedAvg's clients do.
+
+    The server averages as FedAvg: vₖ is nothing to it and never leaves. λ = ``ditto-lambda``.
+
+    Both heads step on the same minibatches, each with a momentum of its own that begins anew every
+    round. vₖ begins at the global head that client k receives first; the paper has w₀ for all,
+    which is the same for clients of the first round. A client that never trained uses the final
+    global head.
+    """
+
+    own_heads = True
+
+    @property
+    def memory(self) -> Mapping[str, tuple[int, ...]]:
+        """Return the form of vₖ."""
+        return self.head.shapes
+
+    def initial_memory(self, head: Tensors) -> Tensors:
+        """Return the head that was sent."""
+        return {name: value.clone() for name, value in head.items()}
+
+    def client_init(self, received: Received, block: ClientBlock) -> State:
+        """Start from wₜ and from vₖ, and keep wₜ in sight."""
+        return {
+            **super().client_init(received, block),
+            "global": received.head,
+            "personal": received.memory,
+            "personal-velocity": {n: torch.zeros_like(w) for n, w in received.head.items()},
+        }
+
+    def client_step(self, state: State, gradient: Gradient) -> None:
+        """Take a step of SGD from each head, for vₖ along ∇Fₖ(vₖ) + λ (vₖ - wₜ)."""
+        self.sgd_step(state, gradient(state["parameters"]))
+        gradients = gradient(state["personal"])
+        for name, slope in gradients.items():
+            away = state["personal"][name] - state["global"][name]
+            slope.add_(away, alpha=self.config.ditto_lambda)
+        self.sgd_step(state, gradients, parameters="personal", velocity="personal-velocity")
+
+    def client_memory(self, state: State) -> Tensors:
+        """Return vₖ."""
+        return state["personal"]
+
+    def personal_heads(
+        self, block: ClientBlock, received: Received, alone: Sequence[AloneHead]
+    ) -> list[AloneHead]:
+        """Return vₖ."""
+        return heads_of(block, received.memory)
+
+
+STRATEGY = Ditto

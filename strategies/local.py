@@ -1,0 +1,49 @@
+"""Local training: no federation, as the run of its own that others are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from fedtl.transfer.client_block import ClientBlock
+from strategies.base import AloneHead, Arrays, IterativeStrategy, Received, Reply, Trained
+
+
+class Local(IterativeStrategy):
+    """wₖ ← local SGD on client k's own examples, for ``rounds`` times ``local-epochs`` epochs.
+
+    Clients send no array, and the server's head stays as it was. Each client standardises its
+    features by itself: its head is the local-only head of every iterative strategy, bit for bit.
+    """
+
+    one_round = True
+    standardises = False
+    own_heads = True
+    global_head = False
+
+    # --- the server half ----------------------------------------------------------------------
+
+    def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
+        """Leave the head as it is."""
+        return head if sum(1 for _ in replies) else None
+
+    # --- the client half ----------------------------------------------------------------------
+
+    @property
+    def uplink(self) -> Mapping[str, tuple[int, ...]]:
+        """Nothing leaves."""
+        return {}
+
+    def client_train(
+        self, block: ClientBlock, received: Received, server_round: int
+    ) -> list[Trained]:
+        """Do nothing: the closing evaluation trains local-only heads in any run."""
+        return [Trained({}, float("nan")) for _ in range(len(block))]
+
+    def personal_heads(
+        self, block: ClientBlock, received: Received, alone: Sequence[AloneHead]
+    ) -> list[AloneHead]:
+        """Return the heads that clients get alone."""
+        return list(alone)
+
+
+STRATEGY = Local
