@@ -30,9 +30,10 @@ class FedPFT(HeadStrategy):
 
     Client k sends the count nₖ,c, mean μₖ,c and variances σ²ₖ,c of its features of each class. The
     paper's clients fit mixtures of Gaussians of full, diagonal or spherical covariance; this is
-    that with one diagonal Gaussian, which takes no iterations to fit. The authors' code sends 16
-    bits a number, here it is 32; it leaves out the classes of which a client has but one example,
-    here they count, and the mean that is sent is then that example's features.
+    that with one diagonal Gaussian, which takes no iterations to fit. It takes features for
+    independent; where they are not, as with ``fedtl-tiny``, much is lost. The authors' code sends
+    16 bits a number, here it is 32; it leaves out the classes of which a client has but one
+    example, here they count, and the mean that is sent is then that example's features.
 
     The authors' code trains with AdamW; here it is the SGD of the iterative strategies, over the
     draws for ``rounds`` times ``local-epochs`` epochs, on standardised features, and the head is
