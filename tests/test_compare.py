@@ -235,6 +235,32 @@ def test_a_run_that_fails_costs_itself_alone(data: Path, tmp_path: Path) -> None
     assert not list((out / "cells").glob("*Failing*"))
 
 
+def test_own_heads_count_where_a_strategy_has_them(data: Path, tmp_path: Path) -> None:
+    """Ditto's global head is FedAvg's; who goes alone gains nothing and loses nothing."""
+    out = tmp_path / "out"
+    flags = ("--strategies", "fedavg,ditto,local,fed3r", "--seeds", 1, "--alpha", 0.2)
+    _compared(data, out, *flags, "--init", "fed3r", "--personalise", 1)
+    rows = {row["strategy"]: row for row in _rows(out)}
+    assert rows["ditto"]["accuracy"] == rows["fedavg"]["accuracy"]
+    cell = out / "cells" / "seed=0_ditto.toml"
+    end = finished(simulate.main, "--config", cell, "--out", tmp_path / "run", "--json")
+    simulated = json.loads(end.stdout)
+    for score, value in simulated["personal"].items():
+        assert float(rows["ditto"][f"personal_{score}"]) == value
+    assert int(rows["ditto"]["harmed_clients"]) == len(simulated["harmed_clients"])
+    assert rows["local"]["accuracy"] == rows["local"]["local_only_accuracy"]
+    assert rows["local"]["harmed_clients"] == "0"
+    last = {row["strategy"]: row["accuracy"] for row in _rows(out, "rounds.csv")}
+    assert last == {name: row["accuracy"] for name, row in rows.items()}
+    for name, init, personalise in (
+        ("fedavg", "fed3r", 1),
+        ("ditto", "fed3r", 0),
+        ("fed3r", "none", 1),
+    ):
+        config = json.loads((out / "cells" / f"seed=0_{name}.json").read_text())["config"]
+        assert (config["init"], config["personalise"]) == (init, personalise)
+
+
 def test_a_scenario_says_what_is_compared_and_flags_override_it(data: Path, tmp_path: Path) -> None:
     scenario = tmp_path / "scenario.toml"
     scenario.write_text(

@@ -6,6 +6,7 @@ engine's contract.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -95,11 +96,16 @@ class RunCell:
             "local_only": outcome.local_only,
             "centralised": centralised,
         }
+        if outcome.personal is not None:
+            ways["personal"] = outcome.personal
+        scores = {way: _scores(tallies) for way, tallies in ways.items()}
         return CellResult(
             config=self.config.to_mapping(),
-            scores={way: _scores(tallies) for way, tallies in ways.items()},
+            scores=scores,
             scored_on=scored_on(outcome),
-            rounds=_points(journal),
+            rounds=_points(
+                journal, scores["federated"]["accuracy"], tested=bool(len(scene.sites.test))
+            ),
             clients=_clients(outcome, centralised),
             failures=len(outcome.failures),
             bytes_up=outcome.bytes_up,
@@ -138,13 +144,17 @@ def _scores(tallies: Mapping[int, ClientTallies]) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else value for name, value in summary.items()}
 
 
-def _points(journal: _Memory) -> list[RoundPoint]:
+def _points(journal: _Memory, final: float | None, *, tested: bool) -> list[RoundPoint]:
+    """Return the state after every round; ``final`` is the accuracy after the last.
+
+    Without a global head there is nothing to score on a test split until the end.
+    """
     points, sent = [], journal.bytes_before
     for row in journal.rows:
         sent += row["bytes_up"] + row["bytes_down"]
-        accuracy = row["test_accuracy"] if row["test_accuracy"] is not None else row["accuracy"]
+        accuracy = row["test_accuracy" if tested else "accuracy"]
         points.append(RoundPoint(row["round"], accuracy, sent))
-    return points
+    return [*points[:-1], dataclasses.replace(points[-1], accuracy=final)]
 
 
 def _clients(outcome: Outcome, centralised: Mapping[int, ClientTallies]) -> list[ClientScore]:
@@ -157,7 +167,7 @@ def _clients(outcome: Outcome, centralised: Mapping[int, ClientTallies]) -> list
         ClientScore(
             examples=card.examples,
             local_only=own(outcome.local_only, client),
-            used=own(outcome.federated, client),
+            used=own(outcome.personal or outcome.federated, client),
             centralised=own(centralised, client),
         )
         for client, card in sorted(outcome.roll.cards.items())

@@ -103,8 +103,16 @@ class Plan:
 
     def _config(self, point: Point, seed: int, strategy: str) -> RunConfig:
         varied = from_mapping(dict(point), where="the comparison", base=self.base)
+        chosen = strategies.load(strategy)
         return varied.replace(
-            seed=seed, strategy=strategy, data_seed=self.base.inputs_seed, name="", out=""
+            seed=seed,
+            strategy=strategy,
+            data_seed=self.base.inputs_seed,
+            # What needs one round alone, and what brings own heads, go beside those that do not.
+            init="none" if chosen.one_round else varied.init,
+            personalise=0 if chosen.own_heads else varied.personalise,
+            name="",
+            out="",
         )
 
     def to_json(self) -> str:

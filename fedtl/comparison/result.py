@@ -56,8 +56,9 @@ class CellResult:
 
     Attributes:
         config: Its configuration, kebab-case keys.
-        scores: By way of learning (``federated``, ``local_only``, ``centralised``), the four
-            accuracies of :class:`fedtl.federation.evaluation.Summary`.
+        scores: By way of learning (``federated``, ``local_only``, ``centralised`` and, where
+            clients end with heads of their own, ``personal``), the four accuracies of
+            :class:`fedtl.federation.evaluation.Summary`.
         scored_on: What ``accuracy`` was measured on, for people.
         rounds: One per round.
         clients: In partition-id order.
@@ -78,6 +79,11 @@ class CellResult:
     bytes_down: int
     seconds: float
     head_sha256: str
+
+    @property
+    def used(self) -> dict[str, float | None]:
+        """The four accuracies of the heads that clients would use: their own, or the global one."""
+        return self.scores.get("personal", self.scores["federated"])
 
     @property
     def harmed(self) -> int:

@@ -27,6 +27,10 @@ def cell_rows(compared: Compared) -> list[dict[str, Any]]:
             {
                 **_key(cell),
                 **{name: result.scores["federated"][name] for name in _SCORES},
+                **{
+                    f"personal_{name}": value
+                    for name, value in result.scores.get("personal", {}).items()
+                },
                 **{f"local_only_{name}": result.scores["local_only"][name] for name in _SCORES},
                 **{f"centralised_{name}": result.scores["centralised"][name] for name in _SCORES},
                 "clients": len(result.clients),

@@ -51,8 +51,9 @@ class Standing:
     Attributes:
         strategy: Its name.
         results: By seed.
-        accuracy: Of the global head.
-        mean_client: Mean over clients, each on its own held-out examples.
+        accuracy: Of the global head; where there is none, of clients' own heads, their mean.
+        mean_client: Mean over clients, each with the head it would use, on its own held-out
+            examples.
         worst_client: Their minimum.
         harmed: Clients that would do better alone.
         reached: Runs that reached the target.
@@ -173,8 +174,8 @@ def _standing(
         strategy=strategy,
         results=runs,
         accuracy=_score(runs, "accuracy"),
-        mean_client=_score(runs, "mean_client_accuracy"),
-        worst_client=_score(runs, "worst_client_accuracy"),
+        mean_client=Spread.of(run.used["mean_client_accuracy"] for run in runs.values()),
+        worst_client=Spread.of(run.used["worst_client_accuracy"] for run in runs.values()),
         harmed=Spread.of(float(run.harmed) for run in runs.values()),
         reached=len(reaching),
         rounds=Spread.of(float(at.server_round) for at in reaching),

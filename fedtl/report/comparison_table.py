@@ -78,6 +78,8 @@ def captions(at: Standings) -> list[str]:
         f"rounds and bytes: until {percent(at.target)} are reached",
         f"centralised and local-only as {shortened(at.reference, 24)} trains",
     ]
+    if any("personal" in run.scores for row in at.rows for run in row.results.values()):
+        lines.append("client, worst, harmed: with clients' own heads, where a strategy has them")
     if any(row.behind for row in at.rows):
         lines.insert(0, "* significantly behind the best (paired t-test over seeds, Holm, p < .05)")
     if any(0 < row.reached < len(row.results) for row in at.rows):
