@@ -137,6 +137,17 @@ def test_sites_that_disagree_are_served_by_heads_of_their_own(data: Path, tmp_pa
     assert own > shared + 0.15
 
 
+def test_every_round_scores_the_heads_that_clients_would_use(data: Path, tmp_path: Path) -> None:
+    """What a round tells of the last one is what that would have told at the end of a run."""
+    rows = []
+    for rounds in (2, 3):
+        out = tmp_path / str(rounds)
+        _simulated(data, out, "fedper", rounds=rounds, **MLP)
+        rows.append([json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()])
+    for measure in ("loss", "accuracy", "mean_client_accuracy", "worst_client_accuracy"):
+        assert [row[measure] for row in rows[0]] == [row[measure] for row in rows[1][:2]]
+
+
 class Cut(BaseException):
     """Like SIGKILL, nothing of ours catches it."""
 

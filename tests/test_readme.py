@@ -21,7 +21,7 @@ import pytest
 import typer
 
 import strategies
-from fedtl import predict, pretrain, simulate
+from fedtl import compare, predict, pretrain, simulate
 from fedtl.config import PARTITIONS, RunConfig, kebab
 from fedtl.config_file import from_mapping, from_toml
 from fedtl.transfer.heads import LinearHead
@@ -32,6 +32,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 _MAINS: dict[str, Callable[..., None]] = {
     "fedtl.simulate": simulate.main,
+    "fedtl.compare": compare.main,
     "fedtl.predict": predict.main,
     "fedtl.pretrain": pretrain.main,
 }

@@ -37,6 +37,8 @@ def plausible_result(
     with_samples: bool = True,
     with_failures: bool = False,
     test_split: bool = True,
+    with_personal: bool = False,
+    global_head: bool = True,
 ) -> RunResult:
     """Return a result as a skewed federation would have it: most gain, a few are harmed."""
     random = generator(0, "report test", clients, len(classes))
@@ -63,6 +65,8 @@ def plausible_result(
             centralised_balanced_accuracy=float(central[index]) if with_centralised else None,
             gain=float(federated[index] - local[index]),
             harmed=bool(federated[index] < local[index]),
+            personal_accuracy=float(federated[index]) if with_personal else None,
+            personal_balanced_accuracy=float(federated[index]) * 0.9 if with_personal else None,
         )
         for index in range(clients)
     ]
@@ -163,9 +167,9 @@ def plausible_result(
             "clients": clients,
             "strategy": "fedavg" if rounds > 1 else "fed3r",
             "backbone_fingerprint": "a90c" * 16,
-            "global_head": True,
+            "global_head": global_head,
             "federated": scores(0.874),
-            "personal": None,
+            "personal": scores(0.851) if with_personal else None,
             "local_only": scores(0.64),
             "centralised": scores(0.882) if with_centralised else None,
             "scored_on": "the data's test split (1,000 images)" if test_split else "held-out data",
@@ -267,6 +271,10 @@ SHAPES: dict[str, dict[str, Any]] = {
     "failures, no centralised": {"with_failures": True, "with_centralised": False},
     "200 clients": {"clients": 200, "classes": ("parasitized", "uninfected"), "rounds": 1},
     "10,000 clients": {"clients": 10_000, "with_samples": False},
+    "personal heads": {"with_personal": True},
+    "personal heads, one round": {"with_personal": True, "rounds": 1},
+    "200 clients with personal heads": {"clients": 200, "with_personal": True},
+    "no global head": {"global_head": False},
     "120 classes": {"classes": tuple(f"class {index}" for index in range(120)), "rounds": 2},
 }
 
@@ -309,6 +317,31 @@ def test_page_marks_exactly_the_harmed_clients(tmp_path: Path) -> None:
     marked = {text for style, text in page.rows if style == "harmed"}
     assert {name for name in result.client_names if any(name in text for text in marked)} == harmed
     assert sum("▼ harmed" in text for text in page.texts) == 2 * len(harmed)  # bars and table
+
+
+def test_page_shows_personal_heads_with_a_mark_of_their_own(tmp_path: Path) -> None:
+    for rounds in (1, 5):
+        _, markup = _page_of(plausible_result(with_personal=True, rounds=rounds), tmp_path)
+        pictures = re.findall(r"<svg .*?</svg>", markup, re.DOTALL)
+        drawn = [picture for picture in pictures if "var(--personal)" in picture]
+        assert len(drawn) == 2, "by round or score, and by client"
+        assert '<div class="way personal"><dt>Personal</dt><dd class="figure">85.1%' in markup
+        assert "On clients&#x27; own examples, personal heads lose 2.3 points." in markup
+    _, without = _page_of(plausible_result(), tmp_path)
+    assert "ersonal" not in re.sub(r"<style>.*?</style>", "", without, flags=re.DOTALL)
+
+
+def test_page_without_a_global_head_compares_clients_on_their_own_examples(tmp_path: Path) -> None:
+    result = plausible_result(global_head=False)
+    assert verdict(result) == (
+        "On their own examples, clients' own heads gained 23.4 points over clients working alone, "
+        "0.8 below pooling all data."
+    )
+    _, markup = _page_of(result, tmp_path)
+    last = percent(result.rounds[-1]["mean_client_accuracy"])
+    assert f"personal, mean client {last}" in markup
+    assert '<div class="way personal"><dt>Personal</dt><dd class="figure">87.4%' in markup
+    assert not re.search(r"federated|(global|shared) head", markup.partition("</style>")[2], re.I)
 
 
 def test_page_lists_failures_warnings_and_what_left(tmp_path: Path) -> None:
@@ -408,27 +441,32 @@ def _printed(table: Table, width: int = 80) -> list[str]:
     return output.getvalue().splitlines()
 
 
+@pytest.mark.parametrize("personal", [False, True])
 @pytest.mark.parametrize("clients", [1, 10, 20, 21, 200])
-def test_tables_fit_80_columns(clients: int) -> None:
+def test_tables_fit_80_columns(clients: int, personal: bool) -> None:
     names = [f"St. {'Very ' * 9}Long Name Hospital, ward {index}" for index in range(clients)]
-    result = plausible_result(clients=clients, client_names=names, with_failures=True)
+    result = plausible_result(
+        clients=clients, client_names=names, with_failures=True, with_personal=personal
+    )
     huge = [replace(row, examples=1_234_567, held_out=234_567) for row in result.clients]
     result = replace(result, clients=huge)
     lines = _printed(client_table(result))
     assert max(map(len, lines)) <= 80
-    for heading in ("Client", "Train", "Held out", "Local-only", "Federated", "Central", "Gain"):
+    own = ["Local", "Federated", "Personal"] if personal else ["Local-only", "Federated"]
+    for heading in ("Client", "Train", "Held out", *own, "Central", "Gain"):
         assert heading in lines[0]
     body = [line for line in lines if "1,234,567" in line]
     assert len(body) == (clients if clients <= 20 else 16)
     for line in body:
-        assert re.search(r"1,234,567 +234,567( +[\d.]+%){3} +\S?\d+\.\d", line)
+        assert re.search(rf"1,234,567 +234,567( +[\d.]+%){{{3 + personal}}} +\S?\d+\.\d", line)
         assert line.count("…") == 1  # the name, nothing else
-        assert re.search(r"ward \d+", line)
+        assert re.search(r"d \d+  1,234,567", line)
 
     totals = _printed(totals_table(result))
+    figures = r"64.0% +87.4% +85.1% +88.2%" if personal else r"64.0% +87.4% +88.2%"
     assert max(map(len, totals)) <= 80
     assert not any("…" in line for line in totals)
-    assert any(re.search(r"accuracy +64.0% +87.4% +88.2%", line) for line in totals)
+    assert any(re.search(f"accuracy +{figures}", line) for line in totals)
 
 
 def test_client_table_keeps_the_worst_and_the_best() -> None:
