@@ -127,6 +127,16 @@ def test_a_reply_with_the_last_layer_is_refused() -> None:
         release(reply(whole), declared)
 
 
+def test_a_site_that_takes_no_part_is_served_by_the_global_head(data: Path, tmp_path: Path) -> None:
+    outcome = _simulated(data, tmp_path / "run", "ditto", holdout_site="3")
+    assert outcome.personal is not None and len(outcome.personal) == CLIENTS - 1
+    assert all(told.held_out.total for told in outcome.personal.values())
+    assert not any(told.unseen.total for told in outcome.personal.values())
+    unseen = [told.unseen for told in outcome.federated.values()]
+    assert unseen[0].total > 40
+    assert {told.loss for told in unseen} == {unseen[0].loss}
+
+
 def test_sites_that_disagree_are_served_by_heads_of_their_own(data: Path, tmp_path: Path) -> None:
     outcome = _simulated(data, tmp_path / "run", "ditto", rounds=20)
     assert outcome.personal is not None
