@@ -181,17 +181,13 @@ def _simulated(data: Path, out: Path, **changes: Any) -> Outcome:
     return outcome
 
 
-def test_two_engines_agree_on_who_is_missing_slow_and_hostile(data: Path, tmp_path: Path) -> None:
+def test_who_is_missing_is_named_and_as_often_as_asked(data: Path, tmp_path: Path) -> None:
     scenario = {"dropout": 0.3, "straggle": 0.5, "attack": "noise", "strategy": "scaffold"}
-    inline = _simulated(data, tmp_path / "inline", **scenario)
-    ray = _simulated(data, tmp_path / "ray", **scenario, engine="ray", client_cpus=0.5)
-    assert inline.arrays.keys() == ray.arrays.keys()
-    assert all(inline.arrays[key].tobytes() == ray.arrays[key].tobytes() for key in inline.arrays)
-    assert inline.failures == ray.failures
-    missing = {(server_round, client) for server_round, client, _ in inline.failures}
-    assert len(missing) == len(inline.failures)
+    outcome = _simulated(data, tmp_path / "run", **scenario)
+    missing = {(server_round, client) for server_round, client, _ in outcome.failures}
+    assert len(missing) == len(outcome.failures)
     assert 8 * CLIENTS * 0.1 < len(missing) < 8 * CLIENTS * 0.5
-    assert {why for *_, why in inline.failures} == {"missing, as dropout = 0.3 has it"}
+    assert {why for *_, why in outcome.failures} == {"missing, as dropout = 0.3 has it"}
 
 
 def test_hostile_clients_are_marked_by_name(data: Path, tmp_path: Path) -> None:

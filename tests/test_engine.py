@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import pickle
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from fedtl.engine.resources import Resources, actor_count
 from fedtl.engine.simulation_grid import SimulationGrid
 from fedtl.errors import UsageError
 from fedtl.federation.checkpoint import Checkpoint
+from fedtl.federation.evaluation import ClientTallies
 from fedtl.federation.server import Federation, Outcome
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.privacy.egress import LedgerEntry
@@ -219,16 +221,35 @@ def federate(grid: SimulationGrid, config: RunConfig, data: SimulatedSites) -> O
     return Federation(grid, config, Notes(), expected=data.identity).run()
 
 
-@pytest.mark.parametrize("head", ["linear", "mlp", "cosine"])
-@pytest.mark.parametrize("strategy", ["fedavg", "fed3r", "afl", "fedncm", "fedcof", "fedcgs"])
+_ADVERSE = {"dropout": 0.3, "straggle": 0.5, "attack": "noise", "attackers": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "changes"),
+    [
+        ("fedavg", {}),
+        ("fedavg", {"head": "mlp"}),
+        ("fedavg", {"head": "cosine"}),
+        ("fedavg", {"init": "fed3r"}),
+        ("fedavg", {"personalise": 2}),
+        ("scaffold", _ADVERSE),
+        ("ditto", _ADVERSE),
+        ("apfl", {}),
+        ("fedper", {"head": "mlp"}),
+        ("fed3r", {}),
+        ("fed3r", {"personalise": 2}),
+        ("afl", {}),
+        ("fedncm", {}),
+        ("fedcof", {}),
+        ("fedcgs", {}),
+        ("fedpft", {}),
+    ],
+)
 def test_the_head_has_the_same_bytes_for_any_actors(
-    grids: Grids, federated_data: SimulatedSites, strategy: str, head: str
+    grids: Grids, federated_data: SimulatedSites, strategy: str, changes: dict[str, Any]
 ) -> None:
-    if strategy != "fedavg" and head != "linear":
-        pytest.skip("a closed form is linear")
-    config = RunConfig(
-        clients=CLIENTS, rounds=3, strategy=strategy, head=head, hidden_units=7, fraction=0.7
-    )
+    plain = {"clients": CLIENTS, "rounds": 3, "hidden_units": 7, "fraction": 0.7}
+    config = RunConfig(strategy=strategy, **(plain | changes))
     clients = FedtlClients(config, federated_data)
     reference = federate(
         InlineGrid(CLIENTS, clients, config.to_mapping(), block=CLIENTS), config, federated_data
@@ -247,10 +268,17 @@ def test_the_head_has_the_same_bytes_for_any_actors(
         for name, value in reference.arrays.items():
             assert outcome.arrays[name].tobytes() == value.tobytes(), name
         assert outcome.bytes_up == reference.bytes_up
-        for client, tallies in reference.local_only.items():
-            assert outcome.local_only[client].held_out.accuracy == pytest.approx(
-                tallies.held_out.accuracy, abs=0, nan_ok=True
-            )
+        assert outcome.failures == reference.failures
+        assert _accuracies(outcome.local_only) == _accuracies(reference.local_only)
+        assert _accuracies(outcome.personal) == _accuracies(reference.personal)
+
+
+def _accuracies(clients: Mapping[int, ClientTallies] | None) -> dict[int, tuple[float, int]]:
+    """Return accuracy and examples of each client's held-out part, which may be empty."""
+    scores = {client: tallies.held_out for client, tallies in (clients or {}).items()}
+    return {
+        client: (own.accuracy if own.total else 0.0, own.total) for client, own in scores.items()
+    }
 
 
 @dataclass(frozen=True)

@@ -229,15 +229,6 @@ def test_one_round_is_near_the_ridge_head_of_all_data(data: Path, tmp_path: Path
     assert _accuracy(layers) > _accuracy(exact) - 0.05
 
 
-def test_two_engines_draw_the_same(data: Path, tmp_path: Path) -> None:
-    heads = [
-        _simulated(data, tmp_path / engine, engine=engine, client_cpus=0.5, rounds=2).arrays
-        for engine in ("inline", "ray")
-    ]
-    for name, value in heads[0].items():
-        assert heads[1][name].tobytes() == value.tobytes()
-
-
 def test_a_lying_client_does_not_break_the_run(data: Path, tmp_path: Path) -> None:
     for attack in ("sign-flip", "noise", "scale"):
         outcome = _simulated(data, tmp_path / attack, rounds=1, attack=attack, attackers=0.25)

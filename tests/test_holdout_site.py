@@ -300,14 +300,11 @@ def _said(run: Path) -> tuple[dict[str, Any], Any, bytes]:
     return _learnt(run), _summary(run)["unseen_site"], (run / "clients.csv").read_bytes()
 
 
-def test_actors_and_their_number_change_nothing(folder: Path, tmp_path: Path) -> None:
+def test_actors_change_nothing(folder: Path, tmp_path: Path) -> None:
     data, site = folder / "data.npz", ("--holdout-site", UNSEEN)
     inline = _run(tmp_path / "inline", data, *site)
-    for share in (1, 0.5):
-        out = tmp_path / f"ray-{share}"
-        assert _said(_run(out, data, *site, "--engine", "ray", "--client-cpus", share)) == _said(
-            inline
-        )
+    ray = _run(tmp_path / "ray", data, *site, "--engine", "ray", "--client-cpus", 0.5)
+    assert _said(ray) == _said(inline)
 
 
 def test_a_resumed_run_says_the_same(

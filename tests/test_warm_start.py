@@ -169,14 +169,6 @@ def test_every_closed_form_can_be_the_start_of_every_way_to_train(
         assert _accuracy(simulated.outcome) > 0.5, (strategy, init)
 
 
-def test_two_engines_start_from_the_same_bytes(data: Path, tmp_path: Path) -> None:
-    heads = []
-    for engine in ("inline", "ray"):
-        simulated, _ = _simulated(data, tmp_path / engine, engine=engine, client_cpus=0.5)
-        heads.append({k: v.tobytes() for k, v in simulated.outcome.arrays.items()})
-    assert heads[0] == heads[1]
-
-
 @pytest.mark.parametrize("cut_off", [1, 2])
 def test_a_resumed_run_starts_again_only_where_it_had_not_begun(
     cut_off: int, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
