@@ -155,10 +155,9 @@ def _show(folder: ComparisonFolder, compared: Compared, *, quiet: bool, as_json:
             console = Console(width=80)
         for at in standings(compared):
             console.print(comparison_table(at))
-        if compared.failed:
-            console.print(f"{count_of(len(compared.failed), 'run')} failed:")
-            for cell, reason in compared.failed.items():
-                console.print(f"  {cell.name}: {reason}", soft_wrap=True, markup=False)
+        for (strategy, reason), count in compared.failures.items():
+            text = f"{strategy}: {count_of(count, 'run')} failed: {reason}"
+            console.print(text, soft_wrap=True, markup=False, highlight=False)
         console.print(f"report: {folder.path / 'comparison.html'}", soft_wrap=True)
 
 

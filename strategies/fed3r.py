@@ -73,8 +73,9 @@ class SecondMoments(LinearClosedForm):
         factor, failed = torch.linalg.cholesky_ex(system)
         if failed:
             raise UsageError(
-                f"ridge-penalty = {self.config.ridge_penalty:g} is lost in the rounding of these "
-                "features' sums; use a larger one, such as 1e-6."
+                "what clients sent does not add up to sums of any features: either one of them "
+                f"sent what it did not find, or ridge-penalty = {self.config.ridge_penalty:g} is "
+                "lost in their rounding; look at who takes part, or use a larger penalty."
             )
         return torch.cholesky_solve(right, factor)
 

@@ -287,5 +287,5 @@ def test_a_penalty_lost_in_rounding_is_told_in_a_sentence() -> None:
     draws = np.random.default_rng(0)
     x = (draws.standard_normal((20, 50)) + 1000).astype(np.float32)
     problem = _Problem(x, draws.integers(3, size=20), 3, 1e-14, [np.arange(20)])
-    with pytest.raises(UsageError, match=r"ridge-penalty = 1e-14 .* use a larger one"):
+    with pytest.raises(UsageError, match=r"ridge-penalty = 1e-14 .* use a larger penalty"):
         problem.solved()

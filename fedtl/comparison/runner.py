@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +47,11 @@ class Compared:
     results: Mapping[Cell, CellResult]
     failed: Mapping[Cell, str]
     chosen: Mapping[tuple[Point, str], Chosen]
+
+    @property
+    def failures(self) -> Counter[tuple[str, str]]:
+        """How many runs failed, by strategy and reason."""
+        return Counter((cell.strategy, reason) for cell, reason in self.failed.items())
 
 
 def run_comparison(folder: ComparisonFolder, progress: RunProgress) -> Compared:

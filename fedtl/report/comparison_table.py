@@ -82,6 +82,8 @@ def captions(at: Standings) -> list[str]:
         lines.append("client, worst, harmed: with clients' own heads, where a strategy has them")
     if any(row.behind for row in at.rows):
         lines.insert(0, "* significantly behind the best (paired t-test over seeds, Holm, p < .05)")
+    if "held-out" in first.scored_on:
+        lines.append("test of local-only: each client's own head on its own part of them")
     if any(0 < row.reached < len(row.results) for row in at.rows):
         lines.append("(1/3): one of three runs got there")
     return lines
