@@ -510,13 +510,14 @@ def test_a_head_without_a_closed_form_is_refused_in_a_sentence(name: str) -> Non
 
 
 def test_sums_that_are_none_are_told_for_what_they_may_be() -> None:
-    """A client that turns its sums round leaves a matrix that no features have."""
+    """A client that invents covariances above its variances leaves a matrix of no features."""
     strategy = load("fed3r")(RunConfig(strategy="fed3r", clients=2), LinearHead(3, 2))
     rng = np.random.default_rng(0)
     z = np.column_stack([rng.normal(size=(20, 3)), np.ones(20)])
     labels = np.eye(2)[rng.integers(0, 2, 20)]
     honest = {"gram": (z.T @ z)[np.triu_indices(4)], "class-sums": z.T @ labels}
-    hostile = {name: -1.5 * value for name, value in honest.items()}
-    hostile["gram"][-1] = 20.0
+    invented = z.T @ z + 500 * (1 - np.eye(4))
+    invented[:, -1] = (z.T @ z)[:, -1]
+    hostile = {**honest, "gram": invented[np.triu_indices(4)]}
     with pytest.raises(UsageError, match="sent what it did not find"):
         strategy.aggregate(1, {}, [Reply(20, honest), Reply(20, hostile)])
