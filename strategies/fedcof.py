@@ -38,6 +38,11 @@ class FedCOF(FedNCM):
     each backbone, is all there is to the system where features are small.
     """
 
+    alone_note = (
+        "fedcof learns covariances from how clients' class means scatter; local-only and "
+        "centralised heads have one client each, and so class means alone"
+    )
+
     def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
         """Solve from all replies side by side: the scatter is lost in their sum."""
         clients = [reply.arrays for reply in replies]

@@ -172,6 +172,7 @@ def plausible_result(
             "personal": scores(0.851) if with_personal else None,
             "local_only": scores(0.64),
             "centralised": scores(0.882) if with_centralised else None,
+            "alone_note": "",
             "scored_on": "the data's test split (1,000 images)" if test_split else "held-out data",
             "harmed_clients": sum(row.harmed for row in rows),
             "bytes_up": 6_193_200,
@@ -585,3 +586,11 @@ def test_byte_size_reads_back(count: float) -> None:
 )
 def test_wording(written: str, expected: str) -> None:
     assert written == expected
+
+
+def test_what_must_be_known_of_lone_heads_is_told_beside_them(tmp_path: Path) -> None:
+    plain = plausible_result()
+    told = replace(plain, summary={**plain.summary, "alone_note": "the pooled head is another's"})
+    assert "The pooled head is another's." in _page_of(told, tmp_path)[1].replace("&#x27;", "'")
+    assert "the pooled head is another's" in " ".join(_printed(totals_table(told)))
+    assert "another's" not in " ".join(_printed(totals_table(plain)))

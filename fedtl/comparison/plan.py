@@ -159,6 +159,9 @@ def _spelt(point: Point) -> list[str]:
 
 def point_label(point: Point) -> str:
     """Return what varies as ``"alpha 0.1, fraction 0.5"``."""
-    return ", ".join(
-        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in point
-    )
+    return ", ".join(f"{key} {value_text(value)}" for key, value in point)
+
+
+def value_text(value: Scalar) -> str:
+    """Return a value as people write it: ``"100"``, not ``"100.0"``."""
+    return f"{value:g}" if isinstance(value, float) else str(value)

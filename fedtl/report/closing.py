@@ -184,6 +184,7 @@ def _summary(
             "rounds": outcome.rounds,
             "clients": len(rows),
             "scored_on": _scored_on(outcome.federated, outcome.strategy.config.holdout_site),
+            "alone_note": outcome.strategy.alone_note,
             "global_head": outcome.strategy.global_head,
             "federated": _accuracies(outcome.federated),
             "personal": _accuracies(outcome.personal),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fedtl.comparison.plan import Cell, Plan, point_label
+from fedtl.comparison.plan import Cell, Plan, point_label, value_text
 from fedtl.comparison.runner import Compared
 from fedtl.comparison.standings import Standings, standings
 from fedtl.report import comparison_plots as plots
@@ -55,7 +55,7 @@ def _headline(compared: Compared, every: Sequence[Standings]) -> str:
         f"<b>{len(compared.results):,}</b> runs",
         *([] if "rounds" in plan.vary else [f"<b>{count_of(plan.base.rounds, 'round')}</b>"]),
         *(
-            f"<b>{escaped(key)}</b> {escaped(', '.join(map(str, values)))}"
+            f"<b>{escaped(key)}</b> {escaped(', '.join(map(value_text, values)))}"
             for key, values in plan.vary.items()
         ),
     ]

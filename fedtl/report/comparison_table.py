@@ -74,8 +74,8 @@ def captions(at: Standings) -> list[str]:
     lines = [
         f"accuracy in %, mean ± sd over {count_of(seeds, 'seed')}; client: on own held-out data",
         f"test: {first.scored_on}",
-        f"harmed: of {count_of(clients, 'client')}; time: of all rounds",
-        f"rounds and bytes: until {percent(at.target)} are reached",
+        f"harmed: of {count_of(clients, 'client')}, against the strategy's own lone heads",
+        f"rounds and bytes: until {percent(at.target)} are reached; time: of all rounds",
         f"centralised and local-only as {shortened(at.reference, 24)} trains",
     ]
     if any("personal" in run.scores for row in at.rows for run in row.results.values()):
@@ -85,7 +85,7 @@ def captions(at: Standings) -> list[str]:
     if "held-out" in first.scored_on:
         lines.append("test of local-only: each client's own head on its own part of them")
     if any(0 < row.reached < len(row.results) for row in at.rows):
-        lines.append("(1/3): one of three runs got there")
+        lines.append("(k/n): k of n runs got there")
     return lines
 
 

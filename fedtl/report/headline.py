@@ -45,9 +45,14 @@ def headline(result: RunResult) -> str:
     return (
         f'<p class="eyebrow">{escaped(subject(result))}</p>\n<h1>{escaped(verdict(result))}</h1>\n'
         f'<dl class="ways">{cards}</dl>\n'
-        f'<p class="eyebrow scored">Accuracy on {escaped(summary["scored_on"])}.</p>'
+        f'<p class="eyebrow scored">Accuracy on {escaped(_scored(summary))}.</p>'
         f'\n<ul class="facts">{items}</ul>'
     )
+
+
+def _scored(summary: Mapping[str, Any]) -> str:
+    """Return what accuracies were measured on, and what must be known of those of lone heads."""
+    return ". ".join(filter(None, (summary["scored_on"], summary["alone_note"].capitalize())))
 
 
 def _unseen(result: RunResult) -> str:

@@ -134,7 +134,8 @@ class RunResult:
         summary: As in ``summary.json``. Read here: ``federated``, ``personal``, ``local_only`` and
             ``centralised``, each ``None`` or a mapping of ``accuracy``, ``balanced_accuracy``,
             ``mean_client_accuracy`` and ``worst_client_accuracy``; ``global_head``, whether there
-            is one, or else clients' own heads count as federated; ``scored_on`` (what
+            is one, or else clients' own heads count as federated; ``alone_note`` (what must be
+            known of local-only and centralised, may be empty); ``scored_on`` (what
             ``accuracy`` was measured on, for people); ``strategy``, ``rounds``, ``clients``,
             ``bytes_up``, ``bytes_down``; ``seconds``, a mapping of ``total``, ``start_up``,
             ``features``, ``rounds`` and ``per_round_median``; ``peak_rss_mb``; ``versions``, a

@@ -119,6 +119,8 @@ class HeadStrategy(Strategy):
         global_head: Whether the server ends with a whole head. Where it does not, clients' own
             heads stand in for it wherever a run scores one.
         search: What ``compare --tune`` may tune.
+        alone_note: What readers must know of the lone heads beside the federated one, where they
+            are not what the same method makes of the data; one sentence, or empty.
         starter: The closed form whose head the first round starts from; ``None`` where that is the
             initial head of its form.
 
@@ -131,6 +133,7 @@ class HeadStrategy(Strategy):
     standardises = True
     one_round = False
     search: ClassVar[Search] = {}
+    alone_note: ClassVar[str] = ""
     own_heads = False
     global_head = True
 
