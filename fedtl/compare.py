@@ -84,6 +84,9 @@ def main(
             compared = run_comparison(folder, progress)
             progress.status("writing the tables")
             _close(folder, compared)
+    except FedtlError:
+        folder.discard_if_unbegun()
+        raise
     finally:
         folder.close()
     _show(folder, compared, quiet=quiet, as_json=as_json)

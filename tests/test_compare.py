@@ -299,6 +299,18 @@ def test_every_mistake_is_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("engine", ["inline", "ray"])
+def test_a_mistake_that_the_data_shows_leaves_nothing_behind(
+    engine: str, data: Path, tmp_path: Path
+) -> None:
+    flags = ("--strategies", "fedavg", "--engine", engine, "--out", tmp_path / "deep" / "out")
+    missing = complaint(compare.main, "--data", tmp_path / "nowhere", *flags)
+    assert "nowhere" in missing
+    crowd = ("--data", f"features:{data}", "--clients", 100_000)
+    assert "100000" in complaint(compare.main, *crowd, *flags)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("vary", "said"),
     [

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ class ComparisonFolder:
 
     def __init__(self, path: Path, plan: Plan, lock: io.TextIOWrapper) -> None:
         self.path, self.plan, self._lock = path, plan, lock
+        # What create() made, innermost first.
+        self._made: list[Path] = []
 
     @classmethod
     def create(cls, plan: Plan, out: str) -> ComparisonFolder:
@@ -41,6 +44,7 @@ class ComparisonFolder:
         """
         path = Path(out).expanduser() if out else fresh_path(plan.base.name or "comparison")
         with told(path):
+            made = [folder for folder in (path, *path.parents) if not folder.exists()]
             path.mkdir(parents=True, exist_ok=True)
             if (path / _PLAN).exists():
                 raise UsageError(
@@ -48,6 +52,7 @@ class ComparisonFolder:
                     "or choose another --out."
                 )
             folder = cls(path, plan, hold(path))
+            folder._made = made
             folder.write(_PLAN, plan.to_json())
         return folder
 
@@ -67,6 +72,16 @@ class ComparisonFolder:
     def close(self) -> None:
         """Let another process have the folder."""
         self._lock.close()
+
+    def discard_if_unbegun(self) -> None:
+        """Remove what :meth:`create` made, where no run and no search has finished."""
+        if not self._made or any((self.path / name).exists() for name in ("cells", "tuned")):
+            return
+        for name in (_PLAN, "unreadable.csv", ".lock"):
+            (self.path / name).unlink(missing_ok=True)
+        with suppress(OSError):  # the user's own files stay, and so do the folders around them
+            for folder in self._made:
+                folder.rmdir()
 
     def result_of(self, cell: Cell) -> CellResult | None:
         """Return what a cell came to; ``None`` where it has yet to run, or ran differently."""

@@ -142,7 +142,6 @@ def _scenes(
     partitioner = PartitionProcess(next(iter(methods.difference(known)), base.partition))
     try:
         inputs = prepare_inputs(base, open_data(base), progress.features)
-        progress.status("dealing the data to clients")
         scenes = {
             scene: simulated_sites(inputs, split_into_clients(config, inputs.dataset, partitioner))
             for scene, config in first.items()
