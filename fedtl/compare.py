@@ -144,18 +144,15 @@ def _close(folder: ComparisonFolder, compared: Compared) -> None:
 
 def _show(folder: ComparisonFolder, compared: Compared, *, quiet: bool, as_json: bool) -> None:
     """Print a table per point, or the summary alone."""
-    from rich.console import Console
-
     from fedtl.comparison.standings import standings
     from fedtl.report.comparison_table import comparison_table
+    from fedtl.report.terminal import standard_output
     from fedtl.report.wording import count_of
 
     if as_json:
         print((folder.path / "summary.json").read_text(encoding="utf-8"), end="")
     elif not quiet:
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=80)
+        console = standard_output()
         for at in standings(compared):
             console.print(comparison_table(at))
         for (strategy, reason), count in compared.failures.items():

@@ -138,16 +138,13 @@ def _samples(simulated: Simulated) -> list[ClientSamples]:
 
 def _show(folder: RunFolder, result: RunResult, *, quiet: bool, as_json: bool) -> None:
     """Print the tables, or the summary alone."""
-    from rich.console import Console
-
     if as_json:
         print((folder.path / "summary.json").read_text(encoding="utf-8"), end="")
     elif not quiet:
         from fedtl.report.tables import client_table, totals_table, unseen_table
+        from fedtl.report.terminal import standard_output
 
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=80)
+        console = standard_output()
         console.print(client_table(result))
         console.print(totals_table(result))
         if result.unseen is not None:
