@@ -73,6 +73,7 @@ def test_p_values_are_those_of_a_paired_t_test(first: list[float], shift: float)
 def test_equal_differences_need_no_test() -> None:
     assert p_value([0.0, 0.0, 0.0]) == 1.0
     assert p_value([0.25, 0.25]) == 0.0
+    assert p_value([0.9 - 0.7, 0.8 - 0.6, 0.5 - 0.3]) == 0.0, "but for rounding"
     assert math.isnan(p_value([0.25]))
 
 
@@ -138,3 +139,20 @@ def test_harmed_are_those_below_their_own_head() -> None:
     assert result.harmed == 2
     assert standings(Compared(plan, {cell: result}, {}, {}))[0].rows[0].harmed.mean == 2
     assert CellResult.from_json(result.to_json()) == result
+
+
+def test_who_is_behind_is_corrected_for_the_others_not_for_all_pairs() -> None:
+    rng = np.random.default_rng(2)
+    best = 0.9 + 0.01 * rng.normal(size=5)
+    others = {f"{name}": best - 0.02 - 0.008 * rng.random(5) for name in ("fedavg", "fedprox")}
+    others |= {name: best - 0.01 * rng.random(5) for name in ("fednova", "feddyn", "scaffold")}
+    curves = {"fed3r": best, **others}
+    at = standings(_compared({name: [[score] for score in c] for name, c in curves.items()}))[0]
+    assert at.rows[0].strategy == "fed3r"
+    names = [row.strategy for row in at.rows[1:]]
+    raw = np.array([stats.ttest_rel(best, curves[name]).pvalue for name in names])
+    order = np.argsort(raw)
+    steps = np.maximum.accumulate(raw[order] * (len(raw) - np.arange(len(raw))))
+    expected = {names[place] for place, p in zip(order, steps, strict=True) if p < 0.05}
+    assert {row.strategy for row in at.rows if row.behind} == expected
+    assert {"fedavg", "fedprox"} <= expected

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SIGNIFICANT = 0.05
 _OF_THE_BEST = 0.95
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class Standing:
         bytes: Bytes to the target, likewise.
         seconds: Of all rounds of a run.
         tuned: Hyper-parameters that a search chose; empty where there was none.
-        behind: Whether it is significantly behind the best.
+        behind: Whether it is significantly behind the best, Holm's correction being for as many
+            tests as there are others.
     """
 
     strategy: str
@@ -137,15 +139,14 @@ def _at(
     scored = [mean for mean in means.values() if not math.isnan(mean)]
     target = compared.plan.target or (_OF_THE_BEST * max(scored) if scored else math.nan)
     order = sorted(by_strategy, key=lambda name: -np.nan_to_num(means[name], nan=-1.0))
-    differences = _differences(by_strategy, order)
-    best = order[0]
+    behind = _behind(by_strategy, order)
     rows = [
         _standing(
             name,
             by_strategy[name],
             target,
             tuned=compared.chosen.get((point, name), {}),
-            behind=name != best and differences[best, name].significant,
+            behind=name in behind,
         )
         for name in order
     ]
@@ -154,7 +155,7 @@ def _at(
         point=point,
         target=target,
         rows=rows,
-        differences=differences,
+        differences=_differences(by_strategy, order),
         local_only=_scores(by_strategy[reference], "local_only"),
         centralised=_scores(by_strategy[reference], "centralised"),
         reference=reference,
@@ -200,6 +201,13 @@ def _reference(by_strategy: Mapping[str, Mapping[int, CellResult]]) -> str:
     return "fedavg" if "fedavg" in by_strategy else next(iter(by_strategy))
 
 
+def _behind(by_strategy: Mapping[str, Mapping[int, CellResult]], order: Sequence[str]) -> set[str]:
+    """Return the strategies that are significantly behind the first."""
+    best, *others = order
+    tests = [p_value(_paired(by_strategy[best], by_strategy[other])) for other in others]
+    return {other for other, p in zip(others, holm(tests), strict=True) if p < SIGNIFICANT}
+
+
 def _differences(
     by_strategy: Mapping[str, Mapping[int, CellResult]], order: Sequence[str]
 ) -> dict[tuple[str, str], Difference]:
@@ -226,12 +234,12 @@ def _paired(a: Mapping[int, CellResult], b: Mapping[int, CellResult]) -> list[fl
 def p_value(differences: Sequence[float]) -> float:
     """Return the p-value of a two-sided paired t-test; NaN below two pairs.
 
-    Where all differences are the same it is 1 if they are 0, and else 0.
+    Where all differences are the same, but for rounding, it is 1 if they are 0, and else 0.
     """
     if len(differences) < 2:
         return math.nan
-    if len(set(differences)) == 1:
-        return 0.0 if differences[0] else 1.0
+    if np.ptp(differences) < _ROUNDING:
+        return 0.0 if abs(differences[0]) > _ROUNDING else 1.0
     from scipy.stats import ttest_1samp
 
     return float(ttest_1samp(differences, 0.0).pvalue)
