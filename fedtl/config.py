@@ -230,6 +230,12 @@ class RunConfig:
     apfl_alpha: float = _key(
         0.5, "Share of a client's own part in its head (apfl).", _TRAINING, low=0.0, high=1.0
     )
+    fedpft_covariance: str = _key(
+        "full",
+        "What clients send of how features vary together within a class (fedpft).",
+        _TRAINING,
+        choices=("full", "diagonal"),
+    )
     qfedavg_q: float = _key(
         1.0,
         "How much a client's loss weighs (qfedavg); 0 is not at all.",

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fedtl.config import RunConfig
 from fedtl.determinism import generator
@@ -21,19 +22,23 @@ from fedtl.transfer.heads import CosineHead, Head
 from strategies.base import AloneHead, Arrays, HeadStrategy, Received, Reply, Search, Trained
 from strategies.base.coordinates import on_raw
 from strategies.base.iterative import LocalSGD
-from strategies.fed3r import chunks
+from strategies.fed3r import chunks, symmetric, upper_triangle
+
+# Of the mean variance; float32 takes about the number of features times 1e-7.
+_ROUNDING = 1e-4
 
 
 class FedPFT(HeadStrategy):
-    """The server draws nₖ,c features x ~ N(μₖ,c, diag σ²ₖ,c) of each client k and class c, and
-    trains the head on them.
+    """The server draws nₖ,c features x ~ N(μₖ,c, Σₖ,c) of each client k and class c, and trains the
+    head on them.
 
-    Client k sends the count nₖ,c, mean μₖ,c and variances σ²ₖ,c of its features of each class. The
-    paper's clients fit mixtures of Gaussians of full, diagonal or spherical covariance; this is
-    that with one diagonal Gaussian, which takes no iterations to fit. It takes features for
-    independent; where they are not, as with ``fedtl-tiny``, much is lost. The authors' code sends
-    16 bits a number, here it is 32; it leaves out the classes of which a client has but one
-    example, here they count, and the mean that is sent is then that example's features.
+    Client k sends the count nₖ,c, mean μₖ,c and covariance Σₖ,c of its features of each class, or,
+    with ``fedpft-covariance = diagonal``, their variances alone: less to send by half the number of
+    features, but it takes features for independent, and where they are not much is lost. The
+    paper's clients fit mixtures of such Gaussians; this is that with one, which takes no iterations
+    to fit. The authors' code sends 16 bits a number, here it is 32; it leaves out the classes of
+    which a client has but one example, here they count, and the mean that is sent is then that
+    example's features.
 
     The authors' code trains with AdamW; here it is the SGD of the iterative strategies, over the
     draws for ``rounds`` times ``local-epochs`` epochs, on standardised features, and the head is
@@ -55,24 +60,28 @@ class FedPFT(HeadStrategy):
                 "'linear' or 'mlp'."
             )
         super().__init__(config, head)
+        self.full = config.fedpft_covariance == "full"
         self._first, self._bias, *rest = head.shapes
         self.width = head.shapes[self._first][1]
         self.classes = head.shapes[rest[-1] if rest else self._bias][0]
 
     @property
     def uplink(self) -> Mapping[str, tuple[int, ...]]:
-        """A Gaussian for each class."""
-        return {
-            "class-counts": (self.classes,),
-            "class-means": (self.classes, self.width),
-            "class-variances": (self.classes, self.width),
-        }
+        """A Gaussian for each class; a covariance is its upper triangle, row by row."""
+        gaussian = {"class-counts": (self.classes,), "class-means": (self.classes, self.width)}
+        if self.full:
+            triangle = self.width * (self.width + 1) // 2
+            return {**gaussian, "class-covariances": (self.classes, triangle)}
+        return {**gaussian, "class-variances": (self.classes, self.width)}
 
     def client_train(
         self, block: ClientBlock, received: Received, server_round: int
     ) -> list[Trained]:
         """Fit every client's Gaussians; there is no loss to report."""
-        return [Trained(_gaussians(block, client), float("nan")) for client in range(len(block))]
+        return [
+            Trained(_gaussians(block, client, full=self.full), float("nan"))
+            for client in range(len(block))
+        ]
 
     def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
         """Draw features of all clients and train on them; float64, on unstandardised features."""
@@ -103,10 +112,15 @@ class FedPFT(HeadStrategy):
         if counts.sum() > reply.examples:
             counts = np.floor(counts * (reply.examples / counts.sum()))
         labels = np.repeat(np.arange(self.classes), counts.astype(np.int64))
-        deviations = np.sqrt(reply.arrays["class-variances"].clip(0, None))
         rng = generator(self.config.seed, "fedpft", position)
         features = rng.standard_normal((len(labels), self.width), dtype=np.float32)
-        features *= deviations[labels]
+        if self.full:
+            for c in np.unique(labels).tolist():
+                factor = _factor(reply.arrays["class-covariances"][c], self.width)
+                noise = torch.from_numpy(features[labels == c])
+                features[labels == c] = (noise @ factor.T).numpy()
+        else:
+            features *= np.sqrt(reply.arrays["class-variances"].clip(0, None))[labels]
         features += reply.arrays["class-means"][labels]
         return features, labels
 
@@ -120,22 +134,51 @@ class FedPFT(HeadStrategy):
         return LocalSGD(self.config, self.head).train_alone(block)
 
 
-def _gaussians(block: ClientBlock, client: int) -> Arrays:
-    """Return count, mean and variance of a client's features of each class; 0 where it has none."""
+def _gaussians(block: ClientBlock, client: int, *, full: bool) -> Arrays:
+    """Return count, mean and (co)variance of a client's features of each class; 0 where none."""
     width = block.features.shape[1]
     sums = torch.zeros(block.classes, width + 1, dtype=torch.float64)
     for z, labels in chunks(block, client):
         sums.index_add_(0, labels, z)
     counts = sums[:, -1:]
     means = sums[:, :-1] / counts.clamp_min(1)
+    sent = {"class-counts": counts[:, 0].float().numpy(), "class-means": means.float().numpy()}
+    if full:
+        return {**sent, "class-covariances": _covariances(block, client, means, counts)}
     squares = torch.zeros(block.classes, width, dtype=torch.float64)
     for z, labels in chunks(block, client):
         squares.index_add_(0, labels, (z[:, :-1] - means[labels]).square())
-    return {
-        "class-counts": counts[:, 0].float().numpy(),
-        "class-means": means.float().numpy(),
-        "class-variances": (squares / counts.clamp_min(1)).float().numpy(),
-    }
+    return {**sent, "class-variances": (squares / counts.clamp_min(1)).float().numpy()}
+
+
+def _covariances(
+    block: ClientBlock, client: int, means: Tensor, counts: Tensor
+) -> NDArray[np.float32]:
+    """Return the upper triangle of the covariance of each class, ``(K, d(d+1)/2)``."""
+    width = means.shape[1]
+    triangles = np.zeros((block.classes, width * (width + 1) // 2), np.float32)
+    for c in torch.nonzero(counts[:, 0]).flatten().tolist():
+        scatter = torch.zeros(width, width, dtype=torch.float64)
+        for z, labels in chunks(block, client):
+            away = z[labels == c, :-1] - means[c]
+            scatter.addmm_(away.T, away)
+        triangles[c] = upper_triangle(scatter / counts[c])
+    return triangles
+
+
+def _factor(triangle: NDArray[np.floating], width: int) -> Tensor:
+    """Return L, float32, with LLᵀ the covariance of this upper triangle.
+
+    A client's classes often have fewer examples than features: what rounding may take from such a
+    singular matrix is added to its diagonal. Of a matrix that is none of a covariance, as a hostile
+    client may send it, the diagonal alone counts.
+    """
+    covariance = symmetric(triangle, width)
+    variances = covariance.diagonal().clamp_min(0)
+    factor, failed = torch.linalg.cholesky_ex(
+        covariance + _ROUNDING * variances.mean() * torch.eye(width, dtype=torch.float64)
+    )
+    return (variances.sqrt().diag() if failed else factor).float()
 
 
 STRATEGY = FedPFT

@@ -243,6 +243,7 @@ _ADVERSE = {"dropout": 0.3, "straggle": 0.5, "attack": "noise", "attackers": 0.2
         ("fedcof", {}),
         ("fedcgs", {}),
         ("fedpft", {}),
+        ("fedpft", {"fedpft_covariance": "diagonal"}),
     ],
 )
 def test_the_head_has_the_same_bytes_for_any_actors(

@@ -31,7 +31,8 @@ Floats = NDArray[np.floating]
 
 
 def _strategy(width: int, classes: int, **changes: Any) -> FedPFT:
-    config = RunConfig(**{"strategy": "fedpft", "rounds": 5} | changes)
+    plain = {"strategy": "fedpft", "rounds": 5, "fedpft_covariance": "diagonal"}
+    config = RunConfig(**plain | changes)
     built = strategies.build(config, head_for(config, features=width, classes=classes))
     assert isinstance(built, FedPFT)
     return built
@@ -101,6 +102,43 @@ def test_the_draws_have_the_moments_that_were_sent() -> None:
         assert (np.abs(own.var(0) - variances[c]) < error * np.sqrt(2) * variances[c]).all()
         off = np.corrcoef(own.T)[~np.eye(4, dtype=bool)]
         assert (np.abs(off) < error).all()
+
+
+@pytest.mark.parametrize("examples", [3, 40_000])
+def test_with_full_covariances_features_vary_together_as_they_do(examples: int) -> None:
+    """Also where a class has fewer examples than features, and its covariance no inverse."""
+    mixing = _normal((5, 5)) * [1, 2, 0.1, 3, 1]
+    x = (_normal((examples, 5), 1) @ mixing.T + 7).astype(np.float32)
+    y = np.zeros(examples, np.int64)
+    y[0] = 1
+    strategy = _strategy(5, 2, fedpft_covariance="full")
+    (trained,) = strategy.client_train(_block(x, y, [np.arange(examples)]), Received({}), 1)
+    assert {name: value.shape for name, value in trained.arrays.items()} == strategy.uplink
+    expected = np.cov(x[1:].astype(np.float64).T, bias=True)
+    sent = trained.arrays["class-covariances"]
+    np.testing.assert_allclose(sent[0], expected[np.triu_indices(5)], rtol=1e-5, atol=1e-5)
+    assert (sent[1] == 0).all()
+
+    many = {**trained.arrays, "class-counts": np.array([200_000, 1], np.float32)}
+    drawn, labels = strategy.draw(0, Reply(200_001, many))
+    np.testing.assert_allclose(drawn[labels == 1][0], x[0], rtol=1e-6)
+    found = drawn[labels == 0].astype(np.float64)
+    scale = np.sqrt(expected.trace() / 5)
+    np.testing.assert_allclose(found.mean(0), x[1:].mean(0), atol=0.02 * scale)
+    np.testing.assert_allclose(np.cov(found.T), expected, atol=0.03 * expected.max())
+
+
+def test_a_matrix_that_is_no_covariance_counts_as_its_diagonal() -> None:
+    triangle = np.zeros((2, 6), np.float32)
+    triangle[:, [0, 3, 5]] = [4.0, 1.0, -2.0]
+    triangle[:, 1] = 1e6
+    arrays: Arrays = {
+        "class-counts": np.array([50_000, 0], np.float32),
+        "class-means": np.ones((2, 3), np.float32),
+        "class-covariances": triangle,
+    }
+    x, _ = _strategy(3, 2, fedpft_covariance="full").draw(0, Reply(50_000, arrays))
+    np.testing.assert_allclose(x.std(0), [2.0, 1.0, 0.0], rtol=0.02)
 
 
 def test_draws_belong_to_the_seed_and_the_place_and_to_nobody_else() -> None:
@@ -219,18 +257,27 @@ def _accuracy(outcome: Outcome) -> float:
 
 
 def test_one_round_is_near_the_ridge_head_of_all_data(data: Path, tmp_path: Path) -> None:
-    drawn = _simulated(data, tmp_path / "fedpft")
-    assert drawn.rounds == 1
-    assert not drawn.failures
-    assert drawn.standardisation is None
     exact = _simulated(data, tmp_path / "fed3r", strategy="fed3r")
-    assert _accuracy(drawn) > _accuracy(exact) - 0.05 > 0.6
+    for covariance in ("full", "diagonal"):
+        drawn = _simulated(data, tmp_path / covariance, fedpft_covariance=covariance)
+        assert drawn.rounds == 1
+        assert not drawn.failures
+        assert drawn.standardisation is None
+        assert _accuracy(drawn) > _accuracy(exact) - 0.05 > 0.6
     layers = _simulated(data, tmp_path / "mlp", head="mlp", hidden_units=16, rounds=10)
     assert _accuracy(layers) > _accuracy(exact) - 0.05
 
 
 def test_a_lying_client_does_not_break_the_run(data: Path, tmp_path: Path) -> None:
     for attack in ("sign-flip", "noise", "scale"):
-        outcome = _simulated(data, tmp_path / attack, rounds=1, attack=attack, attackers=0.25)
-        assert not outcome.failures
-        assert all(np.isfinite(value).all() for value in outcome.arrays.values())
+        for covariance in ("full", "diagonal"):
+            outcome = _simulated(
+                data,
+                tmp_path / attack / covariance,
+                rounds=1,
+                attack=attack,
+                attackers=0.25,
+                fedpft_covariance=covariance,
+            )
+            assert not outcome.failures
+            assert all(np.isfinite(value).all() for value in outcome.arrays.values())
