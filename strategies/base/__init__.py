@@ -6,17 +6,10 @@ sampling, order, failures and what may leave a site are not its concern.
 """
 
 from strategies.base.closed_form import ClosedFormStrategy
+from strategies.base.halves import AloneHead, Arrays, Received, Reply, Trained, heads_of
 from strategies.base.iterative import Gradient, IterativeStrategy, State
 from strategies.base.search import Range, Search
-from strategies.base.strategy import (
-    AloneHead,
-    Arrays,
-    HeadStrategy,
-    Received,
-    Reply,
-    Trained,
-    heads_of,
-)
+from strategies.base.strategy import HeadStrategy
 
 __all__ = [
     "AloneHead",

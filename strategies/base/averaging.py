@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.base.strategy import Arrays, Reply
+from strategies.base.halves import Arrays, Reply
 
 
 def weighted_mean(replies: Iterable[Reply]) -> Arrays | None:

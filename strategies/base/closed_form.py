@@ -11,16 +11,9 @@ import torch
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.standardisation import Moments, Standardisation
 from strategies.base.coordinates import WARM_TEMPERATURE, in_standardised
+from strategies.base.halves import AloneHead, Arrays, Received, Reply, Trained, heads_of
 from strategies.base.iterative import fine_tuned
-from strategies.base.strategy import (
-    AloneHead,
-    Arrays,
-    HeadStrategy,
-    Received,
-    Reply,
-    Trained,
-    heads_of,
-)
+from strategies.base.strategy import HeadStrategy
 
 
 class ClosedFormStrategy(HeadStrategy):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fedtl.transfer.standardisation import Standardisation
-from strategies.base.strategy import Arrays
+from strategies.base.halves import Arrays
 
 # Ridge logits estimate one-hot labels and lie about 0 to 1, where a softmax is nearly flat. 0.1 is
 # what the code of Fed3R's authors (Fanì et al., ICML 2024) fine-tunes with; it scales every class's

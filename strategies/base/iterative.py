@@ -14,16 +14,9 @@ from fedtl.transfer.client_block import ClientBlock, Minibatch, alike, minibatch
 from fedtl.transfer.heads import Head, Tensors
 from fedtl.transfer.standardisation import Moments, Standardisation
 from strategies.base.coordinates import in_standardised
+from strategies.base.halves import AloneHead, Arrays, Received, Reply, Trained, heads_of
 from strategies.base.search import Range, Search
-from strategies.base.strategy import (
-    AloneHead,
-    Arrays,
-    HeadStrategy,
-    Received,
-    Reply,
-    Trained,
-    heads_of,
-)
+from strategies.base.strategy import HeadStrategy
 
 State = dict[str, Tensors]
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from fedtl.errors import UsageError
 from strategies.base.averaging import as_head
+from strategies.base.halves import Arrays, Reply
 from strategies.base.iterative import IterativeStrategy
-from strategies.base.strategy import Arrays, Reply
 
 Matrix = NDArray[np.float64]
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from fedtl.config import RunConfig
 from fedtl.transfer.heads import Head
 from strategies.base.averaging import as_head, weighted_mean
+from strategies.base.halves import Arrays, Reply
 from strategies.base.iterative import IterativeStrategy
-from strategies.base.strategy import Arrays, Reply
 
 Moment = NDArray[np.floating]
 

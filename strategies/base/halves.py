@@ -1,0 +1,91 @@
+"""What passes between a strategy's two halves, and what a client keeps for itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedtl.transfer.client_block import ClientBlock
+from fedtl.transfer.heads import Tensors
+from fedtl.transfer.standardisation import Standardisation
+
+Arrays = dict[str, NDArray[np.floating]]
+
+
+@dataclass(frozen=True)
+class Received:
+    """What clients start a round from; every tensor has a leading client axis.
+
+    Attributes:
+        head: The global head.
+        server: What else the server sent: the arrays that ``downlink`` names.
+        memory: What each client kept from its last round: the arrays that ``memory`` names.
+    """
+
+    head: Tensors
+    server: Tensors = field(default_factory=dict)
+    memory: Tensors = field(default_factory=dict)
+
+    def select(self, clients: NDArray[np.int64]) -> Received:
+        """Return the same for these clients, in this order."""
+        here = torch.from_numpy(clients)
+        head, server, memory = (
+            {name: value[here] for name, value in tensors.items()}
+            for tensors in (self.head, self.server, self.memory)
+        )
+        return Received(head, server, memory)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What one client sent back, in partition-id order among its like.
+
+    Attributes:
+        examples: Training examples behind it, Flower's ``num-examples``.
+        arrays: The arrays or statistics that the client half returned.
+    """
+
+    examples: int
+    arrays: Arrays
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one client's training gives.
+
+    Attributes:
+        arrays: To send: what ``uplink`` names.
+        loss: Mean loss on the way, in nats.
+        memory: To keep: what ``memory`` names.
+    """
+
+    arrays: Arrays
+    loss: float
+    memory: Arrays = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AloneHead:
+    """A head that is one client's alone, and the features it expects."""
+
+    arrays: Arrays
+    standardisation: Standardisation
+
+
+def heads_of(block: ClientBlock, parameters: Tensors) -> list[AloneHead]:
+    """Return each client's own head, on features standardised as the block's.
+
+    Args:
+        block: C clients.
+        parameters: Each ``(C, *shape)``.
+    """
+    return [
+        AloneHead(
+            {name: value[client].numpy() for name, value in parameters.items()},
+            block.standardisation_of(client),
+        )
+        for client in range(len(block))
+    ]
