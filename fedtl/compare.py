@@ -67,8 +67,8 @@ def main(
 ) -> None:
     """Compare strategies on one federation: the same data, features, clients, start and scores.
 
-    A flag with VALUES takes several, separated by commas; every combination is compared. Runs go
-    side by side, and one that has finished is not run again by --resume.
+    A flag with VALUES, or with choices, takes several, separated by commas; every combination is
+    compared. Runs go side by side, and one that has finished is not run again by --resume.
     """
     from rich.console import Console
 

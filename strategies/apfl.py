@@ -7,12 +7,13 @@ algorithm 1.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Tensors
-from strategies.base import AloneHead, Gradient, Received, State, heads_of
+from strategies.base import AloneHead, Gradient, Range, Received, Search, State, heads_of
 from strategies.fedavg import FedAvg
 
 
@@ -29,6 +30,7 @@ class APFL(FedAvg):
     """
 
     own_heads = True
+    search: ClassVar[Search] = {**FedAvg.search, "apfl-alpha": Range(0.05, 1.0, log=False)}
 
     @property
     def memory(self) -> Mapping[str, tuple[int, ...]]:

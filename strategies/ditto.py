@@ -7,12 +7,13 @@ Li, Hu, Beirami & Smith, "Ditto: Fair and Robust Federated Learning Through Pers
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Tensors
-from strategies.base import AloneHead, Gradient, Received, State, heads_of
+from strategies.base import AloneHead, Gradient, Range, Received, Search, State, heads_of
 from strategies.fedavg import FedAvg
 
 
@@ -28,6 +29,7 @@ class Ditto(FedAvg):
     """
 
     own_heads = True
+    search: ClassVar[Search] = {**FedAvg.search, "ditto-lambda": Range(1e-3, 10.0)}
 
     @property
     def memory(self) -> Mapping[str, tuple[int, ...]]:

@@ -127,6 +127,24 @@ def test_a_search_does_not_depend_on_what_goes_beside_it(
     assert again == searches[1]
 
 
+def test_own_heads_are_what_a_search_of_theirs_looks_at(data: Path, tmp_path: Path) -> None:
+    """Without federation there is no other head, and ditto's lambda touches its own alone."""
+    flags = ("--strategies", "local,ditto", "--tune", 3, "--seeds", 1, "--engine", "inline")
+    shape = ("--clients", 3, "--rounds", 2, "--partition", "size-linear", "--learning-rate", 1e-6)
+    out = tmp_path / "out"
+    end = finished(compare.main, "--data", f"features:{data}", *flags, *shape, "--out", out)
+    assert end.exit_code == 0, end.stderr
+    found = {
+        name: json.loads((out / "tuned" / f"seed=0_{name}.json").read_text())
+        for name in ("local", "ditto")
+    }
+    for search in found.values():
+        # Heads that nobody trained would take everything for the first of three classes.
+        assert max(trial["accuracy"] for trial in search["trials"]) > 0.6
+    assert found["local"]["chosen"].keys() == {"learning-rate"}
+    assert found["ditto"]["chosen"].keys() == {"learning-rate", "ditto-lambda"}
+
+
 def test_trials_see_training_examples_alone() -> None:
     rng = np.random.default_rng(1)
     rows = np.split(rng.permutation(100), [30, 60, 70, 80, 90])

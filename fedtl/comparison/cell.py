@@ -17,7 +17,7 @@ from fedtl.engine.fedtl_clients import FedtlClients
 from fedtl.engine.inline_grid import InlineGrid
 from fedtl.federation.alone import TrainAlone, TrainAloneOnce
 from fedtl.federation.checkpoint import Checkpoint
-from fedtl.federation.evaluation import ClientTallies, summarise
+from fedtl.federation.evaluation import ClientTallies, scored_on, summarise
 from fedtl.federation.reference import TestScore, centralised_scores
 from fedtl.federation.server import Federation, Outcome, Row
 from fedtl.federation.simulated_sites import SimulatedSites
@@ -102,7 +102,7 @@ class RunCell:
         return CellResult(
             config=self.config.to_mapping(),
             scores=scores,
-            scored_on=scored_on(outcome),
+            scored_on=scored_on(outcome.federated, config.holdout_site),
             rounds=_points(
                 journal, scores["federated"]["accuracy"], tested=bool(len(scene.sites.test))
             ),
@@ -129,14 +129,6 @@ def federate(
         score_test=TestScore(config, sites) if len(sites.test) else None,
     )
     return federation.run(), journal
-
-
-def scored_on(outcome: Outcome) -> str:
-    """Return what the accuracies of a run were measured on, for people."""
-    tested = next((t.test.total for t in outcome.federated.values() if t.test.total), 0)
-    if tested:
-        return f"the data's own test split ({tested:,} examples)"
-    return "all clients' held-out examples"
 
 
 def _scores(tallies: Mapping[int, ClientTallies]) -> dict[str, float | None]:

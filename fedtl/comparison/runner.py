@@ -73,7 +73,9 @@ def run_comparison(folder: ComparisonFolder, progress: RunProgress) -> Compared:
         return Compared(plan, results, {}, chosen)
     starting = Starting(partial(_start_pool, plan.base, len(cells) - len(results)))
     try:
-        scenes, inputs = _scenes(cells, plan.base, progress)
+        # A search looks at the first seed's clients, whatever has run over them.
+        needed = cells if plan.tune else [cell for cell in cells if cell not in results]
+        scenes, inputs = _scenes(needed, plan.base, progress)
         _report_unreadable(folder, inputs, progress)
         pool = starting.result() or InlinePool()
         _add_scenes(pool, scenes)

@@ -224,7 +224,7 @@ def _differences(
 def _paired(a: Mapping[int, CellResult], b: Mapping[int, CellResult]) -> list[float]:
     """Return the differences in accuracy over the seeds that both have."""
     differences = []
-    for seed in a.keys() & b.keys():
+    for seed in sorted(a.keys() & b.keys()):
         first, second = (run[seed].scores["federated"]["accuracy"] for run in (a, b))
         if first is not None and second is not None:
             differences.append(first - second)

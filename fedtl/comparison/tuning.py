@@ -23,6 +23,7 @@ from fedtl.config_file import from_mapping
 from fedtl.data.holdout import held_out_split
 from fedtl.determinism import derived_seed, generator
 from fedtl.engine.task_pool import Task, TaskFailure, TaskPool
+from fedtl.federation.alone import train_alone
 from fedtl.federation.evaluation import ClientTallies
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.transfer.client_block import ClientBlock
@@ -156,10 +157,12 @@ class RunTrial:
     config: RunConfig
 
     def __call__(self, scene: Scene) -> float:
-        """Return the accuracy on all validation examples."""
+        """Return the accuracy on all validation examples, of the heads that clients would use."""
         config = self.config.replace(clients=len(scene.sites.train))
-        outcome, _ = federate(config, scene.sites, _untrained)
-        return _accuracy(outcome.federated)
+        # Without a global head it may be the lone heads that are scored.
+        scored = not strategies.load(config.strategy).global_head
+        outcome, _ = federate(config, scene.sites, train_alone if scored else _untrained)
+        return _accuracy(outcome.personal or outcome.federated)
 
 
 def validation_sites(sites: SimulatedSites, config: RunConfig) -> SimulatedSites:
@@ -181,7 +184,7 @@ def validation_sites(sites: SimulatedSites, config: RunConfig) -> SimulatedSites
 
 
 def _untrained(strategy: HeadStrategy, block: ClientBlock) -> list[AloneHead]:
-    """Return initial heads for clients alone: a search does not look at them."""
+    """Return initial heads for clients alone, where a search does not look at them."""
     config, width = strategy.config, block.features.shape[1]
     arrays = strategy.head.initial(config.head_init, config.seed)
     return [AloneHead(dict(arrays), Standardisation.identity(width)) for _ in range(len(block))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,6 +110,17 @@ def summarise(clients: Sequence[ClientTallies]) -> Summary:
         mean_client_accuracy=float(np.mean(own)) if own else float("nan"),
         worst_client_accuracy=float(np.min(own)) if own else float("nan"),
     )
+
+
+def scored_on(tallies: Mapping[int, ClientTallies], holdout_site: str) -> str:
+    """Return what ``accuracy`` of :func:`summarise` was measured on, for people."""
+    tested = next((t.test.total for t in tallies.values() if t.test.total), 0)
+    if tested:
+        if holdout_site:
+            return f"the test split without {holdout_site} ({tested:,} examples)"
+        return f"the data's own test split ({tested:,} examples)"
+    held_out = sum(t.held_out.total for t in tallies.values())
+    return f"all clients' held-out examples ({held_out:,})"
 
 
 @dataclass(frozen=True, slots=True)

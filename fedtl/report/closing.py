@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fedtl
-from fedtl.federation.evaluation import ClientTallies, Tally, summarise
+from fedtl.federation.evaluation import ClientTallies, Tally, scored_on, summarise
 from fedtl.federation.server import Outcome
 from fedtl.report.html import write_report
 from fedtl.report.result import ClientRow, ClientSamples, RunResult, SitePanel
@@ -183,7 +183,7 @@ def _summary(
             "strategy": outcome.strategy.config.strategy,
             "rounds": outcome.rounds,
             "clients": len(rows),
-            "scored_on": _scored_on(outcome.federated, outcome.strategy.config.holdout_site),
+            "scored_on": scored_on(outcome.federated, outcome.strategy.config.holdout_site),
             "alone_note": outcome.strategy.alone_note,
             "global_head": outcome.strategy.global_head,
             "federated": _accuracies(outcome.federated),
@@ -213,16 +213,6 @@ def _summary(
 
 def _accuracies(clients: Mapping[int, ClientTallies] | None) -> dict[str, float] | None:
     return None if clients is None else asdict(summarise(list(clients.values())))
-
-
-def _scored_on(tallies: Mapping[int, ClientTallies], holdout_site: str) -> str:
-    tested = next((t.test.total for t in tallies.values() if t.test.total), 0)
-    if tested:
-        if holdout_site:
-            return f"the test split without {holdout_site} ({tested:,} examples)"
-        return f"the data's own test split ({tested:,} examples)"
-    held_out = sum(t.held_out.total for t in tallies.values())
-    return f"all clients' held-out examples ({held_out:,})"
 
 
 def _versions() -> dict[str, str]:

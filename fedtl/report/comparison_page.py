@@ -75,9 +75,10 @@ def verdict(every: Sequence[Standings]) -> str:
     best = {point_label(at.point): _best(at) for at in every}
     names = list(dict.fromkeys(name for name, _ in best.values()))
     if len(names) == 1 and len(every) > 1:
-        scores = sorted({percent(score) for _, score in best.values()})
+        scores = [score for _, score in best.values()]
+        low, high = percent(min(scores)), percent(max(scores))
         verb = "are" if " and " in names[0] else "is"
-        span = scores[0] if len(scores) == 1 else f"{scores[0]} to {scores[-1]}"
+        span = low if low == high else f"{low} to {high}"
         return f"{names[0]} {verb} the most accurate throughout: {span}."
     parts = [
         f"{name} {percent(score)}" + (f" at {label}" if label else "")

@@ -52,7 +52,8 @@ def headline(result: RunResult) -> str:
 
 def _scored(summary: Mapping[str, Any]) -> str:
     """Return what accuracies were measured on, and what must be known of those of lone heads."""
-    return ". ".join(filter(None, (summary["scored_on"], summary["alone_note"].capitalize())))
+    note = str(summary["alone_note"])
+    return ". ".join(filter(None, (str(summary["scored_on"]), note[:1].upper() + note[1:])))
 
 
 def _unseen(result: RunResult) -> str:
