@@ -33,6 +33,10 @@ class Blobs:
     radius: Float
     amount: Float
 
+    def of(self, pictures: NDArray[np.int64]) -> Blobs:
+        """Return the bodies of some of the pictures."""
+        return Blobs(*(getattr(self, field.name)[pictures] for field in fields(self)))
+
 
 def draw_traits(draws: Draws, labels: NDArray[np.int64]) -> dict[str, Float]:
     """Return every trait in ``TRAITS`` of every picture's white cell, each of shape ``(n, 1)``."""

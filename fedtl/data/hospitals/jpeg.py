@@ -107,16 +107,16 @@ def _joined(luma: Float, chroma: Float) -> NDArray[np.uint8]:
     """Return RGB pictures, shape ``(n, h, w, 3)``, of centred luma and chroma."""
     luma = luma + 128
     blueness, redness = chroma[:, 0], chroma[:, 1]
-    light: Float = np.stack(
-        [
+    pictures = np.empty((*luma.shape, 3), dtype=np.uint8)
+    for colour, light in enumerate(
+        (
             luma + 1.402 * redness,
             luma - 0.344136286 * blueness - 0.714136286 * redness,
             luma + 1.772 * blueness,
-        ],
-        axis=3,
-    )
-    np.rint(light, out=light).clip(0, 255, out=light)
-    return light.astype(np.uint8)
+        )
+    ):
+        pictures[..., colour] = np.rint(light, out=light).clip(0, 255, out=light)
+    return pictures
 
 
 def _quantised(planes: Float, tables: Float) -> Float:
@@ -130,7 +130,7 @@ def _quantised(planes: Float, tables: Float) -> Float:
     grid = (n, count, height // 8, 8, width // 8, 8)
     # Products small enough for BLAS to make on the calling thread: its own threads hang where
     # another thread starts a process meanwhile, as Ray does. Whole numbers lose nothing by it.
-    rows = math.gcd(width // 8, _ROWS)
+    rows = math.gcd(count * (height // 8) * (width // 8), _ROWS)
     blocks = planes.reshape(grid).transpose(0, 1, 2, 4, 3, 5).reshape(n, -1, rows, 64)
     steps = tables[:, None, None]
     coefficients = np.matmul(blocks, _FORWARD)

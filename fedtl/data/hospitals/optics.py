@@ -51,7 +51,7 @@ def photograph(
     light *= 255
     light += np.float32(0.5)
     np.clip(light, 0, 255, out=light)
-    pictures = np.ascontiguousarray(light.astype(np.uint8).transpose(0, 2, 3, 1))
+    pictures = light.transpose(0, 2, 3, 1).astype(np.uint8, order="C")
     return compressed(pictures, sites.jpeg_quality[site], sites.chroma_halved[site])
 
 

@@ -22,7 +22,7 @@ RENDERER_VERSION = 3
 
 # Pixels of the pictures rendered together: enough that most of the time is numpy's own, and not so
 # many that a batch's planes, a dozen in single precision, fall out of the caches.
-_BATCH_PIXELS = 2**19
+_BATCH_PIXELS = 2**17
 
 # Test pictures have streams of their own, far from any training picture's, so that the test split
 # is the same whatever the number of training pictures.
