@@ -92,7 +92,7 @@ def _profiles(blobs: Blobs, grid: Float) -> tuple[Float, Float]:
 def _field(blobs: Blobs, grid: Float) -> Float:
     """Return the sum of the bodies at each point, shape ``(n, size, size)``."""
     field = np.zeros((len(blobs.x), len(grid), len(grid)), dtype=np.float32)
-    # Most kinds of cell have no granules, vacuoles or nucleoli at all.
+    # Most cells have no granules, most no vacuoles, most no nucleoli.
     present = np.flatnonzero(blobs.amount.any(axis=1))
     across, down = _profiles(blobs.of(present), grid)
     # CPU types add in different orders. In float64 that is lost when the sum is rounded to float32.
