@@ -167,8 +167,7 @@ def main(
 ) -> None:
     """Rebuild fedtl-tiny's weights on rendered pictures only, deterministically from the seed.
 
-    It takes about an hour on two CPU cores that multiply bfloat16, four hours on others; after
-    Ctrl-C, --resume goes on.
+    It takes about an hour and a half on two CPU cores; after Ctrl-C, --resume goes on.
     """
     recipe = Recipe(seed, kinds, pictures, steps, batch, learning_rate, leaves, patches, iterations)
     console = Console(stderr=True)

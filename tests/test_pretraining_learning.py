@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 
 from fedtl.errors import FedtlError, UsageError
 from fedtl.pretraining import learning
-from fedtl.pretraining.learning import contrastive_loss, learn, learning_rate
+from fedtl.pretraining.learning import Halves, contrastive_loss, learn, learning_rate
 from fedtl.pretraining.recipe import Recipe
 from fedtl.pretraining.rendering import render_world
 from fedtl.pretraining.views import views
@@ -93,6 +94,25 @@ def test_folding_keeps_what_the_network_computes() -> None:
         plain.load_state_dict(network.fold().state_dict())
         for one, other in zip(before, plain(pixels), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+def test_halves_give_the_gradient_of_both_each_normalised_by_itself() -> None:
+    stages = Stages((4, 6), normalised=True)
+    plain = copy.deepcopy(stages)
+    pixels, slopes = torch.rand(2, 8, 3, 16, 16), torch.randn(16, 6)
+    with Halves(stages) as halves:
+        for scale in (1.0, 0.5):  # As an optimiser does, weights are changed in place.
+            with torch.no_grad():
+                for parameter in (*stages.parameters(), *plain.parameters()):
+                    parameter.mul_(scale)
+            plain.zero_grad()
+            pooled = halves.forward(pixels.__getitem__)
+            halves.backward(pooled, slopes.chunk(2))
+            expected = torch.cat([plain(half)[-1].mean((2, 3)) for half in pixels])
+            (expected * slopes).sum().backward()
+            torch.testing.assert_close(torch.cat(pooled), expected, rtol=1e-4, atol=1e-5)
+            for one, other in zip(stages.parameters(), plain.parameters(), strict=True):
+                torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-4)
 
 
 def _learnt(

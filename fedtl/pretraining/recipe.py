@@ -26,7 +26,7 @@ class Recipe:
     seed: int = 0
     kinds: int = 8192
     pictures: int = 12
-    steps: int = 16_000
+    steps: int = 15_000
     batch: int = 128
     learning_rate: float = 2e-3
     leaves: int = 3000
