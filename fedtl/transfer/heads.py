@@ -77,8 +77,9 @@ def _normalised(weight: Tensor) -> Tensor:
 
 def _products(a: Tensor, b: Tensor) -> Tensor:
     """Return each client's matrix product, with the same bits for one client as for many."""
-    if len(a) == 1 and (a.shape[1] == 1 or b.shape[2] == 1):
-        # A lone matrix times a lone vector goes to another routine, which sums in another order.
+    if len(a) == 1 and 1 in (*a.shape[1:], b.shape[2]):
+        # A lone matrix times a lone vector, here or in a gradient, goes to another routine, which
+        # sums in another order.
         return torch.bmm(a.expand(2, -1, -1), b.expand(2, -1, -1))[:1]
     return torch.bmm(a, b)
 
@@ -169,14 +170,10 @@ class MLPHead(_DifferentiatedHead):
 
     def logits(self, parameters: Tensors, x: Tensor) -> Tensor:
         """See :class:`Head`."""
-        hidden = torch.baddbmm(
-            parameters["hidden.bias"].unsqueeze(1), x, parameters["hidden.weight"].transpose(1, 2)
-        ).relu()
-        return torch.baddbmm(
-            parameters["output.bias"].unsqueeze(1),
-            hidden,
-            parameters["output.weight"].transpose(1, 2),
-        )
+        hidden = _products(x, parameters["hidden.weight"].transpose(1, 2))
+        hidden = (hidden + parameters["hidden.bias"].unsqueeze(1)).relu()
+        output = _products(hidden, parameters["output.weight"].transpose(1, 2))
+        return output + parameters["output.bias"].unsqueeze(1)
 
 
 @dataclass(frozen=True)
@@ -199,7 +196,7 @@ class CosineHead(_DifferentiatedHead):
     def logits(self, parameters: Tensors, x: Tensor) -> Tensor:
         """See :class:`Head`."""
         directions = torch.nn.functional.normalize(parameters["weight"], dim=2)
-        return self.scale * torch.bmm(
+        return self.scale * _products(
             torch.nn.functional.normalize(x, dim=2), directions.transpose(1, 2)
         )
 
