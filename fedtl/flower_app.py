@@ -28,6 +28,7 @@ from fedtl.federation.client import answer
 from fedtl.federation.preparation import (
     Inputs,
     cache_folder,
+    group_numbers,
     hold_out,
     open_data,
     prepare_inputs,
@@ -185,6 +186,7 @@ def _one_site(config: RunConfig, inputs: Inputs, partition_id: int) -> Simulated
         unseen=nobody,
         class_names=dataset.classes,
         fingerprint=inputs.fingerprint,
+        groups=group_numbers(inputs),
     )
 
 
@@ -210,16 +212,18 @@ def _write_site(site: Site, features: SharedFeatures, cache: Path) -> Path:
         "offset": features.offset,
         "shape": features.shape,
     }
+    arrays = {
+        "facts": np.array(json.dumps(facts)),
+        "labels": data.labels.numpy(),
+        "train": data.train,
+        "held_out": data.held_out,
+        "test": data.test,
+        "unseen": data.unseen,
+    }
+    if data.groups is not None:
+        arrays["groups"] = data.groups
     buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        facts=np.array(json.dumps(facts)),
-        labels=data.labels.numpy(),
-        train=data.train,
-        held_out=data.held_out,
-        test=data.test,
-        unseen=data.unseen,
-    )
+    np.savez(buffer, **arrays)  # type: ignore[arg-type] # numpy's own flag is among the keywords
     content = buffer.getvalue()
     target = folder / f"{hashlib.sha256(content).hexdigest()}.npz"
     write_atomically(target, content)
@@ -242,5 +246,6 @@ def _read_site(path: Path) -> Site:
             test=stored["test"],
             unseen=stored["unseen"],
             classes=facts["classes"],
+            groups=stored.get("groups"),
         )
     return Site(data, tuple(facts["class-names"]), facts["fingerprint"])

@@ -91,6 +91,8 @@ class Fed3R(SecondMoments):
     dσ²/‖W‖²), so one value serves 200 pictures and 20,000.
     """
 
+    outputs = "least-squares"
+
     def solve(self, statistics: Arrays) -> Arrays:
         """Return the head on unstandardised features, float64."""
         pooled = Standardised.of(statistics)

@@ -27,7 +27,8 @@ class FedCGS(SecondMoments):
     gets logits below the others' mean: see :func:`strategies.fedncm.head_of_seen`.
     """
 
-    # Its logits are log-odds as they are.
+    outputs = "log-odds"
+    # They need no scaling.
     temperature = 1.0
 
     def solve(self, statistics: Arrays) -> Arrays:

@@ -25,6 +25,9 @@ class FedNCM(LinearClosedForm):
     others' mean: see :func:`head_of_seen`.
     """
 
+    outputs = "cosine"
+    class_prior = "uniform"
+
     @property
     def uplink(self) -> Mapping[str, tuple[int, ...]]:
         """One sum of features and one count per class."""

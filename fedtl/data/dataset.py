@@ -62,6 +62,9 @@ class Dataset:
             Test rows never belong to a client; everyone is scored on them.
         sites: Shape ``(N,)``, str: where each input was acquired; ``None`` where unknown.
         keys: A stable, human-readable name per input (a relative path, an index).
+        groups: Shape ``(N,)``, str: which inputs belong together (a patient's, a slide's, an
+            author's) and are never parted between training and scoring; ``None`` where each
+            stands for itself.
         unseen: Shape ``(N,)``, bool: the inputs of a site that takes part in nothing, whatever
             their split (see ``withhold_site``); ``None`` where all sites take part.
     """
@@ -73,6 +76,7 @@ class Dataset:
     test: NDArray[np.bool_]
     sites: NDArray[np.str_] | None
     keys: Sequence[str]
+    groups: NDArray[np.str_] | None = None
     unseen: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
@@ -105,5 +109,6 @@ class Dataset:
             test=self.test[rows],
             sites=None if self.sites is None else self.sites[rows],
             keys=[self.keys[row] for row in rows],
+            groups=None if self.groups is None else self.groups[rows],
             unseen=None if self.unseen is None else self.unseen[rows],
         )

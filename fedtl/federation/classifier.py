@@ -74,16 +74,16 @@ class Classifier:
 
     @property
     def measure(self) -> Literal["probability", "score"]:
-        """What :meth:`values` are: probabilities, or the scores of a closed-form head.
+        """What :meth:`values` are: probabilities, or scores, as the strategy declares its outputs.
 
         A least-squares head estimates the one-hot label itself: about 1 for an example's class,
-        about 0 for the others. Its scores are no logits, so their softmax would mean nothing.
+        about 0 for the others. A cosine is no log-odds either: a softmax of these would mean
+        nothing.
         """
         import strategies
-        from strategies.base import ClosedFormStrategy
 
-        closed_form = issubclass(strategies.load(self.config.strategy), ClosedFormStrategy)
-        return "score" if closed_form else "probability"
+        outputs = strategies.load(self.config.strategy).outputs
+        return "probability" if outputs in ("probability", "log-odds") else "score"
 
     @property
     def feature_size(self) -> int:

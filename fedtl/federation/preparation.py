@@ -271,4 +271,14 @@ def simulated_sites(inputs: Inputs, split: Split) -> SimulatedSites:
         unseen=inputs.rows[split.unseen],
         class_names=inputs.dataset.classes,
         fingerprint=inputs.fingerprint,
+        groups=group_numbers(inputs),
     )
+
+
+def group_numbers(inputs: Inputs) -> NDArray[np.int64] | None:
+    """Return the group of each row of the feature matrix, numbered; -1 for unreadable images."""
+    if inputs.dataset.groups is None:
+        return None
+    numbers = np.full(inputs.features.shape[0], -1, np.int64)
+    numbers[inputs.rows] = np.unique(inputs.dataset.groups, return_inverse=True)[1]
+    return numbers

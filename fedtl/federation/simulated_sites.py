@@ -31,6 +31,7 @@ class SimulatedSites:
         unseen: Rows of the matrix: the site that takes part in nothing.
         class_names: In label order.
         fingerprint: The backbone's.
+        groups: Of the matrix's rows, shape ``(N,)``: see :class:`ClientData`; ``None`` for none.
     """
 
     features: SharedFeatures
@@ -41,6 +42,7 @@ class SimulatedSites:
     unseen: NDArray[np.int64]
     class_names: tuple[str, ...]
     fingerprint: str
+    groups: NDArray[np.int64] | None = None
 
     def travelling(self) -> SimulatedSites:
         """Return the same with the features in it, for machines that do not see their file."""
@@ -61,6 +63,7 @@ class SimulatedSites:
             test=self.test,
             unseen=self.unseen,
             classes=len(self.class_names),
+            groups=self.groups,
         )
         return Site(data, self.class_names, self.fingerprint)
 

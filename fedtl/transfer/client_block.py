@@ -36,6 +36,8 @@ class ClientData:
         test: Row numbers of the data's own test split, which is no client's; may be empty.
         unseen: Row numbers of a site that takes part in nothing but this scoring; may be empty.
         classes: Number of classes K.
+        groups: Shape ``(N,)``, int64: rows of equal number belong together, such as a patient's;
+            ``None`` where each stands for itself.
     """
 
     partition_id: int
@@ -46,6 +48,7 @@ class ClientData:
     test: NDArray[np.int64]
     unseen: NDArray[np.int64]
     classes: int
+    groups: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from strategies.base.closed_form import ClosedFormStrategy
 from strategies.base.halves import AloneHead, Arrays, Received, Reply, Trained, heads_of
 from strategies.base.iterative import Gradient, IterativeStrategy, State
 from strategies.base.search import Range, Search
-from strategies.base.strategy import HeadStrategy
+from strategies.base.strategy import HeadStrategy, Outputs
 
 __all__ = [
     "AloneHead",
@@ -18,6 +18,7 @@ __all__ = [
     "Gradient",
     "HeadStrategy",
     "IterativeStrategy",
+    "Outputs",
     "Range",
     "Received",
     "Reply",

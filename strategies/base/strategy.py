@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ from strategies.base.search import Search
 # The record of a training message that carries what the server sends beside the head.
 SERVER_RECORD = "server"
 
+Outputs = Literal["probability", "log-odds", "least-squares", "cosine"]
+
 
 class HeadStrategy(Strategy):
     """A Flower strategy for heads on frozen features, with its client half.
@@ -42,6 +44,11 @@ class HeadStrategy(Strategy):
         search: What ``compare --tune`` may tune.
         alone_note: What readers must know of the lone heads beside the federated one, where they
             are not what the same method makes of the data; one sentence, or empty.
+        outputs: How its head's outputs are to be read. ``probability`` and ``log-odds``: their
+            softmax is a probability, by training on cross-entropy or by Bayes' rule;
+            ``least-squares``: estimates of one-hot labels; ``cosine``: likenesses to classes.
+        class_prior: Which frequency of classes the outputs suppose: that of the ``examples`` it was
+            learnt from, or a ``uniform`` one.
         starter: The closed form whose head the first round starts from; ``None`` where that is the
             initial head of its form.
 
@@ -57,6 +64,8 @@ class HeadStrategy(Strategy):
     alone_note: ClassVar[str] = ""
     own_heads = False
     global_head = True
+    outputs: ClassVar[Outputs] = "probability"
+    class_prior: ClassVar[Literal["examples", "uniform"]] = "examples"
 
     def __init__(self, config: RunConfig, head: Head) -> None:
         if self.own_heads and config.personalise:
