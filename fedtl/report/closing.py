@@ -127,7 +127,7 @@ def _csv(
     for way in gaining:
         header += [f"{way}_{kind}" for kind in ("gain", "gain_low", "gain_high", "verdict")]
         header += [f"{way}_{kind}" for kind in ("both", "only_local", "only_ours", "neither")]
-    header.append("local_only_method")
+    header += ["gain", "harmed", "local_only_method"]
     measures = ("accuracy", "balanced_accuracy") if unseen is not None else ()
     header += [f"local_only_unseen_{measure}" for measure in measures]
     writer.writerow([*header, *(f"label:{name}" for name in classes)])
@@ -138,6 +138,8 @@ def _csv(
             cells += _score_cells(row.scores.get(way))
         for way in gaining:
             cells += _gain_cells(row.gains.get(way))
+        used = "personal" if "personal" in row.gains else "federated"
+        cells += [_cell(row.gain(used)), "yes" if row.verdict(used) == "worse" else "no"]
         cells += [row.method, *(_cell(getattr(own, measure, None)) for measure in measures)]
         writer.writerow([*cells, *row.label_counts.tolist()])
     return text.getvalue()

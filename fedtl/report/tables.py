@@ -30,8 +30,8 @@ _OWN_HEADS_SHOWN = 10
 _WIDTH = 80
 _NAME_WIDTH, _SHORTEST_NAME = 18, 8
 _COLUMN_GAP = 2
-# A caption wraps at the width of its table.
-_CAPTION_ROOM = 30
+_SHORT_TITLES = {"local_only": "Local", "centralised": "Central"}
+_INTERVAL = "  95 % interval"
 _UNSEEN_CAPTION_ROOM = 42
 
 SCORES = {
@@ -75,7 +75,7 @@ def client_table(result: RunResult) -> Table:
     from rich.text import Text
 
     ways = ways_of(result)
-    shown = {way: "Local" if way == "local_only" else one.title for way, one in ways.items()}
+    shown = {way: _SHORT_TITLES.get(way, one.title) for way, one in ways.items()}
     # Two readings and their gains take the room of the reference, which the totals have.
     gaining = [way for way in ("federated", "corrected", "personal") if way in shown]
     if len(gaining) > 1:
@@ -160,11 +160,10 @@ def totals_table(result: RunResult) -> Table:
     """
     summary = result.summary
     ways = ways_of(result)
-    table = plain_table("All clients", *(way.title for way in ways.values()))
-    table.columns[0].min_width = _CAPTION_ROOM
+    told = [summary[way] for way in ways]
+    rows: list[tuple[str, list[str]]] = []
     for score, heading in SCORES.items():
-        told = [summary[way] for way in ways]
-        table.add_row(heading, *(percent(scores[score] if scores else None) for scores in told))
+        rows.append((heading, [percent(scores[score] if scores else None) for scores in told]))
         if score == "accuracy":
             intervals = [
                 span(scores["accuracy_low"], scores["accuracy_high"]).replace(" to ", "–")
@@ -172,12 +171,20 @@ def totals_table(result: RunResult) -> Table:
                 else ""
                 for scores in told
             ]
-            table.add_row("  95 % interval", *intervals, style="dim")
+            rows.append((_INTERVAL, intervals))
     new = summary["on_new_data"]
     if new is not None:
-        told = [new.get(way) for way in ways]
-        cells = [percent(scores["accuracy"]) if scores else MISSING for scores in told]
-        table.add_row("on new data", *cells)
+        told_new = [new.get(way) for way in ways]
+        cells = [percent(scores["accuracy"]) if scores else MISSING for scores in told_new]
+        rows.append(("on new data", cells))
+    titles = [_SHORT_TITLES.get(way, one.title) for way, one in ways.items()]
+    table = plain_table("All clients", *titles)
+    columns = zip(titles, *(cells for _, cells in rows), strict=True)
+    taken = sum(max(map(len, column)) + _COLUMN_GAP for column in columns)
+    # A caption wraps at the width of its table.
+    table.columns[0].min_width = _WIDTH - taken
+    for heading, cells in rows:
+        table.add_row(heading, *cells, style="dim" if heading == _INTERVAL else None)
 
     seconds = summary["seconds"]
     note = [summary["alone_note"]] if summary["alone_note"] else []
