@@ -284,6 +284,14 @@ class RunConfig:
         high=1e6,
     )
 
+    softmax_penalty: float = _key(
+        0.05,
+        "L2 penalty per feature, on standardised features (fedsoftmax).",
+        _TRAINING,
+        above=0.0,
+        high=1e6,
+    )
+
     engine: str = _key(
         "ray",
         "ray: clients in Ray actors; inline: in this process.",

@@ -84,6 +84,11 @@ def _starter(strategy: HeadStrategy) -> HeadStrategy:
             f"init = {init!r} is where training starts, but strategy = {config.strategy!r} does "
             "not train in rounds; use init = 'none' or an iterative strategy such as fedavg."
         )
+    if strategy.own_start:
+        raise UsageError(
+            f"init = {init!r} is where training starts, but strategy = {config.strategy!r} brings "
+            "a start of its own; use init = 'none'."
+        )
     if not isinstance(strategy.head, LinearHead):
         raise UsageError(
             f"init = {init!r} gives a linear head, but head = {config.head!r}; use head = "

@@ -32,7 +32,11 @@ from strategies.base.coordinates import WARM_TEMPERATURE, in_standardised
 LOADED = {name: strategies.load(name) for name in strategies.available()}
 CLOSED = [name for name, found in LOADED.items() if issubclass(found, ClosedFormStrategy)]
 # fedper needs a head of two layers, and a closed form gives one.
-TRAINED = [name for name, found in LOADED.items() if not found.one_round and name != "fedper"]
+TRAINED = [
+    name
+    for name, found in LOADED.items()
+    if not (found.one_round or found.own_start) and name != "fedper"
+]
 
 
 def _features(rows: int, width: int, seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:

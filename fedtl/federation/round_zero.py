@@ -53,7 +53,7 @@ def closed_form_start(
     if solved is None:
         raise FedtlError(f"No client sent statistics for {config.init}{_first_reason(exchange)}.")
     raw = Standardisation.identity(solved["weight"].shape[1])
-    return in_standardised(solved, standardisation or raw, config.init_temperature)
+    return in_standardised(solved, standardisation or raw, starter.config.init_temperature)
 
 
 def _answers(exchange: Exchange, kind: str) -> Iterator[RecordDict]:

@@ -177,17 +177,18 @@ class Federation:
             if standardisation is not None:
                 exchange.standardisation = to_record(asdict(standardisation))
             rounds = 1 if strategy.one_round else config.rounds
-            for server_round in range(done + 1, rounds + 1):
+            while done < rounds and not strategy.finished:
+                done += 1
                 arrays, pending = self._round(
-                    exchange, strategy, arrays, standardisation, server_round, rounds, pending
+                    exchange, strategy, arrays, standardisation, done, rounds, pending
                 )
-            phase = self._evaluate(exchange, strategy, arrays, rounds, pending)
+            phase = self._evaluate(exchange, strategy, arrays, done, pending)
         return Outcome(
             strategy=strategy,
             arrays=arrays,
             standardisation=standardisation,
             roll=roll,
-            rounds=rounds,
+            rounds=done,
             federated={client: told.federated for client, told in phase.metrics.items()},
             local_only={client: told.local_only for client, told in phase.metrics.items()},
             personal={

@@ -185,6 +185,7 @@ def _summary(
             "clients": len(rows),
             "scored_on": scored_on(outcome.federated, outcome.strategy.config.holdout_site),
             "alone_note": outcome.strategy.alone_note,
+            "note": outcome.strategy.note,
             "global_head": outcome.strategy.global_head,
             "federated": _accuracies(outcome.federated),
             "personal": _accuracies(outcome.personal),

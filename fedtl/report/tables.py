@@ -134,10 +134,10 @@ def totals_table(result: RunResult) -> Table:
         table.add_row(heading, *(percent(scores[score] if scores else None) for scores in told))
 
     seconds = summary["seconds"]
-    note = [summary["alone_note"]] if summary["alone_note"] else []
+    notes = [summary.get("note"), summary["alone_note"]]
     table.caption = "\n".join(
         [
-            *note,
+            *filter(None, notes),
             f"accuracy on {shortened(summary['scored_on'], 60)}",
             f"{result.harmed:,} of {count_of(len(result.clients), 'client')} harmed · "
             f"up {byte_size(summary['bytes_up'])}, down {byte_size(summary['bytes_down'])}",

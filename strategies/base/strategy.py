@@ -38,6 +38,8 @@ class HeadStrategy(Strategy):
         reply_record: Name of the record that carries a training reply's arrays.
         standardises: Whether clients are sent the mean and deviation of all training features.
         one_round: Whether its first round is its last.
+        own_start: Whether it brings its own ``starter``, so that ``init`` is none of its concern.
+        finished: Whether further rounds would change nothing: the run then ends before ``rounds``.
         own_heads: Whether every client ends with a head of its own by the strategy's own rule.
         global_head: Whether the server ends with a whole head. Where it does not, clients' own
             heads stand in for it wherever a run scores one.
@@ -60,6 +62,8 @@ class HeadStrategy(Strategy):
     reply_record = "arrays"
     standardises = True
     one_round = False
+    own_start = False
+    finished = False
     search: ClassVar[Search] = {}
     alone_note: ClassVar[str] = ""
     own_heads = False
@@ -169,6 +173,11 @@ class HeadStrategy(Strategy):
         By default the global one; without one, what a client would use as things stand.
         """
         return received.head
+
+    @property
+    def note(self) -> str:
+        """What readers must know of how the run went; a sentence or two, or empty."""
+        return ""
 
     def server_state(self) -> Arrays:
         """Return what the server half must remember between rounds, for checkpoints."""
