@@ -284,6 +284,12 @@ class RunConfig:
         high=1e6,
     )
 
+    ridge_penalty_from: str = _key(
+        "fixed",
+        "fixed: ridge-penalty; gcv: chosen from the sums by generalised cross-validation.",
+        _TRAINING,
+        choices=("fixed", "gcv"),
+    )
     softmax_penalty: float = _key(
         0.05,
         "L2 penalty per feature, on standardised features (fedsoftmax).",

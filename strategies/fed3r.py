@@ -6,6 +6,7 @@ Classifiers", ICML 2024 (arXiv 2406.01116), section 4.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,6 +22,7 @@ from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, LinearHead
 from fedtl.transfer.standardisation import Standardisation
 from strategies.base import AloneHead, Arrays, ClosedFormStrategy, Range, Search
+from strategies.base.gcv import chosen_penalty
 
 _CHUNK = 2048
 
@@ -48,10 +50,6 @@ class LinearClosedForm(ClosedFormStrategy):
 class SecondMoments(LinearClosedForm):
     """Clients send A = ZᵀZ and B = ZᵀY, with a column of ones joined to Z."""
 
-    search: ClassVar[Search] = {
-        "ridge-penalty": Range(1e-3, 1e2),
-    }
-
     @property
     def uplink(self) -> Mapping[str, tuple[int, ...]]:
         """A is symmetric: only its upper triangle, row by row, leaves."""
@@ -64,9 +62,39 @@ class SecondMoments(LinearClosedForm):
         """Return A's upper triangle and B, float64."""
         return _sums(block, client)
 
-    def penalty(self, scale: Tensor) -> float:
-        """Return λd, where d counts the features that vary at all."""
-        return self.config.ridge_penalty * max(1, int((scale > 0).sum()))
+
+class Penalised(SecondMoments):
+    """A closed form with a ridge penalty: ``ridge-penalty``, or one that the sums choose."""
+
+    search: ClassVar[Search] = {
+        "ridge-penalty": Range(1e-3, 1e2),
+    }
+
+    def __init__(self, config: RunConfig, head: Head) -> None:
+        super().__init__(config, head)
+        self._chosen = 0.0
+
+    @abstractmethod
+    def solve_penalised(self, pooled: Standardised, penalty: float) -> Arrays:
+        """Return the head on unstandardised features, float64, for λd = ``penalty``."""
+
+    def solve(self, statistics: Arrays) -> Arrays:
+        """Return the head on unstandardised features, float64."""
+        pooled = Standardised.of(statistics)
+        return self.solve_penalised(pooled, self.per_feature(pooled) * pooled.features)
+
+    def conclude(self, total: Arrays) -> Arrays:
+        """Return the head of all, and remember its penalty."""
+        pooled = Standardised.of(total)
+        self._chosen = self.per_feature(pooled)
+        return self.solve_penalised(pooled, self._chosen * pooled.features)
+
+    def per_feature(self, pooled: Standardised) -> float:
+        """Return λ: as configured, or by generalised cross-validation."""
+        if self.config.ridge_penalty_from == "fixed":
+            return self.config.ridge_penalty
+        variance = 1 - pooled.share.square().sum()
+        return chosen_penalty(pooled.n, pooled.correlation, pooled.cross, variance, pooled.features)
 
     def solve_system(self, system: Tensor, right: Tensor) -> Tensor:
         """Return the solution of a system that the ridge penalty makes positive definite."""
@@ -79,8 +107,23 @@ class SecondMoments(LinearClosedForm):
             )
         return torch.cholesky_solve(right, factor)
 
+    @property
+    def note(self) -> str:
+        """Tell the penalty that the sums chose."""
+        if self.config.ridge_penalty_from == "fixed" or not self._chosen:
+            return ""
+        return f"Generalised cross-validation chose ridge-penalty = {self._chosen:.3g}."
 
-class Fed3R(SecondMoments):
+    def server_state(self) -> Arrays:
+        """Return the penalty that was chosen, which a resumed run tells as well."""
+        return {"penalty": np.array([self._chosen])}
+
+    def restore_server_state(self, state: Arrays) -> None:
+        """Take it back."""
+        self._chosen = float(state["penalty"][0])
+
+
+class Fed3R(Penalised):
     """W = argmin Σᵢ ‖Wᵀ(zᵢ - μ)/σ + b - yᵢ‖² + λ d ‖W‖², with z d features and y one-hot labels.
 
     Client k sends Aₖ = ZₖᵀZₖ and Bₖ = ZₖᵀYₖ, with a column of ones joined to Z; the server solves
@@ -88,30 +131,30 @@ class Fed3R(SecondMoments):
     that mean μ, deviation σ and the unpenalised intercept b come from the same sums. The penalty
     λ = ``ridge-penalty`` counts per feature: the best total penalty grows with the number of
     features and not of examples (Hoerl, Kennard & Baldwin, Communications in Statistics 4, 1975:
-    dσ²/‖W‖²), so one value serves 200 pictures and 20,000.
+    dσ²/‖W‖²), so one value serves 200 pictures and 20,000. With ``ridge-penalty-from = "gcv"`` the
+    same sums choose it: see :func:`strategies.base.gcv.chosen_penalty`.
     """
 
     outputs = "least-squares"
 
-    def solve(self, statistics: Arrays) -> Arrays:
+    def solve_penalised(self, pooled: Standardised, penalty: float) -> Arrays:
         """Return the head on unstandardised features, float64."""
-        pooled = Standardised.of(statistics)
-        scale = pooled.scale
-        system = pooled.correlation
-        system.diagonal().add_(self.penalty(scale) / pooled.n)
-        weight = scale[:, None] * self.solve_system(system, pooled.cross)
+        system = pooled.correlation.clone()
+        system.diagonal().add_(penalty / pooled.n)
+        weight = pooled.scale[:, None] * self.solve_system(system, pooled.cross)
         return _head(weight, pooled.mean, pooled.share)
 
     def train_alone(self, block: ClientBlock) -> list[AloneHead]:
         """Solve each client's own ridge system, in the smaller of its two forms.
 
         With Z̃ the standardised features, (Z̃ᵀZ̃ + λnI)⁻¹Z̃ᵀ = Z̃ᵀ(Z̃Z̃ᵀ + λnI)⁻¹: a client with fewer
-        examples than features need not solve a system as large as the features.
+        examples than features need not solve a system as large as the features. It chooses a
+        penalty from its own sums if the federation does.
         """
         identity = Standardisation.identity(block.features.shape[1])
         heads = []
         for client, rows in enumerate(block.rows):
-            if len(rows) > self.width:
+            if len(rows) > self.width or self.config.ridge_penalty_from != "fixed":
                 arrays = self.solve(_sums(block, client))
             else:
                 arrays = self._solve_dual(block, rows)
@@ -127,7 +170,7 @@ class Fed3R(SecondMoments):
         scale = _inverse_deviation(centred.square().mean(0), z.square().mean(0))
         scaled = centred * scale
         system = scaled @ scaled.T
-        system.diagonal().add_(self.penalty(scale))
+        system.diagonal().add_(self.config.ridge_penalty * varying(scale))
         dual = self.solve_system(system, y - share)
         return _head(scale[:, None] * (scaled.T @ dual), mean, share)
 
@@ -151,6 +194,11 @@ class Standardised:
     share: Tensor
     correlation: Tensor
     cross: Tensor
+
+    @property
+    def features(self) -> int:
+        """How many features vary; 1 at least."""
+        return varying(self.scale)
 
     @classmethod
     def of(cls, statistics: Arrays) -> Standardised:
@@ -190,6 +238,11 @@ def _sums(block: ClientBlock, client: int) -> Arrays:
         gram.addmm_(z.T, z)
         sums.index_add_(0, labels, z)
     return {"gram": upper_triangle(gram), "class-sums": sums.numpy().T.copy()}
+
+
+def varying(scale: Tensor) -> int:
+    """Return how many features vary, given their inverse deviations; 1 at least."""
+    return max(1, int((scale > 0).sum()))
 
 
 def _inverse_deviation(variance: Tensor, square: Tensor) -> Tensor:

@@ -226,7 +226,7 @@ class Problem:
         self.examples = round(float(pooled.n))
         self._pooled = pooled
         self._seen = (pooled.share > 0).numpy()
-        self._penalty = config.softmax_penalty * max(1, int((pooled.scale > 0).sum()))
+        self._penalty = config.softmax_penalty * pooled.features
 
     def search(self) -> QuasiNewton:
         """Return the search for the minimum, which was told of W = 0, b = 0 already."""

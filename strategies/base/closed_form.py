@@ -54,7 +54,11 @@ class ClosedFormStrategy(HeadStrategy):
             else:
                 for name, value in reply.arrays.items():
                     total[name] += value
-        return None if total is None else self.solve(total)
+        return None if total is None else self.conclude(total)
+
+    def conclude(self, total: Arrays) -> Arrays:
+        """Return the federation's own head, which is what :meth:`solve` makes of all sums."""
+        return self.solve(total)
 
     def train_alone(self, block: ClientBlock) -> list[AloneHead]:
         """Solve from each client's own statistics."""
