@@ -71,13 +71,19 @@ def _starter(strategy: HeadStrategy) -> HeadStrategy:
 
     config = strategy.config
     init = config.init
-    unknown = ":" not in init and init not in available()
-    if unknown or not issubclass(load(init), ClosedFormStrategy):
-        closed = [name for name in available() if issubclass(load(name), ClosedFormStrategy)]
-        wrong = f"not known{nearest(init, closed)}" if unknown else "not a closed form."
+    closed = [name for name in available() if issubclass(load(name), ClosedFormStrategy)]
+    starters = [name for name in closed if not load(name).own_start]
+    wrong = ""
+    if ":" not in init and init not in available():
+        wrong = f"not known{nearest(init, starters)}"
+    elif not issubclass(load(init), ClosedFormStrategy):
+        wrong = "not a closed form."
+    elif load(init).own_start:
+        wrong = "a closed form that asks clients twice, and a start may ask once."
+    if wrong:
         raise UsageError(
             f"init = {init!r} is {wrong} "
-            f"It is one of {', '.join(closed)}, module:Class of your own, or none."
+            f"It is one of {', '.join(starters)}, module:Class of your own, or none."
         )
     if strategy.one_round:
         raise UsageError(

@@ -60,7 +60,7 @@ class SecondMoments(LinearClosedForm):
 
     def client_statistics(self, block: ClientBlock, client: int) -> Arrays:
         """Return A's upper triangle and B, float64."""
-        return _sums(block, client)
+        return summed(block, client)
 
 
 class Penalised(SecondMoments):
@@ -155,7 +155,7 @@ class Fed3R(Penalised):
         heads = []
         for client, rows in enumerate(block.rows):
             if len(rows) > self.width or self.config.ridge_penalty_from != "fixed":
-                arrays = self.solve(_sums(block, client))
+                arrays = self.solve(summed(block, client))
             else:
                 arrays = self._solve_dual(block, rows)
             heads.append(AloneHead(arrays, identity))
@@ -229,14 +229,21 @@ def chunks(block: ClientBlock, client: int) -> Iterator[tuple[Tensor, Tensor]]:
         yield z, block.labels[chunk]
 
 
-def _sums(block: ClientBlock, client: int) -> Arrays:
-    """Return the upper triangle of a client's ZᵀZ, and its ZᵀY."""
+def summed(block: ClientBlock, client: int, weights: Tensor | None = None) -> Arrays:
+    """Return the upper triangle of a client's ZᵀDZ, and its ZᵀDY.
+
+    Args:
+        block: The clients.
+        client: Which of them.
+        weights: D's diagonal by class, shape ``(K,)``, float64; by default all 1.
+    """
     width = block.features.shape[1] + 1
     gram = torch.zeros(width, width, dtype=torch.float64)
     sums = torch.zeros(block.classes, width, dtype=torch.float64)
     for z, labels in chunks(block, client):
-        gram.addmm_(z.T, z)
-        sums.index_add_(0, labels, z)
+        weighted = z if weights is None else z * weights[labels][:, None]
+        gram.addmm_(z.T, weighted)
+        sums.index_add_(0, labels, weighted)
     return {"gram": upper_triangle(gram), "class-sums": sums.numpy().T.copy()}
 
 

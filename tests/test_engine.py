@@ -242,6 +242,8 @@ _ADVERSE = {"dropout": 0.3, "straggle": 0.5, "attack": "noise", "attackers": 0.2
         ("fedncm", {}),
         ("fedcof", {}),
         ("fedcgs", {}),
+        ("fed3r", {"ridge_penalty_from": "gcv"}),
+        ("balancedridge", {}),
         ("fedsoftmax", {"fraction": 1.0}),
         ("fedpft", {}),
         ("fedpft", {"fedpft_covariance": "diagonal"}),

@@ -30,7 +30,11 @@ from strategies.base import Arrays, ClosedFormStrategy
 from strategies.base.coordinates import WARM_TEMPERATURE, in_standardised
 
 LOADED = {name: strategies.load(name) for name in strategies.available()}
-CLOSED = [name for name, found in LOADED.items() if issubclass(found, ClosedFormStrategy)]
+CLOSED = [
+    name
+    for name, found in LOADED.items()
+    if issubclass(found, ClosedFormStrategy) and not found.own_start
+]
 # fedper needs a head of two layers, and a closed form gives one.
 TRAINED = [
     name
