@@ -167,7 +167,7 @@ class Fed3R(Penalised):
         y = torch.nn.functional.one_hot(block.labels[index], self.classes).double()
         mean, share = z.mean(0), y.mean(0)
         centred = z - mean
-        scale = _inverse_deviation(centred.square().mean(0), z.square().mean(0))
+        scale = inverse_deviation(centred.square().mean(0), z.square().mean(0))
         scaled = centred * scale
         system = scaled @ scaled.T
         system.diagonal().add_(self.config.ridge_penalty * varying(scale))
@@ -209,7 +209,7 @@ class Standardised:
         mean, share = gram[-1, :-1] / n, sums[-1] / n
         covariance = gram[:-1, :-1] / n - torch.outer(mean, mean)
         cross = sums[:-1] / n - torch.outer(mean, share)
-        scale = _inverse_deviation(covariance.diagonal(), gram.diagonal()[:-1] / n)
+        scale = inverse_deviation(covariance.diagonal(), gram.diagonal()[:-1] / n)
         return cls(
             n=n,
             mean=mean,
@@ -252,7 +252,7 @@ def varying(scale: Tensor) -> int:
     return max(1, int((scale > 0).sum()))
 
 
-def _inverse_deviation(variance: Tensor, square: Tensor) -> Tensor:
+def inverse_deviation(variance: Tensor, square: Tensor) -> Tensor:
     """Return 1/σ, and 0 where the variance is but rounding noise of the mean square."""
     varies = variance > 1e-12 * square.clamp_min(1e-300)
     return torch.where(varies, variance, 1.0).rsqrt() * varies

@@ -244,6 +244,7 @@ _ADVERSE = {"dropout": 0.3, "straggle": 0.5, "attack": "noise", "attackers": 0.2
         ("fedcgs", {}),
         ("fed3r", {"ridge_penalty_from": "gcv"}),
         ("balancedridge", {}),
+        ("personalridge", {}),
         ("fedsoftmax", {"fraction": 1.0}),
         ("fedpft", {}),
         ("fedpft", {"fedpft_covariance": "diagonal"}),
