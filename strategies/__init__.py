@@ -12,7 +12,7 @@ from fedtl.errors import UsageError
 if TYPE_CHECKING:
     from fedtl.config import RunConfig
     from fedtl.transfer.heads import Head
-    from strategies.base import HeadStrategy
+    from strategies.base import ClosedFormStrategy, HeadStrategy
 
 
 def available() -> list[str]:
@@ -64,7 +64,7 @@ def build(config: RunConfig, head: Head) -> HeadStrategy:
     return strategy
 
 
-def _starter(strategy: HeadStrategy) -> HeadStrategy:
+def _starter(strategy: HeadStrategy) -> ClosedFormStrategy:
     """Return the closed form that ``init`` names."""
     from fedtl.transfer.heads import LinearHead
     from strategies.base import ClosedFormStrategy
@@ -100,4 +100,6 @@ def _starter(strategy: HeadStrategy) -> HeadStrategy:
             f"init = {init!r} gives a linear head, but head = {config.head!r}; use head = "
             "'linear' or init = 'none'."
         )
-    return load(init)(config.replace(strategy=init, init="none"), strategy.head)
+    found = load(init)(config.replace(strategy=init, init="none"), strategy.head)
+    assert isinstance(found, ClosedFormStrategy)
+    return found

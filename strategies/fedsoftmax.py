@@ -74,7 +74,7 @@ class FedSoftmax(HeadStrategy):
                 f"strategy = {config.strategy!r} needs the gradient of all clients in every round, "
                 f"but fraction = {config.fraction:g}; use fraction = 1 or another strategy."
             )
-        self.starter = Opening(config.replace(init_temperature=1.0), head)
+        self.starter = Opening(config, head)
         self._search: QuasiNewton | None = None
         self._examples = self._fewer = self._repeated = 0
 
@@ -201,6 +201,7 @@ class Opening(SecondMoments):
     """
 
     problem: Problem | None = None
+    start_temperature = 1.0
 
     def solve(self, statistics: Arrays) -> Arrays:
         """Return the head that round 1 evaluates, on unstandardised features, float64."""

@@ -70,8 +70,16 @@ def test_the_head_in_other_coordinates_has_the_same_logits(
     assert (start["weight"][:, own.scale == 0] == 0).all()
 
 
-def test_the_key_has_the_default_that_the_code_has() -> None:
-    assert RunConfig().init_temperature == WARM_TEMPERATURE
+def test_a_start_has_the_temperature_of_its_form_unless_told_otherwise() -> None:
+    assert RunConfig().init_temperature == 0
+    for name, expected in {"fed3r": WARM_TEMPERATURE, "fedcgs": 1.0}.items():
+        head = head_for(RunConfig(), features=3, classes=2)
+        started = strategies.build(RunConfig(init=name), head).starter
+        assert started is not None
+        assert started.start_temperature == expected
+        own = strategies.build(RunConfig(init=name, init_temperature=0.3), head).starter
+        assert own is not None
+        assert own.start_temperature == 0.3
     assert RunConfig().init == "none"
 
 

@@ -164,7 +164,7 @@ class Federation:
                     self._settle(exchange.phase, 0)
                 arrays: Arrays = dict(head.initial(config.head_init, config.seed))
                 if strategy.starter is not None:
-                    arrays = closed_form_start(exchange, strategy.starter, config, standardisation)
+                    arrays = closed_form_start(exchange, strategy.starter, standardisation)
                     self._settle(exchange.phase, 0)
                 done, pending = 0, None
             else:

@@ -20,13 +20,18 @@ class ClosedFormStrategy(HeadStrategy):
     """A strategy whose clients send statistics once, from which the server computes the head.
 
     Attributes:
-        temperature: What its logits are divided by before the head is fine-tuned.
+        temperature: What its logits are divided by before the head is trained further.
     """
 
     reply_record = "statistics"
     standardises = False
     one_round = True
     temperature = WARM_TEMPERATURE
+
+    @property
+    def start_temperature(self) -> float:
+        """What its logits are divided by if other strategies start from its head."""
+        return self.config.init_temperature or self.temperature
 
     @abstractmethod
     def client_statistics(self, block: ClientBlock, client: int) -> Arrays:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, Tensors
 from strategies.base.halves import AloneHead, Arrays, Received, Reply, Trained, heads_of
 from strategies.base.search import Search
+
+if TYPE_CHECKING:
+    from strategies.base.closed_form import ClosedFormStrategy
 
 # The record of a training message that carries what the server sends beside the head.
 SERVER_RECORD = "server"
@@ -58,7 +61,7 @@ class HeadStrategy(Strategy):
         UsageError: The configuration asks of the strategy what it does not have.
     """
 
-    starter: HeadStrategy | None = None
+    starter: ClosedFormStrategy | None = None
     reply_record = "arrays"
     standardises = True
     one_round = False
