@@ -219,6 +219,11 @@ class RunConfig:
         low=0,
         high=1000,
     )
+    prior_correction: bool = _key(
+        False,
+        "Clients read the final head with their own frequencies of classes.",
+        _TRAINING,
+    )
     fedprox_mu: float = _key(
         0.01, "Pull of clients to the global head (fedprox).", _TRAINING, low=0.0, high=1e6
     )

@@ -89,6 +89,7 @@ def _folder(
 
 
 def _close(folder: RunFolder, simulated: Simulated, began: float) -> RunResult:
+    from fedtl.federation.adversity import attackers
     from fedtl.report.closing import close_run
     from fedtl.report.site_panel import panel_of
 
@@ -103,6 +104,7 @@ def _close(folder: RunFolder, simulated: Simulated, began: float) -> RunResult:
         seconds=seconds,
         peak_mb=simulated.peak_mb,
         panel=panel_of(simulated.inputs.dataset),
+        hostile=attackers(folder.config.replace(clients=len(simulated.split.names))),
     )
 
 

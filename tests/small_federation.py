@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
+import torch
 from flwr.app import Context, Error, Message
 from numpy.typing import NDArray
 
@@ -16,6 +17,7 @@ from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.server import Federation, Outcome
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.privacy.egress import LedgerEntry
+from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.shared_features import Spill
 
 Missing = Callable[[int, int], bool]
@@ -70,6 +72,21 @@ def small_sites(
         groups=groups,
     )
     spill.close()
+
+
+def block_of(
+    x: NDArray[np.float32], y: NDArray[np.int64], parts: Sequence[NDArray[np.int64]], classes: int
+) -> ClientBlock:
+    """Return clients that train on these parts of the rows, on features as they are."""
+    return ClientBlock(
+        features=torch.from_numpy(x),
+        labels=torch.from_numpy(y),
+        rows=parts,
+        partition_ids=range(len(parts)),
+        classes=classes,
+        mean=torch.zeros(1, x.shape[1]),
+        scale=torch.ones(1, x.shape[1]),
+    )
 
 
 def federated(

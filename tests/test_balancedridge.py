@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
-from small_federation import federated, small_sites
+from small_federation import block_of, federated, small_sites
 
 from fedtl.config import RunConfig
 from fedtl.errors import UsageError
@@ -44,10 +44,6 @@ def test_it_is_the_weighted_ridge_of_scikit_learn_on_pooled_rows() -> None:
         outcome, notes = federated(CONFIG, sites)
     logits = x.astype(np.float64) @ outcome.arrays["weight"].T + outcome.arrays["bias"]
     np.testing.assert_allclose(logits, _expected(x, y), rtol=0, atol=1e-8)
-    # The last client alone, of two classes, is balanced by its own counts.
-    lone = outcome.local_only[2].held_out
-    right = _expected(x[parts[2]], y[parts[2]]).argmax(1) == y[parts[2]]
-    assert lone.correct.sum() == right.sum()
     sent = [entry for entry in notes.entries if entry.client == 1 and "[" in entry.shape]
     assert [(entry.server_round, entry.direction, entry.shape) for entry in sent[:4]] == [
         (0, "up", "class-counts[4]"),
@@ -55,6 +51,14 @@ def test_it_is_the_weighted_ridge_of_scikit_learn_on_pooled_rows() -> None:
         (1, "down", "class-counts[4]"),
         (1, "up", "gram[36] class-sums[8×4]"),
     ]
+
+
+def test_a_client_alone_is_balanced_by_its_own_counts() -> None:
+    x, y = _data()
+    own = np.flatnonzero(y > 1)
+    (alone,) = build(CONFIG, LinearHead(7, 4)).train_alone(block_of(x, y, [own], 4))
+    logits = x[own].astype(np.float64) @ alone.arrays["weight"].T + alone.arrays["bias"]
+    np.testing.assert_allclose(logits, _expected(x[own], y[own]), rtol=0, atol=1e-8)
 
 
 def test_a_class_that_nobody_has_changes_nothing() -> None:

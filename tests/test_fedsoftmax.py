@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 from scipy.optimize import approx_fprime
 from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
-from small_federation import federated, small_sites
+from small_federation import block_of, federated, small_sites
 
 from fedtl.config import RunConfig
 from fedtl.errors import UsageError
 from fedtl.federation.server import Outcome
-from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import LinearHead, MLPHead
 from strategies import build
 from strategies.fedsoftmax import FedSoftmax, evaluated
@@ -115,15 +114,7 @@ def test_loss_and_gradient_are_those_of_the_definition() -> None:
     x, y = _data(rows=50)
     rng = np.random.default_rng(3)
     weight, bias = rng.standard_normal((4, WIDTH)), rng.standard_normal(4)
-    block = ClientBlock(
-        torch.from_numpy(_standardised(x).astype(np.float32)),
-        torch.from_numpy(y),
-        [np.arange(10), np.arange(10, 50)],
-        [0, 1],
-        4,
-        torch.zeros(1, WIDTH),
-        torch.ones(1, WIDTH),
-    )
+    block = block_of(_standardised(x).astype(np.float32), y, [np.arange(10), np.arange(10, 50)], 4)
     z = block.features.double().numpy()[10:]
 
     def loss(flat: Floats) -> float:
@@ -152,18 +143,7 @@ def test_a_class_that_nobody_has_is_as_if_it_were_not() -> None:
 def test_a_client_alone_gets_the_head_of_its_own_rows() -> None:
     x, y = _data()
     parts = _by_class(y)
-    with small_sites(x, y, parts) as sites:
-        outcome, _ = federated(_config(), sites)
-        block = ClientBlock(
-            sites.features.tensor(),
-            torch.from_numpy(y),
-            parts,
-            range(3),
-            4,
-            torch.zeros(1, WIDTH),
-            torch.ones(1, WIDTH),
-        )
-        lone = outcome.strategy.train_alone(block)
+    lone = build(_config(), LinearHead(WIDTH, 4)).train_alone(block_of(x, y, parts, 4))
     assert (lone[0].arrays["weight"] == 0).all()
     assert lone[1].arrays["bias"].argmax() == 1
     model = _sklearn(x[parts[2]], y[parts[2]], 0.5)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedtl.config import Scalar
+from fedtl.statistics.verdicts import Verdict
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,18 @@ class ClientScore:
         local_only: Of its own head.
         used: Of the head it would use after the federation.
         centralised: Of the head of all data.
+        verdict: On the head it would use, against its own; ``None`` for a hostile client.
+        corrected: Of the global head, read with its own frequencies of classes.
+        corrected_verdict: On that.
     """
 
     examples: int
     local_only: float | None
     used: float | None
     centralised: float | None
+    verdict: Verdict | None
+    corrected: float | None
+    corrected_verdict: Verdict | None
 
     @property
     def gain(self) -> float | None:
@@ -56,10 +63,11 @@ class CellResult:
 
     Attributes:
         config: Its configuration, kebab-case keys.
-        scores: By way of learning (``federated``, ``local_only``, ``centralised`` and, where
-            clients end with heads of their own, ``personal``), the four accuracies of
-            :class:`fedtl.federation.evaluation.Summary`.
-        scored_on: What ``accuracy`` was measured on, for people.
+        global_head: Whether there is a global head, which can be ranked.
+        own_data: By way of learning (``federated``, ``local_only``, ``centralised`` and, if there
+            are, ``personal`` and ``corrected``), the figures of
+            :class:`fedtl.federation.evaluation.Summary` on clients' own held-out examples.
+        new_data: The same on the global test part; empty without one.
         rounds: One per round.
         clients: In partition-id order.
         failures: Contributions that the rounds did without.
@@ -70,8 +78,9 @@ class CellResult:
     """
 
     config: dict[str, Scalar]
-    scores: dict[str, dict[str, float | None]]
-    scored_on: str
+    global_head: bool
+    own_data: dict[str, dict[str, float | None]]
+    new_data: dict[str, dict[str, float | None]]
     rounds: list[RoundPoint]
     clients: list[ClientScore]
     failures: int
@@ -82,13 +91,18 @@ class CellResult:
 
     @property
     def used(self) -> dict[str, float | None]:
-        """The four accuracies of the heads that clients would use: their own, or the global one."""
-        return self.scores.get("personal", self.scores["federated"])
+        """The figures of the heads that clients would use: their own, or the global one."""
+        return self.own_data.get("personal", self.own_data["federated"])
+
+    @property
+    def ranked(self) -> dict[str, dict[str, float | None]]:
+        """The figures by which global heads are ranked: on new data, or else on own data."""
+        return self.new_data or self.own_data
 
     @property
     def harmed(self) -> int:
-        """How many clients would do better alone."""
-        return sum(client.gain is not None and client.gain < 0 for client in self.clients)
+        """How many clients the head that they would use makes worse off, by the test."""
+        return sum(client.verdict == "worse" for client in self.clients)
 
     def reaching(self, target: float) -> RoundPoint | None:
         """Return the first round whose head is as accurate as ``target``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -26,13 +26,8 @@ def cell_rows(compared: Compared) -> list[dict[str, Any]]:
         rows.append(
             {
                 **_key(cell),
-                **{name: result.scores["federated"][name] for name in _SCORES},
-                **{
-                    f"personal_{name}": value
-                    for name, value in result.scores.get("personal", {}).items()
-                },
-                **{f"local_only_{name}": result.scores["local_only"][name] for name in _SCORES},
-                **{f"centralised_{name}": result.scores["centralised"][name] for name in _SCORES},
+                **_figures("", result.own_data),
+                **_figures("new_data_", result.new_data),
                 "clients": len(result.clients),
                 "harmed_clients": result.harmed,
                 "rounds": len(result.rounds),
@@ -48,6 +43,16 @@ def cell_rows(compared: Compared) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _figures(
+    prefix: str, ways: Mapping[str, Mapping[str, float | None]]
+) -> dict[str, float | None]:
+    return {
+        f"{prefix}{way}_{name}": figures.get(name)
+        for way, figures in ways.items()
+        for name in _SCORES
+    }
 
 
 def round_rows(compared: Compared) -> list[dict[str, Any]]:

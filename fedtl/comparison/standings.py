@@ -11,11 +11,11 @@ import numpy as np
 
 from fedtl.comparison.plan import Point
 from fedtl.comparison.result import CellResult
+from fedtl.statistics.verdicts import SIGNIFICANT, holm
 
 if TYPE_CHECKING:
     from fedtl.comparison.runner import Compared
 
-SIGNIFICANT = 0.05
 _OF_THE_BEST = 0.95
 _ROUNDING = 1e-9
 
@@ -188,11 +188,11 @@ def _standing(
 
 
 def _score(runs: Mapping[int, CellResult], name: str, way: str = "federated") -> Spread:
-    return Spread.of(run.scores[way][name] for run in runs.values())
+    return Spread.of(run.ranked[way].get(name) for run in runs.values())
 
 
 def _scores(runs: Mapping[int, CellResult], way: str) -> dict[str, Spread]:
-    names = next(iter(runs.values())).scores[way]
+    names = next(iter(runs.values())).ranked[way]
     return {name: _score(runs, name, way) for name in names}
 
 
@@ -225,7 +225,7 @@ def _paired(a: Mapping[int, CellResult], b: Mapping[int, CellResult]) -> list[fl
     """Return the differences in accuracy over the seeds that both have."""
     differences = []
     for seed in sorted(a.keys() & b.keys()):
-        first, second = (run[seed].scores["federated"]["accuracy"] for run in (a, b))
+        first, second = (run[seed].ranked["federated"]["accuracy"] for run in (a, b))
         if first is not None and second is not None:
             differences.append(first - second)
     return differences
@@ -243,14 +243,3 @@ def p_value(differences: Sequence[float]) -> float:
     from scipy.stats import ttest_1samp
 
     return float(ttest_1samp(differences, 0.0).pvalue)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number by Holm's step-down method; NaN stays NaN."""
-    known = sorted((p, index) for index, p in enumerate(p_values) if not math.isnan(p))
-    corrected = [math.nan] * len(p_values)
-    largest = 0.0
-    for rank, (p, index) in enumerate(known):
-        largest = max(largest, min(1.0, (len(known) - rank) * p))
-        corrected[index] = largest
-    return corrected

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,13 @@ from fedtl.config_file import from_mapping
 from fedtl.data.holdout import held_out_split
 from fedtl.determinism import derived_seed, generator
 from fedtl.engine.task_pool import Task, TaskFailure, TaskPool
-from fedtl.federation.alone import train_alone
+from fedtl.federation.alone import lone_heads
 from fedtl.federation.evaluation import ClientTallies
 from fedtl.federation.simulated_sites import SimulatedSites
-from fedtl.transfer.client_block import ClientBlock
+from fedtl.transfer.client_block import ClientData
+from fedtl.transfer.heads import LinearHead
 from fedtl.transfer.standardisation import Standardisation
-from strategies.base import AloneHead, HeadStrategy
+from strategies.base import AloneHead
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -161,7 +162,7 @@ class RunTrial:
         config = self.config.replace(clients=len(scene.sites.train))
         # Without a global head it may be the lone heads that are scored.
         scored = not strategies.load(config.strategy).global_head
-        outcome, _ = federate(config, scene.sites, train_alone if scored else _untrained)
+        outcome, _ = federate(config, scene.sites, lone_heads if scored else _untrained)
         return _accuracy(outcome.personal or outcome.federated)
 
 
@@ -183,11 +184,13 @@ def validation_sites(sites: SimulatedSites, config: RunConfig) -> SimulatedSites
     )
 
 
-def _untrained(strategy: HeadStrategy, block: ClientBlock) -> list[AloneHead]:
-    """Return initial heads for clients alone, where a search does not look at them."""
-    config, width = strategy.config, block.features.shape[1]
-    arrays = strategy.head.initial(config.head_init, config.seed)
-    return [AloneHead(dict(arrays), Standardisation.identity(width)) for _ in range(len(block))]
+def _untrained(config: RunConfig, clients: Sequence[ClientData]) -> list[AloneHead]:
+    """Return heads of nought for clients alone, where a search does not look at them."""
+    width = clients[0].features.shape[1]
+    form = LinearHead(width, clients[0].classes)
+    arrays = form.initial("zero", config.seed)
+    identity = Standardisation.identity(width)
+    return [AloneHead(dict(arrays), identity, form, "ridge") for _ in clients]
 
 
 def _accuracy(tallies: Mapping[int, ClientTallies]) -> float:

@@ -21,7 +21,6 @@ from fedtl.engine.simulation_grid import SimulationGrid
 from fedtl.engine.starting import Starting
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.client import head_for
-from fedtl.federation.evaluation import ClientTallies
 from fedtl.federation.preparation import (
     Inputs,
     Split,
@@ -30,7 +29,7 @@ from fedtl.federation.preparation import (
     simulated_sites,
     split_into_clients,
 )
-from fedtl.federation.reference import TestScore, centralised_scores
+from fedtl.federation.reference import Centralised, TestScore, centralised_reference
 from fedtl.federation.server import Federation, Outcome
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.report.run_folder import RunFolder
@@ -45,7 +44,7 @@ class Simulated:
 
     Attributes:
         outcome: The federation's.
-        centralised: Scores of the centralised head, by partition id.
+        centralised: What all data in one place would give.
         inputs: The data.
         split: Who held what.
         seconds: ``start_up``, ``features``, ``rounds``.
@@ -53,7 +52,7 @@ class Simulated:
     """
 
     outcome: Outcome
-    centralised: dict[int, ClientTallies]
+    centralised: Centralised
     inputs: Inputs
     split: Split
     seconds: dict[str, float]
@@ -112,7 +111,7 @@ def simulate(config: RunConfig, folder: RunFolder, checkpoint: Checkpoint | None
         # Ray takes a second or two to stop; meanwhile the centralised head is trained.
         starting.stop()
     clients = [sites.site(partition_id).data for partition_id in range(config.clients)]
-    centralised = centralised_scores(outcome.strategy, clients)
+    centralised = centralised_reference(outcome.strategy, clients)
     watch.sample()
     seconds = {
         "start_up": started - began - (extracted - opened),

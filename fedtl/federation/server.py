@@ -25,7 +25,9 @@ from fedtl.federation.handshake import Identity, Roll, handshake, wait_for_nodes
 from fedtl.federation.round_zero import closed_form_start, learn_standardisation
 from fedtl.privacy.egress import LedgerEntry
 from fedtl.records import from_record, to_record
+from fedtl.statistics.intervals import Pairs
 from fedtl.transfer.heads import one_thread
+from fedtl.transfer.lone_head import Method
 from fedtl.transfer.standardisation import Standardisation
 from strategies.base import Arrays, HeadStrategy
 
@@ -75,6 +77,11 @@ class Outcome:
         local_only: Every client's scores of the head it would have got alone.
         personal: Every client's scores of its own head beside the global one; ``None`` where
             clients have none.
+        corrected: Every client's scores of the global head, read with its own frequencies of
+            classes; ``None`` where there is no global head.
+        pairs: What heads got right beside each client's local-only head, by kind of head
+            (``federated``, ``personal``, ``corrected``) and client.
+        methods: What each client's local-only head was solved by.
         failures: ``(round, client, reason)``; round 0 is the handshake.
         bytes_up: Bytes from the sites.
         bytes_down: Bytes to them.
@@ -89,6 +96,9 @@ class Outcome:
     federated: dict[int, ClientTallies]
     local_only: dict[int, ClientTallies]
     personal: dict[int, ClientTallies] | None
+    corrected: dict[int, ClientTallies] | None
+    pairs: dict[str, dict[int, Pairs]]
+    methods: dict[int, Method]
     failures: list[tuple[int, int, str]]
     bytes_up: int
     bytes_down: int
@@ -182,21 +192,25 @@ class Federation:
                 arrays, pending = self._round(
                     exchange, strategy, arrays, standardisation, done, rounds, pending
                 )
-            phase = self._evaluate(exchange, strategy, arrays, done, pending)
+            phase = self._evaluate(exchange, strategy, arrays, done, pending, roll)
+        told: dict[int, ClientEvaluation] = phase.metrics
         return Outcome(
             strategy=strategy,
             arrays=arrays,
             standardisation=standardisation,
             roll=roll,
             rounds=done,
-            federated={client: told.federated for client, told in phase.metrics.items()},
-            local_only={client: told.local_only for client, told in phase.metrics.items()},
-            personal={
-                client: told.personal
-                for client, told in phase.metrics.items()
-                if told.personal is not None
-            }
+            federated={client: one.federated for client, one in told.items()},
+            local_only={client: one.local_only for client, one in told.items()},
+            personal={c: one.personal for c, one in told.items() if one.personal is not None}
             or None,
+            corrected={c: one.corrected for c, one in told.items() if one.corrected is not None}
+            or None,
+            pairs={
+                kind: {c: one.pairs[kind] for c, one in told.items() if kind in one.pairs}
+                for kind in ("federated", "personal", "corrected")
+            },
+            methods={client: one.method for client, one in told.items()},
             failures=self._failures,
             bytes_up=self._bytes_up,
             bytes_down=self._bytes_down,
@@ -282,11 +296,12 @@ class Federation:
         arrays: Arrays,
         rounds: int,
         pending: Row | None,
+        roll: Roll,
     ) -> Phase:
         """Score the final head, and what each client would have got alone."""
-        messages = strategy.configure_evaluate(
-            rounds + 1, to_record(arrays), ConfigRecord(), exchange
-        )
+        counts = np.sum([card.label_counts for card in roll.cards.values()], axis=0)
+        told = ConfigRecord({phases.CLASS_COUNTS: counts.tolist()})
+        messages = strategy.configure_evaluate(rounds + 1, to_record(arrays), told, exchange)
         replies = exchange.send_and_receive(messages)
         strategy.aggregate_evaluate(rounds + 1, replies)
         for _ in replies:
@@ -296,7 +311,7 @@ class Federation:
             raise FedtlError(f"No client could score the final head: {phase.failures[0].reason}.")
         self._settle(phase, rounds + 1)
         if pending is not None:
-            scored = {client: told.round_score for client, told in phase.metrics.items()}
+            scored = {client: one.round_score for client, one in phase.metrics.items()}
             self._journal.enter_round(pending | _scores(scored), rounds)
         return phase
 

@@ -73,16 +73,16 @@ def captions(at: Standings) -> list[str]:
     clients = max(len(run.clients) for row in at.rows for run in row.results.values())
     lines = [
         f"accuracy in %, mean ± sd over {count_of(seeds, 'seed')}; client: on own held-out data",
-        f"test: {first.scored_on}",
-        f"harmed: of {count_of(clients, 'client')}, against the strategy's own lone heads",
+        "test: " + ("a test part that is no client's" if first.new_data else "held-out examples"),
+        f"harmed: of {count_of(clients, 'client')}, by an exact test against their own heads",
         f"rounds and bytes: until {percent(at.target)} are reached; time: of all rounds",
         f"centralised and local-only as {shortened(at.reference, 24)} trains",
     ]
-    if any("personal" in run.scores for row in at.rows for run in row.results.values()):
+    if any("personal" in run.own_data for row in at.rows for run in row.results.values()):
         lines.append("client, worst, harmed: with clients' own heads, where a strategy has them")
     if any(row.behind for row in at.rows):
         lines.insert(0, "* significantly behind the best (paired t-test over seeds, Holm, p < .05)")
-    if "held-out" in first.scored_on:
+    if not first.new_data:
         lines.append("test of local-only: each client's own head on its own part of them")
     if any(0 < row.reached < len(row.results) for row in at.rows):
         lines.append("(k/n): k of n runs got there")

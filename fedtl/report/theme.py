@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 INK, MUTED, LINE, SURFACE = "#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04"
 LOCAL, FEDERATED, CENTRALISED, HARMED = "#0a0b05", "#0a0b06", "#0a0b07", "#0a0b08"
 PERSONAL = "#0a0b09"
+CORRECTED = "#0a0b0a"
 SERIES = tuple(f"#0a0b1{number}" for number in range(8))
 """Colours of things that have no role, told apart with any colour vision."""
 _VARIABLES = {
@@ -36,6 +37,7 @@ _VARIABLES = {
     CENTRALISED: "var(--centralised)",
     HARMED: "var(--harmed)",
     PERSONAL: "var(--personal)",
+    CORRECTED: "var(--corrected)",
     **{colour: f"var(--series-{number})" for number, colour in enumerate(SERIES)},
 }
 WIDTH = 880.0

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from fedtl.transfer.client_block import ClientBlock
-from fedtl.transfer.heads import Tensors
+from fedtl.transfer.heads import Head, Tensors
 from fedtl.transfer.standardisation import Standardisation
 
 Arrays = dict[str, NDArray[np.floating]]
@@ -69,10 +69,19 @@ class Trained:
 
 @dataclass(frozen=True)
 class AloneHead:
-    """A head that is one client's alone, and the features it expects."""
+    """A head that is one client's alone, and the features it expects.
+
+    Attributes:
+        arrays: Its parameters.
+        standardisation: Of the features it expects.
+        form: Its form; ``None`` where that is the run's.
+        method: What it was solved by; empty where it was trained as the run's.
+    """
 
     arrays: Arrays
     standardisation: Standardisation
+    form: Head | None = None
+    method: str = ""
 
 
 def heads_of(block: ClientBlock, parameters: Tensors) -> list[AloneHead]:

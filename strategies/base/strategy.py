@@ -80,6 +80,12 @@ class HeadStrategy(Strategy):
                 f"strategy = {config.strategy!r} gives every client a head of its own already; "
                 "use personalise = 0."
             )
+        if config.prior_correction and (self.own_heads or config.personalise):
+            raise UsageError(
+                "prior-correction = true gives clients the global head, read with their own "
+                f"frequencies of classes, but {_what_gives_own_heads(self, config)} gives them "
+                "another head of their own; leave one of the two out."
+            )
         if not self.global_head and config.holdout_site:
             raise UsageError(
                 f"strategy = {config.strategy!r} has no global head that could serve "
@@ -151,7 +157,8 @@ class HeadStrategy(Strategy):
     @property
     def personalises(self) -> bool:
         """Whether every client ends with a head of its own."""
-        return self.own_heads or self.config.personalise > 0
+        config = self.config
+        return self.own_heads or config.personalise > 0 or config.prior_correction
 
     def personal_heads(
         self, block: ClientBlock, received: Received, alone: Sequence[AloneHead]
@@ -260,6 +267,12 @@ class HeadStrategy(Strategy):
 
     def summary(self) -> None:
         """Print nothing: the run folder and the report say what was run."""
+
+
+def _what_gives_own_heads(strategy: HeadStrategy, config: RunConfig) -> str:
+    if strategy.own_heads:
+        return f"strategy = {config.strategy!r}"
+    return f"personalise = {config.personalise}"
 
 
 def _addressed(
