@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+from in_process import finished
 from numpy.typing import NDArray
 from sklearn.linear_model import Ridge, RidgeCV
 from small_federation import block_of, federated, small_sites
 
 from fedtl.config import RunConfig
+from fedtl.simulate import main as simulate
 from fedtl.transfer.heads import LinearHead
 from strategies import build
 from strategies.base.gcv import PENALTIES
@@ -111,3 +116,26 @@ def test_a_client_alone_chooses_from_its_own_rows() -> None:
     ridge = Ridge(alpha=_by_leverages(z, y) * (WIDTH - 1)).fit(z, np.eye(3)[y])
     logits = x.astype(np.float64) @ alone.arrays["weight"].T + alone.arrays["bias"]
     np.testing.assert_allclose(logits, ridge.predict(z), rtol=0, atol=1e-8)
+
+
+def test_a_run_tells_what_was_chosen(tmp_path: Path) -> None:
+    x, y, z = _data(120, 1.0, 0)
+    np.savez(tmp_path / "data.npz", x=x, y=y)
+    flags = ("--data", f"features:{tmp_path / 'data.npz'}", "--clients", 3, "--held-out", 0)
+    out = tmp_path / "run"
+    end = finished(
+        simulate,
+        *flags,
+        "--strategy",
+        "fed3r",
+        "--ridge-penalty-from",
+        "gcv",
+        "--engine",
+        "inline",
+        "--out",
+        out,
+    )
+    assert end.exit_code == 0, end.stderr
+    told = f"Generalised cross-validation chose ridge-penalty = {_by_leverages(z, y):.3g}."
+    assert json.loads((out / "summary.json").read_text())["note"] == told
+    assert told in " ".join(end.stdout.split())
