@@ -29,6 +29,8 @@ _CHUNK = 2048
 # twenty times the estimated one: with this below 1e-6.
 _TOLERANCE = 5e-8
 _LONGEST_ALONE = 1000
+# How often a client is asked for the same gradient before it is taken for gone.
+_ASKED = 3
 # The bias of a class that nobody has; the others' sum to nought. e⁻³⁰ is lost beside their shares.
 _UNSEEN = -30.0
 
@@ -56,10 +58,11 @@ class FedSoftmax(HeadStrategy):
     first round: as z has mean 0, it is n times the correlations R, and n for the bias. The same
     sums tell loss and gradient at W = 0, so that round 1 evaluates the first step already.
 
-    If in some round examples are missing, what came is no gradient of this loss: the round is
-    repeated with the same head. If the same number is missing twice running, their clients have
-    gone: the search begins anew, where it is, with those that are there. Gradients of a sample of
-    clients are of no use at all, so ``fraction`` must be 1.
+    A gradient that lacks clients is none of this loss. If some do not answer, the head is sent once
+    more, and once more again; who has answered already is not counted twice. Those who are still
+    missing then are taken for gone: the search begins anew, where it is, with the others' rows,
+    and so it does if someone comes back. A sample of clients a round would make every round such a
+    beginning, so ``fraction`` must be 1.
     """
 
     search: ClassVar[Search] = {"softmax-penalty": Range(1e-3, 10.0)}
@@ -76,34 +79,38 @@ class FedSoftmax(HeadStrategy):
             )
         self.starter = Opening(config, head)
         self._search: QuasiNewton | None = None
-        self._examples = self._fewer = self._repeated = 0
+        self._sums = _Sums(self.starter.classes, self.starter.width)
+        self._members: set[int] = set()
+        self._asked = self._repeated = self._evaluations = 0
 
     # --- the server half ----------------------------------------------------------------------
 
     def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
         """Add up loss and gradient, and return where they are wanted next."""
         problem, search = self._begun()
-        loss, examples = 0.0, 0
-        gradient = np.zeros((self.starter.classes, self.starter.width))
-        for reply in replies:
-            loss += float(reply.arrays["loss"][0])
-            gradient += reply.arrays["gradient"]
-            examples += reply.examples
-        if not examples:
+        sums = self._sums
+        if not sum(map(sums.add, replies)):
             return None
-        if examples in (self._examples, self._fewer):
-            if examples != self._examples:
-                self._examples = examples
-                search.forget()
-            self._fewer = 0
-            point = problem.point(head)
-            search.tell(point, *problem.penalised(point, loss, gradient))
+        self._asked += 1
+        if self._members:
+            complete, same = sums.clients >= self._members, sums.clients == self._members
         else:
-            self._fewer = examples
+            complete = same = sums.examples == problem.examples
+        if complete or self._asked == _ASKED:
+            if not same:
+                search.forget()
+            point = problem.point(head)
+            search.tell(point, *problem.penalised(point, sums.loss, sums.gradient))
+            self._members = sums.clients
+            self._sums = _Sums(self.starter.classes, self.starter.width)
+            self._asked = 0
+            self._evaluations += 1
+            head = problem.head(search.trial)
+        else:
             self._repeated += 1
         self.finished = search.finished
         last = self.finished or server_round >= self.config.rounds
-        return problem.head(search.best if last else search.trial)
+        return problem.head(search.best) if last and self._evaluations else head
 
     @property
     def note(self) -> str:
@@ -115,22 +122,24 @@ class FedSoftmax(HeadStrategy):
                 f"{self._search.distance:.1g} of the head's size from the exact one."
             )
         if self._repeated:
-            told.append(f"{self._repeated} of its rounds lacked a client and were repeated.")
+            told.append(f"{self._repeated} of its rounds lacked clients and asked once more.")
         return " ".join(told)
 
     def server_state(self) -> Arrays:
-        """Return the sums of the opening, the search, and what it counts."""
+        """Return the sums of the opening, the search, the sums at its trial, and who is in them."""
         problem, search = self._begun()
-        counts = np.array([self._examples, self._fewer, self._repeated], np.float64)
+        numbers = [self._asked, self._repeated, self._evaluations]
         return {
             **{f"opening/{name}": value for name, value in problem.sums.items()},
             **{f"search/{name}": value for name, value in search.state().items()},
-            "counts": counts,
+            **{f"sums/{name}": value for name, value in self._sums.state().items()},
+            "members": np.array(sorted(self._members), np.float64),
+            "numbers": np.array(numbers, np.float64),
         }
 
     def restore_server_state(self, state: Arrays) -> None:
         """Take all of it back."""
-        parts: dict[str, Arrays] = {"opening": {}, "search": {}}
+        parts: dict[str, Arrays] = {"opening": {}, "search": {}, "sums": {}}
         for key, value in state.items():
             part, _, name = key.partition("/")
             if name:
@@ -138,7 +147,9 @@ class FedSoftmax(HeadStrategy):
         self.starter.solve(parts["opening"])
         _, search = self._begun()
         search.restore(parts["search"])
-        self._examples, self._fewer, self._repeated = map(int, state["counts"])
+        self._sums.restore(parts["sums"])
+        self._members = set(map(int, state["members"]))
+        self._asked, self._repeated, self._evaluations = map(int, state["numbers"])
         self.finished = search.finished
 
     def _begun(self) -> tuple[Problem, QuasiNewton]:
@@ -147,7 +158,7 @@ class FedSoftmax(HeadStrategy):
         if problem is None:
             raise RuntimeError("the statistics of the opening were not asked for")
         if self._search is None:
-            self._search, self._examples = problem.search(), problem.examples
+            self._search = problem.search()
         return problem, self._search
 
     # --- the client half ----------------------------------------------------------------------
@@ -191,6 +202,45 @@ class FedSoftmax(HeadStrategy):
             loss, gradient = float(sums["loss"][0]), sums["gradient"]
             search.tell(point, *problem.penalised(point, loss, gradient))
         return problem.head(search.best)
+
+
+class _Sums:
+    """Loss and gradient at one head, of the clients that have answered so far.
+
+    Attributes:
+        loss: Σ loss.
+        gradient: Shape ``(K, d+1)``, float64.
+        examples: Rows that are in it.
+        clients: Places of their clients.
+    """
+
+    def __init__(self, classes: int, width: int) -> None:
+        self.loss, self.examples = 0.0, 0
+        self.gradient: Floats = np.zeros((classes, width))
+        self.clients: set[int] = set()
+
+    def add(self, reply: Reply) -> int:
+        """Count a client that is not in it yet; return 1."""
+        if reply.client not in self.clients:
+            self.clients.add(reply.client)
+            self.loss += float(reply.arrays["loss"][0])
+            self.gradient += reply.arrays["gradient"]
+            self.examples += reply.examples
+        return 1
+
+    def state(self) -> Arrays:
+        """Return all of it."""
+        return {
+            "numbers": np.array([self.loss, self.examples]),
+            "gradient": self.gradient.copy(),
+            "clients": np.array(sorted(self.clients), np.float64),
+        }
+
+    def restore(self, state: Arrays) -> None:
+        """Take back what :meth:`state` returned."""
+        self.loss, self.examples = float(state["numbers"][0]), int(state["numbers"][1])
+        self.gradient = state["gradient"].copy()
+        self.clients = set(map(int, state["clients"]))
 
 
 class Opening(SecondMoments):

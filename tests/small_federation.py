@@ -14,6 +14,7 @@ from fedtl.config import RunConfig
 from fedtl.engine.fedtl_clients import FedtlClients
 from fedtl.engine.inline_grid import InlineGrid
 from fedtl.federation.checkpoint import Checkpoint
+from fedtl.federation.phases import HANDSHAKE
 from fedtl.federation.server import Federation, Outcome
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.privacy.egress import LedgerEntry
@@ -21,7 +22,7 @@ from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.shared_features import Spill
 
 Missing = Callable[[int, int], bool]
-"""Whether a client (its partition id) does not answer in a round."""
+"""Whether a client (its partition id) does not answer in a round; -1 is the handshake."""
 
 
 class Notes:
@@ -118,6 +119,6 @@ def federated(
 
 
 def _round(message: Message) -> int:
-    if "config" not in message.content:
-        return 0
+    if message.metadata.message_type == HANDSHAKE:
+        return -1
     return int(message.content["config"]["server-round"])

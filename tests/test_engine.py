@@ -245,7 +245,7 @@ _ADVERSE = {"dropout": 0.3, "straggle": 0.5, "attack": "noise", "attackers": 0.2
         ("fed3r", {"ridge_penalty_from": "gcv"}),
         ("balancedridge", {}),
         ("personalridge", {}),
-        ("fedsoftmax", {"fraction": 1.0}),
+        ("fedsoftmax", {"fraction": 1.0, "dropout": 0.3}),
         ("fedpft", {}),
         ("fedpft", {"fedpft_covariance": "diagonal"}),
     ],

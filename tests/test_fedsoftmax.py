@@ -155,28 +155,41 @@ def test_a_client_alone_gets_the_head_of_its_own_rows() -> None:
 # --- what goes wrong ------------------------------------------------------------------------------
 
 
-def test_a_round_that_lacks_a_client_is_repeated() -> None:
+def test_a_round_that_lacks_clients_is_completed_by_the_next() -> None:
+    """Whoever answered before need not answer again: in rounds 3 and 4 not all do at once."""
     x, y = _data()
+    gone = {(3, 1), (4, 0), (4, 2), (7, 0), (8, 0)}
     with small_sites(x, y, _by_class(y)) as sites:
-        whole, notes = federated(_config(), sites)
-        outcome, told = federated(
-            _config(), sites, missing=lambda at, client: (at, client) in {(3, 1), (7, 0)}
-        )
-    assert outcome.rounds == whole.rounds + 2
-    for name, value in whole.arrays.items():
-        assert outcome.arrays[name].tobytes() == value.tobytes()
-    assert outcome.strategy.note == "2 of its rounds lacked a client and were repeated."
-    losses = [row["train_loss"] for row in told.rows]
-    assert [losses[at] for at in range(len(losses)) if at not in (2, 6)] == [
-        row["train_loss"] for row in notes.rows
-    ]
+        whole, _ = federated(_config(), sites)
+        outcome, told = federated(_config(), sites, missing=lambda at, who: (at, who) in gone)
+        for at in (2, 3, 6):
+            resumed, _ = federated(
+                _config(),
+                sites,
+                missing=lambda at, who: (at, who) in gone,
+                resume=told.checkpoints[at],
+            )
+            for name, value in outcome.arrays.items():
+                assert resumed.arrays[name].tobytes() == value.tobytes()
+    assert abs(outcome.rounds - whole.rounds - 3) <= 1
+    assert outcome.strategy.note == "3 of its rounds lacked clients and asked once more."
+    assert _distance(outcome, _sklearn(x, y, 0.5)) < 1e-6
+
+
+def test_clients_that_drop_out_at_random_cost_rounds_and_nothing_else() -> None:
+    x, y = _data()
+    parts = np.array_split(np.random.default_rng(1).permutation(400), 8)
+    with small_sites(x, y, parts) as sites:
+        outcome, _ = federated(_config(dropout=0.15, rounds=400), sites)
+    assert outcome.strategy.finished
+    assert len(outcome.failures) > 20
+    assert _distance(outcome, _sklearn(x, y, 0.5)) < 1e-6
 
 
 def test_without_a_client_that_is_gone_it_is_the_head_of_the_others_rows() -> None:
     x, y = _data()
-    parts = [np.arange(0, 250), np.arange(250, 400)]
-    with small_sites(x, y, parts) as sites:
-        outcome, _ = federated(_config(), sites, missing=lambda at, client: at >= 4 and client == 1)
+    with small_sites(x, y, [np.arange(0, 250), np.arange(250, 400)]) as sites:
+        outcome, _ = federated(_config(), sites, missing=lambda at, who: at >= 4 and who == 1)
     told = outcome.standardisation
     assert told is not None
     z = (x[:250].astype(np.float64) - told.mean) * told.scale
@@ -189,10 +202,21 @@ def test_without_a_client_that_is_gone_it_is_the_head_of_the_others_rows() -> No
 def test_a_client_that_was_gone_counts_again_when_it_is_back() -> None:
     x, y = _data()
     with small_sites(x, y, [np.arange(0, 250), np.arange(250, 400)]) as sites:
-        outcome, _ = federated(
-            _config(), sites, missing=lambda at, client: 3 <= at <= 9 and client == 1
-        )
+        outcome, _ = federated(_config(), sites, missing=lambda at, who: 3 <= at <= 12 and who == 1)
     assert _distance(outcome, _sklearn(x, y, 0.5)) < 1e-6
+
+
+def test_who_was_missing_before_the_first_round_counts_from_then_on() -> None:
+    x, y = _data()
+    with small_sites(x, y, [np.arange(0, 250), np.arange(250, 400)]) as sites:
+        outcome, _ = federated(_config(), sites, missing=lambda at, who: at == 0 and who == 1)
+    told = outcome.standardisation
+    assert told is not None
+    z = (x.astype(np.float64) - told.mean) * told.scale
+    model = LogisticRegression(
+        C=1 / (0.5 * (WIDTH - 1)), solver="newton-cg", tol=1e-12, max_iter=10_000
+    ).fit(z, y)
+    assert _distance(outcome, model) < 1e-6
 
 
 def test_nobody_in_a_round_costs_that_round_alone() -> None:

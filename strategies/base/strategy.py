@@ -94,6 +94,7 @@ class HeadStrategy(Strategy):
         self.config = config
         self.head = head
         self._sent: Arrays = {}
+        self._places: dict[int, int] = {}
 
     # --- to be written by a strategy ----------------------------------------------------------
 
@@ -206,6 +207,7 @@ class HeadStrategy(Strategy):
         The sample belongs to (seed, round). ``grid`` lists its nodes in partition-id order.
         """
         nodes = list(grid.get_node_ids())
+        self._places = {node: place for place, node in enumerate(nodes)}
         count = max(1, round(self.config.fraction * len(nodes)))
         if count < len(nodes):
             rng = generator(self.config.seed, "sample-clients", server_round)
@@ -230,7 +232,8 @@ class HeadStrategy(Strategy):
                 examples = int(metrics["num-examples"])  # type: ignore[arg-type]
                 losses.append((examples, float(metrics["train-loss"])))  # type: ignore[arg-type]
                 record = array_record(message.content, self.reply_record)
-                yield Reply(examples, from_record(record))
+                place = self._places.get(message.metadata.src_node_id, 0)
+                yield Reply(examples, from_record(record), place)
 
         arrays = self.aggregate(server_round, self._sent, contents())
         if arrays is None:
