@@ -232,7 +232,7 @@ class HeadStrategy(Strategy):
                 examples = int(metrics["num-examples"])  # type: ignore[arg-type]
                 losses.append((examples, float(metrics["train-loss"])))  # type: ignore[arg-type]
                 record = array_record(message.content, self.reply_record)
-                place = self._places.get(message.metadata.src_node_id, 0)
+                place = self._places[message.metadata.src_node_id]
                 yield Reply(examples, from_record(record), place)
 
         arrays = self.aggregate(server_round, self._sent, contents())
