@@ -132,6 +132,7 @@ def run_summary(
             "clients": len(rows),
             "scored_on": _own_data(own["local_only"]),
             "alone_note": strategy.alone_note,
+            "note": strategy.note,
             "global_head": strategy.global_head,
             **{way: own.get(way) for way in ("federated", "personal", "local_only", "centralised")},
             "corrected": own.get("corrected"),

@@ -187,10 +187,10 @@ def totals_table(result: RunResult) -> Table:
         table.add_row(heading, *cells, style="dim" if heading == _INTERVAL else None)
 
     seconds = summary["seconds"]
-    note = [summary["alone_note"]] if summary["alone_note"] else []
+    notes = [summary.get("note"), summary["alone_note"]]
     table.caption = "\n".join(
         [
-            *note,
+            *filter(None, notes),
             f"on {shortened(summary['scored_on'], 70)}",
             *([f"new data: {shortened(new['scored_on'], 65)}"] if new else []),
             *gain_lines(result),
