@@ -299,8 +299,7 @@ class Federation:
         roll: Roll,
     ) -> Phase:
         """Score the final head, and what each client would have got alone."""
-        counts = np.sum([card.label_counts for card in roll.cards.values()], axis=0)
-        told = ConfigRecord({phases.CLASS_COUNTS: counts.tolist()})
+        told = ConfigRecord({phases.CLASS_COUNTS: list(roll.class_counts)})
         messages = strategy.configure_evaluate(rounds + 1, to_record(arrays), told, exchange)
         replies = exchange.send_and_receive(messages)
         strategy.aggregate_evaluate(rounds + 1, replies)

@@ -51,7 +51,11 @@ def close_run(
     """
     identity = outcome.roll.identity
     head = TrainedHead(
-        outcome.arrays, outcome.standardisation, identity.classes, identity.fingerprint
+        outcome.arrays,
+        outcome.standardisation,
+        identity.classes,
+        identity.fingerprint,
+        outcome.roll.class_counts,
     )
     if outcome.strategy.global_head:
         folder.write("head.safetensors", head.to_bytes())
