@@ -60,7 +60,10 @@ def config_parameters(
 
 
 def _negated(key: str) -> str:
-    return key.removeprefix("no-") + "-on" if key.startswith("no-") else f"no-{key}"
+    """Return the flag that switches a key off; the first word tells, and leaves room for others."""
+    if key.startswith("no-"):
+        return key.removeprefix("no-") + "-on"
+    return f"no-{key.partition('-')[0]}"
 
 
 def _metavar(kind: type, choices: tuple[str, ...], *, listed: bool) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from functools import partial
 from pathlib import Path
@@ -45,10 +46,12 @@ def main(
         ),
     ] = 1,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="No progress; only errors and warnings.")
+        bool,
+        typer.Option("--quiet", help="Only warnings, errors and the run folder's name."),
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print summary.json on stdout, and nothing else.")
+        bool,
+        typer.Option("--json", help="Print the run folder's name and summary on stdout, as JSON."),
     ] = False,
     *,
     flags: dict[str, Any],
@@ -71,11 +74,13 @@ def main(
 
             simulated = simulate(folder.config, folder, checkpoint)
             others: list[SeedScores] = []
+            repeating = time.perf_counter()
             if seeds > 1:
                 from fedtl.comparison.repeats import repeated
 
                 show = partial(progress.step, "further seeds")
                 others = repeated(folder.config, simulated.inputs, seeds, show)
+                simulated.seconds["seeds"] = time.perf_counter() - repeating
             progress.status("writing the report")
             result = _close(folder, simulated, began, others)
     except FedtlError:
@@ -163,8 +168,11 @@ def _samples(simulated: Simulated) -> list[ClientSamples]:
 def _show(folder: RunFolder, result: RunResult, *, quiet: bool, as_json: bool) -> None:
     """Print the tables, or the summary alone."""
     if as_json:
-        print((folder.path / "summary.json").read_text(encoding="utf-8"), end="")
-    elif not quiet:
+        summary = json.loads((folder.path / "summary.json").read_text(encoding="utf-8"))
+        print(json.dumps({"run_folder": str(folder.path), **summary}, indent=2))
+    elif quiet:
+        print(folder.path)
+    else:
         from fedtl.report.tables import client_table, totals_table, unseen_table
         from fedtl.report.terminal import standard_output
 

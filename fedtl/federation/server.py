@@ -86,6 +86,7 @@ class Outcome:
         bytes_up: Bytes from the sites.
         bytes_down: Bytes to them.
         seconds: Of every round.
+        closing_seconds: Of the closing evaluation.
     """
 
     strategy: HeadStrategy
@@ -103,6 +104,7 @@ class Outcome:
     bytes_up: int
     bytes_down: int
     seconds: list[float]
+    closing_seconds: float
 
 
 class Federation:
@@ -192,6 +194,7 @@ class Federation:
                 arrays, pending = self._round(
                     exchange, strategy, arrays, standardisation, done, rounds, pending
                 )
+            closing = time.perf_counter()
             phase = self._evaluate(exchange, strategy, arrays, done, pending, roll)
         told: dict[int, ClientEvaluation] = phase.metrics
         return Outcome(
@@ -215,6 +218,7 @@ class Federation:
             bytes_up=self._bytes_up,
             bytes_down=self._bytes_down,
             seconds=self._seconds,
+            closing_seconds=time.perf_counter() - closing,
         )
 
     def _admit(self, roll: Roll) -> None:

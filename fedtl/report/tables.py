@@ -196,9 +196,9 @@ def totals_table(result: RunResult) -> Table:
             *([f"new data: {shortened(new['scored_on'], 65)}"] if new else []),
             *gain_lines(result),
             f"up {byte_size(summary['bytes_up'])}, down {byte_size(summary['bytes_down'])} · "
-            f"{duration(seconds['total'])}: features {duration(seconds['features'])}, "
-            f"{count_of(summary['rounds'], 'round')} {duration(seconds['rounds'])} · "
             f"peak {byte_size(1e6 * summary['peak_rss_mb'])}",
+            f"{duration(seconds['total'])}: "
+            + ", ".join(f"{name} {duration(value)}" for name, value in time_parts(summary)),
         ]
     )
     return table
@@ -219,6 +219,19 @@ def _seed_rows(told: Mapping[str, Any] | None, ways: Sequence[str]) -> list[tupl
             spans = [span(mean.get("low"), mean.get("high")).replace(" to ", "–") for mean in means]
             rows.append((f"{_INTERVAL} ", spans))
     return rows
+
+
+def time_parts(summary: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Return what a run's time went to; some of it may have passed side by side."""
+    names = {
+        "features": "features",
+        "rounds": count_of(summary["rounds"], "round"),
+        "closing": "closing scores",
+        "reference": "pooled reference",
+        "seeds": "further seeds",
+    }
+    seconds = summary["seconds"]
+    return [(name, seconds[part]) for part, name in names.items() if part in seconds]
 
 
 def gain_lines(result: RunResult) -> list[str]:
