@@ -152,6 +152,7 @@ def _close(folder: ComparisonFolder, compared: Compared) -> None:
 
 def _show(folder: ComparisonFolder, compared: Compared, *, quiet: bool, as_json: bool) -> None:
     """Print the tables of every point, or the summary alone."""
+    from fedtl.comparison.plan import point_label
     from fedtl.comparison.standings import standings
     from fedtl.report.comparison_table import (
         own_data_captions,
@@ -171,6 +172,8 @@ def _show(folder: ComparisonFolder, compared: Compared, *, quiet: bool, as_json:
             tables = [(own_data_table(at), [*own_data_captions(at), *tuned_captions(at)])]
             if at.rows:
                 tables.insert(0, (ranking_table(at), ranking_captions(at)))
+            if label := point_label(at.point):
+                console.print(label, style="bold", markup=False, highlight=False)
             for table, captions in tables:
                 console.print(table)
                 text = "\n".join(captions)

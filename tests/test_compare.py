@@ -242,6 +242,7 @@ def test_runs_under_attack_are_shown_beside_clean_ones(data: Path, tmp_path: Pat
     shown = f"{100 * float(rows['fedavg', 'none']['new_data_federated_accuracy']):.1f}"
     (line,) = re.findall(r"^fedavg .*[\d.]+ to [\d.]+ +([\d.]+)", end.stdout, re.MULTILINE)
     assert line == shown
+    assert max(map(len, end.stdout.splitlines()[:-1])) <= 80
     assert "Hollow: the same without the attack" in (out / "comparison.html").read_text()
 
 

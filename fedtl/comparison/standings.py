@@ -121,9 +121,10 @@ class Standings:
         return max(len(row.results) for row in self.own.rows)
 
     @property
-    def clients(self) -> int:
-        """The most clients that a run has."""
-        return max(len(run.clients) for row in self.own.rows for run in row.results.values())
+    def judged(self) -> int:
+        """The most clients of a run on which there is a verdict: honest, with held-out examples."""
+        runs = [run for row in self.own.rows for run in row.results.values()]
+        return max(sum(bool(client.verdicts) for client in run.clients) for run in runs)
 
 
 def standings(compared: Compared) -> list[Standings]:

@@ -91,6 +91,9 @@ def intervals(at: Standings, look: Looks, *, width: float = WIDTH) -> Drawing:
         axes.spines["left"].set_visible(False)
         percent_axis(axes, "x")
         axes.margins(x=0.08)
+        axes.autoscale_view()
+        low, high = axes.get_xlim()
+        axes.set_xlim(max(low, -0.01), min(high, 1.01))
         axes.set_xlabel("accuracy " + ("on new data" if at.new_data else "on held-out examples"))
         return Drawing(figure, "Accuracy with its 95% interval: " + ", ".join(described) + ".")
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fedtl.comparison.own_data import READINGS, OwnStanding, Reading
-from fedtl.comparison.plan import point_label
 from fedtl.comparison.spread import Spread
 from fedtl.comparison.standings import Standing, Standings
 from fedtl.report.tables import plain_table
@@ -28,10 +27,8 @@ REFERENCE_NAMES = {"local_only": "local-only", "centralised": "centralised"}
 
 def ranking_table(at: Standings) -> Table:
     """Return a row per global head, the most accurate first, above the head of all data."""
-    table = plain_table(
-        shortened(_title(at, "On new data" if at.new_data else "On held-out data"), 24),
-        *ranking_headings(at),
-    )
+    question = "On new data" if at.new_data else "On held-out data"
+    table = plain_table(question, *ranking_headings(at))
     for row in at.rows:
         name = shortened(row.strategy, _NAME_WIDTH)
         style = "bold" if row is at.rows[0] else None
@@ -47,7 +44,7 @@ def ranking_table(at: Standings) -> Table:
 
 def own_data_table(at: Standings) -> Table:
     """Return a row per strategy with all that it gives clients on their own data."""
-    table = plain_table(shortened(_title(at, "On own data"), 24), *own_data_headings(at))
+    table = plain_table("On own data", *own_data_headings(at))
     for row in at.own.rows:
         table.add_row(shortened(row.strategy, _NAME_WIDTH), *own_data_cells(at, row))
     for way, name in REFERENCE_NAMES.items():
@@ -55,11 +52,6 @@ def own_data_table(at: Standings) -> Table:
         rest = [""] * (len(own_data_headings(at)) - 1)
         table.add_row(name, spread_text(accuracy), *rest, style="dim")
     return table
-
-
-def _title(at: Standings, question: str) -> str:
-    label = point_label(at.point)
-    return f"{question}, {label}" if label else question
 
 
 def ranking_headings(at: Standings) -> list[str]:
@@ -145,7 +137,7 @@ def own_data_captions(at: Standings) -> list[str]:
     lines = [
         f"accuracy in %, mean ± sd over {count_of(at.seeds, 'seed')}: all clients' held-out "
         "examples",
-        f"+/\N{MINUS SIGN}: clients better and worse off than alone, of {at.clients:,}, by exact "
+        f"+/\N{MINUS SIGN}: clients better and worse off than alone, of {at.judged:,}, by exact "
         "tests",
     ]
     if "corrected" in shown:
