@@ -22,6 +22,7 @@ from fedtl.config import RunConfig
 from fedtl.errors import UsageError
 from fedtl.report.comparison_files import comparison_tex
 from fedtl.report.comparison_page import comparison_page, verdict
+from fedtl.report.comparison_plots import gains
 from fedtl.report.comparison_table import ranking_captions, ranking_headings
 from fedtl.statistics.verdicts import Verdict, holm
 
@@ -236,8 +237,27 @@ def test_harmed_are_those_whose_verdict_is_worse_of_the_head_they_would_use() ->
     result = replace(_result(cell, [0.9]), clients=clients)
     assert result.harmed == 1
     assert result.verdicts("federated", "worse") == 2
-    assert [client.gain for client in clients] == pytest.approx([-0.1, -0.1, -0.1, 0.2, None])
+    assert [client.gain(client.used) for client in clients] == pytest.approx(
+        [-0.1, -0.1, -0.1, 0.2, None]
+    )
+    assert clients[3].gain("federated") == pytest.approx(-0.4)
     assert CellResult.from_json(result.to_json()) == result
+
+
+@pytest.mark.parametrize("verdict", ["better", "worse", "no clear difference"])
+def test_gains_are_in_colour_only_if_the_test_says_so(verdict: Verdict) -> None:
+    """Whichever sign a gain has."""
+    plan = Plan(RunConfig(), ("fedavg",), 1)
+    cell = next(plan.cells())
+    accuracies = {"local_only": 0.5, "federated": 0.4, "corrected": 0.6}
+    client = ClientScore(9, accuracies, {"federated": verdict})
+    result = replace(_result(cell, [0.9]), clients=[client])
+    drawing = gains(standings(Compared(plan, {cell: result}, {}, {}))[0])
+    picture = drawing.plot("gains").svg
+    assert ("var(--harmed)" in picture) == (verdict == "worse")
+    assert ("var(--federated)" in picture) == (verdict == "better")
+    assert "var(--corrected)" in picture
+    assert "median -10.0 points; corrected +10.0" in drawing.alt
 
 
 def test_marks_read_back() -> None:

@@ -32,12 +32,11 @@ class ClientScore:
         """The way of learning whose head it would use: its own, or the global one."""
         return "personal" if "personal" in self.accuracies else "federated"
 
-    @property
-    def gain(self) -> float | None:
-        """What federation brings it, a fraction; ``None`` where it holds out nothing."""
-        if not self.accuracies:
+    def gain(self, way: str) -> float | None:
+        """Return what a way of learning brings it over its own head; ``None`` if it has none."""
+        if way not in self.accuracies:
             return None
-        return self.accuracies[self.used] - self.accuracies["local_only"]
+        return self.accuracies[way] - self.accuracies["local_only"]
 
 
 @dataclass(frozen=True)

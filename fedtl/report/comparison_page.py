@@ -172,8 +172,9 @@ def _point(at: Standings, look: Looks, place: int, title: str) -> str:
     gained = captioned(
         plots.gains(at).plot(f"gains-{place}"),
         "Accuracy of the head that a client would use on its own held-out examples minus that of "
-        "its own head: a dot per client and seed, the middle half as a bar, the median as a "
-        "stroke. A dot left of 0 may be chance; the table above says how many are not.",
+        "its own head: a dot per client and seed, in colour if the test calls it better or worse "
+        "off; the middle half as a bar, the median as a stroke. The second stroke is the median of "
+        "the global head corrected for each client's own class frequencies.",
     )
     parts += ["<h3>What clients gain</h3>", gained, _matrix(at), _tuned(at)]
     return "\n".join(parts)

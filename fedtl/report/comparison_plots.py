@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtl.comparison.own_data import OwnStanding
 from fedtl.comparison.standings import Standing, Standings
 from fedtl.report.comparison_look import Look
 from fedtl.report.plots import label_line_ends
 from fedtl.report.theme import (
     CENTRALISED,
+    CORRECTED,
+    FEDERATED,
     HARMED,
     LINE,
     MUTED,
-    SERIES,
     SURFACE,
     WIDTH,
     Drawing,
@@ -26,10 +27,14 @@ from fedtl.report.theme import (
 )
 from fedtl.report.wording import known, percent, shortened, span
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 _NAME_WIDTH = 22
 _MOST_DOTS = 300
 _LABEL_HEIGHT = 17.0
 _MARKS_PER_LINE = 8
+_VERDICT_COLOURS = {"better": FEDERATED, "worse": HARMED}
 
 Looks = Mapping[str, Look]
 
@@ -186,7 +191,11 @@ def accuracy_by_bytes(at: Standings, look: Looks) -> Drawing:
 
 
 def gains(at: Standings) -> Drawing:
-    """Draw what each client gains over its own head, all seeds together, a row per strategy."""
+    """Draw what each client gains over its own head, all seeds together, a row per strategy.
+
+    Dots of clients that the test calls better or worse off are in colour. A second stroke is the
+    median of the global head read with clients' own frequencies of classes.
+    """
     rows = at.own.rows[::-1]
     with themed():
         figure = figure_of(WIDTH, 60 + 30 * len(rows))
@@ -194,28 +203,42 @@ def gains(at: Standings) -> Drawing:
         axes.axvline(0, color=MUTED, linewidth=1)
         described, left_out = [], False
         for place, row in enumerate(rows):
-            found = _gains(row)
-            if not len(found):
+            clients = [client for run in row.results.values() for client in run.clients]
+            told = [
+                (gain, _VERDICT_COLOURS.get(client.verdicts.get(client.used, ""), MUTED))
+                for client in clients
+                if (gain := client.gain(client.used)) is not None
+            ]
+            if not told:
                 continue
+            found = np.array([gain for gain, _ in told])
             low, first, median, third, high = np.quantile(found, (0.05, 0.25, 0.5, 0.75, 0.95))
             axes.plot([low, high], [place] * 2, color=LINE, linewidth=3, zorder=1)
             axes.plot([first, third], [place] * 2, color=MUTED, linewidth=7, alpha=0.45, zorder=2)
             if len(found) <= _MOST_DOTS:
                 offset = 0.24 * np.cos(2.4 * np.arange(len(found)))
-                colours = [HARMED if gain < 0 else SERIES[0] for gain in found]
+                colours = [colour for _, colour in told]
                 axes.scatter(found, place + offset, s=12, c=colours, alpha=0.75, zorder=3)
             left_out |= len(found) > _MOST_DOTS
-            axes.plot(median, place, "|", color=MUTED, markersize=20, markeredgewidth=2.5, zorder=4)
+            _stroke(axes, median, place, MUTED)
             described.append(f"{row.strategy} median {100 * median:+.1f} points")
+            corrected = [gain for one in clients if (gain := one.gain("corrected")) is not None]
+            if corrected:
+                _stroke(axes, float(np.median(corrected)), place, CORRECTED)
+                described.append(f"corrected {100 * np.median(corrected):+.1f}")
         axes.set_yticks(range(len(rows)), [shortened(row.strategy, _NAME_WIDTH) for row in rows])
         axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.tick_params(left=False)
         axes.spines["left"].set_visible(False)
         axes.grid(True, axis="x")
-        axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.3g}")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.3g}" if value else "0")
         axes.set_xlabel("points over the client's own head")
         note = "If there are many clients, their dots are left out." if left_out else ""
         return Drawing(figure, "Gain over local-only: " + "; ".join(described) + ".", note)
+
+
+def _stroke(axes: Axes, value: float, place: int, colour: str) -> None:
+    axes.plot(value, place, "|", color=colour, markersize=20, markeredgewidth=2.5, zorder=4)
 
 
 def accuracy_by_value(key: str, points: Sequence[Standings], look: Looks) -> Drawing:
@@ -278,11 +301,6 @@ def _curve(
     sent = np.array([[p.bytes for p in rounds[:length]] for rounds in runs], np.float64)
     sd = accuracy.std(0, ddof=1) if len(runs) > 1 else np.zeros(length)
     return accuracy.mean(0), sd, sent.mean(0)
-
-
-def _gains(row: OwnStanding) -> NDArray[np.float64]:
-    found = [client.gain for run in row.results.values() for client in run.clients]
-    return np.array([gain for gain in found if gain is not None])
 
 
 def _row_of(at: Standings, strategy: str) -> Standing | None:
