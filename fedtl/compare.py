@@ -153,7 +153,6 @@ def _close(folder: ComparisonFolder, compared: Compared) -> None:
 def _show(folder: ComparisonFolder, compared: Compared, *, quiet: bool, as_json: bool) -> None:
     """Print the tables of every point, or the summary alone."""
     from fedtl.comparison.plan import point_label
-    from fedtl.comparison.standings import standings
     from fedtl.report.comparison_table import (
         own_data_captions,
         own_data_table,
@@ -168,7 +167,7 @@ def _show(folder: ComparisonFolder, compared: Compared, *, quiet: bool, as_json:
         print((folder.path / "summary.json").read_text(encoding="utf-8"), end="")
     elif not quiet:
         console = standard_output()
-        for at in standings(compared):
+        for at in compared.points:
             tables = [(own_data_table(at), [*own_data_captions(at), *tuned_captions(at)])]
             if at.rows:
                 tables.insert(0, (ranking_table(at), ranking_captions(at)))

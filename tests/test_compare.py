@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,23 @@ import pytest
 from in_process import Finished, complaint, finished
 
 from fedtl import compare, simulate
-from fedtl.comparison.cell import RunCell, Scene
+from fedtl.comparison.cell import MakeScene, RunCell, Scene
 from fedtl.comparison.folder import ComparisonFolder
 from fedtl.comparison.frame import to_frame
+from fedtl.comparison.marks import accuracy_of
 from fedtl.comparison.plan import Plan
 from fedtl.comparison.result import CellResult
 from fedtl.config import RunConfig
+from fedtl.data.partition_process import PartitionProcess
 from fedtl.errors import UsageError
 from fedtl.federation import alone
+from fedtl.federation.preparation import (
+    open_data,
+    prepare_inputs,
+    simulated_sites,
+    split_into_clients,
+)
+from fedtl.federation.simulated_sites import SimulatedSites
 from strategies.base import Arrays, Reply
 from strategies.fedavg import FedAvg
 
@@ -432,6 +442,33 @@ def test_a_mistake_that_the_data_shows_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture(scope="module")
+def sites(data: Path) -> Iterator[SimulatedSites]:
+    """Yield three clients of the data, whose features live as long."""
+    config = RunConfig(data=f"features:{data}", clients=3, rounds=2, partition="iid")
+    inputs = prepare_inputs(config, open_data(config), None)
+    process = PartitionProcess("iid")
+    try:
+        yield simulated_sites(inputs, split_into_clients(config, inputs.dataset, process))
+    finally:
+        process.close()
+
+
+def test_marks_are_counted_by_whole_groups(sites: SimulatedSites) -> None:
+    groups = np.arange(600) // 8
+    result = RunCell(RunConfig(strategy="fed3r"))(MakeScene(replace(sites, groups=groups))())
+    assert result.marks is not None
+    assert (result.marks.units == groups[sites.test]).all()
+    estimate = accuracy_of({0: result.marks})
+    assert estimate is not None
+    assert (
+        estimate.units
+        == len(np.unique(groups[sites.test]))
+        == result.new_data["federated"]["groups"]
+    )
+    assert estimate.mean == pytest.approx(result.new_data["federated"]["accuracy"])
+
+
 @pytest.mark.parametrize(
     ("vary", "said"),
     [
@@ -451,24 +488,9 @@ def test_what_cannot_vary_is_told(vary: str, said: str, tmp_path: Path) -> None:
     assert said in complaint(compare.main, scenario, "--out", tmp_path / "out")
 
 
-def test_a_cell_leaves_its_scene_as_it_was(data: Path, tmp_path: Path) -> None:
+def test_a_cell_leaves_its_scene_as_it_was(sites: SimulatedSites) -> None:
     """One cell's scores do not depend on which ran before it over the same clients."""
-    from fedtl.comparison.cell import MakeScene
-    from fedtl.data.partition_process import PartitionProcess
-    from fedtl.federation.preparation import (
-        open_data,
-        prepare_inputs,
-        simulated_sites,
-        split_into_clients,
-    )
-
-    config = RunConfig(data=f"features:{data}", clients=3, rounds=2, partition="iid")
-    inputs = prepare_inputs(config, open_data(config), None)
-    process = PartitionProcess("iid")
-    try:
-        sites = simulated_sites(inputs, split_into_clients(config, inputs.dataset, process))
-    finally:
-        process.close()
+    config = RunConfig(clients=3, rounds=2)
     shared: Scene = MakeScene(sites)()
     for strategy in ("scaffold", "fedncm", "fedavg", "feddyn"):
         work = RunCell(config.replace(strategy=strategy))

@@ -10,7 +10,7 @@ from typing import Any
 from fedtl.comparison.own_data import READINGS
 from fedtl.comparison.plan import Cell
 from fedtl.comparison.runner import Compared
-from fedtl.comparison.standings import Standing, Standings, standings
+from fedtl.comparison.standings import Standing, Standings
 from fedtl.report.run_folder import without_nan
 from fedtl.statistics.verdicts import Verdict
 
@@ -24,7 +24,7 @@ def cell_rows(compared: Compared) -> list[dict[str, Any]]:
     it. ``better`` and ``worse`` count clients by the test of their head against their own.
     """
     plan = compared.plan
-    targets = {at.point: at.target for at in standings(compared)}
+    targets = {at.point: at.target for at in compared.points}
     attacked = any(plan.without_attack(point) is not None for point in plan.points)
     rows = []
     for cell, result in compared.results.items():
@@ -88,7 +88,7 @@ def round_rows(compared: Compared) -> list[dict[str, Any]]:
 def summary_of(compared: Compared) -> str:
     """Return ``summary.json``: both questions at every point, and what failed."""
     content = {
-        "points": [_standings(at) for at in standings(compared)],
+        "points": [_standings(at) for at in compared.points],
         "failed": [{**_key(cell), "reason": why} for cell, why in compared.failed.items()],
     }
     return json.dumps(without_nan(content), indent=2) + "\n"

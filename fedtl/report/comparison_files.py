@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from fedtl.comparison.plan import point_label
 from fedtl.comparison.runner import Compared
-from fedtl.comparison.standings import Standings, standings
+from fedtl.comparison.standings import Standings
 from fedtl.report import comparison_plots as plots
 from fedtl.report.comparison_look import looks
 from fedtl.report.comparison_table import (
@@ -36,7 +36,7 @@ _SPECIAL = {
 def comparison_tex(compared: Compared) -> str:
     """Return LaTeX that needs the package booktabs: two tables for every point."""
     parts = [r"% \usepackage{booktabs}"]
-    for place, at in enumerate(standings(compared)):
+    for place, at in enumerate(compared.points):
         if at.rows:
             parts.append(_ranking(at, place))
         parts.append(_own_data(at, place))
@@ -45,7 +45,7 @@ def comparison_tex(compared: Compared) -> str:
 
 def figure_files(compared: Compared) -> Iterator[tuple[str, bytes]]:
     """Yield the name and content of every chart as SVG and as PDF."""
-    every = standings(compared)
+    every = compared.points
     look = looks(every, compared.plan.strategies)
     for at in every:
         drawings: dict[str, Drawing] = {"gains": plots.gains(at)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fedtl.comparison.plan import Cell, Plan, point_label, value_text
 from fedtl.comparison.runner import Compared
-from fedtl.comparison.standings import Standings, standings
+from fedtl.comparison.standings import Standings
 from fedtl.report import comparison_plots as plots
 from fedtl.report.comparison_look import looks
 from fedtl.report.comparison_plots import Looks
@@ -44,7 +44,7 @@ _WORST = "worst: the client with the lowest accuracy, each on its own examples"
 
 def comparison_page(compared: Compared) -> str:
     """Return the page: no request leaves it, pictures and plots lie inside."""
-    every = standings(compared)
+    every = compared.points
     look = looks(every, compared.plan.strategies)
     sections: dict[str, tuple[str, str]] = {"Overview": ("overview", _overview(every, look))}
     for place, at in enumerate(every):
