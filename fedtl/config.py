@@ -200,10 +200,11 @@ class RunConfig:
         "none", "Start from the head of this closed-form strategy (fed3r, ...); or none.", _TRAINING
     )
     init_temperature: float = _key(
-        0.1,
-        "Divides the logits of the head that init brings; ridge logits lie between 0 and 1.",
+        0.0,
+        "Divides the logits of the head that init brings; 0 is the closed form's own: 0.1 for "
+        "ridge logits, which lie between 0 and 1, and 1 for fedcgs's log-odds.",
         _TRAINING,
-        above=0.0,
+        low=0.0,
         high=1e3,
     )
     local_epochs: int = _key(1, "Epochs a client trains in a round.", _TRAINING, low=1, high=10_000)
@@ -284,6 +285,20 @@ class RunConfig:
     ridge_penalty: float = _key(
         0.5,
         "Closed form: ridge penalty per feature, on standardised features.",
+        _TRAINING,
+        above=0.0,
+        high=1e6,
+    )
+
+    ridge_penalty_from: str = _key(
+        "fixed",
+        "fixed: ridge-penalty; gcv: chosen from the sums by generalised cross-validation.",
+        _TRAINING,
+        choices=("fixed", "gcv"),
+    )
+    softmax_penalty: float = _key(
+        0.05,
+        "L2 penalty per feature, on standardised features (fedsoftmax).",
         _TRAINING,
         above=0.0,
         high=1e6,

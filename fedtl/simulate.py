@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,10 @@ from fedtl.config_file import from_mapping, from_toml
 from fedtl.errors import FedtlError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fedtl.engine.simulation import Simulated
+    from fedtl.report.over_seeds import SeedScores
     from fedtl.report.result import ClientSamples, RunResult
     from fedtl.report.run_folder import RunFolder
 
@@ -31,6 +35,15 @@ def main(
         Path | None,
         typer.Option("--resume", help="Go on with a run that was cut off.", metavar="RUN"),
     ] = None,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            "--seeds",
+            help="Run with this many seeds, from --seed on: intervals over who holds what.",
+            metavar="N",
+            min=1,
+        ),
+    ] = 1,
     quiet: Annotated[
         bool, typer.Option("--quiet", help="No progress; only errors and warnings.")
     ] = False,
@@ -57,8 +70,14 @@ def main(
             from fedtl.engine.simulation import simulate
 
             simulated = simulate(folder.config, folder, checkpoint)
+            others: list[SeedScores] = []
+            if seeds > 1:
+                from fedtl.comparison.repeats import repeated
+
+                show = partial(progress.step, "further seeds")
+                others = repeated(folder.config, simulated.inputs, seeds, show)
             progress.status("writing the report")
-            result = _close(folder, simulated, began)
+            result = _close(folder, simulated, began, others)
     except FedtlError:
         folder.discard_if_unbegun()
         raise
@@ -88,7 +107,9 @@ def _folder(
     return RunFolder.create(chosen), None
 
 
-def _close(folder: RunFolder, simulated: Simulated, began: float) -> RunResult:
+def _close(
+    folder: RunFolder, simulated: Simulated, began: float, other_seeds: Sequence[SeedScores]
+) -> RunResult:
     from fedtl.federation.adversity import attackers
     from fedtl.report.closing import close_run
     from fedtl.report.site_panel import panel_of
@@ -104,6 +125,7 @@ def _close(folder: RunFolder, simulated: Simulated, began: float) -> RunResult:
         seconds=seconds,
         peak_mb=simulated.peak_mb,
         panel=panel_of(simulated.inputs.dataset),
+        other_seeds=other_seeds,
         hostile=attackers(folder.config.replace(clients=len(simulated.split.names))),
     )
 

@@ -17,6 +17,7 @@ import pytest
 from in_process import Finished, finished
 from PIL import Image
 from safetensors.numpy import load_file
+from scipy.stats import binomtest
 
 from fedtl import simulate
 from fedtl.config import RunConfig
@@ -133,23 +134,44 @@ def test_the_last_round_the_clients_and_the_summary_agree(run: Path) -> None:
     federated = np.array([float(row["federated_accuracy"]) for row in clients])
     assert last["mean_client_accuracy"] == pytest.approx(federated.mean(), abs=1e-6)
     assert last["accuracy"] == pytest.approx(federated @ held_out / held_out.sum(), abs=1e-6)
-    assert last["test_accuracy"] == summary["federated"]["accuracy"]
-    assert f"{TEST_IMAGES} examples" in summary["scored_on"]
+    assert last["accuracy"] == pytest.approx(summary["federated"]["accuracy"], abs=1e-9)
+    new = summary["on_new_data"]
+    assert last["test_accuracy"] == new["federated"]["accuracy"]
+    assert new["examples"] == new["federated"]["examples"] == TEST_IMAGES
+    assert f"{TEST_IMAGES} examples" in new["scored_on"]
+    for told in (summary["federated"], new["federated"]):
+        assert told["accuracy"] == pytest.approx(told["correct"] / told["examples"])
+        theirs = binomtest(told["correct"], told["examples"]).proportion_ci(method="wilson")
+        assert told["accuracy_low"] == pytest.approx(theirs.low)
+        assert told["accuracy_high"] == pytest.approx(theirs.high)
 
 
 def test_clients_are_one_row_each(run: Path) -> None:
     rows = _table(run / "clients.csv")
     classes = _summary(run)["classes"]
-    scores = [f"{way}_{kind}" for way in WAYS for kind in ("accuracy", "balanced_accuracy")]
+    kinds = ("accuracy", "low", "high", "balanced_accuracy")
+    scores = [f"{way}_{kind}" for way in (*WAYS, "corrected") for kind in kinds]
+    counts = ("both", "only_local", "only_ours", "neither")
+    gains = [
+        f"{way}_{kind}"
+        for way in ("federated", "corrected")
+        for kind in ("gain", "gain_low", "gain_high", "verdict", *counts)
+    ]
     labels = [f"label:{name}" for name in classes]
-    assert list(rows[0]) == [*CLIENT_COLUMNS, *scores, "gain", "harmed", *labels]
+    told = [*CLIENT_COLUMNS, *scores, *gains, "gain", "harmed", "local_only_method", *labels]
+    assert list(rows[0]) == told
     assert [row["client"] for row in rows] == [str(client) for client in range(SITES)]
     assert [row["name"] for row in rows] == [f"hospital-{site}" for site in range(1, SITES + 1)]
     for row in rows:
         assert sum(int(row[name]) for name in labels) == int(row["examples"]) + int(row["held_out"])
         gain = float(row["federated_accuracy"]) - float(row["local_only_accuracy"])
         assert float(row["gain"]) == pytest.approx(gain, abs=2e-6)
-        assert row["harmed"] == ("yes" if float(row["gain"]) < 0 else "no")
+        assert row["gain"] == row["federated_gain"]
+        assert row["harmed"] == ("yes" if row["federated_verdict"] == "worse" else "no")
+        lost, won = int(row["federated_only_local"]), int(row["federated_only_ours"])
+        assert gain == pytest.approx((won - lost) / int(row["held_out"]), abs=2e-6)
+        assert sum(int(row[f"federated_{kind}"]) for kind in counts) == int(row["held_out"])
+        assert float(row["federated_gain_low"]) <= gain <= float(row["federated_gain_high"])
     assert sum(int(row["examples"]) + int(row["held_out"]) for row in rows) == IMAGES
 
 

@@ -130,7 +130,7 @@ class Plan:
             strategy=strategy,
             data_seed=self.base.inputs_seed,
             # What needs one round alone, and what brings own heads, go beside those that do not.
-            init="none" if chosen.one_round else varied.init,
+            init="none" if chosen.one_round or chosen.own_start else varied.init,
             personalise=0 if chosen.own_heads else varied.personalise,
             prior_correction=varied.prior_correction and not chosen.own_heads,
             name="",

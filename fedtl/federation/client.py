@@ -256,6 +256,7 @@ def _block(clients: Sequence[_Client]) -> ClientBlock:
         classes=first.classes,
         mean=torch.zeros(1, first.features.shape[1]),
         scale=torch.ones(1, first.features.shape[1]),
+        groups=first.groups,
     )
     if "standardisation" not in content:
         return block

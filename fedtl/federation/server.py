@@ -174,7 +174,7 @@ class Federation:
                     self._settle(exchange.phase, 0)
                 arrays: Arrays = dict(head.initial(config.head_init, config.seed))
                 if strategy.starter is not None:
-                    arrays = closed_form_start(exchange, strategy.starter, config, standardisation)
+                    arrays = closed_form_start(exchange, strategy.starter, standardisation)
                     self._settle(exchange.phase, 0)
                 done, pending = 0, None
             else:
@@ -187,18 +187,19 @@ class Federation:
             if standardisation is not None:
                 exchange.standardisation = to_record(asdict(standardisation))
             rounds = 1 if strategy.one_round else config.rounds
-            for server_round in range(done + 1, rounds + 1):
+            while done < rounds and not strategy.finished:
+                done += 1
                 arrays, pending = self._round(
-                    exchange, strategy, arrays, standardisation, server_round, rounds, pending
+                    exchange, strategy, arrays, standardisation, done, rounds, pending
                 )
-            phase = self._evaluate(exchange, strategy, arrays, rounds, pending, roll)
+            phase = self._evaluate(exchange, strategy, arrays, done, pending, roll)
         told: dict[int, ClientEvaluation] = phase.metrics
         return Outcome(
             strategy=strategy,
             arrays=arrays,
             standardisation=standardisation,
             roll=roll,
-            rounds=rounds,
+            rounds=done,
             federated={client: one.federated for client, one in told.items()},
             local_only={client: one.local_only for client, one in told.items()},
             personal={c: one.personal for c, one in told.items() if one.personal is not None}
@@ -298,8 +299,7 @@ class Federation:
         roll: Roll,
     ) -> Phase:
         """Score the final head, and what each client would have got alone."""
-        counts = np.sum([card.label_counts for card in roll.cards.values()], axis=0)
-        told = ConfigRecord({phases.CLASS_COUNTS: counts.tolist()})
+        told = ConfigRecord({phases.CLASS_COUNTS: list(roll.class_counts)})
         messages = strategy.configure_evaluate(rounds + 1, to_record(arrays), told, exchange)
         replies = exchange.send_and_receive(messages)
         strategy.aggregate_evaluate(rounds + 1, replies)

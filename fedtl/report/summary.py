@@ -35,6 +35,9 @@ from fedtl.statistics.verdicts import verdicts
 
 Tallies = Mapping[int, ClientTallies]
 
+WAYS = ("federated", "corrected", "personal", "local_only", "centralised")
+"""Ways of learning, by their keys in a summary."""
+
 
 def ways_scored(outcome: Outcome, centralised: Centralised | None) -> dict[str, Tallies]:
     """Return every client's scores by way of learning, those that the run has."""
@@ -132,6 +135,7 @@ def run_summary(
             "clients": len(rows),
             "scored_on": _own_data(own["local_only"]),
             "alone_note": strategy.alone_note,
+            "note": strategy.note,
             "global_head": strategy.global_head,
             **{way: own.get(way) for way in ("federated", "personal", "local_only", "centralised")},
             "corrected": own.get("corrected"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from fedtl.report.result import ClientRow, RunResult
 from fedtl.report.unseen import UnseenScore, UnseenSite
@@ -30,8 +30,8 @@ _OWN_HEADS_SHOWN = 10
 _WIDTH = 80
 _NAME_WIDTH, _SHORTEST_NAME = 18, 8
 _COLUMN_GAP = 2
-# A caption wraps at the width of its table.
-_CAPTION_ROOM = 30
+_SHORT_TITLES = {"local_only": "Local", "centralised": "Central"}
+_INTERVAL = "  95 % interval"
 _UNSEEN_CAPTION_ROOM = 42
 
 SCORES = {
@@ -75,7 +75,7 @@ def client_table(result: RunResult) -> Table:
     from rich.text import Text
 
     ways = ways_of(result)
-    shown = {way: "Local" if way == "local_only" else one.title for way, one in ways.items()}
+    shown = {way: _SHORT_TITLES.get(way, one.title) for way, one in ways.items()}
     # Two readings and their gains take the room of the reference, which the totals have.
     gaining = [way for way in ("federated", "corrected", "personal") if way in shown]
     if len(gaining) > 1:
@@ -160,11 +160,10 @@ def totals_table(result: RunResult) -> Table:
     """
     summary = result.summary
     ways = ways_of(result)
-    table = plain_table("All clients", *(way.title for way in ways.values()))
-    table.columns[0].min_width = _CAPTION_ROOM
+    told = [summary[way] for way in ways]
+    rows: list[tuple[str, list[str]]] = []
     for score, heading in SCORES.items():
-        told = [summary[way] for way in ways]
-        table.add_row(heading, *(percent(scores[score] if scores else None) for scores in told))
+        rows.append((heading, [percent(scores[score] if scores else None) for scores in told]))
         if score == "accuracy":
             intervals = [
                 span(scores["accuracy_low"], scores["accuracy_high"]).replace(" to ", "–")
@@ -172,18 +171,27 @@ def totals_table(result: RunResult) -> Table:
                 else ""
                 for scores in told
             ]
-            table.add_row("  95 % interval", *intervals, style="dim")
+            rows.append((_INTERVAL, intervals))
     new = summary["on_new_data"]
     if new is not None:
-        told = [new.get(way) for way in ways]
-        cells = [percent(scores["accuracy"]) if scores else MISSING for scores in told]
-        table.add_row("on new data", *cells)
+        told_new = [new.get(way) for way in ways]
+        cells = [percent(scores["accuracy"]) if scores else MISSING for scores in told_new]
+        rows.append(("on new data", cells))
+    rows += _seed_rows(summary.get("over_seeds"), list(ways))
+    titles = [_SHORT_TITLES.get(way, one.title) for way, one in ways.items()]
+    table = plain_table("All clients", *titles)
+    columns = zip(titles, *(cells for _, cells in rows), strict=True)
+    taken = sum(max(map(len, column)) + _COLUMN_GAP for column in columns)
+    # A caption wraps at the width of its table.
+    table.columns[0].min_width = _WIDTH - taken
+    for heading, cells in rows:
+        table.add_row(heading, *cells, style="dim" if heading.startswith(_INTERVAL) else None)
 
     seconds = summary["seconds"]
-    note = [summary["alone_note"]] if summary["alone_note"] else []
+    notes = [summary.get("note"), summary["alone_note"]]
     table.caption = "\n".join(
         [
-            *note,
+            *filter(None, notes),
             f"on {shortened(summary['scored_on'], 70)}",
             *([f"new data: {shortened(new['scored_on'], 65)}"] if new else []),
             *gain_lines(result),
@@ -194,6 +202,23 @@ def totals_table(result: RunResult) -> Table:
         ]
     )
     return table
+
+
+def _seed_rows(told: Mapping[str, Any] | None, ways: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Return the means over seeds and their intervals, on own data and on new data."""
+    if told is None:
+        return []
+    rows = []
+    count = len(told["seeds"])
+    for name, heading in (("own_data", "own data"), ("new_data", "new data")):
+        means = [told[name].get(way, {}) for way in ways]
+        if any(means):
+            rows.append(
+                (f"{heading}, {count} seeds", [percent(mean.get("mean")) for mean in means])
+            )
+            spans = [span(mean.get("low"), mean.get("high")).replace(" to ", "–") for mean in means]
+            rows.append((f"{_INTERVAL} ", spans))
+    return rows
 
 
 def gain_lines(result: RunResult) -> list[str]:

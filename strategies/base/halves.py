@@ -46,10 +46,12 @@ class Reply:
     Attributes:
         examples: Training examples behind it, Flower's ``num-examples``.
         arrays: The arrays or statistics that the client half returned.
+        client: Its place among all clients, in partition-id order.
     """
 
     examples: int
     arrays: Arrays
+    client: int = 0
 
 
 @dataclass(frozen=True)
