@@ -20,7 +20,7 @@ from fedtl.comparison.spread import Spread
 from fedtl.comparison.standings import standings
 from fedtl.config import RunConfig
 from fedtl.errors import UsageError
-from fedtl.report.comparison_files import comparison_tex
+from fedtl.report.comparison_files import comparison_tex, escaped_tex
 from fedtl.report.comparison_page import comparison_page, verdict
 from fedtl.report.comparison_plots import gains
 from fedtl.report.comparison_table import ranking_captions, ranking_headings
@@ -267,6 +267,14 @@ def test_marks_read_back() -> None:
     assert (marks.right == right).all()
     assert (marks.units == units).all()
     assert len(Marks.of(right, np.arange(1001)).numbers) < 60
+
+
+def test_names_are_escaped_for_latex() -> None:
+    told = escaped_tex("my_rules:A&B 50% {x} #1 ~^\\ $ <3 70.1±0.2 −1")
+    assert told == (
+        r"my\_rules:A\&B 50\% \{x\} \#1 \textasciitilde{}\textasciicircum{}\textbackslash{} \$ "
+        r"\textless{}3 70.1$\pm$0.2 $-$1"
+    )
 
 
 def test_other_examples_are_not_compared() -> None:
