@@ -17,12 +17,13 @@ _COUNTED = {
 
 
 def varying_keys() -> list[str]:
-    """Return the keys that can have several values in a comparison."""
+    """Return the keys that can have several values in a comparison; a switch has one."""
+    switches = {key for key, value in RunConfig().to_mapping().items() if isinstance(value, bool)}
     return [
         key
         for key, rule in rules().items()
         if rule.section not in _SECTIONS_APART
-        and key not in (*_INPUTS, *_COUNTED)
+        and key not in (*_INPUTS, *_COUNTED, *switches)
         and not key.startswith("hospitals-")
     ]
 
