@@ -172,7 +172,7 @@ def _one_site(config: RunConfig, inputs: Inputs, partition_id: int) -> Simulated
     """Return the clients of which one, this site, holds all the data there is here."""
     _KEPT.append(inputs)
     dataset = inputs.dataset
-    train, held_out = hold_out(config, dataset.labels, dataset.training, partition_id)
+    train, held_out = hold_out(config, dataset, dataset.training, partition_id)
     labels = np.zeros(inputs.features.shape[0], np.int64)
     labels[inputs.rows] = dataset.labels
     nobody = np.empty(0, np.int64)

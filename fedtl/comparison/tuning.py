@@ -169,7 +169,11 @@ def validation_sites(sites: SimulatedSites, config: RunConfig) -> SimulatedSites
     """Return the clients with a part of their training rows held out, and nothing else to score."""
     halves = [
         held_out_split(
-            sites.labels, rows, _VALIDATION, generator(config.seed, "validation", client)
+            sites.labels,
+            rows,
+            _VALIDATION,
+            generator(config.seed, "validation", client),
+            sites.groups,
         )
         for client, rows in enumerate(sites.train)
     ]

@@ -59,12 +59,17 @@ def check_classes(dataset: Dataset) -> None:
 
     Raises:
         UsageError: Fewer than two classes have training inputs, or a class has fewer than two
-            inputs.
+            inputs (or groups, if there are any).
     """
     count = len(dataset.classes)
     in_all = np.bincount(dataset.labels, minlength=count)
     in_training = np.bincount(dataset.labels[dataset.training], minlength=count)
     what = "rows" if isinstance(dataset.inputs, np.ndarray) else "images"
+    if dataset.groups is not None:
+        # A class that one group alone has is never both trained on and scored.
+        group = np.unique(dataset.groups, return_inverse=True)[1]
+        held = np.unique(np.stack([group, dataset.labels]), axis=1)[1]
+        in_all, what = np.bincount(held, minlength=count), "groups"
     trained = np.flatnonzero(in_training)
     if len(trained) < 2:
         found = f"only {dataset.classes[trained[0]]}" if len(trained) else "none"

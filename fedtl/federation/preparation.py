@@ -236,8 +236,7 @@ def split_into_clients(config: RunConfig, dataset: Dataset, process: PartitionPr
         min_size=config.min_examples,
     )
     halves = [
-        hold_out(config, dataset.labels, rows, partition_id)
-        for partition_id, rows in enumerate(parts)
+        hold_out(config, dataset, rows, partition_id) for partition_id, rows in enumerate(parts)
     ]
     return Split(
         names=names,
@@ -249,13 +248,13 @@ def split_into_clients(config: RunConfig, dataset: Dataset, process: PartitionPr
 
 
 def hold_out(
-    config: RunConfig, labels: NDArray[np.int64], rows: NDArray[np.int64], partition_id: int
+    config: RunConfig, dataset: Dataset, rows: NDArray[np.int64], partition_id: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return a client's training and held-out rows."""
+    """Return a client's training and held-out rows; whole groups lie in one or the other."""
     from fedtl.data.holdout import held_out_split
 
     rng = generator(config.seed, "held-out", partition_id)
-    return held_out_split(labels, rows, config.held_out, rng)
+    return held_out_split(dataset.labels, rows, config.held_out, rng, dataset.groups)
 
 
 def simulated_sites(inputs: Inputs, split: Split) -> SimulatedSites:
