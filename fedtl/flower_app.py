@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +29,7 @@ from fedtl.federation.client import answer
 from fedtl.federation.preparation import (
     Inputs,
     cache_folder,
+    data_notes,
     group_numbers,
     hold_out,
     open_data,
@@ -42,9 +44,12 @@ from fedtl.records import config_record
 from fedtl.transfer.client_block import ClientData
 from fedtl.transfer.shared_features import SharedFeatures
 
+_logger = logging.getLogger(__name__)
+
 _STATE = "fedtl-site"
-# What a site may set for itself (--node-config): where its data, weights and cache are.
-_SITE_KEYS = ("data", "weights", "cache")
+# What a site may set for itself (--node-config): where its data, weights and cache are, and how
+# its data is to be read.
+_SITE_KEYS = ("data", "top-level", "group-from", "labels", "weights", "cache")
 
 
 def reply(message: Message, context: Context) -> Message:
@@ -147,7 +152,10 @@ def _prepare(context: Context) -> tuple[Site, SharedFeatures]:
                 "but this site brings its own data; leave the hospital unconnected instead and "
                 "give it the head (python -m fedtl.predict)"
             )
-        inputs = prepare_inputs(config, open_data(config), None)
+        dataset = open_data(config, own=True)
+        for note in data_notes(config, dataset):
+            _logger.warning(note)
+        inputs = prepare_inputs(config, dataset, None)
         sites = _one_site(config, inputs, partition_id)
         return sites.site(partition_id), sites.features
     sites = _all_sites(config)

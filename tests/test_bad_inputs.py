@@ -404,7 +404,7 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written(
     small_disk: Path, inputs: Path, tmp_path: Path
 ) -> None:
     # A head of 94 KiB: two checkpoints fit on the disk, a third beside them does not.
-    head = ["--head", "mlp", "--hidden-units", "3000", "--rounds", "4"]
+    head = ["--head", "mlp", "--hidden-units", "3000", "--rounds", "4", "--test-fraction", "0"]
     out = small_disk / "run"
     sentence = complaint(simulate.main, *_flags(inputs), *head, "--out", out, exit_code=ENVIRONMENT)
     third = out / "checkpoint" / "round-0000003.safetensors"

@@ -102,7 +102,11 @@ class RunCell:
         return CellResult(
             config=self.config.to_mapping(),
             scores=scores,
-            scored_on=scored_on(outcome.federated, config.holdout_site),
+            scored_on=scored_on(
+                outcome.federated,
+                config.holdout_site,
+                test_is_held_out=scene.sites.test_is_held_out,
+            ),
             rounds=_points(
                 journal, scores["federated"]["accuracy"], tested=bool(len(scene.sites.test))
             ),

@@ -20,6 +20,7 @@ from fedtl.engine.starting import Starting
 from fedtl.engine.task_pool import InlinePool, Task, TaskFailure, TaskPool
 from fedtl.federation.preparation import (
     Inputs,
+    data_notes,
     open_data,
     prepare_inputs,
     simulated_sites,
@@ -143,7 +144,10 @@ def _scenes(
     known = [m for m in methods if m == "natural" or m.startswith("file:")]
     partitioner = PartitionProcess(next(iter(methods.difference(known)), base.partition))
     try:
-        inputs = prepare_inputs(base, open_data(base), progress.features)
+        dataset = open_data(base)
+        for note in data_notes(base, dataset):
+            progress.warn(note)
+        inputs = prepare_inputs(base, dataset, progress.features)
         scenes = {
             scene: simulated_sites(inputs, split_into_clients(config, inputs.dataset, partitioner))
             for scene, config in first.items()

@@ -67,6 +67,21 @@ def _apportioned(
     return taken
 
 
+def stratified_share(
+    strata: NDArray[np.int64], fraction: float, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Return which rows to hold out: as ``held_out_split``, of numbered strata in place of classes.
+
+    Args:
+        strata: Stratum of each row, such as its class at its site, shape ``(n,)``.
+        fraction: Share to hold out, from 0 to 1.
+        rng: Source of the choice among equals.
+    """
+    held = np.zeros(len(strata), dtype=np.bool_)
+    held[held_out_split(strata, np.arange(len(strata)), fraction, rng)[1]] = True
+    return held
+
+
 def whole_groups(
     sizes: NDArray[np.int64],
     strata: NDArray[np.int64],

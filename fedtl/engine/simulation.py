@@ -25,10 +25,12 @@ from fedtl.federation.evaluation import ClientTallies
 from fedtl.federation.preparation import (
     Inputs,
     Split,
+    data_notes,
     open_data,
     prepare_inputs,
     simulated_sites,
     split_into_clients,
+    split_notes,
 )
 from fedtl.federation.reference import TestScore, centralised_scores
 from fedtl.federation.server import Federation, Outcome
@@ -79,6 +81,8 @@ def simulate(config: RunConfig, folder: RunFolder, checkpoint: Checkpoint | None
     partitioner = None if _split_is_known(folder) else PartitionProcess(config.partition)
     try:
         dataset = open_data(config)
+        for note in data_notes(config, dataset):
+            folder.warn(note)
         opened = time.perf_counter()
         runner = _cluster_runner(config, starting)
         inputs = prepare_inputs(config, dataset, progress.features if progress else None, runner)
@@ -87,6 +91,8 @@ def simulate(config: RunConfig, folder: RunFolder, checkpoint: Checkpoint | None
         _report_unreadable(folder, inputs)
         split = _split(config, folder, inputs.dataset, partitioner)
         config = config.replace(clients=len(split.names))
+        for note in split_notes(inputs.dataset, split):
+            folder.warn(note)
         sites = simulated_sites(inputs, split)
         grid = _open_grid(config, starting, sites)
     except BaseException:

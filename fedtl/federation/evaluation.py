@@ -112,10 +112,21 @@ def summarise(clients: Sequence[ClientTallies]) -> Summary:
     )
 
 
-def scored_on(tallies: Mapping[int, ClientTallies], holdout_site: str) -> str:
-    """Return what ``accuracy`` of :func:`summarise` was measured on, for people."""
+def scored_on(
+    tallies: Mapping[int, ClientTallies], holdout_site: str, *, test_is_held_out: bool = False
+) -> str:
+    """Return what ``accuracy`` of :func:`summarise` was measured on, for people.
+
+    Args:
+        tallies: By partition id.
+        holdout_site: The site that took no part; empty if all did.
+        test_is_held_out: Whether the test rows were held out of data without a test split.
+    """
     tested = next((t.test.total for t in tallies.values() if t.test.total), 0)
     if tested:
+        if test_is_held_out:
+            without = f", without {holdout_site}" if holdout_site else ""
+            return f"a test part that no client has{without} ({tested:,} examples)"
         if holdout_site:
             return f"the test split without {holdout_site} ({tested:,} examples)"
         return f"the data's own test split ({tested:,} examples)"

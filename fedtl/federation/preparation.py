@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
+from fedtl.data.group_pattern import groups_hint
+from fedtl.data.groups import straddling_test
 from fedtl.data.hospitals import HospitalsOptions, SiteShift
 from fedtl.data.partition_process import PartitionProcess
-from fedtl.data.sources import check_classes, open_dataset, without_unreadable
+from fedtl.data.sources import Reading, check_classes, open_dataset, without_unreadable
+from fedtl.data.test_part import with_test_part
 from fedtl.data.unseen_site import withhold_site
 from fedtl.determinism import generator
 from fedtl.errors import FedtlError
@@ -63,8 +66,13 @@ def cache_folder(config: RunConfig) -> Path | None:
     return user_cache_path("fedtl")
 
 
-def open_data(config: RunConfig) -> Dataset:
+def open_data(config: RunConfig, *, own: bool = False) -> Dataset:
     """Return the configured data set; ``holdout-site`` is marked as unseen in it.
+
+    Args:
+        config: The run.
+        own: Whether it is one real site's own data. Its rows are not new to the federation, so no
+            test part is held out of it.
 
     Raises:
         UsageError: There is no such data or it is unusable.
@@ -86,12 +94,42 @@ def open_data(config: RunConfig) -> Dataset:
         shift=effects.times(config.hospitals_shift),
         label_noise=config.hospitals_label_noise,
     )
-    dataset = open_dataset(config.data, seed=config.inputs_seed, hospitals=options)
-    if not config.holdout_site:
-        return dataset
-    # One client alone is no federation, and its own head would be the federated one.
-    fewest = 2 if config.partition == "natural" else 1
-    return withhold_site(dataset, config.holdout_site, fewest_sites=fewest)
+    reading = Reading(config.top_level, config.group_from, config.labels)
+    dataset = open_dataset(config.data, seed=config.inputs_seed, hospitals=options, reading=reading)
+    if config.holdout_site:
+        # One client alone is no federation, and its own head would be the federated one.
+        fewest = 2 if config.partition == "natural" else 1
+        dataset = withhold_site(dataset, config.holdout_site, fewest_sites=fewest)
+    return dataset if own else with_test_part(dataset, config.test_fraction, config.inputs_seed)
+
+
+def data_notes(config: RunConfig, dataset: Dataset) -> list[str]:
+    """Return what is to be told of the data before anything is computed, a sentence each."""
+    notes = [*dataset.notes, groups_hint(dataset, natural=config.partition == "natural")]
+    straddling = straddling_test(dataset)
+    if straddling:
+        notes.append(
+            f"of the groups, {len(straddling):,} lie both in training and in the test split "
+            f"that the data brings, first {straddling[0]}, so that accuracy on it is too good"
+        )
+    return [note for note in notes if note]
+
+
+def split_notes(dataset: Dataset, split: Split) -> list[str]:
+    """Return what is to be told of who holds what, a sentence each."""
+    if dataset.groups is None:
+        return []
+    lone = [
+        name
+        for name, train, held_out in zip(split.names, split.train, split.held_out, strict=True)
+        if not len(held_out) and len(np.unique(dataset.groups[train])) == 1
+    ]
+    if not lone:
+        return []
+    return [
+        f"of the clients, {len(lone):,} have a single group, first {lone[0]}, and can hold nothing "
+        "out: they have no score on data of their own"
+    ]
 
 
 def prepare_inputs(
@@ -168,7 +206,7 @@ class Split:
         names: Name of each client.
         train: Training rows of each client.
         held_out: Held-out rows of each client.
-        test: The data's own test split, of the sites that take part; may be empty.
+        test: The test split or held-out test part, of the sites that take part; may be empty.
         unseen: All inputs of the site that does not; empty where all do.
     """
 
@@ -271,6 +309,7 @@ def simulated_sites(inputs: Inputs, split: Split) -> SimulatedSites:
         class_names=inputs.dataset.classes,
         fingerprint=inputs.fingerprint,
         groups=group_numbers(inputs),
+        test_is_held_out=inputs.dataset.test_is_held_out,
     )
 
 

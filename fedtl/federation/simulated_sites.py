@@ -32,6 +32,7 @@ class SimulatedSites:
         class_names: In label order.
         fingerprint: The backbone's.
         groups: Of the matrix's rows, shape ``(N,)``: see :class:`ClientData`; ``None`` for none.
+        test_is_held_out: Whether ``test`` was held out of data without a test split of its own.
     """
 
     features: SharedFeatures
@@ -43,6 +44,7 @@ class SimulatedSites:
     class_names: tuple[str, ...]
     fingerprint: str
     groups: NDArray[np.int64] | None = None
+    test_is_held_out: bool = False
 
     def travelling(self) -> SimulatedSites:
         """Return the same with the features in it, for machines that do not see their file."""
