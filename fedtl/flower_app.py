@@ -26,11 +26,12 @@ from fedtl.engine.memory import MemoryWatch
 from fedtl.errors import UsageError
 from fedtl.federation.checkpoint import write_atomically
 from fedtl.federation.client import answer
+from fedtl.federation.duplicates import without_duplicates
 from fedtl.federation.preparation import (
     Inputs,
+    Split,
     cache_folder,
     data_notes,
-    group_numbers,
     hold_out,
     open_data,
     prepare_inputs,
@@ -171,7 +172,8 @@ def _all_sites(config: RunConfig) -> SimulatedSites:
     try:
         inputs = prepare_inputs(config, open_data(config), None)
         _KEPT.append(inputs)
-        return simulated_sites(inputs, split_into_clients(config, inputs.dataset, process))
+        split = split_into_clients(config, inputs.dataset, process)
+        return simulated_sites(inputs, without_duplicates(config, inputs, split).split)
     finally:
         process.close()
 
@@ -181,21 +183,19 @@ def _one_site(config: RunConfig, inputs: Inputs, partition_id: int) -> Simulated
     _KEPT.append(inputs)
     dataset = inputs.dataset
     train, held_out = hold_out(config, dataset, dataset.training, partition_id)
-    labels = np.zeros(inputs.features.shape[0], np.int64)
-    labels[inputs.rows] = dataset.labels
     nobody = np.empty(0, np.int64)
     others = [nobody] * partition_id
-    return SimulatedSites(
-        features=inputs.features,
-        labels=labels,
-        train=[*others, inputs.rows[train]],
-        held_out=[*others, inputs.rows[held_out]],
-        test=inputs.rows[dataset.tested],
+    own = Split(
+        names=[f"client-{client}" for client in range(partition_id + 1)],
+        train=[*others, train],
+        held_out=[*others, held_out],
+        test=dataset.tested,
         unseen=nobody,
-        class_names=dataset.classes,
-        fingerprint=inputs.fingerprint,
-        groups=group_numbers(inputs),
     )
+    found = without_duplicates(config, inputs, own)
+    if found.told:
+        _logger.warning(found.told)
+    return simulated_sites(inputs, found.split)
 
 
 # Features without a file in the cache live as long as what was prepared from them.

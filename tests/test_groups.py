@@ -129,7 +129,8 @@ def test_no_group_is_ever_parted(
     # Nor by the search for hyper-parameters, which holds out a part of the training rows.
     spill = Spill()
     features = spill.share(np.zeros((len(data), 1), np.float32))
-    inputs = Inputs(data, features, np.arange(len(data)), "f", [], 0, spill)
+    rows = np.arange(len(data))
+    inputs = Inputs(data, features, rows, "f", [], 0, spill, content=rows)
     carved = validation_sites(simulated_sites(inputs, split), config)
     assert all(
         len(found) == 1 for found in owners(data, [*carved.train, *carved.held_out]).values()

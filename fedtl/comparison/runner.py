@@ -18,6 +18,7 @@ from fedtl.data.partition_process import PartitionProcess
 from fedtl.engine.resources import actor_count, this_machine
 from fedtl.engine.starting import Starting
 from fedtl.engine.task_pool import InlinePool, Task, TaskFailure, TaskPool
+from fedtl.federation.duplicates import without_duplicates
 from fedtl.federation.preparation import (
     Inputs,
     data_notes,
@@ -76,7 +77,7 @@ def run_comparison(folder: ComparisonFolder, progress: RunProgress) -> Compared:
     try:
         # A search looks at the first seed's clients, whatever has run over them.
         needed = cells if plan.tune else [cell for cell in cells if cell not in results]
-        scenes, inputs = _scenes(needed, plan.base, progress)
+        scenes, inputs = _scenes(folder, needed, progress)
         _report_unreadable(folder, inputs, progress)
         pool = starting.result() or InlinePool()
         _add_scenes(pool, scenes)
@@ -136,9 +137,10 @@ def _start_pool(config: RunConfig, tasks: int) -> TaskPool | None:
 
 
 def _scenes(
-    cells: Sequence[Cell], base: RunConfig, progress: RunProgress
+    folder: ComparisonFolder, cells: Sequence[Cell], progress: RunProgress
 ) -> tuple[dict[str, SimulatedSites], Inputs]:
     """Extract the features, and deal them to clients once for every point and seed."""
+    base = folder.plan.base
     first = {cell.scene: cell.config for cell in reversed(cells)}
     methods = {config.partition for config in first.values()}
     known = [m for m in methods if m == "natural" or m.startswith("file:")]
@@ -148,12 +150,20 @@ def _scenes(
         for note in data_notes(base, dataset):
             progress.warn(note)
         inputs = prepare_inputs(base, dataset, progress.features)
-        scenes = {
-            scene: simulated_sites(inputs, split_into_clients(config, inputs.dataset, partitioner))
+        found = {
+            scene: without_duplicates(
+                config, inputs, split_into_clients(config, inputs.dataset, partitioner)
+            )
             for scene, config in first.items()
         }
     finally:
         partitioner.close()
+    listed = [{"clients": scene, **row} for scene, own in found.items() for row in own.listed]
+    if listed:
+        folder.write_csv("duplicates.csv", listed)
+        scene, own = next((scene, own) for scene, own in found.items() if own.listed)
+        progress.warn(f"{scene.replace('_', ', ')}: {own.told}")
+    scenes = {scene: simulated_sites(inputs, own.split) for scene, own in found.items()}
     return scenes, inputs
 
 

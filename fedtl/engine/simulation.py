@@ -21,6 +21,7 @@ from fedtl.engine.simulation_grid import SimulationGrid
 from fedtl.engine.starting import Starting
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.client import head_for
+from fedtl.federation.duplicates import without_duplicates
 from fedtl.federation.evaluation import ClientTallies
 from fedtl.federation.preparation import (
     Inputs,
@@ -93,6 +94,7 @@ def simulate(config: RunConfig, folder: RunFolder, checkpoint: Checkpoint | None
         config = config.replace(clients=len(split.names))
         for note in split_notes(inputs.dataset, split):
             folder.warn(note)
+        split = _without_duplicates(config, folder, inputs, split)
         sites = simulated_sites(inputs, split)
         grid = _open_grid(config, starting, sites)
     except BaseException:
@@ -207,6 +209,16 @@ def _report_unreadable(folder: RunFolder, inputs: Inputs) -> None:
             f"{count} image{'s' * (count > 1)} could not be decoded and left out, first {first}; "
             f"all are listed in {folder.path / 'unreadable.csv'}"
         )
+
+
+def _without_duplicates(
+    config: RunConfig, folder: RunFolder, inputs: Inputs, split: Split
+) -> Split:
+    found = without_duplicates(config, inputs, split)
+    if found.listed:
+        folder.write_csv("duplicates.csv", found.listed)
+        folder.warn(found.told)
+    return found.split
 
 
 def _split_is_known(folder: RunFolder) -> bool:

@@ -44,6 +44,7 @@ class Inputs:
         unreadable: Name and reason of each image that could not be decoded.
         computed: Images that went through the backbone now.
         spill: Keeps the matrix alive where it has no file in the cache.
+        content: Shape ``(N,)``: rows of the data set of equal number are the same to the byte.
     """
 
     dataset: Dataset
@@ -53,6 +54,7 @@ class Inputs:
     unreadable: list[tuple[str, str]]
     computed: int
     spill: Spill | None
+    content: NDArray[np.int64]
 
 
 def cache_folder(config: RunConfig) -> Path | None:
@@ -157,8 +159,9 @@ def prepare_inputs(
         rows = np.arange(len(dataset), dtype=np.int64)
         fingerprint = embedding_fingerprint(shared.shape[1])
         # The shared copy is the only one from here on.
-        dataset = replace(dataset, inputs=shared.tensor().numpy())
-        return Inputs(dataset, shared, rows, fingerprint, [], 0, spill)
+        matrix = shared.tensor().numpy()
+        dataset, content = replace(dataset, inputs=matrix), _content(matrix)
+        return Inputs(dataset, shared, rows, fingerprint, [], 0, spill, content)
 
     from fedtl.transfer.backbones import load_backbone
     from fedtl.transfer.extraction import extract_features
@@ -195,7 +198,23 @@ def prepare_inputs(
         check_classes(dataset)
         if config.holdout_site and not len(dataset.withheld):
             raise FedtlError(f"None of the images of {config.holdout_site} can be decoded.")
-    return Inputs(dataset, shared, rows, backbone.fingerprint, unreadable, features.computed, kept)
+    return Inputs(
+        dataset=dataset,
+        features=shared,
+        rows=rows,
+        fingerprint=backbone.fingerprint,
+        unreadable=unreadable,
+        computed=features.computed,
+        spill=kept,
+        content=features.content[rows],
+    )
+
+
+def _content(matrix: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return numbers that are equal for rows of equal bytes, shape ``(N,)``."""
+    digests = [hashlib.blake2b(row.data, digest_size=16).digest() for row in matrix]
+    numbers = np.unique(np.array(digests, dtype="V16"), return_inverse=True)[1]
+    return numbers.astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
