@@ -22,7 +22,7 @@ def cell_rows(compared: Compared) -> list[dict[str, Any]]:
     for cell, result in compared.results.items():
         target = targets[cell.point]
         reached = result.reaching(target)
-        tuned = compared.chosen.get((cell.point, cell.strategy), {})
+        tuned = compared.chosen.get(cell.name, {})
         rows.append(
             {
                 **_key(cell),

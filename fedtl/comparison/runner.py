@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fedtl.comparison.cell import MakeScene, RunCell
 from fedtl.comparison.folder import ComparisonFolder
-from fedtl.comparison.plan import Cell, Plan, Point
+from fedtl.comparison.plan import Cell, Plan
 from fedtl.comparison.result import CellResult
 from fedtl.comparison.tuning import Chosen, chosen_for, tune
 from fedtl.config import RunConfig
@@ -42,13 +42,13 @@ class Compared:
         plan: What was compared.
         results: What each run came to; those that failed are not among them.
         failed: Why the others did.
-        chosen: Hyper-parameters that were tuned, by point and strategy.
+        chosen: Hyper-parameters that were tuned, by the cell's name.
     """
 
     plan: Plan
     results: Mapping[Cell, CellResult]
     failed: Mapping[Cell, str]
-    chosen: Mapping[tuple[Point, str], Chosen]
+    chosen: Mapping[str, Chosen]
 
     @property
     def failures(self) -> Counter[tuple[str, str]]:
@@ -65,7 +65,7 @@ def run_comparison(folder: ComparisonFolder, progress: RunProgress) -> Compared:
     """
     plan = folder.plan
     chosen = {
-        (cell.point, cell.strategy): found
+        cell.name: found
         for cell in plan.cells()
         if plan.tune and (found := folder.read_tuned(cell)) is not None
     }
@@ -75,7 +75,7 @@ def run_comparison(folder: ComparisonFolder, progress: RunProgress) -> Compared:
         return Compared(plan, results, {}, chosen)
     starting = Starting(partial(_start_pool, plan.base, len(cells) - len(results)))
     try:
-        # A search looks at the first seed's clients, whatever has run over them.
+        # A search looks at its seed's clients, whatever has run over them.
         needed = cells if plan.tune else [cell for cell in cells if cell not in results]
         scenes, inputs = _scenes(folder, needed, progress)
         _report_unreadable(folder, inputs, progress)

@@ -61,7 +61,7 @@ class Standing:
         rounds: Rounds to the target, over the runs that reached it.
         bytes: Bytes to the target, likewise.
         seconds: Of all rounds of a run.
-        tuned: Hyper-parameters that a search chose; empty where there was none.
+        tuned: Hyper-parameters that searches chose, one value a seed; empty where there was none.
         behind: Whether it is significantly behind the best, Holm's correction being for as many
             tests as there are others.
     """
@@ -76,7 +76,7 @@ class Standing:
     rounds: Spread
     bytes: Spread
     seconds: Spread
-    tuned: Mapping[str, float]
+    tuned: Mapping[str, tuple[float, ...]]
     behind: bool
 
 
@@ -145,7 +145,7 @@ def _at(
             name,
             by_strategy[name],
             target,
-            tuned=compared.chosen.get((point, name), {}),
+            tuned=_tuned(point, name, compared),
             behind=name in behind,
         )
         for name in order
@@ -162,12 +162,23 @@ def _at(
     )
 
 
+def _tuned(point: Point, strategy: str, compared: Compared) -> dict[str, tuple[float, ...]]:
+    """Return what the searches of one strategy at one point chose, one value a seed."""
+    each = [
+        chosen
+        for cell in compared.plan.cells()
+        if (cell.point, cell.strategy) == (point, strategy)
+        and (chosen := compared.chosen.get(cell.name)) is not None
+    ]
+    return {key: tuple(chosen[key] for chosen in each) for key in (each[0] if each else ())}
+
+
 def _standing(
     strategy: str,
     runs: Mapping[int, CellResult],
     target: float,
     *,
-    tuned: Mapping[str, float],
+    tuned: Mapping[str, tuple[float, ...]],
     behind: bool,
 ) -> Standing:
     reaching = [point for run in runs.values() if (point := run.reaching(target)) is not None]

@@ -62,8 +62,11 @@ def spread_text(spread: Spread) -> str:
 
 
 def tuned_text(row: Standing) -> str:
-    """Return what a search chose as ``"learning-rate 0.05, fedprox-mu 0.001"``."""
-    return ", ".join(f"{key} {value:.3g}" for key, value in row.tuned.items())
+    """Return what searches chose, a value a seed: ``"learning-rate 0.05 / 0.02"``."""
+    return ", ".join(
+        f"{key} {' / '.join(f'{value:.3g}' for value in values)}"
+        for key, values in row.tuned.items()
+    )
 
 
 def captions(at: Standings) -> list[str]:
