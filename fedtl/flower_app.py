@@ -35,6 +35,7 @@ from fedtl.federation.preparation import (
     hold_out,
     open_data,
     prepare_inputs,
+    settled_split,
     simulated_sites,
     split_into_clients,
 )
@@ -170,9 +171,11 @@ def _all_sites(config: RunConfig) -> SimulatedSites:
     """Return all clients of data that is split by the configured partition."""
     process = PartitionProcess(config.partition)
     try:
-        inputs = prepare_inputs(config, open_data(config), None)
+        dataset = open_data(config)
+        drawn = split_into_clients(config, dataset, process)
+        inputs = prepare_inputs(config, dataset, None)
         _KEPT.append(inputs)
-        split = split_into_clients(config, inputs.dataset, process)
+        split = settled_split(config, inputs, drawn, process)
         return simulated_sites(inputs, without_duplicates(config, inputs, split).split)
     finally:
         process.close()

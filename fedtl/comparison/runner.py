@@ -24,6 +24,7 @@ from fedtl.federation.preparation import (
     data_notes,
     open_data,
     prepare_inputs,
+    settled_split,
     simulated_sites,
     split_into_clients,
 )
@@ -149,10 +150,15 @@ def _scenes(
         dataset = open_data(base)
         for note in data_notes(base, dataset):
             progress.warn(note)
+        # An impossible partition is refused before anything is computed for it.
+        drawn = {
+            scene: split_into_clients(config, dataset, partitioner)
+            for scene, config in first.items()
+        }
         inputs = prepare_inputs(base, dataset, progress.features)
         found = {
             scene: without_duplicates(
-                config, inputs, split_into_clients(config, inputs.dataset, partitioner)
+                config, inputs, settled_split(config, inputs, drawn[scene], partitioner)
             )
             for scene, config in first.items()
         }

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import strategies
 from fedtl.config import RunConfig
-from fedtl.data.dataset import Dataset
 from fedtl.data.partition_process import PartitionProcess
 from fedtl.engine.fedtl_clients import FedtlClients, MakeFedtlClients
 from fedtl.engine.inline_grid import InlineGrid
@@ -29,6 +28,7 @@ from fedtl.federation.preparation import (
     data_notes,
     open_data,
     prepare_inputs,
+    settled_split,
     simulated_sites,
     split_into_clients,
     split_notes,
@@ -84,13 +84,15 @@ def simulate(config: RunConfig, folder: RunFolder, checkpoint: Checkpoint | None
         dataset = open_data(config)
         for note in data_notes(config, dataset):
             folder.warn(note)
+        # An impossible partition is refused before anything is computed for it.
+        drawn = None if partitioner is None else split_into_clients(config, dataset, partitioner)
         opened = time.perf_counter()
         runner = _cluster_runner(config, starting)
         inputs = prepare_inputs(config, dataset, progress.features if progress else None, runner)
         del dataset  # it may hold a copy of the features
         extracted = time.perf_counter()
         _report_unreadable(folder, inputs)
-        split = _split(config, folder, inputs.dataset, partitioner)
+        split = _split(config, folder, inputs, drawn, partitioner)
         config = config.replace(clients=len(split.names))
         for note in split_notes(inputs.dataset, split):
             folder.warn(note)
@@ -226,12 +228,16 @@ def _split_is_known(folder: RunFolder) -> bool:
 
 
 def _split(
-    config: RunConfig, folder: RunFolder, dataset: Dataset, partitioner: PartitionProcess | None
+    config: RunConfig,
+    folder: RunFolder,
+    inputs: Inputs,
+    drawn: Split | None,
+    partitioner: PartitionProcess | None,
 ) -> Split:
-    """Draw the split once; a resumed run reads it."""
+    """Settle the split once; a resumed run reads it."""
     path = folder.path / "partition.json"
-    if partitioner is None:
-        return Split.from_json(path.read_text(encoding="utf-8"), dataset, path)
-    split = split_into_clients(config, dataset, partitioner)
-    folder.write("partition.json", split.to_json(dataset))
+    if drawn is None or partitioner is None:
+        return Split.from_json(path.read_text(encoding="utf-8"), inputs.dataset, path)
+    split = settled_split(config, inputs, drawn, partitioner)
+    folder.write("partition.json", split.to_json(inputs.dataset))
     return split

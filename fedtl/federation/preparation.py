@@ -304,6 +304,20 @@ def split_into_clients(config: RunConfig, dataset: Dataset, process: PartitionPr
     )
 
 
+def settled_split(
+    config: RunConfig, inputs: Inputs, drawn: Split, process: PartitionProcess
+) -> Split:
+    """Return the split of readable inputs, of which ``drawn`` is one of all before extraction.
+
+    A split is drawn from labels, before features are computed, so that an impossible one is
+    refused at once; it is drawn again if images turned out to be unreadable.
+
+    Raises:
+        UsageError: The readable inputs cannot be split as asked.
+    """
+    return split_into_clients(config, inputs.dataset, process) if inputs.unreadable else drawn
+
+
 def hold_out(
     config: RunConfig, dataset: Dataset, rows: NDArray[np.int64], partition_id: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
