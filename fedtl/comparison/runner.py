@@ -30,6 +30,7 @@ from fedtl.federation.preparation import (
 )
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.report.wording import count_of
+from fedtl.unread_settings import unread_settings
 
 if TYPE_CHECKING:
     from fedtl.report.progress import RunProgress
@@ -155,6 +156,10 @@ def _scenes(
             scene: split_into_clients(config, dataset, partitioner)
             for scene, config in first.items()
         }
+        counts = max(len(split.names) for split in drawn.values())
+        unread = unread_settings([cell.config for cell in cells], dataset, counts)
+        if unread:
+            progress.warn(unread)
         inputs = prepare_inputs(base, dataset, progress.features)
         found = {
             scene: without_duplicates(

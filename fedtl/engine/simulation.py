@@ -37,6 +37,7 @@ from fedtl.federation.reference import TestScore, centralised_scores
 from fedtl.federation.server import Federation, Outcome
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.report.run_folder import RunFolder
+from fedtl.unread_settings import unread_settings
 
 if TYPE_CHECKING:
     from fedtl.engine.cluster_extraction import ClusterRunner
@@ -93,6 +94,9 @@ def simulate(config: RunConfig, folder: RunFolder, checkpoint: Checkpoint | None
         extracted = time.perf_counter()
         _report_unreadable(folder, inputs)
         split = _split(config, folder, inputs, drawn, partitioner)
+        unread = unread_settings([config], inputs.dataset, len(split.names))
+        if unread:
+            folder.warn(unread)
         config = config.replace(clients=len(split.names))
         for note in split_notes(inputs.dataset, split):
             folder.warn(note)
