@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flwr.app import Context, RecordDict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from in_process import finished
 from numpy.typing import NDArray
 from test_partition import METHODS, dataset, partition
 
+from fedtl import flower_app, simulate
 from fedtl.comparison.tuning import validation_sites
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
@@ -238,3 +241,55 @@ def test_groups_of_a_features_file(tmp_path: Path, kind: Any) -> None:
     np.savez(path, x=np.ones((4, 2)), y=np.array([0, 1, 0, 1]), group=group[:3])
     with pytest.raises(UsageError, match="group has shape"):
         features_file(path)
+
+
+def test_a_real_site_keeps_its_patients_whole_and_holds_out_no_test_part(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(30), 10)
+    x, y = rng.normal(size=(300, 3)).astype(np.float32), group % 2
+    x[7] = x[250]  # a copy, of which one side may be held out
+    np.savez(tmp_path / "own.npz", x=x, y=y, group=group)
+    config = RunConfig(clients=3, cache=str(tmp_path / "cache"))
+    context = Context(
+        run_id=1,
+        node_id=3,
+        node_config={
+            "partition-id": 1,
+            "num-partitions": 3,
+            "data": f"features:{tmp_path / 'own.npz'}",
+        },
+        state=RecordDict(),
+        run_config=config.to_mapping(),
+    )
+    for _ in range(2):  # as it was prepared, and as it was found again
+        data = flower_app.open_site(context).data
+        assert len(data.test) == 0
+        assert data.groups is not None
+        assert not np.intersect1d(data.groups[data.train], data.groups[data.held_out]).size
+        assert len(set(data.groups[data.held_out])) == 6
+        seen = {row.tobytes() for row in x[data.train]}
+        assert not any(row.tobytes() in seen for row in x[data.held_out])
+        assert len(data.train) + len(data.held_out) in (299, 300)
+
+
+def test_clients_of_one_patient_are_told(tmp_path: Path) -> None:
+    group = np.repeat(np.arange(6), 20)
+    x = np.random.default_rng(0).normal(size=(120, 3)) + group[:, None] % 2
+    np.savez(tmp_path / "x.npz", x=x, y=group % 2, group=group, site=group // 2 * (group > 1))
+    flags = ["--data", f"features:{tmp_path / 'x.npz'}", "--partition", "iid", "--clients", 6]
+    flags += ["--engine", "inline", "--strategy", "fed3r", "--test-fraction", 0]
+    end = finished(simulate.main, "--quiet", *flags, "--out", tmp_path / "run")
+    assert end.exit_code == 0, end.stderr
+    assert "of the clients, 6 have a single group, first client-0, and can hold nothing" in (
+        end.stderr
+    )
+
+
+def test_patients_on_both_sides_of_the_datas_own_split_are_told(tmp_path: Path) -> None:
+    group = np.repeat(np.arange(12), 10)
+    x = np.random.default_rng(0).normal(size=(120, 3)) + group[:, None] % 2
+    np.savez(tmp_path / "x.npz", x=x, y=group % 2, group=group, test=np.arange(120) % 10 == 0)
+    flags = ["--data", f"features:{tmp_path / 'x.npz'}", "--partition", "iid", "--clients", 3]
+    flags += ["--engine", "inline", "--strategy", "fed3r"]
+    end = finished(simulate.main, "--quiet", *flags, "--out", tmp_path / "run")
+    assert "of the groups, 12 lie both in training and in the test split" in end.stderr
