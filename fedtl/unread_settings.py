@@ -18,7 +18,8 @@ _Reason = Callable[[RunConfig, Dataset, int], str]
 def unread_settings(configs: Sequence[RunConfig], dataset: Dataset, clients: int) -> str:
     """Return a sentence that names every setting without effect; empty if there is none.
 
-    A setting counts if its value is not the default. One that any of the runs reads has an effect.
+    A setting counts if its value is not the default, and if it could alter a result: what is for
+    Ray actors may stay when a run goes on inline. One that any of the runs reads has an effect.
     That a strategy reads a key is what the key's help says, in parentheses.
 
     Args:
@@ -79,7 +80,7 @@ def _clients(config: RunConfig, dataset: Dataset, clients: int) -> str:
 
 def _partition(*methods: str) -> _Reason:
     def reason(config: RunConfig, dataset: Dataset, clients: int) -> str:
-        return "" if config.partition in methods else f"partition = {config.partition}"
+        return "" if config.partition in methods else f"partition = {config.partition[:40]}"
 
     return reason
 
@@ -120,10 +121,6 @@ def _init(config: RunConfig, dataset: Dataset, clients: int) -> str:
     return "init = none" if config.init == "none" else ""
 
 
-def _ray(config: RunConfig, dataset: Dataset, clients: int) -> str:
-    return "" if config.engine == "ray" else f"engine = {config.engine}"
-
-
 def _rounds(config: RunConfig, dataset: Dataset, clients: int) -> str:
     closed = issubclass(strategies.load(config.strategy), ClosedFormStrategy)
     return f"strategy = {config.strategy} needs one round" if closed else ""
@@ -159,7 +156,4 @@ _READERS: dict[str, _Reason] = {
     "weight-decay": _training,
     "attackers": _attack(),
     "attack-strength": _attack("sign-flip", "noise", "scale"),
-    "client-cpus": _ray,
-    "client-gpus": _ray,
-    "ray-address": _ray,
 }
