@@ -287,6 +287,7 @@ def test_unreadable_images_are_listed_and_named_in_one_warning(
 ) -> None:
     out = tmp_path / "run"
     flags = ["--data", pictures, "--partition", "natural", "--engine", "inline", "--rounds", 1]
+    flags += ["--test-fraction", 0]
     quietly = ["--quiet"] if quiet else []
     end = finished(simulate.main, *flags, *quietly, "--no-cache", "--out", out)
     assert end.exit_code == 0, end.stderr
