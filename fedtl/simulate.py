@@ -15,11 +15,10 @@ from fedtl.errors import FedtlError, UsageError
 
 if TYPE_CHECKING:
     from fedtl.engine.simulation import Simulated
-    from fedtl.report.result import ClientSamples, RunResult
+    from fedtl.report.result import ClientSamples, RunResult, SitePanel
     from fedtl.report.run_folder import RunFolder
 
 _SAMPLED_CLIENTS = 6
-_SAMPLES = 9
 
 
 @with_config
@@ -91,9 +90,8 @@ def _folder(
 def _close(folder: RunFolder, simulated: Simulated, began: float) -> RunResult:
     from fedtl.federation.adversity import attackers
     from fedtl.report.closing import close_run
-    from fedtl.report.site_panel import panel_of
 
-    samples = _samples(simulated)
+    samples = _samples(simulated, folder.config.pictures)
     seconds = {"total": time.perf_counter() - began, **simulated.seconds}
     return close_run(
         folder,
@@ -103,7 +101,7 @@ def _close(folder: RunFolder, simulated: Simulated, began: float) -> RunResult:
         samples=samples,
         seconds=seconds,
         peak_mb=simulated.peak_mb,
-        panel=panel_of(simulated.inputs.dataset),
+        panel=_panel(folder, simulated),
         hostile=attackers(folder.config.replace(clients=len(simulated.split.names))),
     )
 
@@ -116,18 +114,29 @@ def _marked(config: RunConfig, names: list[str]) -> list[str]:
     return [f"{name} (hostile)" if at in hostile else name for at, name in enumerate(names)]
 
 
-def _samples(simulated: Simulated) -> list[ClientSamples]:
-    """Return nine evenly spaced training pictures of each of the first few clients."""
+def _panel(folder: RunFolder, simulated: Simulated) -> SitePanel | None:
+    """Return a picture of each class at each site if the report is to hold pictures."""
+    from fedtl.report.pseudonyms import read_pseudonyms
+    from fedtl.report.site_panel import panel_of
+
+    if not folder.config.pictures:
+        return None
+    names = read_pseudonyms(folder) if folder.config.pseudonyms else None
+    return panel_of(simulated.inputs.dataset, names)
+
+
+def _samples(simulated: Simulated, count: int) -> list[ClientSamples]:
+    """Return so many evenly spaced training pictures of each of the first few clients."""
     import numpy as np
 
     from fedtl.report.result import ClientSamples
 
     dataset, split = simulated.inputs.dataset, simulated.split
-    if isinstance(dataset.inputs, np.ndarray):
+    if not count or isinstance(dataset.inputs, np.ndarray):
         return []
     samples = []
     for name, rows in list(zip(split.names, split.train, strict=True))[:_SAMPLED_CLIENTS]:
-        chosen = rows[np.unique(np.linspace(0, len(rows) - 1, _SAMPLES).astype(np.int64))]
+        chosen = rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))]
         samples.append(
             ClientSamples(
                 name=name,
@@ -151,6 +160,10 @@ def _show(folder: RunFolder, result: RunResult, *, quiet: bool, as_json: bool) -
         console.print(totals_table(result))
         if result.unseen is not None:
             console.print(unseen_table(result.unseen))
+        if folder.config.pseudonyms:
+            from fedtl.report.pseudonyms import not_to_send
+
+            console.print(not_to_send(folder), soft_wrap=True)
         console.print(f"report: {folder.path / 'report.html'}", soft_wrap=True)
 
 

@@ -32,6 +32,7 @@ from fedtl.federation.preparation import (
 from fedtl.federation.reference import Centralised, TestScore, centralised_reference
 from fedtl.federation.server import Federation, Outcome
 from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.report.pseudonyms import write_pseudonyms
 from fedtl.report.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -194,10 +195,11 @@ def _report_unreadable(folder: RunFolder, inputs: Inputs) -> None:
         folder.write_csv(
             "unreadable.csv", [{"image": key, "reason": why} for key, why in inputs.unreadable]
         )
-        first = inputs.unreadable[0][0]
+        # A path may name a site, and the report shows warnings.
+        first = "" if folder.config.pseudonyms else f", first {inputs.unreadable[0][0]}"
         count = len(inputs.unreadable)
         folder.warn(
-            f"{count} image{'s' * (count > 1)} could not be decoded and left out, first {first}; "
+            f"{count} image{'s' * (count > 1)} could not be decoded and left out{first}; "
             f"all are listed in {folder.path / 'unreadable.csv'}"
         )
 
@@ -214,5 +216,7 @@ def _split(
     if partitioner is None:
         return Split.from_json(path.read_text(encoding="utf-8"), dataset, path)
     split = split_into_clients(config, dataset, partitioner)
+    if config.pseudonyms:
+        split = split.renamed(write_pseudonyms(folder, split.names))
     folder.write("partition.json", split.to_json(dataset))
     return split

@@ -178,6 +178,10 @@ class Split:
     test: NDArray[np.int64]
     unseen: NDArray[np.int64]
 
+    def renamed(self, names: list[str]) -> Split:
+        """Return the same split of clients that are called otherwise."""
+        return replace(self, names=names)
+
     def to_json(self, dataset: Dataset) -> str:
         """Return the split as JSON; ``digest`` names the data it is a split of."""
         clients = [

@@ -60,7 +60,7 @@ def close_run(
     unseen = None
     if folder.config.holdout_site:
         unseen = unseen_site(
-            folder.config.holdout_site,
+            folder.config.holdout_name,
             federated=outcome.federated,
             local_only=outcome.local_only,
             centralised=None if centralised is None else centralised.tallies,
@@ -83,7 +83,7 @@ def close_run(
         summary["unseen_site"] = without_nan(unseen.to_mapping())
     folder.write("summary.json", _json(summary))
     result = RunResult(
-        config=folder.config.to_mapping(),
+        config={**folder.config.to_mapping(), "holdout-site": folder.config.holdout_name},
         classes=identity.classes,
         client_names=tuple(client_names),
         label_counts=label_counts,
