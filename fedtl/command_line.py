@@ -38,7 +38,9 @@ def config_parameters(
         if key in without:
             continue
         rule = known[key]
-        names = [f"--{key}"] if kind is not bool else [f"--{key}/--{_negated(key)}"]
+        # A truth value among several is a text: false,true.
+        whole = kind is not bool or key in listed
+        names = [f"--{key}"] if whole else [f"--{key}/--{_negated(key)}"]
         option = typer.Option(
             *names,
             help=rule.help,
@@ -60,7 +62,10 @@ def config_parameters(
 
 
 def _negated(key: str) -> str:
-    return key.removeprefix("no-") + "-on" if key.startswith("no-") else f"no-{key}"
+    """Return the flag that switches a key off; the first word tells, and leaves room for others."""
+    if key.startswith("no-"):
+        return key.removeprefix("no-") + "-on"
+    return f"no-{key.partition('-')[0]}"
 
 
 def _metavar(kind: type, choices: tuple[str, ...], *, listed: bool) -> str | None:

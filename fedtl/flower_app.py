@@ -91,9 +91,10 @@ def serve(grid: Grid, context: Context) -> None:
                 samples=[],
                 seconds={
                     "total": total,
-                    "start_up": total - rounds,
+                    "start_up": total - rounds - outcome.closing_seconds,
                     "features": 0.0,
                     "rounds": rounds,
+                    "closing": outcome.closing_seconds,
                 },
                 peak_mb=watch.peak_mb,
             )

@@ -14,15 +14,17 @@ _COUNTED = {
     "seed": "seeds says how many there are, from seed on",
     "strategy": "strategies lists them",
 }
+_TRUTH = {"true": True, "false": False}
 
 
 def varying_keys() -> list[str]:
-    """Return the keys that can have several values in a comparison."""
+    """Return the keys that can have several values in a comparison; a switch has one."""
+    switches = {key for key, value in RunConfig().to_mapping().items() if isinstance(value, bool)}
     return [
         key
         for key, rule in rules().items()
         if rule.section not in _SECTIONS_APART
-        and key not in (*_INPUTS, *_COUNTED)
+        and key not in (*_INPUTS, *_COUNTED, *switches)
         and not key.startswith("hospitals-")
     ]
 
@@ -54,8 +56,8 @@ def read_values(key: str, text: str) -> tuple[Scalar, ...]:
     values: list[Scalar] = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         try:
-            values.append(kind(part))
-        except ValueError:
+            values.append(_TRUTH[part.lower()] if kind is bool else kind(part))
+        except (ValueError, KeyError):
             raise UsageError(f"{key} = {part!r} must be of type {kind.__name__}.") from None
     if not values:
         raise UsageError(f"{key} has no value.")

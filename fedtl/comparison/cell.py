@@ -11,6 +11,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
+import numpy as np
+
+from fedtl.comparison.marks import Marks
 from fedtl.comparison.result import CellResult, ClientScore, RoundPoint
 from fedtl.config import RunConfig
 from fedtl.engine.fedtl_clients import FedtlClients
@@ -19,7 +22,7 @@ from fedtl.federation.adversity import attackers
 from fedtl.federation.alone import LoneHeads, LoneHeadsOnce, TrainAloneOnce
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.evaluation import Summary, on_new_data, on_own_data
-from fedtl.federation.reference import TestScore, centralised_reference
+from fedtl.federation.reference import TestScore, centralised_reference, scores_of_rows
 from fedtl.federation.server import Federation, Outcome, Row
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.privacy.egress import LedgerEntry
@@ -110,7 +113,12 @@ class RunCell:
             global_head=outcome.strategy.global_head,
             own_data=own,
             new_data=new if len(scene.sites.test) else {},
-            rounds=_points(journal, ranked["accuracy"], tested=bool(len(scene.sites.test))),
+            rounds=_points(
+                journal,
+                ranked["accuracy"] if outcome.strategy.global_head else None,
+                tested=bool(len(scene.sites.test)),
+            ),
+            marks=_marks(outcome, scene.sites),
             clients=[_client(row) for row in rows],
             failures=len(outcome.failures),
             bytes_up=outcome.bytes_up,
@@ -146,24 +154,30 @@ def _scores(summary: Summary | None) -> dict[str, float | None]:
 def _points(journal: _Memory, final: float | None, *, tested: bool) -> list[RoundPoint]:
     """Return the state after every round; ``final`` is the accuracy after the last.
 
-    Without a global head there is nothing to score on a test split until the end.
+    Without a global head there is nothing to score.
     """
     points, sent = [], journal.bytes_before
     for row in journal.rows:
         sent += row["bytes_up"] + row["bytes_down"]
-        accuracy = row["test_accuracy" if tested else "accuracy"]
+        accuracy = None if final is None else row["test_accuracy" if tested else "accuracy"]
         points.append(RoundPoint(row["round"], accuracy, sent))
     return [*points[:-1], dataclasses.replace(points[-1], accuracy=final)]
 
 
+def _marks(outcome: Outcome, sites: SimulatedSites) -> Marks | None:
+    """Return which examples the global head gets right, those that it is ranked by."""
+    if not outcome.strategy.global_head:
+        return None
+    rows = sites.test if len(sites.test) else np.concatenate(sites.held_out)
+    (score,) = scores_of_rows(
+        outcome.strategy.head, outcome.arrays, outcome.standardisation, sites.site(0).data, [rows]
+    )
+    return Marks.of(score.right, rows if sites.groups is None else sites.groups[rows])
+
+
 def _client(row: ClientRow) -> ClientScore:
-    used = "personal" if "personal" in row.gains else "federated"
     return ClientScore(
         examples=row.examples,
-        local_only=row.accuracy("local_only"),
-        used=row.accuracy(used),
-        centralised=row.accuracy("centralised"),
-        verdict=row.verdict(used),
-        corrected=row.accuracy("corrected"),
-        corrected_verdict=row.verdict("corrected"),
+        accuracies={way: score.accuracy for way, score in row.scores.items()},
+        verdicts={way: gain.verdict for way, gain in row.gains.items() if gain.verdict is not None},
     )

@@ -114,14 +114,14 @@ class ComparisonFolder:
         content = {"chosen": chosen, "trials": trials}
         self.write(f"tuned/{cell.name}.json", json.dumps(content, indent=2) + "\n")
 
-    def write(self, name: str, content: str) -> Path:
+    def write(self, name: str, content: str | bytes) -> Path:
         """Write a file of the folder, whole or not at all.
 
         Raises:
             FedtlError: It cannot be written.
         """
         path = self.path / name
-        write_atomically(path, content.encode())
+        write_atomically(path, content.encode() if isinstance(content, str) else content)
         return path
 
     def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:

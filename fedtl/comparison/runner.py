@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from fedtl.comparison.cell import MakeScene, RunCell
 from fedtl.comparison.folder import ComparisonFolder
 from fedtl.comparison.plan import Cell, Plan, Point
 from fedtl.comparison.result import CellResult
+from fedtl.comparison.standings import Standings, standings
 from fedtl.comparison.tuning import Chosen, chosen_for, tune
 from fedtl.config import RunConfig
 from fedtl.data.partition_process import PartitionProcess
@@ -47,6 +48,11 @@ class Compared:
     results: Mapping[Cell, CellResult]
     failed: Mapping[Cell, str]
     chosen: Mapping[tuple[Point, str], Chosen]
+
+    @cached_property
+    def points(self) -> list[Standings]:
+        """How strategies compare at every point."""
+        return standings(self)
 
     @property
     def failures(self) -> Counter[tuple[str, str]]:

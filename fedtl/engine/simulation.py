@@ -48,7 +48,7 @@ class Simulated:
         centralised: What all data in one place would give.
         inputs: The data.
         split: Who held what.
-        seconds: ``start_up``, ``features``, ``rounds``.
+        seconds: ``start_up``, ``features``, ``rounds``, ``closing``, ``reference``.
         peak_mb: Largest memory of all processes together, in MiB.
     """
 
@@ -111,6 +111,9 @@ def simulate(config: RunConfig, folder: RunFolder, checkpoint: Checkpoint | None
     finally:
         # Ray takes a second or two to stop; meanwhile the centralised head is trained.
         starting.stop()
+    if progress:
+        progress.status("solving the centralised reference")
+    federated = time.perf_counter()
     clients = [sites.site(partition_id).data for partition_id in range(config.clients)]
     centralised = centralised_reference(outcome.strategy, clients)
     watch.sample()
@@ -118,6 +121,8 @@ def simulate(config: RunConfig, folder: RunFolder, checkpoint: Checkpoint | None
         "start_up": started - began - (extracted - opened),
         "features": extracted - opened,
         "rounds": math.fsum(outcome.seconds),
+        "closing": outcome.closing_seconds,
+        "reference": time.perf_counter() - federated,
     }
     return Simulated(outcome, centralised, inputs, split, seconds, watch.peak_mb)
 

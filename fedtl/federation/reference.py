@@ -18,7 +18,7 @@ from fedtl.federation.evaluation import ClientTallies, Tally, on_new_data, on_ow
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.transfer.client_block import ClientBlock, ClientData
 from fedtl.transfer.heads import Head, Tensors, one_thread
-from fedtl.transfer.scoring import score_clients
+from fedtl.transfer.scoring import Score, score_clients
 from fedtl.transfer.standardisation import Standardisation
 from strategies.base import AloneHead, Arrays, HeadStrategy
 
@@ -145,7 +145,22 @@ def score_rows(
     data: ClientData,
     rows: Sequence[NDArray[np.int64]],
 ) -> list[Tally]:
-    """Return the scores of one head on several sets of rows of a feature matrix."""
+    """Return the counts of one head's scores on several sets of rows of a feature matrix."""
+    scores = scores_of_rows(head, arrays, standardisation, data, rows)
+    return [
+        Tally.of(score, None if data.groups is None else data.groups[here])
+        for score, here in zip(scores, rows, strict=True)
+    ]
+
+
+def scores_of_rows(
+    head: Head,
+    arrays: Arrays,
+    standardisation: Standardisation | None,
+    data: ClientData,
+    rows: Sequence[NDArray[np.int64]],
+) -> list[Score]:
+    """Return one head's scores, example by example, on several sets of rows."""
     block = ClientBlock(
         features=data.features,
         labels=data.labels,
@@ -160,8 +175,4 @@ def score_rows(
         for name, value in arrays.items()
     }
     with one_thread(), torch.inference_mode():
-        scores = score_clients(head, parameters, block, rows)
-    return [
-        Tally.of(score, None if data.groups is None else data.groups[here])
-        for score, here in zip(scores, rows, strict=True)
-    ]
+        return score_clients(head, parameters, block, rows)

@@ -86,6 +86,7 @@ class Outcome:
         bytes_up: Bytes from the sites.
         bytes_down: Bytes to them.
         seconds: Of every round.
+        closing_seconds: Of the closing evaluation.
     """
 
     strategy: HeadStrategy
@@ -103,6 +104,7 @@ class Outcome:
     bytes_up: int
     bytes_down: int
     seconds: list[float]
+    closing_seconds: float
 
 
 class Federation:
@@ -192,6 +194,7 @@ class Federation:
                 arrays, pending = self._round(
                     exchange, strategy, arrays, standardisation, done, rounds, pending
                 )
+            closing = time.perf_counter()
             phase = self._evaluate(exchange, strategy, arrays, done, pending, roll)
         told: dict[int, ClientEvaluation] = phase.metrics
         return Outcome(
@@ -215,6 +218,7 @@ class Federation:
             bytes_up=self._bytes_up,
             bytes_down=self._bytes_down,
             seconds=self._seconds,
+            closing_seconds=time.perf_counter() - closing,
         )
 
     def _admit(self, roll: Roll) -> None:
@@ -299,8 +303,7 @@ class Federation:
         roll: Roll,
     ) -> Phase:
         """Score the final head, and what each client would have got alone."""
-        counts = np.sum([card.label_counts for card in roll.cards.values()], axis=0)
-        told = ConfigRecord({phases.CLASS_COUNTS: counts.tolist()})
+        told = ConfigRecord({phases.CLASS_COUNTS: list(roll.class_counts)})
         messages = strategy.configure_evaluate(rounds + 1, to_record(arrays), told, exchange)
         replies = exchange.send_and_receive(messages)
         strategy.aggregate_evaluate(rounds + 1, replies)

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from fedtl.federation.reference import Centralised
 from fedtl.federation.server import Outcome
 from fedtl.report.html import write_report
+from fedtl.report.over_seeds import SeedScores, over_seeds, seed_rows
 from fedtl.report.result import ClientRow, ClientSamples, Gain, OwnScore, RunResult, SitePanel
 from fedtl.report.run_folder import RunFolder, without_nan
-from fedtl.report.summary import client_rows, run_summary
+from fedtl.report.summary import WAYS, client_rows, run_summary
 from fedtl.report.unseen import UnseenSite, unseen_site
 from fedtl.transfer.head_file import TrainedHead
 
@@ -32,6 +33,7 @@ def close_run(
     peak_mb: float,
     panel: SitePanel | None = None,
     hostile: Collection[int] = (),
+    other_seeds: Sequence[SeedScores] = (),
 ) -> RunResult:
     """Write head, tables, summary and report; return what they say.
 
@@ -45,13 +47,18 @@ def close_run(
         peak_mb: Largest memory of all processes together, in MiB.
         panel: Pictures by site and class; a server of real sites has none.
         hostile: Partition ids of clients that the scenario makes hostile.
+        other_seeds: What the same run gave with other seeds.
 
     Raises:
         FedtlError: A file cannot be written.
     """
     identity = outcome.roll.identity
     head = TrainedHead(
-        outcome.arrays, outcome.standardisation, identity.classes, identity.fingerprint
+        outcome.arrays,
+        outcome.standardisation,
+        identity.classes,
+        identity.fingerprint,
+        outcome.roll.class_counts,
     )
     if outcome.strategy.global_head:
         folder.write("head.safetensors", head.to_bytes())
@@ -79,6 +86,12 @@ def close_run(
         seconds=seconds,
         peak_mb=peak_mb,
     )
+    if other_seeds:
+        own = {way: summary[way] for way in WAYS if summary[way] is not None}
+        new = {w: one for w, one in (summary["on_new_data"] or {}).items() if w in WAYS and one}
+        scores = [SeedScores(folder.config.seed, own, new), *other_seeds]
+        summary["over_seeds"] = over_seeds(scores)
+        folder.write_csv("seeds.csv", seed_rows(scores))
     if unseen is not None:
         summary["unseen_site"] = without_nan(unseen.to_mapping())
     folder.write("summary.json", _json(summary))

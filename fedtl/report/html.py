@@ -13,7 +13,7 @@ from fedtl.report.markup import captioned, definitions, escaped, meter, table_of
 from fedtl.report.page import page_of
 from fedtl.report.result import ClientRow, Gain, OwnScore, RunResult
 from fedtl.report.samples import samples_section
-from fedtl.report.tables import MARKS, ends_by_gain, gain_lines
+from fedtl.report.tables import MARKS, ends_by_gain, gain_lines, time_parts
 from fedtl.report.unseen_section import unseen_section
 from fedtl.report.ways import ways_of
 from fedtl.report.wording import (
@@ -256,8 +256,7 @@ def _time(result: RunResult) -> str:
     seconds = result.summary["seconds"]
     phases = {
         "Start-up": seconds["start_up"],
-        "Features": seconds["features"],
-        count_of(result.summary["rounds"], "round"): seconds["rounds"],
+        **{name[0].upper() + name[1:]: value for name, value in time_parts(result.summary)},
         "In all": seconds["total"],
     }
     rows = "".join(

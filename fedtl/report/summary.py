@@ -35,6 +35,9 @@ from fedtl.statistics.verdicts import verdicts
 
 Tallies = Mapping[int, ClientTallies]
 
+WAYS = ("federated", "corrected", "personal", "local_only", "centralised")
+"""Ways of learning, by their keys in a summary."""
+
 
 def ways_scored(outcome: Outcome, centralised: Centralised | None) -> dict[str, Tallies]:
     """Return every client's scores by way of learning, those that the run has."""

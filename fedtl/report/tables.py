@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from fedtl.report.result import ClientRow, RunResult
 from fedtl.report.unseen import UnseenScore, UnseenSite
@@ -177,6 +177,7 @@ def totals_table(result: RunResult) -> Table:
         told_new = [new.get(way) for way in ways]
         cells = [percent(scores["accuracy"]) if scores else MISSING for scores in told_new]
         rows.append(("on new data", cells))
+    rows += _seed_rows(summary.get("over_seeds"), list(ways))
     titles = [_SHORT_TITLES.get(way, one.title) for way, one in ways.items()]
     table = plain_table("All clients", *titles)
     columns = zip(titles, *(cells for _, cells in rows), strict=True)
@@ -184,7 +185,7 @@ def totals_table(result: RunResult) -> Table:
     # A caption wraps at the width of its table.
     table.columns[0].min_width = _WIDTH - taken
     for heading, cells in rows:
-        table.add_row(heading, *cells, style="dim" if heading == _INTERVAL else None)
+        table.add_row(heading, *cells, style="dim" if heading.startswith(_INTERVAL) else None)
 
     seconds = summary["seconds"]
     notes = [summary.get("note"), summary["alone_note"]]
@@ -195,12 +196,42 @@ def totals_table(result: RunResult) -> Table:
             *([f"new data: {shortened(new['scored_on'], 65)}"] if new else []),
             *gain_lines(result),
             f"up {byte_size(summary['bytes_up'])}, down {byte_size(summary['bytes_down'])} · "
-            f"{duration(seconds['total'])}: features {duration(seconds['features'])}, "
-            f"{count_of(summary['rounds'], 'round')} {duration(seconds['rounds'])} · "
             f"peak {byte_size(1e6 * summary['peak_rss_mb'])}",
+            f"{duration(seconds['total'])}: "
+            + ", ".join(f"{name} {duration(value)}" for name, value in time_parts(summary)),
         ]
     )
     return table
+
+
+def _seed_rows(told: Mapping[str, Any] | None, ways: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Return the means over seeds and their intervals, on own data and on new data."""
+    if told is None:
+        return []
+    rows = []
+    count = len(told["seeds"])
+    for name, heading in (("own_data", "own data"), ("new_data", "new data")):
+        means = [told[name].get(way, {}) for way in ways]
+        if any(means):
+            rows.append(
+                (f"{heading}, {count} seeds", [percent(mean.get("mean")) for mean in means])
+            )
+            spans = [span(mean.get("low"), mean.get("high")).replace(" to ", "–") for mean in means]
+            rows.append((f"{_INTERVAL} ", spans))
+    return rows
+
+
+def time_parts(summary: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Return what a run's time went to; some of it may have passed side by side."""
+    names = {
+        "features": "features",
+        "rounds": count_of(summary["rounds"], "round"),
+        "closing": "closing scores",
+        "reference": "pooled reference",
+        "seeds": "further seeds",
+    }
+    seconds = summary["seconds"]
+    return [(name, seconds[part]) for part, name in names.items() if part in seconds]
 
 
 def gain_lines(result: RunResult) -> list[str]:
