@@ -23,6 +23,7 @@ from rich.table import Table
 from fedtl.determinism import generator
 from fedtl.report.answer import smallest, verdict
 from fedtl.report.html import write_report
+from fedtl.report.over_seeds import SeedScores, over_seeds
 from fedtl.report.progress import RunProgress
 from fedtl.report.result import (
     ClientRow,
@@ -511,8 +512,8 @@ def _gain(accuracy: float | None, low: float | None = None, **verdicts: int) -> 
         ),
         (
             {"federated": _gain(0.0), "personal": _gain(0.02, -0.01)},
-            "Over working alone clients neither clearly gain nor lose (0.0 points), and neither "
-            "clearly gain nor lose (+2.0 points) with the heads of their own.",
+            "Over working alone clients neither clearly gain nor lose (0.0 points), nor with the "
+            "heads of their own (+2.0).",
         ),
         ({"federated": _gain(None)}, "The federated head could not be scored."),
     ],
@@ -730,9 +731,27 @@ def test_a_note_of_the_run_and_how_heads_were_solved_are_told(tmp_path: Path) ->
     }
     _, markup = _page_of(replace(plain, summary={**plain.summary, **told}), tmp_path)
     assert "The penalty is 3 &lt; 4" in markup
-    assert "Solved by lda at 9 clients, ridge at 1 client." in markup
+    assert "Solved by LDA at 9 clients, ridge at 1 client." in markup
     assert "The same training on pooled data: 90.0% (88.0 to 92.0), mean of 3 shuffles." in markup
     assert "Same training, pooled, mean of 3" in markup
+    told["centralised_training"] = {"shuffles": 1, "own_data": training, "new_data": training}
+    _, once = _page_of(replace(plain, summary={**plain.summary, **told}), tmp_path)
+    assert "Same training, pooled<" in once and "shuffle" not in once
     assert '<section id="new-data">' in markup
     _, without = _page_of(plausible_result(test_split=False), tmp_path)
     assert '<section id="new-data">' not in without and 'class="note"' not in without
+
+
+def test_other_seeds_have_a_section(tmp_path: Path) -> None:
+    def figures(shift: float) -> dict[str, dict[str, float | None]]:
+        return {"local_only": {"accuracy": 0.6 - shift}, "federated": {"accuracy": 0.8 + shift}}
+
+    scores = [SeedScores(seed, figures(shift), {}) for seed, shift in ((0, 0.01), (1, 0.03))]
+    plain = plausible_result()
+    summary = {**plain.summary, "over_seeds": over_seeds(scores)}
+    page, _ = _page_of(replace(plain, summary=summary), tmp_path)
+    assert any("Over 2 seeds" in text for text in page.texts)
+    # t with one degree of freedom is 12.706; the gains are 22 and 26 points.
+    (row,) = [text for _, text in page.rows if text.startswith("Federated82.0%")]
+    assert "+24.0−1.4 to +49.4" in row
+    assert "seeds" not in _page_of(plain, tmp_path)[0].ids

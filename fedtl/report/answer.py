@@ -32,6 +32,9 @@ def verdict(result: RunResult) -> str:
     told = f"Over working alone clients {_gained(first)}"
     other = "personal" if "personal" in gains else "corrected"
     if other in gains:
+        if _sign(first) == _sign(gains[other]) == 0:
+            second = points(gains[other]["accuracy"])
+            return f"{told}, nor {_READINGS[other]} ({second})."
         joined = "and" if _sign(first) == _sign(gains[other]) else "but"
         told += f", {joined} {_gained(gains[other])} {_READINGS[other]}"
     return f"{told}."

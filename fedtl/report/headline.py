@@ -73,14 +73,14 @@ def _beside(way: str, summary: Mapping[str, Any]) -> str:
     if way == "local_only":
         methods = dict(summary.get("local_only_methods") or {})
         counts = ", ".join(
-            f"{name} at {count_of(methods[name], 'client')}" for name in sorted(methods)
+            f"{_method(name)} at {count_of(methods[name], 'client')}" for name in sorted(methods)
         )
         return f"Solved by {counts}." if counts else ""
     if way != "centralised":
         return ""
     told = []
     if method := summary.get("centralised_method"):
-        told.append(f"Solved by {method}.")
+        told.append(f"Solved by {_method(method)}.")
     training = summary.get("centralised_training")
     if training and known(training["own_data"]["accuracy"]):
         own = training["own_data"]
@@ -88,9 +88,13 @@ def _beside(way: str, summary: Mapping[str, Any]) -> str:
         told.append(
             f"The same training on pooled data: {percent(own['accuracy'])}"
             + (f" ({known_span})" if known_span else "")
-            + f", mean of {count_of(training['shuffles'], 'shuffle')}."
+            + (f", mean of {training['shuffles']} shuffles." if training["shuffles"] > 1 else ".")
         )
     return " ".join(told)
+
+
+def _method(name: str) -> str:
+    return name.upper() if name == "lda" else name
 
 
 def _scored(summary: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from fedtl.report.new_data import new_data_section
 from fedtl.report.page import page_of
 from fedtl.report.result import ClientRow, Gain, OwnScore, RunResult
 from fedtl.report.samples import samples_section
+from fedtl.report.seeds_section import seeds_section
 from fedtl.report.tables import MARKS, ends_by_gain, gain_lines, time_parts
 from fedtl.report.unseen_section import unseen_section
 from fedtl.report.ways import ways_of
@@ -52,6 +53,7 @@ def write_report(path: Path, result: RunResult) -> None:
 def _page(result: RunResult) -> str:
     sections = {
         "Clients": ("clients", _clients(result)),
+        "Seeds": ("seeds", seeds_section(result)),
         "New data": ("new-data", new_data_section(result)),
         "Unseen site": ("unseen", unseen_section(result)),
         "Accuracy": ("accuracy", _accuracy(result)),

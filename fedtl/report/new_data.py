@@ -40,5 +40,6 @@ def _training(told: Mapping[str, Any] | None) -> list[list[str]]:
     if not told or not known(told["new_data"]["accuracy"]):
         return []
     new = told["new_data"]
-    name = f"Same training, pooled, mean of {told['shuffles']}"
+    shuffles = told["shuffles"]
+    name = "Same training, pooled" + (f", mean of {shuffles}" if shuffles > 1 else "")
     return [[name, percent(new["accuracy"]), span(new["low"], new["high"]), ""]]
