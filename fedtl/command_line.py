@@ -114,6 +114,10 @@ def absolute_paths(config: RunConfig) -> RunConfig:
         changes["data"] = f"{kind}:{absolute(rest)}"
     elif not colon and config.data != "hospitals":
         changes["data"] = absolute(config.data)
+    # A table that does not lie in the data lies where the command was given.
+    labels = Path(config.labels).expanduser()
+    if config.labels and not (Path(config.data).expanduser() / labels).exists() and labels.exists():
+        changes["labels"] = absolute(config.labels)
     if config.partition.startswith("file:"):
         changes["partition"] = "file:" + absolute(config.partition.removeprefix("file:"))
     if Path(config.weights).suffix in (".pth", ".pt", ".safetensors"):

@@ -51,8 +51,8 @@ def main(
         int | None,
         typer.Option(
             "--tune",
-            help="Trials of each strategy's search for its learning rate and own parameters, on "
-            "training data held out for it; 0 is none.",
+            help="Trials of each strategy's search, at each seed, for its learning rate and own "
+            "parameters, on training data held out for it; 0 is none.",
             metavar="N",
         ),
     ] = None,

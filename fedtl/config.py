@@ -64,7 +64,7 @@ _MOST_SAMPLES = 100
 _RENDERED_SAMPLES = 9
 
 _FEDERATION, _DATA, _TRANSFER = "Federation", "Data and partition", "Backbone and head"
-_ADVERSITY = "What goes wrong at clients"
+_ADVERSITY, _READING = "What goes wrong at clients", "How folders of pictures are read"
 _TRAINING, _MACHINE, _OUTPUT = "Strategy and training", "Machine", "Output"
 
 
@@ -136,10 +136,27 @@ class RunConfig:
     )
     shards_per_client: int = _key(2, "Shards a client gets (shard).", _DATA, low=1, high=1_000_000)
     min_examples: int = _key(
-        2, "Fewest examples a client may have (dirichlet).", _DATA, low=1, high=1_000_000
+        2,
+        "Fewest examples (or groups) a client may have (dirichlet).",
+        _DATA,
+        low=1,
+        high=1_000_000,
     )
     held_out: float = _key(
         0.2, "Fraction of each client's data held out for scoring.", _DATA, low=0.0, high=0.9
+    )
+    test_fraction: float = _key(
+        0.1,
+        "Fraction held out from all clients of data without a test split; 0 is none.",
+        _DATA,
+        low=0.0,
+        high=0.9,
+    )
+    duplicates: str = _key(
+        "drop",
+        "Examples to be scored that equal a training example: left out of scores, or kept.",
+        _DATA,
+        choices=("drop", "keep"),
     )
     holdout_site: str = _key(
         "", "Site that takes part in nothing; every head is scored on it at the end.", _DATA
@@ -171,6 +188,22 @@ class RunConfig:
     hospitals_prevalence: float = _effect("frequency of the classes")
     hospitals_label_noise: float = _key(
         0.0, "Fraction of wrong training labels (hospitals).", _DATA, low=0.0, high=0.9
+    )
+
+    top_level: str = _key(
+        "auto",
+        "What the outermost folders of several levels are.",
+        _READING,
+        choices=("auto", "site", "group", "class", "split"),
+    )
+    group_from: str = _key(
+        "",
+        "Pattern of the folders or files that name what belongs together, such as 'patient_*'; "
+        "the group is what (parentheses) enclose, or else the folder, or a file's first *.",
+        _READING,
+    )
+    labels: str = _key(
+        "", "CSV of file,label and, if known, site, group, split; in data or here.", _READING
     )
 
     backbone: str = _key(

@@ -177,7 +177,8 @@ def _simulated(data: Path, out: Path, **changes: Any) -> Outcome:
         outcome = run_simulation(folder.config, folder, None).outcome
     finally:
         folder.close()
-    assert not folder.warnings
+    # One set of flags serves all rules, and not every rule reads each.
+    assert not [told for told in folder.warnings if not told.endswith("no effect")]
     return outcome
 
 

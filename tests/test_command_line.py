@@ -150,6 +150,7 @@ def json_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
         ridge-penalty = 0.5
         seed = 4
         no-cache = true
+        test-fraction = 0.0
         """
     )
     flags = ["--seed", 5, "--cache-on", "--out", folder / "run"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 pixels = random.integers(level - 40, level + 40, (32, 32, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / site / name / f"{number}.png")
     (folder / SITES[0] / "ill" / "broken.png").write_bytes(b"no picture")
+    shutil.copy(folder / SITES[0] / "ill" / "0.png", folder / SITES[1] / "ill" / "copy.png")
     return folder
 
 
@@ -79,7 +81,9 @@ def test_pseudonyms_stand_for_every_name(sites: Path, tmp_path: Path, holdout: s
     expected = {site: f"client-{at}" for at, site in enumerate(clients)}
     assert told == expected | ({holdout: "unseen-site"} if holdout else {})
 
-    said = {"pseudonyms.csv", "unreadable.csv"} | ({"config.toml"} if holdout else set())
+    said = {"pseudonyms.csv", "unreadable.csv", "duplicates.csv"} | (
+        {"config.toml"} if holdout else set()
+    )
     for path in out.rglob("*"):
         if path.is_file() and path.name not in said:
             content = path.read_bytes().decode("utf-8", "replace")

@@ -615,6 +615,25 @@ def test_piped_progress_of_cached_features_and_one_round() -> None:
     assert output.getvalue() == ("features 2,000/2,000 images, cached\nround 1/1 accuracy 1.000\n")
 
 
+def test_piped_progress_of_long_work_is_a_line_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("fedtl.report.progress.time.perf_counter", lambda: now[0])
+    output = io.StringIO()
+    with RunProgress(Console(file=output, force_terminal=False)) as progress:
+        for second in range(0, 301, 10):
+            now[0] = 1000.0 + second
+            progress.features(10 * second, 6000)
+    lines = output.getvalue().splitlines()
+    assert lines == [
+        "features of 6,000 images, 0 cached",
+        "features 600/6,000 images, 10 images/s, 9 min 0 s left",
+        "features 1,200/6,000 images, 10 images/s, 8 min 0 s left",
+        "features 1,800/6,000 images, 10 images/s, 7 min 0 s left",
+        "features 2,400/6,000 images, 10 images/s, 6 min 0 s left",
+        "features 3,000/6,000 images, 10 images/s, 5 min 0 s left",
+    ]
+
+
 def test_quiet_progress_prints_nothing() -> None:
     for terminal in (True, False):
         output = io.StringIO()

@@ -226,7 +226,7 @@ def test_the_configuration_says_all_and_reproduces_the_run(
         simulate.main, "--config", run / "config.toml", "--out", again, "--json", "--no-cache"
     )
     assert (end.exit_code, end.stderr) == (0, "")
-    assert end.stdout == (again / "summary.json").read_text()
+    assert json.loads(end.stdout) == {"run_folder": str(again), **_summary(again)}
     for name in ("head.safetensors", "egress.csv", "clients.csv", "partition.json"):
         assert (again / name).read_bytes() == (run / name).read_bytes(), name
     assert _summary(again)["head_sha256"] == _summary(run)["head_sha256"]
@@ -245,7 +245,7 @@ def test_what_is_printed_has_no_control_characters_and_fits_80_columns(
     assert f"round {ROUNDS}/{ROUNDS}" in end.stderr
 
 
-def test_a_quiet_run_with_ray_prints_nothing_and_learns_the_same(
+def test_a_quiet_run_with_ray_prints_its_folder_and_learns_the_same(
     run: Path, cache: Path, tmp_path: Path
 ) -> None:
     flags = [*SCENARIO, "--engine", "ray", "--cache", cache, "--out", tmp_path / "run", "--quiet"]
@@ -256,7 +256,7 @@ def test_a_quiet_run_with_ray_prints_nothing_and_learns_the_same(
         timeout=120,
         check=False,
     )
-    assert (end.returncode, end.stdout, end.stderr) == (0, "", "")
+    assert (end.returncode, end.stdout, end.stderr) == (0, f"{tmp_path / 'run'}\n", "")
     for name in ("head.safetensors", "egress.csv", "clients.csv"):
         assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes(), name
 
@@ -287,6 +287,7 @@ def test_unreadable_images_are_listed_and_named_in_one_warning(
 ) -> None:
     out = tmp_path / "run"
     flags = ["--data", pictures, "--partition", "natural", "--engine", "inline", "--rounds", 1]
+    flags += ["--test-fraction", 0]
     quietly = ["--quiet"] if quiet else []
     end = finished(simulate.main, *flags, *quietly, "--no-cache", "--out", out)
     assert end.exit_code == 0, end.stderr

@@ -152,7 +152,8 @@ def _simulated(path: Path, out: Path, **changes: Any) -> Outcome:
         outcome = run_simulation(folder.config, folder, None).outcome
     finally:
         folder.close()
-    assert not folder.warnings
+    # A scenario's keys go beside those of the test, which may leave some of them unread.
+    assert not [told for told in folder.warnings if not told.endswith("no effect")]
     return outcome
 
 

@@ -182,7 +182,7 @@ def test_every_closed_form_can_be_the_start_of_every_way_to_train(
         simulated, folder = _simulated(
             data, tmp_path / strategy, strategy=strategy, init=init, rounds=1, byzantine=0.0
         )
-        assert not folder.warnings, strategy
+        assert not [told for told in folder.warnings if not told.endswith("no effect")], strategy
         assert _accuracy(simulated.outcome) > 0.5, (strategy, init)
 
 

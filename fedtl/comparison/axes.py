@@ -8,7 +8,20 @@ from fedtl.errors import UsageError
 Axes = dict[str, tuple[Scalar, ...]]
 
 # What the features are, and where things are done, is the same for a whole comparison.
-_INPUTS = ("data", "data-seed", "holdout-site", "backbone", "weights", "image-size", "precision")
+_INPUTS = (
+    "data",
+    "top-level",
+    "group-from",
+    "labels",
+    "data-seed",
+    "test-fraction",
+    "duplicates",
+    "holdout-site",
+    "backbone",
+    "weights",
+    "image-size",
+    "precision",
+)
 _SECTIONS_APART = ("Machine", "Output")
 _COUNTED = {
     "seed": "seeds says how many there are, from seed on",

@@ -77,7 +77,7 @@ class ComparisonFolder:
         """Remove what :meth:`create` made, where no run and no search has finished."""
         if not self._made or any((self.path / name).exists() for name in ("cells", "tuned")):
             return
-        for name in (_PLAN, "unreadable.csv", ".lock"):
+        for name in (_PLAN, "unreadable.csv", "duplicates.csv", ".lock"):
             (self.path / name).unlink(missing_ok=True)
         with suppress(OSError):  # the user's own files stay, and so do the folders around them
             for folder in self._made:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from fedtl.comparison.cell import MakeScene, RunCell
 from fedtl.config import RunConfig
 from fedtl.data.partition_process import PartitionProcess
+from fedtl.federation.duplicates import without_duplicates
 from fedtl.federation.preparation import Inputs, simulated_sites, split_into_clients
 from fedtl.report.over_seeds import SeedScores
 
@@ -33,7 +34,8 @@ def repeated(
     try:
         for seed in range(config.seed + 1, config.seed + seeds):
             again = config.replace(seed=seed, data_seed=config.inputs_seed)
-            split = split_into_clients(again, inputs.dataset, partitioner)
+            drawn = split_into_clients(again, inputs.dataset, partitioner)
+            split = without_duplicates(again, inputs, drawn).split
             scene = MakeScene(simulated_sites(inputs, split))()
             result = RunCell(again)(scene)
             scores.append(SeedScores(seed, result.own_data, result.new_data))

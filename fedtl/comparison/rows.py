@@ -30,7 +30,7 @@ def cell_rows(compared: Compared) -> list[dict[str, Any]]:
     for cell, result in compared.results.items():
         target = targets.get(cell.point)
         reached = None if target is None else result.reaching(target)
-        tuned = compared.chosen.get((cell.point, cell.strategy), {})
+        tuned = compared.chosen.get(cell.name, {})
         rows.append(
             {
                 **_key(cell),

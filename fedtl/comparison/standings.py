@@ -100,7 +100,7 @@ class Standings:
         groups: How many groups they form; as many as examples where each stands for itself.
         own: What clients get on their own data, from every strategy.
         attacked: Whether clients are hostile here.
-        tuned: Hyper-parameters that a search chose, by strategy.
+        tuned: Hyper-parameters that searches chose, by strategy and key, one value a seed.
     """
 
     point: Point
@@ -113,7 +113,7 @@ class Standings:
     groups: int
     own: OwnData
     attacked: bool
-    tuned: Mapping[str, Mapping[str, float]]
+    tuned: Mapping[str, Mapping[str, tuple[float, ...]]]
 
     @property
     def seeds(self) -> int:
@@ -173,8 +173,19 @@ def _at(point: Point, runs: Runs, clean: Runs | None, compared: Compared) -> Sta
         groups=int(counted["groups"] or 0),
         own=own_data(runs),
         attacked=attacked,
-        tuned={name: found for name in runs if (found := compared.chosen.get((point, name), {}))},
+        tuned={name: found for name in runs if (found := _tuned(point, name, compared))},
     )
+
+
+def _tuned(point: Point, strategy: str, compared: Compared) -> dict[str, tuple[float, ...]]:
+    """Return what the searches of one strategy at one point chose, one value a seed."""
+    each = [
+        chosen
+        for cell in compared.plan.cells()
+        if (cell.point, cell.strategy) == (point, strategy)
+        and (chosen := compared.chosen.get(cell.name)) is not None
+    ]
+    return {key: tuple(chosen[key] for chosen in each) for key in (each[0] if each else ())}
 
 
 def _standing(

@@ -3,6 +3,15 @@
 A trial trains on three quarters of every client's training examples and is scored on the rest, so
 that nothing of what a comparison reports is seen. The searches go side by side; each waits for
 its own last trial, so that what it chooses does not depend on how many there are.
+
+Every seed has a search of its own. A seed deals anew and holds out other rows: four fifths of what
+one seed trains on is held out under some other of a few seeds, so a search on the first seed's
+training rows would choose by rows that the other seeds are scored on. Nested in the seed, a search
+sees training rows of its seed alone, and each seed's score is that of the whole procedure, search
+included, on rows that the procedure never saw; the spread over seeds holds what searching adds to
+it. (One held-out set for all seeds would cost fewer trials. But clients would hold out what falls
+to them by chance, small ones all or nothing, and the spread over seeds would no longer hold that
+of the held-out rows.)
 """
 
 from __future__ import annotations
@@ -17,7 +26,7 @@ import numpy as np
 
 import strategies
 from fedtl.comparison.cell import MakeScene, Scene, federate
-from fedtl.comparison.plan import Cell, Point
+from fedtl.comparison.plan import Cell
 from fedtl.config import RunConfig, Scalar
 from fedtl.config_file import from_mapping
 from fedtl.data.holdout import held_out_split
@@ -43,9 +52,9 @@ Chosen = dict[str, float]
 _VALIDATION = 0.25
 
 
-def chosen_for(cell: Cell, chosen: Mapping[tuple[Point, str], Chosen]) -> Cell:
-    """Return a cell with the hyper-parameters that were chosen for it."""
-    values = chosen.get((cell.point, cell.strategy), {})
+def chosen_for(cell: Cell, chosen: Mapping[str, Chosen]) -> Cell:
+    """Return a cell with the hyper-parameters that were chosen for it, by the cell's name."""
+    values = chosen.get(cell.name, {})
     return dataclasses.replace(cell, config=_with(cell.config, values))
 
 
@@ -54,22 +63,21 @@ def tune(
     pool: TaskPool,
     scenes: Mapping[str, SimulatedSites],
     progress: RunProgress,
-) -> dict[tuple[Point, str], Chosen]:
-    """Search the hyper-parameters of every strategy at every point, on the first seed's clients.
+) -> dict[str, Chosen]:
+    """Search the hyper-parameters of every cell, on the clients of its own seed.
 
-    A search that finished before is not made again. Strategies without hyper-parameters of their
-    own are not in what is returned.
+    A search that finished before is not made again. Cells whose strategy has no hyper-parameters
+    of its own are not in what is returned, which is by the cell's name.
     """
-    first = [cell for cell in folder.plan.cells() if cell.config.seed == folder.plan.base.seed]
-    chosen: dict[tuple[Point, str], Chosen] = {}
+    chosen: dict[str, Chosen] = {}
     searches: dict[str, _Search] = {}
-    for cell in first:
+    for cell in folder.plan.cells():
         search = _Search(cell, folder.plan.tune)
         if not search.ranges:
             continue
         found = folder.read_tuned(cell)
         if found is not None:
-            chosen[cell.point, cell.strategy] = found
+            chosen[cell.name] = found
             continue
         searches[cell.name] = search
     for scene in dict.fromkeys(search.cell.scene for search in searches.values()):
@@ -86,12 +94,12 @@ def tune(
             pool.submit(dataclasses.replace(task, work=search.ask()))
         else:
             folder.enter_tuned(search.cell, search.chosen, search.trials)
-            chosen[search.cell.point, search.cell.strategy] = search.chosen
+            chosen[search.cell.name] = search.chosen
     return chosen
 
 
 class _Search:
-    """One strategy's search at one point: Optuna's TPE, begun with the values as configured."""
+    """The search of one cell: Optuna's TPE, begun with the values as configured."""
 
     def __init__(self, cell: Cell, trials: int) -> None:
         self.cell, self.left = cell, trials
@@ -170,7 +178,11 @@ def validation_sites(sites: SimulatedSites, config: RunConfig) -> SimulatedSites
     """Return the clients with a part of their training rows held out, and nothing else to score."""
     halves = [
         held_out_split(
-            sites.labels, rows, _VALIDATION, generator(config.seed, "validation", client)
+            sites.labels,
+            rows,
+            _VALIDATION,
+            generator(config.seed, "validation", client),
+            sites.groups,
         )
         for client, rows in enumerate(sites.train)
     ]

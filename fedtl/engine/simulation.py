@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import strategies
 from fedtl.config import RunConfig
-from fedtl.data.dataset import Dataset
 from fedtl.data.partition_process import PartitionProcess
 from fedtl.engine.fedtl_clients import FedtlClients, MakeFedtlClients
 from fedtl.engine.inline_grid import InlineGrid
@@ -21,19 +20,24 @@ from fedtl.engine.simulation_grid import SimulationGrid
 from fedtl.engine.starting import Starting
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.client import head_for
+from fedtl.federation.duplicates import without_duplicates
 from fedtl.federation.preparation import (
     Inputs,
     Split,
+    data_notes,
     open_data,
     prepare_inputs,
+    settled_split,
     simulated_sites,
     split_into_clients,
+    split_notes,
 )
 from fedtl.federation.reference import Centralised, TestScore, centralised_reference
 from fedtl.federation.server import Federation, Outcome
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.report.pseudonyms import write_pseudonyms
 from fedtl.report.run_folder import RunFolder
+from fedtl.unread_settings import unread_settings
 
 if TYPE_CHECKING:
     from fedtl.engine.cluster_extraction import ClusterRunner
@@ -79,14 +83,24 @@ def simulate(config: RunConfig, folder: RunFolder, checkpoint: Checkpoint | None
     partitioner = None if _split_is_known(folder) else PartitionProcess(config.partition)
     try:
         dataset = open_data(config)
+        for note in data_notes(config, dataset):
+            folder.warn(note)
+        # An impossible partition is refused before anything is computed for it.
+        drawn = None if partitioner is None else split_into_clients(config, dataset, partitioner)
         opened = time.perf_counter()
         runner = _cluster_runner(config, starting)
         inputs = prepare_inputs(config, dataset, progress.features if progress else None, runner)
         del dataset  # it may hold a copy of the features
         extracted = time.perf_counter()
         _report_unreadable(folder, inputs)
-        split = _split(config, folder, inputs.dataset, partitioner)
+        split = _split(config, folder, inputs, drawn, partitioner)
+        unread = unread_settings([config], inputs.dataset, len(split.names))
+        if unread:
+            folder.warn(unread)
         config = config.replace(clients=len(split.names))
+        for note in split_notes(inputs.dataset, split):
+            folder.warn(note)
+        split = _without_duplicates(config, folder, inputs, split)
         sites = simulated_sites(inputs, split)
         grid = _open_grid(config, starting, sites)
     except BaseException:
@@ -209,19 +223,33 @@ def _report_unreadable(folder: RunFolder, inputs: Inputs) -> None:
         )
 
 
+def _without_duplicates(
+    config: RunConfig, folder: RunFolder, inputs: Inputs, split: Split
+) -> Split:
+    found = without_duplicates(config, inputs, split)
+    if found.listed:
+        folder.write_csv("duplicates.csv", found.listed)
+        folder.warn(found.told)
+    return found.split
+
+
 def _split_is_known(folder: RunFolder) -> bool:
     return (folder.path / "partition.json").exists()
 
 
 def _split(
-    config: RunConfig, folder: RunFolder, dataset: Dataset, partitioner: PartitionProcess | None
+    config: RunConfig,
+    folder: RunFolder,
+    inputs: Inputs,
+    drawn: Split | None,
+    partitioner: PartitionProcess | None,
 ) -> Split:
-    """Draw the split once; a resumed run reads it."""
+    """Settle the split once; a resumed run reads it."""
     path = folder.path / "partition.json"
-    if partitioner is None:
-        return Split.from_json(path.read_text(encoding="utf-8"), dataset, path)
-    split = split_into_clients(config, dataset, partitioner)
+    if drawn is None or partitioner is None:
+        return Split.from_json(path.read_text(encoding="utf-8"), inputs.dataset, path)
+    split = settled_split(config, inputs, drawn, partitioner)
     if config.pseudonyms:
         split = split.renamed(write_pseudonyms(folder, split.names))
-    folder.write("partition.json", split.to_json(dataset))
+    folder.write("partition.json", split.to_json(inputs.dataset))
     return split

@@ -130,8 +130,8 @@ def _prior_correction(
 ) -> Adjustment:
     """Return what makes the shared head's outputs each client's own log-odds.
 
-    π_k is of the client's training rows. Outputs that are no log-odds get the temperature that
-    suits these rows best.
+    π_k is of the client's training rows, and so is the temperature, which suits them best: outputs
+    of least squares and cosines have no scale, and those of few or of large steps not theirs.
     """
     supposed = everyone if strategy.class_prior == "examples" else None
     scales, offsets = np.ones(len(block), np.float32), []
@@ -140,13 +140,11 @@ def _prior_correction(
         own = np.bincount(labels.numpy(), minlength=block.classes)
         offset = log_prior_ratio(own, supposed)
         offsets.append(offset)
-        if strategy.outputs in ("least-squares", "cosine"):
-            here = block.select(np.array([at]))
-            lone = {name: value[at : at + 1] for name, value in parameters.items()}
-            scores = strategy.head.logits(
-                lone, here.take(torch.from_numpy(rows)[None], slice(0, 1))
-            )[0]
-            scales[at] = 1 / fitted_temperature(scores, labels, offset)
+        here = block.select(np.array([at]))
+        lone = {name: value[at : at + 1] for name, value in parameters.items()}
+        taken = here.take(torch.from_numpy(rows)[None], slice(0, 1))
+        scores = strategy.head.logits(lone, taken)[0]
+        scales[at] = 1 / fitted_temperature(scores, labels, offset)
     return Adjustment(torch.from_numpy(scales), torch.from_numpy(np.stack(offsets)).float())
 
 

@@ -108,10 +108,8 @@ def case_mix(classifier: Classifier, own: Labelled) -> Adjustment:
         everyone = np.array(trained.class_counts, np.int64)
     counts = np.bincount(own.labels, minlength=len(trained.classes))
     offset = log_prior_ratio(counts, everyone)
-    scale = 1.0
-    if strategy.outputs in ("least-squares", "cosine"):
-        scores = torch.from_numpy(classifier.outputs(own.features))
-        scale = 1 / fitted_temperature(scores, torch.from_numpy(own.labels), offset)
+    scores = torch.from_numpy(classifier.outputs(own.features))
+    scale = 1 / fitted_temperature(scores, torch.from_numpy(own.labels), offset)
     return Adjustment(torch.tensor([scale]), torch.from_numpy(offset).float()[None])
 
 

@@ -15,6 +15,7 @@ from fedtl.federation.reference import Centralised
 from fedtl.federation.server import Outcome
 from fedtl.report.html import write_report
 from fedtl.report.over_seeds import SeedScores, over_seeds, seed_rows
+from fedtl.report.pseudonyms import warnings_of
 from fedtl.report.result import ClientRow, ClientSamples, Gain, OwnScore, RunResult, SitePanel
 from fedtl.report.run_folder import RunFolder, without_nan
 from fedtl.report.summary import WAYS, client_rows, run_summary
@@ -106,7 +107,7 @@ def close_run(
         egress=folder.egress_totals(),
         samples=samples,
         summary=summary,
-        warnings=folder.warnings,
+        warnings=warnings_of(folder),
         panel=panel,
         unseen=unseen,
     )

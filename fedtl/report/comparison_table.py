@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fedtl.comparison.own_data import READINGS, OwnStanding, Reading
@@ -160,9 +160,11 @@ def count_text(spread: Spread) -> str:
     return MISSING if math.isnan(spread.mean) else f"{spread.mean:.1f}".removesuffix(".0")
 
 
-def tuned_text(found: Mapping[str, float]) -> str:
-    """Return what a search chose as ``"learning-rate 0.05, fedprox-mu 0.001"``."""
-    return ", ".join(f"{key} {value:.3g}" for key, value in found.items())
+def tuned_text(found: Mapping[str, Sequence[float]]) -> str:
+    """Return what searches chose, a value a seed: ``"learning-rate 0.05 / 0.02"``."""
+    return ", ".join(
+        f"{key} {' / '.join(f'{value:.3g}' for value in values)}" for key, values in found.items()
+    )
 
 
 def _seconds(seconds: float) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 
 from fedtl.config import HOLDOUT_PSEUDONYM
 from fedtl.report.run_folder import RunFolder
 
 _FILE = "pseudonyms.csv"
+# They hold paths, which may name sites and patients.
+_PATHS = ("unreadable.csv", "duplicates.csv")
 
 
 def write_pseudonyms(folder: RunFolder, names: Sequence[str]) -> list[str]:
@@ -41,13 +44,25 @@ def read_pseudonyms(folder: RunFolder) -> Mapping[str, str]:
         return {row["name"]: row["pseudonym"] for row in csv.DictReader(file)}
 
 
+def warnings_of(folder: RunFolder) -> list[str]:
+    """Return a run's warnings, pseudonyms in place of clients' names if those are not to be told.
+
+    Whole words alone are replaced, long names first.
+    """
+    if not folder.config.pseudonyms or not (folder.path / _FILE).exists():
+        return list(folder.warnings)
+    told = read_pseudonyms(folder)
+    names = "|".join(re.escape(name) for name in sorted(told, key=len, reverse=True) if name)
+    pattern = rf"(?<!\w)(?:{names})(?!\w)"
+    return [re.sub(pattern, lambda found: told[found[0]], text) for text in folder.warnings]
+
+
 def not_to_send(folder: RunFolder) -> str:
     """Return a sentence that names the files of a run with real names in them."""
     named = [_FILE]
     if folder.config.holdout_site:
         named.append("config.toml")
-    if (folder.path / "unreadable.csv").exists():
-        named.append("unreadable.csv")
+    named += [name for name in _PATHS if (folder.path / name).exists()]
     files = " and ".join(filter(None, (", ".join(named[:-1]), named[-1])))
     verb = "holds" if len(named) == 1 else "hold"
     return f"{files} {verb} real names: do not send {'it' if len(named) == 1 else 'them'} on."

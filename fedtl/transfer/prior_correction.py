@@ -17,7 +17,7 @@ from torch import Tensor
 
 # Added to every class's count: a class that a client has not met yet may still come.
 _HALF = 0.5
-_TEMPERATURES = np.geomspace(0.01, 10.0, 46)
+_TEMPERATURES = np.geomspace(0.01, 100.0, 61)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +57,9 @@ def log_prior_ratio(
 def fitted_temperature(scores: Tensor, labels: Tensor, offset: NDArray[np.float64]) -> float:
     """Return the T that makes softmax(scores / T + offset) likeliest for these labels.
 
-    Scores that are no log-odds, a least-squares head's or cosines, have no scale of their own. T is
-    looked for on a grid of fifteen steps a decade.
+    Least-squares outputs and cosines have no scale of their own. Heads that took few steps, or
+    large ones, are too little or too sure of themselves, and a correction of log-odds would then
+    weigh too much or too little. T is looked for on a grid of fifteen steps a decade.
 
     Args:
         scores: Shape ``(n, K)``.
