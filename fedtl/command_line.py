@@ -38,7 +38,9 @@ def config_parameters(
         if key in without:
             continue
         rule = known[key]
-        names = [f"--{key}"] if kind is not bool else [f"--{key}/--{_negated(key)}"]
+        # A truth value among several is a text: false,true.
+        whole = kind is not bool or key in listed
+        names = [f"--{key}"] if whole else [f"--{key}/--{_negated(key)}"]
         option = typer.Option(
             *names,
             help=rule.help,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,12 @@ PARTITIONS = (
     "size-square",
     "size-exponential",
 )
+
+HOLDOUT_PSEUDONYM = "unseen-site"
+"""What the site that takes part in nothing is called if clients have pseudonyms."""
+_MOST_SAMPLES = 100
+# The rendered hospitals' pictures are nobody's.
+_RENDERED_SAMPLES = 9
 
 _FEDERATION, _DATA, _TRANSFER = "Federation", "Data and partition", "Backbone and head"
 _ADVERSITY, _READING = "What goes wrong at clients", "How folders of pictures are read"
@@ -360,6 +367,18 @@ class RunConfig:
 
     name: str = _key("", "Name of the run; empty takes the data's.", _OUTPUT)
     out: str = _key("", "Run folder; empty is runs/<time>-<name>.", _OUTPUT)
+    samples: str = _key(
+        "auto",
+        "Pictures of each client that the report holds: none, a number up to 100, or auto, which "
+        "is none of your own data and 9 of the rendered hospitals.",
+        _OUTPUT,
+    )
+    pseudonyms: bool = _key(
+        False,
+        "Clients are called client-0, client-1, ... in all that is written; pseudonyms.csv alone "
+        "says who is who.",
+        _OUTPUT,
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -375,11 +394,29 @@ class RunConfig:
                 f"head-init = 'zero' leaves a head of kind {self.head!r} without a gradient; "
                 "use head-init = 'seeded'."
             )
+        count = int(self.samples) if re.fullmatch(r"\d{1,9}", self.samples, re.ASCII) else -1
+        if self.samples not in ("auto", "none") and not 0 <= count <= _MOST_SAMPLES:
+            raise UsageError(
+                f"samples = {self.samples!r} is not known. "
+                f"It is none, auto or a number from 0 to {_MOST_SAMPLES}."
+            )
 
     @property
     def inputs_seed(self) -> int:
         """Seed of what the clients' data are, as opposed to what is drawn from it."""
         return self.seed if self.data_seed < 0 else self.data_seed
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures of each client the report holds at most; zero is none at all."""
+        if self.samples == "auto":
+            return _RENDERED_SAMPLES if self.data == "hospitals" else 0
+        return 0 if self.samples == "none" else int(self.samples)
+
+    @property
+    def holdout_name(self) -> str:
+        """What the site that takes part in nothing is called in what is written; may be empty."""
+        return HOLDOUT_PSEUDONYM if self.pseudonyms and self.holdout_site else self.holdout_site
 
     def to_mapping(self) -> dict[str, Scalar]:
         """Return every key, in kebab case, with its value: TOML and Flower's run config alike."""

@@ -115,6 +115,8 @@ def _typed(key: str, value: Any, kind: type, where: str) -> Scalar:
     """Return ``value`` as ``kind``, where that loses nothing."""
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if key == "samples" and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # "none" or a number: 9 is as clear as "9"
     if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return cast(Scalar, value)
     if isinstance(value, Mapping):

@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 
     from fedtl.engine.simulation import Simulated
     from fedtl.report.over_seeds import SeedScores
-    from fedtl.report.result import ClientSamples, RunResult
+    from fedtl.report.result import ClientSamples, RunResult, SitePanel
     from fedtl.report.run_folder import RunFolder
     from fedtl.report.unseen import UnseenSite
 
 _SAMPLED_CLIENTS = 6
-_SAMPLES = 9
 # As --holdout-site: every site in turn.
 _EACH = "each"
 
@@ -72,6 +71,11 @@ def main(
     each_site = flags.get("holdout-site") == _EACH
     if each_site:
         del flags["holdout-site"]
+        if flags.get("pseudonyms"):
+            raise UsageError(
+                "holdout-site = each names sites in its table, which pseudonyms are to hide; leave "
+                "one of the two out."
+            )
     folder, checkpoint = _folder(config, resume, flags)
     try:
         with RunProgress(Console(stderr=True), quiet=quiet or as_json) as progress:
@@ -135,9 +139,8 @@ def _close(
 ) -> RunResult:
     from fedtl.federation.adversity import attackers
     from fedtl.report.closing import close_run
-    from fedtl.report.site_panel import panel_of
 
-    samples = _samples(simulated)
+    samples = _samples(simulated, folder.config.pictures)
     seconds = {"total": time.perf_counter() - began, **simulated.seconds}
     return close_run(
         folder,
@@ -147,7 +150,7 @@ def _close(
         samples=samples,
         seconds=seconds,
         peak_mb=simulated.peak_mb,
-        panel=panel_of(simulated.inputs.dataset),
+        panel=_panel(folder, simulated),
         other_seeds=other_seeds,
         unseen_sites=unseen_sites,
         hostile=attackers(folder.config.replace(clients=len(simulated.split.names))),
@@ -162,18 +165,29 @@ def _marked(config: RunConfig, names: list[str]) -> list[str]:
     return [f"{name} (hostile)" if at in hostile else name for at, name in enumerate(names)]
 
 
-def _samples(simulated: Simulated) -> list[ClientSamples]:
-    """Return nine evenly spaced training pictures of each of the first few clients."""
+def _panel(folder: RunFolder, simulated: Simulated) -> SitePanel | None:
+    """Return a picture of each class at each site if the report is to hold pictures."""
+    from fedtl.report.pseudonyms import read_pseudonyms
+    from fedtl.report.site_panel import panel_of
+
+    if not folder.config.pictures:
+        return None
+    names = read_pseudonyms(folder) if folder.config.pseudonyms else None
+    return panel_of(simulated.inputs.dataset, names)
+
+
+def _samples(simulated: Simulated, count: int) -> list[ClientSamples]:
+    """Return so many evenly spaced training pictures of each of the first few clients."""
     import numpy as np
 
     from fedtl.report.result import ClientSamples
 
     dataset, split = simulated.inputs.dataset, simulated.split
-    if isinstance(dataset.inputs, np.ndarray):
+    if not count or isinstance(dataset.inputs, np.ndarray):
         return []
     samples = []
     for name, rows in list(zip(split.names, split.train, strict=True))[:_SAMPLED_CLIENTS]:
-        chosen = rows[np.unique(np.linspace(0, len(rows) - 1, _SAMPLES).astype(np.int64))]
+        chosen = rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))]
         samples.append(
             ClientSamples(
                 name=name,
@@ -214,6 +228,10 @@ def _show(
             console.print(unseen_table(result.unseen))
         if unseen_sites:
             console.print(unseen_sites_table(unseen_sites))
+        if folder.config.pseudonyms:
+            from fedtl.report.pseudonyms import not_to_send
+
+            console.print(not_to_send(folder), soft_wrap=True)
         console.print(f"report: {folder.path / 'report.html'}", soft_wrap=True)
 
 

@@ -16,6 +16,7 @@ import pytest
 from in_process import Finished, complaint, finished
 
 from fedtl import compare, simulate
+from fedtl.comparison.axes import read_values
 from fedtl.comparison.cell import MakeScene, RunCell, Scene
 from fedtl.comparison.folder import ComparisonFolder
 from fedtl.comparison.frame import to_frame
@@ -499,3 +500,9 @@ def test_a_cell_leaves_its_scene_as_it_was(sites: SimulatedSites) -> None:
         assert lone.own_data == among.own_data
         assert lone.marks == among.marks
         assert lone.clients == among.clients
+
+
+def test_truth_values_are_read_as_written() -> None:
+    assert read_values("prior-correction", "false, true") == (False, True)
+    with pytest.raises(UsageError, match="prior-correction = 'maybe' must be of type bool"):
+        read_values("prior-correction", "maybe")

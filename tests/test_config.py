@@ -27,6 +27,8 @@ def _values_of(key: str) -> st.SearchStrategy[Scalar]:
     rule, kind = rules()[key], type(_DEFAULTS[key])
     if key == "partition":
         return st.sampled_from(PARTITIONS) | _TEXT.map(lambda path: f"file:{path}")
+    if key == "samples":
+        return st.sampled_from(("auto", "none")) | st.integers(0, 100).map(str)
     if rule.choices:
         return st.sampled_from(rule.choices)
     if kind is bool:
@@ -141,6 +143,8 @@ def test_values_of_another_type_are_refused(key: str) -> None:
         str: [True, 1, 0.5, ["x"], None],
         bool: [0, 1, 1.0, "true", None],
     }
+    if key == "samples":  # a number of pictures is as clear without quotes
+        wrong[str] = [True, 0.5, ["x"], None]
     for value in wrong[kind]:
         sentence = _complaint({key: value})
         assert f"{key} = {value!r} in run.toml is of type {type(value).__name__}" in sentence

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import math
 import re
@@ -19,8 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 from fedtl.determinism import generator
-from fedtl.report.headline import verdict
+from fedtl.report.answer import smallest, verdict
 from fedtl.report.html import write_report
+from fedtl.report.over_seeds import SeedScores, over_seeds
 from fedtl.report.progress import RunProgress
 from fedtl.report.result import (
     ClientRow,
@@ -361,9 +364,15 @@ def test_page_is_well_formed_and_asks_for_nothing(shape: str, tmp_path: Path) ->
     assert page.links and all(link.startswith(("#", "data:")) for link in page.links)
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
     assert not re.search(r"url\((?!#)|@import", markup)
-    assert not {"script", "iframe", "object", "embed"} & set(page.tags)
+    assert not {"iframe", "object", "embed"} & set(page.tags)
+    (script,) = re.findall(r"<script>(.*?)</script>", markup, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src"
+    assert f"content=\"{policy} 'sha256-{digest}'\"" in markup
+    assert page.tags.count("script") == 1
     assert page.images_without_alt == 0
-    assert "nan" not in re.sub(r"base64,[^\"]*", "", markup).lower()
+    shown = re.sub(r"base64,[^\"]*", "", markup).replace(script, "").replace(digest, "")
+    assert "nan" not in shown.lower()
     assert len(markup) < 1_000_000
 
 
@@ -409,9 +418,7 @@ def test_page_shows_personal_heads_with_a_mark_of_their_own(tmp_path: Path) -> N
 
 def test_page_without_a_global_head_compares_clients_on_their_own_examples(tmp_path: Path) -> None:
     result = plausible_result(global_head=False)
-    assert verdict(result).startswith(
-        "On their own data clients gain 23.4 points (+10.1 to +36.7) over working alone: 3 clearly"
-    )
+    assert verdict(result).startswith("Over working alone clients gain 23.4 points.")
     _, markup = _page_of(result, tmp_path)
     last = percent(result.rounds[-1]["mean_client_accuracy"])
     assert f"personal, mean client {last}" in markup
@@ -449,7 +456,7 @@ def test_page_shows_hostile_names_as_text(tmp_path: Path) -> None:
         egress=[replace(total, contents=HOSTILE[2]) for total in result.egress],
     )
     page, markup = _page_of(result, tmp_path)
-    assert "script" not in page.tags
+    assert page.tags.count("script") == 1
     assert all(link.startswith(("#", "data:")) for link in page.links)
     assert "\x1b" not in markup
     assert HOSTILE[0] in {text.strip() for text in page.texts}
@@ -491,19 +498,22 @@ def _gain(accuracy: float | None, low: float | None = None, **verdicts: int) -> 
     [
         (
             {"federated": _gain(0.042, 0.011, better=4, no_clear_difference=6)},
-            "On their own data clients gain 4.2 points (+1.1 to +7.3) over working alone: "
-            "4 clearly better off, 0 clearly worse, 6 without a clear difference.",
+            "Over working alone clients gain 4.2 points.",
         ),
         (
             {"federated": _gain(-0.01, -0.05, worse=1), "corrected": _gain(0.03, 0.01, better=1)},
-            "On their own data clients lose 1.0 point (−5.0 to +3.0) over working alone, and +3.0 "
-            "(+1.0 to +5.0) if the shared head is read with their own mix of classes: 1 clearly "
-            "better off, 0 clearly worse, 0 without a clear difference.",
+            "Over working alone clients neither clearly gain nor lose (−1.0 point), but gain 3.0 "
+            "points if the shared head is read with their own mix of classes.",
         ),
         (
-            {"federated": _gain(0.0), "personal": _gain(0.02)},
-            "On their own data clients gain nothing over working alone, and +2.0 with the heads of "
-            "their own: 0 clearly better off, 0 clearly worse, 0 without a clear difference.",
+            {"federated": _gain(-0.04, -0.05), "personal": _gain(0.02, 0.01)},
+            "Over working alone clients lose 4.0 points, but gain 2.0 points with the heads of "
+            "their own.",
+        ),
+        (
+            {"federated": _gain(0.0), "personal": _gain(0.02, -0.01)},
+            "Over working alone clients neither clearly gain nor lose (0.0 points), nor with the "
+            "heads of their own (+2.0).",
         ),
         ({"federated": _gain(None)}, "The federated head could not be scored."),
     ],
@@ -691,3 +701,76 @@ def test_what_must_be_known_of_lone_heads_is_told_beside_them(tmp_path: Path) ->
     assert "The pooled head is another's." in _page_of(told, tmp_path)[1].replace("&#x27;", "'")
     assert "the pooled head is another's" in " ".join(_printed(totals_table(told)))
     assert "another's" not in " ".join(_printed(totals_table(plain)))
+
+
+def _answers(markup: str) -> list[str]:
+    """Return the texts of the two boxes at the top of the page, tags taken out."""
+    (block,) = re.findall(r'<div class="answers">(.*?)<dl', markup, re.DOTALL)
+    boxes = block.split('<div class="answer">')[1:]
+    return [" ".join(re.sub(r"<[^>]*>", " ", box).split()) for box in boxes]
+
+
+def test_the_first_screen_tells_the_smallest_client_by_name(tmp_path: Path) -> None:
+    result = plausible_result()
+    row = min(result.clients, key=lambda row: row.examples)
+    assert smallest(result) is row
+    everyone, own = _answers(_page_of(result, tmp_path)[1])
+    assert everyone.startswith("All 10 clients")
+    assert "Federated +23.4 +10.1 to +36.7 3 better off," in everyone
+    gain = row.gains["federated"]
+    low, high = (points(value) for value in gain.interval)
+    assert own.startswith(f"The smallest: {row.name} {row.examples} training examples; alone right")
+    assert f"Federated {points(gain.difference)} {low} to {high}" in own
+    assert gain.verdict is not None and gain.verdict in own and "Corrected" in own
+
+    # A hostile client is not asked what federation brings it.
+    honest = {way: replace(one, verdict=None) for way, one in row.gains.items()}
+    rows = [replace(one, gains=honest) if one is row else one for one in result.clients]
+    other = smallest(replace(result, clients=rows))
+    assert other is not None and other.name != row.name
+
+
+def test_marks_say_what_they_stand_for(tmp_path: Path) -> None:
+    result = plausible_result(clients=5, client_names=HOSTILE)
+    _, markup = _page_of(result, tmp_path)
+    titles = re.findall(r"<g id=\"clients-bar-[^\"]*\"><title>([^<]*)</title>", markup)
+    assert len(titles) == sum(len(row.scores) - 1 for row in result.clients)  # centralised: a tick
+    score = result.clients[0].scores["local_only"]
+    assert any(f"local-only: {score.correct} of {score.examples} right" in one for one in titles)
+
+
+def test_a_note_of_the_run_and_how_heads_were_solved_are_told(tmp_path: Path) -> None:
+    plain = plausible_result()
+    training = {"accuracy": 0.9, "low": 0.88, "high": 0.92, "sd": 0.01}
+    told = {
+        "note": "the penalty is 3 < 4",
+        "local_only_methods": {"ridge": 1, "lda": 9},
+        "centralised_method": "softmax",
+        "centralised_training": {"shuffles": 3, "own_data": training, "new_data": training},
+    }
+    _, markup = _page_of(replace(plain, summary={**plain.summary, **told}), tmp_path)
+    assert "The penalty is 3 &lt; 4" in markup
+    assert "Solved by LDA at 9 clients, ridge at 1 client." in markup
+    assert "The same training on pooled data: 90.0% (88.0 to 92.0), mean of 3 shuffles." in markup
+    assert "Same training, pooled, mean of 3" in markup
+    told["centralised_training"] = {"shuffles": 1, "own_data": training, "new_data": training}
+    _, once = _page_of(replace(plain, summary={**plain.summary, **told}), tmp_path)
+    assert "Same training, pooled<" in once and "shuffle" not in once
+    assert '<section id="new-data">' in markup
+    _, without = _page_of(plausible_result(test_split=False), tmp_path)
+    assert '<section id="new-data">' not in without and 'class="note"' not in without
+
+
+def test_other_seeds_have_a_section(tmp_path: Path) -> None:
+    def figures(shift: float) -> dict[str, dict[str, float | None]]:
+        return {"local_only": {"accuracy": 0.6 - shift}, "federated": {"accuracy": 0.8 + shift}}
+
+    scores = [SeedScores(seed, figures(shift), {}) for seed, shift in ((0, 0.01), (1, 0.03))]
+    plain = plausible_result()
+    summary = {**plain.summary, "over_seeds": over_seeds(scores)}
+    page, _ = _page_of(replace(plain, summary=summary), tmp_path)
+    assert any("Over 2 seeds" in text for text in page.texts)
+    # t with one degree of freedom is 12.706; the gains are 22 and 26 points.
+    (row,) = [text for _, text in page.rows if text.startswith("Federated82.0%")]
+    assert "+24.0−1.4 to +49.4" in row
+    assert "seeds" not in _page_of(plain, tmp_path)[0].ids

@@ -27,6 +27,7 @@ _COUNTED = {
     "seed": "seeds says how many there are, from seed on",
     "strategy": "strategies lists them",
 }
+_TRUTH = {"true": True, "false": False}
 
 
 def varying_keys() -> list[str]:
@@ -68,8 +69,8 @@ def read_values(key: str, text: str) -> tuple[Scalar, ...]:
     values: list[Scalar] = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         try:
-            values.append(kind(part))
-        except ValueError:
+            values.append(_TRUTH[part.lower()] if kind is bool else kind(part))
+        except (ValueError, KeyError):
             raise UsageError(f"{key} = {part!r} must be of type {kind.__name__}.") from None
     if not values:
         raise UsageError(f"{key} has no value.")

@@ -37,6 +37,7 @@ from fedtl.federation.preparation import (
 from fedtl.federation.reference import Centralised, TestScore, centralised_reference
 from fedtl.federation.server import Federation, Outcome
 from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.report.pseudonyms import write_pseudonyms
 from fedtl.report.run_folder import RunFolder
 from fedtl.unread_settings import unread_settings
 
@@ -228,10 +229,11 @@ def _report_unreadable(folder: RunFolder, inputs: Inputs) -> None:
         folder.write_csv(
             "unreadable.csv", [{"image": key, "reason": why} for key, why in inputs.unreadable]
         )
-        first = inputs.unreadable[0][0]
+        # A path may name a site, and the report shows warnings.
+        first = "" if folder.config.pseudonyms else f", first {inputs.unreadable[0][0]}"
         count = len(inputs.unreadable)
         folder.warn(
-            f"{count} image{'s' * (count > 1)} could not be decoded and left out, first {first}; "
+            f"{count} image{'s' * (count > 1)} could not be decoded and left out{first}; "
             f"all are listed in {folder.path / 'unreadable.csv'}"
         )
 
@@ -262,5 +264,7 @@ def _split(
     if drawn is None or partitioner is None:
         return Split.from_json(path.read_text(encoding="utf-8"), inputs.dataset, path)
     split = settled_split(config, inputs, drawn, partitioner)
+    if config.pseudonyms:
+        split = split.renamed(write_pseudonyms(folder, split.names))
     folder.write("partition.json", split.to_json(inputs.dataset))
     return split

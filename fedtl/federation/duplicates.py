@@ -121,7 +121,7 @@ def _sentence(
         if config.duplicates == "drop"
         else "and are scored all the same (duplicates = keep)"
     )
-    places = ("in the test part", "held out by clients", f"at {config.holdout_site}")
+    places = ("in the test part", "held out by clients", f"at {config.holdout_name}")
     scored = [f"{count:,} {place}" for count, place in zip(counts, places, strict=True) if count]
     parts = []
     if scored:
@@ -131,7 +131,10 @@ def _sentence(
     if two_labels:
         parts.append(f"{two_labels:,} of the contents carry two labels")
     one = listed[0]
-    return (
-        f"duplicates: {'; '.join(parts)}; first {one['file']} ({one['lies']}) = {one['equals']} "
-        f"({one['which_lies']}); all are listed in duplicates.csv"
+    # A path may name a site or a patient.
+    first = (
+        ""
+        if config.pseudonyms
+        else f"; first {one['file']} ({one['lies']}) = {one['equals']} ({one['which_lies']})"
     )
+    return f"duplicates: {'; '.join(parts)}{first}; all are listed in duplicates.csv"

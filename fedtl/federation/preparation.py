@@ -108,9 +108,10 @@ def data_notes(config: RunConfig, dataset: Dataset) -> list[str]:
     notes = [*dataset.notes, groups_hint(dataset, natural=config.partition == "natural")]
     straddling = straddling_test(dataset)
     if straddling:
+        first = "" if config.pseudonyms else f", first {straddling[0]}"
         notes.append(
             f"of the groups, {len(straddling):,} lie both in training and in the test split "
-            f"that the data brings, first {straddling[0]}, so that accuracy on it is too good"
+            f"that the data brings{first}, so that accuracy on it is too good"
         )
     return [note for note in notes if note]
 
@@ -240,6 +241,10 @@ class Split:
     held_out: list[NDArray[np.int64]]
     test: NDArray[np.int64]
     unseen: NDArray[np.int64]
+
+    def renamed(self, names: list[str]) -> Split:
+        """Return the same split of clients that are called otherwise."""
+        return replace(self, names=names)
 
     def to_json(self, dataset: Dataset) -> str:
         """Return the split as JSON; ``digest`` names the data it is a split of."""

@@ -15,6 +15,7 @@ from fedtl.report.theme import (
     HARMED,
     INK,
     MUTED,
+    NARROW,
     SURFACE,
     WIDTH,
     Plot,
@@ -24,7 +25,14 @@ from fedtl.report.theme import (
     themed,
 )
 from fedtl.report.ways import ways_of
-from fedtl.report.wording import count_of, percent, points, shortened
+from fedtl.report.wording import (
+    count_of,
+    percent,
+    points,
+    points_span,
+    shortened,
+    span,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,6 +50,13 @@ def client_plot(result: RunResult) -> Plot:
     return _client_distributions(result)
 
 
+def narrow_client_plot(result: RunResult) -> Plot | None:
+    """Draw distributions for a narrow page; ``None`` for up to 60 clients, which are listed."""
+    if len(result.clients) <= _MOST_CLIENT_ROWS:
+        return None
+    return _client_distributions(result, narrow=True)
+
+
 def _client_bars(result: RunResult) -> Plot:
     used = result.used
     rows = by_gain(result.clients, used)[::-1]
@@ -53,10 +68,14 @@ def _client_bars(result: RunResult) -> Plot:
         figure = figure_of(WIDTH, len(rows) * height + 80)
         axes = figure.subplots()
         centralised = _accuracies(rows, "centralised")
+        titles: dict[str, str] = {}
         for place, (way, (_, colour, _)) in enumerate(ways.items()):
             offset = (place - (len(ways) - 1) / 2) * step
             bars = axes.barh(positions + offset, _accuracies(rows, way), 0.9 * step, color=colour)
             for place_of_row, (row, bar) in enumerate(zip(rows, bars, strict=True)):
+                if way in row.scores:
+                    bar.set_gid(f"bar-{place}-{row.client}")
+                    titles[f"bar-{place}-{row.client}"] = _title(row, way, ways[way].label)
                 if row.verdict(way) == "worse":
                     bar.set(facecolor=HARMED, hatch="////", edgecolor=SURFACE, linewidth=0)
                 if way in row.scores:
@@ -109,7 +128,20 @@ def _client_bars(result: RunResult) -> Plot:
             + (f", {row.verdict(used)}" if row.verdict(used) else "")
             for row in rows
         )
-        return Plot(svg(figure, "clients", alt + "."))
+        return Plot(svg(figure, "clients", alt + ".", titles))
+
+
+def _title(row: ClientRow, way: str, label: str) -> str:
+    """Return what one client has from one way of learning, with how sure that is."""
+    score = row.scores[way]
+    low, high = score.interval
+    told = f"{row.name}, {label}: {score.correct:,} of {score.examples:,} right"
+    told += f" ({percent(score.accuracy)}, 95 % interval {span(low, high)})"
+    gain = row.gains.get(way)
+    if gain is None:
+        return told
+    difference = f"{points(gain.difference)} points ({points_span(*gain.interval)})"
+    return f"{told}; gain {difference}, {gain.verdict or 'hostile'}"
 
 
 def _client_legend(figure: Figure, result: RunResult) -> None:
@@ -141,7 +173,7 @@ def _client_legend(figure: Figure, result: RunResult) -> None:
     figure.legend(handles=handles, loc="outside upper left", ncols=5)
 
 
-def _client_distributions(result: RunResult) -> Plot:
+def _client_distributions(result: RunResult, *, narrow: bool = False) -> Plot:
     from matplotlib.ticker import MaxNLocator
 
     rows = result.clients
@@ -151,8 +183,9 @@ def _client_distributions(result: RunResult) -> Plot:
     ways = ways_of(result)
     used = ways[result.used]
     with themed():
-        figure = figure_of(WIDTH, 340)
-        histogram, curves = cast("tuple[Axes, Axes]", figure.subplots(1, 2))
+        figure = figure_of(NARROW, 640) if narrow else figure_of(WIDTH, 340)
+        shape = (2, 1) if narrow else (1, 2)
+        histogram, curves = cast("tuple[Axes, Axes]", figure.subplots(*shape))
         if scored.any():
             # An edge on zero keeps losses and gains in different bars.
             step = max(float(np.abs(gains[scored]).max()) / 15, 0.005)
@@ -194,13 +227,15 @@ def _client_distributions(result: RunResult) -> Plot:
         curves.set_xlabel("accuracy")
         curves.set_ylabel("clients at or below")
         if curves.lines:
-            curves.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2 if len(ways) > 3 else 3)
+            curves.legend(
+                loc="lower left", bbox_to_anchor=(0, 1), ncols=2 if narrow or len(ways) > 3 else 3
+            )
         alt = (
             f"Distribution of the gain of {count_of(len(rows), 'client')}, {result.harmed:,} of "
             "them worse off, and of their accuracies under each way of learning."
         )
         note = f"{len(rows):,} clients are shown as distributions."
-        return Plot(svg(figure, "clients", alt), note)
+        return Plot(svg(figure, "clients-narrow" if narrow else "clients", alt), note)
 
 
 def _accuracies(rows: Sequence[ClientRow], way: str) -> NDArray[np.float64]:

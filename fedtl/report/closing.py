@@ -15,6 +15,7 @@ from fedtl.federation.reference import Centralised
 from fedtl.federation.server import Outcome
 from fedtl.report.html import write_report
 from fedtl.report.over_seeds import SeedScores, over_seeds, seed_rows
+from fedtl.report.pseudonyms import warnings_of
 from fedtl.report.result import ClientRow, ClientSamples, Gain, OwnScore, RunResult, SitePanel
 from fedtl.report.run_folder import RunFolder, without_nan
 from fedtl.report.summary import WAYS, client_rows, run_summary
@@ -69,7 +70,7 @@ def close_run(
     unseen = None
     if folder.config.holdout_site:
         unseen = unseen_site(
-            folder.config.holdout_site,
+            folder.config.holdout_name,
             federated=outcome.federated,
             local_only=outcome.local_only,
             centralised=None if centralised is None else centralised.tallies,
@@ -101,7 +102,7 @@ def close_run(
         summary["unseen_site"] = without_nan(unseen.to_mapping())
     folder.write("summary.json", _json(summary))
     result = RunResult(
-        config=folder.config.to_mapping(),
+        config={**folder.config.to_mapping(), "holdout-site": folder.config.holdout_name},
         classes=identity.classes,
         client_names=tuple(client_names),
         label_counts=label_counts,
@@ -111,7 +112,7 @@ def close_run(
         egress=folder.egress_totals(),
         samples=samples,
         summary=summary,
-        warnings=folder.warnings,
+        warnings=warnings_of(folder),
         panel=panel,
         unseen=unseen,
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fedtl.report.answer import answer, verdict
 from fedtl.report.markup import escaped, meter
 from fedtl.report.result import RunResult
 from fedtl.report.tables import SCORES
@@ -14,9 +15,8 @@ from fedtl.report.wording import (
     byte_size,
     count_of,
     duration,
+    known,
     percent,
-    points,
-    points_span,
     span,
 )
 
@@ -38,7 +38,9 @@ def subject(result: RunResult) -> str:
 def headline(result: RunResult) -> str:
     """Return the verdict, the accuracies that it rests on, and the facts of the run."""
     summary = result.summary
-    cards = "".join(_way_card(way, summary[key]) for key, way in ways_of(result).items())
+    cards = "".join(
+        _way_card(way, summary[key], _beside(key, summary)) for key, way in ways_of(result).items()
+    )
     trained_on = sum(row.examples for row in result.clients)
     held_out = sum(row.held_out for row in result.clients)
     facts = [
@@ -51,12 +53,48 @@ def headline(result: RunResult) -> str:
         f"<b>{duration(summary['seconds']['total'])}</b>",
     ]
     items = "".join(f"<li>{fact}</li>" for fact in facts) + _unseen(result) + _attention(result)
+    scored = f"Accuracy, with its 95 % interval, on {_scored(summary)}."
     return (
         f'<p class="eyebrow">{escaped(subject(result))}</p>\n<h1>{escaped(verdict(result))}</h1>\n'
-        f'<dl class="ways">{cards}</dl>\n'
-        f'<p class="eyebrow scored">Accuracy on {escaped(_scored(summary))}.</p>'
+        f'{_note(summary)}{answer(result)}\n<dl class="ways">{cards}</dl>\n'
+        f'<p class="eyebrow scored">{escaped(scored)}</p>'
         f'\n<ul class="facts">{items}</ul>'
     )
+
+
+def _note(summary: Mapping[str, Any]) -> str:
+    """Return what the strategy has to say of its run, for example the penalty it chose."""
+    note = str(summary.get("note") or "")
+    return f'<p class="note">{escaped(note[:1].upper() + note[1:])}</p>\n' if note else ""
+
+
+def _beside(way: str, summary: Mapping[str, Any]) -> str:
+    """Return what must be told beside a way's figures: how its heads were solved."""
+    if way == "local_only":
+        methods = dict(summary.get("local_only_methods") or {})
+        counts = ", ".join(
+            f"{_method(name)} at {count_of(methods[name], 'client')}" for name in sorted(methods)
+        )
+        return f"Solved by {counts}." if counts else ""
+    if way != "centralised":
+        return ""
+    told = []
+    if method := summary.get("centralised_method"):
+        told.append(f"Solved by {_method(method)}.")
+    training = summary.get("centralised_training")
+    if training and known(training["own_data"]["accuracy"]):
+        own = training["own_data"]
+        known_span = span(own["low"], own["high"])
+        told.append(
+            f"The same training on pooled data: {percent(own['accuracy'])}"
+            + (f" ({known_span})" if known_span else "")
+            + (f", mean of {training['shuffles']} shuffles." if training["shuffles"] > 1 else ".")
+        )
+    return " ".join(told)
+
+
+def _method(name: str) -> str:
+    return name.upper() if name == "lda" else name
 
 
 def _scored(summary: Mapping[str, Any]) -> str:
@@ -93,11 +131,11 @@ def _attention(result: RunResult) -> str:
     )
 
 
-def _way_card(way: Way, scores: Mapping[str, Any] | None) -> str:
+def _way_card(way: Way, scores: Mapping[str, Any] | None, beside: str) -> str:
     style, meaning = way.label.replace("-", "_"), _MEANINGS[way.label]
     accuracy = scores["accuracy"] if scores else None
     known_span = span(scores["accuracy_low"], scores["accuracy_high"]) if scores else ""
-    interval = f"95 % interval {known_span}" if known_span else ""
+    interval = known_span
     rest = (
         ", ".join(f"{SCORES[name]} {percent(scores[name])}" for name in list(SCORES)[1:])
         if scores
@@ -106,47 +144,8 @@ def _way_card(way: Way, scores: Mapping[str, Any] | None) -> str:
     return (
         f'<div class="way {style}"><dt>{way.title}</dt><dd class="figure">{percent(accuracy)}</dd>'
         f"<dd>{meter(accuracy)}</dd>"
-        f'<dd class="interval">{interval}</dd>'
-        f'<dd class="meaning">{meaning}</dd><dd class="meaning">{rest[0].upper()}{rest[1:]}.</dd>'
-        "</div>"
-    )
-
-
-def verdict(result: RunResult) -> str:
-    """Return what federation was worth on clients' own data: the words at the top of the page."""
-    summary = result.summary
-    gains = {way: gain for way, gain in summary["gains"].items() if gain["accuracy"] is not None}
-    heads = "The federated head" if summary["global_head"] else "Clients' own heads"
-    if not gains:
-        return f"{heads} could not be scored."
-    first = gains["federated"]
-    told = f"On their own data clients {_gained(first)} over working alone"
-    other = "personal" if "personal" in gains else "corrected"
-    if other in gains:
-        how = (
-            "with the heads of their own"
-            if other == "personal"
-            else "if the shared head is read with their own mix of classes"
-        )
-        told += f", and {_gained(gains[other], verb=False)} {how}"
-    return f"{told}: {_who(gains.get(other, first))}."
-
-
-def _gained(gain: Mapping[str, Any], *, verb: bool = True) -> str:
-    value = round(100 * gain["accuracy"], 1)
-    noun = "point" if abs(value) == 1 else "points"
-    interval = points_span(gain["low"], gain["high"])
-    sure = f" ({interval})" if interval else ""
-    if not verb:
-        return f"{points(gain['accuracy'])}{sure}"
-    if value == 0:
-        return f"gain nothing{sure}"
-    return f"{'gain' if value > 0 else 'lose'} {abs(value):.1f} {noun}{sure}"
-
-
-def _who(gain: Mapping[str, Any]) -> str:
-    better, worse = gain["better"], gain["worse"]
-    unclear = gain["no_clear_difference"]
-    return (
-        f"{better} clearly better off, {worse} clearly worse, {unclear} without a clear difference"
+        f'<dd class="interval">{interval}</dd><dd class="meaning">{meaning}</dd>'
+        f'<dd class="meaning more">{rest[0].upper()}{rest[1:]}.</dd>'
+        + (f'<dd class="meaning more">{escaped(beside)}</dd>' if beside else "")
+        + "</div>"
     )

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from fedtl.report import client_plots, heat_maps, plots
+from fedtl.report.client_list import client_list
 from fedtl.report.headline import headline, subject
 from fedtl.report.markup import captioned, definitions, escaped, meter, table_of
+from fedtl.report.new_data import new_data_section
 from fedtl.report.page import page_of
 from fedtl.report.result import ClientRow, Gain, OwnScore, RunResult
 from fedtl.report.samples import samples_section
+from fedtl.report.seeds_section import seeds_section
 from fedtl.report.tables import MARKS, ends_by_gain, gain_lines, time_parts
 from fedtl.report.unseen_section import unseen_section
 from fedtl.report.ways import ways_of
@@ -49,11 +52,13 @@ def write_report(path: Path, result: RunResult) -> None:
 
 def _page(result: RunResult) -> str:
     sections = {
+        "Clients": ("clients", _clients(result)),
+        "Seeds": ("seeds", seeds_section(result)),
+        "New data": ("new-data", new_data_section(result)),
+        "Unseen site": ("unseen", unseen_section(result)),
+        "Accuracy": ("accuracy", _accuracy(result)),
         "Data": ("data", _data(result)),
         "Samples": ("samples", samples_section(result)),
-        "Accuracy": ("accuracy", _accuracy(result)),
-        "Unseen site": ("unseen", unseen_section(result)),
-        "Clients": ("clients", _clients(result)),
         "Confusion": ("confusion", _confusion(result)),
         "What left each site": ("egress", _egress(result)),
         "Failures and warnings": ("failures", _failures(result)),
@@ -99,6 +104,7 @@ def _clients(result: RunResult) -> str:
         client_plots.client_plot(result),
         "Accuracy on each client's own held-out examples, with its 95 % interval. "
         + escaped(f"All clients together, {lines}." if lines else ""),
+        client_plots.narrow_client_plot(result) or client_list(result),
     )
     return (
         f"<h2>What each client gains</h2>\n{picture}\n{_client_details(result)}"

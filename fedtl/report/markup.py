@@ -16,16 +16,17 @@ from fedtl.report.wording import known, printable, shortened
 _THUMBNAIL = 160
 
 
-def captioned(plot: Plot, explanation: str, narrow: Plot | None = None) -> str:
+def captioned(plot: Plot, explanation: str, narrow: Plot | str | None = None) -> str:
     """Return a plot below what it shows and above what it leaves out.
 
     Args:
         plot: The picture.
         explanation: Markup, already escaped.
-        narrow: The same for a narrow page.
+        narrow: The same for a narrow page; another plot, or markup that bears the class "narrow".
     """
     wide = _figure(plot, "wide" if narrow else "")
-    return f"<p>{explanation}</p>\n{wide}{_figure(narrow, 'narrow') if narrow else ''}"
+    other = _figure(narrow, "narrow") if isinstance(narrow, Plot) else narrow or ""
+    return f"<p>{explanation}</p>\n{wide}{other}"
 
 
 def _figure(plot: Plot, style: str) -> str:
@@ -72,7 +73,7 @@ def table_of(
         body.append(f"<tr{_attribute('class', style)}>{first}{rest}</tr>")
     title = f"<caption>{escaped(caption)}</caption>" if caption else ""
     return (
-        f'<div class="table"><table>{title}<thead><tr>{head}</tr></thead>'
+        f'<div class="table"><table class="sortable">{title}<thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from importlib import resources
 
@@ -20,13 +22,16 @@ def page_of(title: str, headline: str, sections: Mapping[str, tuple[str, str]]) 
     links = "".join(
         f'<a href="#{anchor}">{escaped(name)}</a>' for name, (anchor, _) in present.items()
     )
-    style = resources.files("fedtl.report").joinpath("report.css").read_text(encoding="utf-8")
+    style, script = _file("report.css"), _file("sort_tables.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     parts = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        # The browser itself then refuses any request, whatever a name in the data may hold.
+        # The browser itself then refuses any request, and any script but the one that sorts tables,
+        # whatever a name in the data may hold.
         '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">",
+        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'\">",
         '<link rel="icon" href="data:,">',
         f"<title>{escaped(title)}</title>",
         f"<style>\n{style}</style>\n</head>\n<body>",
@@ -34,6 +39,11 @@ def page_of(title: str, headline: str, sections: Mapping[str, tuple[str, str]]) 
         *(f'<section id="{anchor}">\n{body}\n</section>' for anchor, body in present.values()),
         "</main>",
         "<footer><p>Written by fedtl. This page holds everything it shows and asks the network for "
-        "nothing.</p></footer>\n</body>\n</html>\n",
+        "nothing.</p></footer>",
+        f"<script>{script}</script>\n</body>\n</html>\n",
     ]
     return "\n".join(parts)
+
+
+def _file(name: str) -> str:
+    return resources.files("fedtl.report").joinpath(name).read_text(encoding="utf-8")

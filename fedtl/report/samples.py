@@ -5,6 +5,7 @@ from __future__ import annotations
 from fedtl.report.markup import captioned, escaped, thumbnail
 from fedtl.report.result import RunResult
 from fedtl.report.site_panel import panel_plot
+from fedtl.report.wording import count_of
 
 
 def samples_section(result: RunResult) -> str:
@@ -15,7 +16,7 @@ def samples_section(result: RunResult) -> str:
     return "\n".join(
         [
             "<h2>Sample images</h2>\n<p>These images are part of this page: whoever is sent the "
-            "page is sent them.</p>",
+            "page is sent them. With samples = none there are none.</p>",
             *parts,
         ]
     )
@@ -42,10 +43,11 @@ def _by_client(result: RunResult) -> str:
             for image, label in zip(client.images, client.labels, strict=True)
         )
         cards.append(f'<div><h3>{escaped(client.name)}</h3><ul class="nine">{pictures}</ul></div>')
+    most = max(len(client.images) for client in shown)
     which = (
         "every client" if len(shown) == len(result.clients) else f"the first {len(shown)} clients"
     )
     return (
-        f"<p>Up to nine images of {which}, with their labels.</p>\n"
+        f"<p>Up to {count_of(most, 'image')} of {which}, with their labels.</p>\n"
         f'<div class="samples">{"".join(cards)}</div>'
     )

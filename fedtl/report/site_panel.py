@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,11 +32,16 @@ _LETTER = 6.8
 _HEADING = 28.0
 
 
-def panel_of(dataset: Dataset) -> SitePanel | None:
+def panel_of(dataset: Dataset, pseudonyms: Mapping[str, str] | None = None) -> SitePanel | None:
     """Return the first training picture of each class at each site, in the order of the data.
 
     The first 8 sites have a row each, the 10 classes with most training pictures a column; data
     without sites has a single row. A site that takes part in nothing is shown, and said to be so.
+
+    Args:
+        dataset: The data.
+        pseudonyms: What sites are called instead of their names; one that has none is called by
+            its place. ``None`` if sites may be named.
 
     Returns:
         ``None`` for precomputed features.
@@ -54,7 +60,10 @@ def panel_of(dataset: Dataset) -> SitePanel | None:
     if dataset.sites is not None:
         sites, place = np.unique(dataset.sites[rows], return_inverse=True)
         unseen = set(dataset.sites[dataset.withheld].tolist())
-        names = [f"{site} (unseen)" if site in unseen else str(site) for site in sites]
+        called = {str(site): str(site) for site in sites}
+        if pseudonyms is not None:
+            called = {site: pseudonyms.get(site, f"site-{at}") for at, site in enumerate(called)}
+        names = [called[str(site)] + " (unseen)" * (site in unseen) for site in sites]
     pictures: list[list[NDArray[np.uint8] | None]] = []
     for site in range(min(len(names), _MOST_SITES)):
         there = [rows[(place == site) & (labels == column)] for column in columns]

@@ -139,7 +139,7 @@ def run_summary(
             "global_head": strategy.global_head,
             **{way: own.get(way) for way in ("federated", "personal", "local_only", "centralised")},
             "corrected": own.get("corrected"),
-            "on_new_data": _new_data(ways, strategy.config.holdout_site),
+            "on_new_data": _new_data(ways, strategy.config.holdout_name),
             "gains": {way: _gain(way, rows) for way, told in outcome.pairs.items() if told},
             "harmed_clients": [row.client for row in rows if row.verdict(used) == "worse"],
             "local_only_methods": dict(Counter(row.method for row in rows if row.method)),

@@ -43,6 +43,8 @@ _VARIABLES = {
 }
 WIDTH = 880.0
 """Width of the page's column in CSS pixels."""
+NARROW = 330.0
+"""Width of a section's inside on a telephone, in CSS pixels."""
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -176,8 +178,15 @@ def percent_axis(axes: Axes, which: Literal["x", "y"]) -> None:
     axis.grid(True)
 
 
-def svg(figure: Figure, name: str, alt: str) -> str:
-    """Return the figure as an element that can stand in a page beside others."""
+def svg(figure: Figure, name: str, alt: str, titles: Mapping[str, str] | None = None) -> str:
+    """Return the figure as an element that can stand in a page beside others.
+
+    Args:
+        figure: What to write.
+        name: Tells its ids from those of the page's other figures.
+        alt: What it shows, in words.
+        titles: What a mark says to whoever points at it, by the mark's ``gid``.
+    """
     buffer = io.StringIO()
     figure.savefig(
         buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -186,6 +195,9 @@ def svg(figure: Figure, name: str, alt: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    for gid, title in (titles or {}).items():
+        opened = f'<g id="{name}-{gid}">'
+        text = text.replace(opened, f"{opened}<title>{escape(printable(title))}</title>")
     for placeholder, variable in _VARIABLES.items():
         text = text.replace(placeholder, variable)
     width = re.search(r'width="([\d.]+)pt"', text)

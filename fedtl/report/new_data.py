@@ -1,0 +1,45 @@
+"""The report's section on new data: what heads are worth to a site that joins later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fedtl.report.markup import escaped, table_of
+from fedtl.report.result import RunResult
+from fedtl.report.ways import ways_of
+from fedtl.report.wording import known, percent, span
+
+
+def new_data_section(result: RunResult) -> str:
+    """Return the heads' scores on the global test part; empty if the run has none."""
+    new = result.summary["on_new_data"]
+    if new is None:
+        return ""
+    rows = []
+    for way, one in ways_of(result).items():
+        scores = new.get(way)
+        if not scores:
+            continue
+        interval = span(scores["accuracy_low"], scores["accuracy_high"])
+        name = one.title + ("" if way != "local_only" else ", mean client")
+        cells = [percent(scores["accuracy"]), interval, percent(scores["balanced_accuracy"])]
+        rows.append([name, *cells])
+    rows += _training(result.summary.get("centralised_training"))
+    table = table_of(
+        ["Head", "Accuracy", "95 % interval", "Balanced accuracy"], rows, numbers=(1, 2, 3)
+    )
+    return (
+        "<h2>On new data</h2>\n<p>Another question than that of the clients' own data: what the "
+        "heads are worth to a site that joins later. Scored on "
+        f"{escaped(new['scored_on'])}.</p>\n{table}"
+    )
+
+
+def _training(told: Mapping[str, Any] | None) -> list[list[str]]:
+    if not told or not known(told["new_data"]["accuracy"]):
+        return []
+    new = told["new_data"]
+    shuffles = told["shuffles"]
+    name = "Same training, pooled" + (f", mean of {shuffles}" if shuffles > 1 else "")
+    return [[name, percent(new["accuracy"]), span(new["low"], new["high"]), ""]]

@@ -1,0 +1,68 @@
+"""Clients' pseudonyms: what a run calls clients that are not to be named, and who they are."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+
+from fedtl.config import HOLDOUT_PSEUDONYM
+from fedtl.report.run_folder import RunFolder
+
+_FILE = "pseudonyms.csv"
+# They hold paths, which may name sites and patients.
+_PATHS = ("unreadable.csv", "duplicates.csv")
+
+
+def write_pseudonyms(folder: RunFolder, names: Sequence[str]) -> list[str]:
+    """Write ``pseudonyms.csv``, which alone tells who is who; return the clients' pseudonyms.
+
+    A pseudonym is the partition id, ``client-3``. Ids follow the order of the data, so they hide
+    names from whoever does not know the data, not from whoever does.
+
+    Args:
+        folder: The run's.
+        names: The clients' names, in partition-id order.
+
+    Raises:
+        FedtlError: The file cannot be written.
+    """
+    pseudonyms = [f"client-{client}" for client in range(len(names))]
+    rows = [
+        {"pseudonym": pseudonym, "name": name}
+        for pseudonym, name in zip(pseudonyms, names, strict=True)
+    ]
+    if folder.config.holdout_site:
+        rows.append({"pseudonym": HOLDOUT_PSEUDONYM, "name": folder.config.holdout_site})
+    folder.write_csv(_FILE, rows)
+    return pseudonyms
+
+
+def read_pseudonyms(folder: RunFolder) -> Mapping[str, str]:
+    """Return every client's pseudonym by its name."""
+    with (folder.path / _FILE).open(encoding="utf-8", newline="") as file:
+        return {row["name"]: row["pseudonym"] for row in csv.DictReader(file)}
+
+
+def warnings_of(folder: RunFolder) -> list[str]:
+    """Return a run's warnings, pseudonyms in place of clients' names if those are not to be told.
+
+    Whole words alone are replaced, long names first.
+    """
+    if not folder.config.pseudonyms or not (folder.path / _FILE).exists():
+        return list(folder.warnings)
+    told = read_pseudonyms(folder)
+    names = "|".join(re.escape(name) for name in sorted(told, key=len, reverse=True) if name)
+    pattern = rf"(?<!\w)(?:{names})(?!\w)"
+    return [re.sub(pattern, lambda found: told[found[0]], text) for text in folder.warnings]
+
+
+def not_to_send(folder: RunFolder) -> str:
+    """Return a sentence that names the files of a run with real names in them."""
+    named = [_FILE]
+    if folder.config.holdout_site:
+        named.append("config.toml")
+    named += [name for name in _PATHS if (folder.path / name).exists()]
+    files = " and ".join(filter(None, (", ".join(named[:-1]), named[-1])))
+    verb = "holds" if len(named) == 1 else "hold"
+    return f"{files} {verb} real names: do not send {'it' if len(named) == 1 else 'them'} on."

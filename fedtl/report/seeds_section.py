@@ -1,0 +1,48 @@
+"""The report's section on other seeds: how far the figures depend on who happens to hold what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fedtl.report.markup import table_of
+from fedtl.report.result import RunResult
+from fedtl.report.ways import ways_of
+from fedtl.report.wording import MISSING, percent, points, points_span, span
+
+Mean = Mapping[str, float | None]
+
+
+def seeds_section(result: RunResult) -> str:
+    """Return means over seeds with their intervals; empty for a run of a single seed."""
+    told = result.summary.get("over_seeds")
+    if told is None:
+        return ""
+    rows = [
+        [
+            way.title,
+            *_accuracy(told["own_data"].get(key)),
+            *_gain(told["gains"].get(key)),
+            *_accuracy(told["new_data"].get(key)),
+        ]
+        for key, way in ways_of(result).items()
+    ]
+    headers = ["Head", "Own data", "95 % interval", "Gain, points", "95 % interval"]
+    headers += ["New data", "95 % interval"]
+    table = table_of(headers, rows, numbers=range(1, len(headers)))
+    return (
+        f"<h2>Over {len(told['seeds'])} seeds</h2>\n<p>The mean over seeds of who holds what, of "
+        "who takes part and of shuffles; every other figure of this page is of the first seed. "
+        f"seeds.csv has each of them.</p>\n{table}"
+    )
+
+
+def _accuracy(mean: Mean | None) -> list[str]:
+    if mean is None:
+        return [MISSING, MISSING]
+    return [percent(mean["mean"]), span(mean["low"], mean["high"])]
+
+
+def _gain(mean: Mean | None) -> list[str]:
+    if mean is None:
+        return [MISSING, MISSING]
+    return [points(mean["mean"]), points_span(mean["low"], mean["high"])]
