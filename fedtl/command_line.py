@@ -60,7 +60,10 @@ def config_parameters(
 
 
 def _negated(key: str) -> str:
-    return key.removeprefix("no-") + "-on" if key.startswith("no-") else f"no-{key}"
+    """Return the flag that switches a key off; the first word tells, and leaves room for others."""
+    if key.startswith("no-"):
+        return key.removeprefix("no-") + "-on"
+    return f"no-{key.partition('-')[0]}"
 
 
 def _metavar(kind: type, choices: tuple[str, ...], *, listed: bool) -> str | None:
@@ -109,6 +112,10 @@ def absolute_paths(config: RunConfig) -> RunConfig:
         changes["data"] = f"{kind}:{absolute(rest)}"
     elif not colon and config.data != "hospitals":
         changes["data"] = absolute(config.data)
+    # A table that does not lie in the data lies where the command was given.
+    labels = Path(config.labels).expanduser()
+    if config.labels and not (Path(config.data).expanduser() / labels).exists() and labels.exists():
+        changes["labels"] = absolute(config.labels)
     if config.partition.startswith("file:"):
         changes["partition"] = "file:" + absolute(config.partition.removeprefix("file:"))
     if Path(config.weights).suffix in (".pth", ".pt", ".safetensors"):

@@ -33,7 +33,11 @@ def main(
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option("--seeds", help="Number of seeds, from --seed on; by default 3.", metavar="N"),
+        typer.Option(
+            "--seeds",
+            help="Number of seeds, from --seed on; by default 5, the fewest for a test.",
+            metavar="N",
+        ),
     ] = None,
     target: Annotated[
         float | None,
@@ -47,8 +51,8 @@ def main(
         int | None,
         typer.Option(
             "--tune",
-            help="Trials of each strategy's search for its learning rate and own parameters, on "
-            "training data held out for it; 0 is none.",
+            help="Trials of each strategy's search, at each seed, for its learning rate and own "
+            "parameters, on training data held out for it; 0 is none.",
             metavar="N",
         ),
     ] = None,
@@ -132,6 +136,7 @@ def _folder(
 def _close(folder: ComparisonFolder, compared: Compared) -> None:
     """Write what the comparison came to."""
     from fedtl.comparison.rows import cell_rows, round_rows, summary_of
+    from fedtl.report.comparison_files import comparison_tex, figure_files
     from fedtl.report.comparison_page import comparison_page
 
     if not compared.results:
@@ -140,12 +145,21 @@ def _close(folder: ComparisonFolder, compared: Compared) -> None:
     folder.write_csv("rounds.csv", round_rows(compared))
     folder.write("summary.json", summary_of(compared))
     folder.write("comparison.html", comparison_page(compared))
+    folder.write("comparison.tex", comparison_tex(compared))
+    for name, content in figure_files(compared):
+        folder.write(f"figures/{name}", content)
 
 
 def _show(folder: ComparisonFolder, compared: Compared, *, quiet: bool, as_json: bool) -> None:
-    """Print a table per point, or the summary alone."""
-    from fedtl.comparison.standings import standings
-    from fedtl.report.comparison_table import comparison_table
+    """Print the tables of every point, or the summary alone."""
+    from fedtl.comparison.plan import point_label
+    from fedtl.report.comparison_table import (
+        own_data_captions,
+        own_data_table,
+        ranking_captions,
+        ranking_table,
+        tuned_captions,
+    )
     from fedtl.report.terminal import standard_output
     from fedtl.report.wording import count_of
 
@@ -153,8 +167,16 @@ def _show(folder: ComparisonFolder, compared: Compared, *, quiet: bool, as_json:
         print((folder.path / "summary.json").read_text(encoding="utf-8"), end="")
     elif not quiet:
         console = standard_output()
-        for at in standings(compared):
-            console.print(comparison_table(at))
+        for at in compared.points:
+            tables = [(own_data_table(at), [*own_data_captions(at), *tuned_captions(at)])]
+            if at.rows:
+                tables.insert(0, (ranking_table(at), ranking_captions(at)))
+            if label := point_label(at.point):
+                console.print(label, style="bold", markup=False, highlight=False)
+            for table, captions in tables:
+                console.print(table)
+                text = "\n".join(captions)
+                console.print(text, "", sep="\n", style="dim", markup=False, highlight=False)
         for (strategy, reason), count in compared.failures.items():
             text = f"{strategy}: {count_of(count, 'run')} failed: {reason}"
             console.print(text, soft_wrap=True, markup=False, highlight=False)

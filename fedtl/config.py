@@ -57,7 +57,7 @@ PARTITIONS = (
 )
 
 _FEDERATION, _DATA, _TRANSFER = "Federation", "Data and partition", "Backbone and head"
-_ADVERSITY = "What goes wrong at clients"
+_ADVERSITY, _READING = "What goes wrong at clients", "How folders of pictures are read"
 _TRAINING, _MACHINE, _OUTPUT = "Strategy and training", "Machine", "Output"
 
 
@@ -129,10 +129,27 @@ class RunConfig:
     )
     shards_per_client: int = _key(2, "Shards a client gets (shard).", _DATA, low=1, high=1_000_000)
     min_examples: int = _key(
-        2, "Fewest examples a client may have (dirichlet).", _DATA, low=1, high=1_000_000
+        2,
+        "Fewest examples (or groups) a client may have (dirichlet).",
+        _DATA,
+        low=1,
+        high=1_000_000,
     )
     held_out: float = _key(
         0.2, "Fraction of each client's data held out for scoring.", _DATA, low=0.0, high=0.9
+    )
+    test_fraction: float = _key(
+        0.1,
+        "Fraction held out from all clients of data without a test split; 0 is none.",
+        _DATA,
+        low=0.0,
+        high=0.9,
+    )
+    duplicates: str = _key(
+        "drop",
+        "Examples to be scored that equal a training example: left out of scores, or kept.",
+        _DATA,
+        choices=("drop", "keep"),
     )
     holdout_site: str = _key(
         "", "Site that takes part in nothing; every head is scored on it at the end.", _DATA
@@ -164,6 +181,22 @@ class RunConfig:
     hospitals_prevalence: float = _effect("frequency of the classes")
     hospitals_label_noise: float = _key(
         0.0, "Fraction of wrong training labels (hospitals).", _DATA, low=0.0, high=0.9
+    )
+
+    top_level: str = _key(
+        "auto",
+        "What the outermost folders of several levels are.",
+        _READING,
+        choices=("auto", "site", "group", "class", "split"),
+    )
+    group_from: str = _key(
+        "",
+        "Pattern of the folders or files that name what belongs together, such as 'patient_*'; "
+        "the group is what (parentheses) enclose, or else the folder, or a file's first *.",
+        _READING,
+    )
+    labels: str = _key(
+        "", "CSV of file,label and, if known, site, group, split; in data or here.", _READING
     )
 
     backbone: str = _key(
@@ -200,10 +233,11 @@ class RunConfig:
         "none", "Start from the head of this closed-form strategy (fed3r, ...); or none.", _TRAINING
     )
     init_temperature: float = _key(
-        0.1,
-        "Divides the logits of the head that init brings; ridge logits lie between 0 and 1.",
+        0.0,
+        "Divides the logits of the head that init brings; 0 is the closed form's own: 0.1 for "
+        "ridge logits, which lie between 0 and 1, and 1 for fedcgs's log-odds.",
         _TRAINING,
-        above=0.0,
+        low=0.0,
         high=1e3,
     )
     local_epochs: int = _key(1, "Epochs a client trains in a round.", _TRAINING, low=1, high=10_000)
@@ -217,6 +251,11 @@ class RunConfig:
         _TRAINING,
         low=0,
         high=1000,
+    )
+    prior_correction: bool = _key(
+        False,
+        "Clients read the final head with their own frequencies of classes.",
+        _TRAINING,
     )
     fedprox_mu: float = _key(
         0.1, "Pull of clients to the global head (fedprox).", _TRAINING, low=0.0, high=1e6
@@ -291,6 +330,20 @@ class RunConfig:
     ridge_penalty: float = _key(
         0.5,
         "Closed form: ridge penalty per feature, on standardised features.",
+        _TRAINING,
+        above=0.0,
+        high=1e6,
+    )
+
+    ridge_penalty_from: str = _key(
+        "fixed",
+        "fixed: ridge-penalty; gcv: chosen from the sums by generalised cross-validation.",
+        _TRAINING,
+        choices=("fixed", "gcv"),
+    )
+    softmax_penalty: float = _key(
+        0.05,
+        "L2 penalty per feature, on standardised features (fedsoftmax).",
         _TRAINING,
         above=0.0,
         high=1e6,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -25,13 +26,16 @@ from fedtl.engine.memory import MemoryWatch
 from fedtl.errors import UsageError
 from fedtl.federation.checkpoint import write_atomically
 from fedtl.federation.client import answer
+from fedtl.federation.duplicates import without_duplicates
 from fedtl.federation.preparation import (
     Inputs,
+    Split,
     cache_folder,
-    group_numbers,
+    data_notes,
     hold_out,
     open_data,
     prepare_inputs,
+    settled_split,
     simulated_sites,
     split_into_clients,
 )
@@ -42,9 +46,12 @@ from fedtl.records import config_record
 from fedtl.transfer.client_block import ClientData
 from fedtl.transfer.shared_features import SharedFeatures
 
+_logger = logging.getLogger(__name__)
+
 _STATE = "fedtl-site"
-# What a site may set for itself (--node-config): where its data, weights and cache are.
-_SITE_KEYS = ("data", "weights", "cache")
+# What a site may set for itself (--node-config): where its data, weights and cache are, and how
+# its data is to be read.
+_SITE_KEYS = ("data", "top-level", "group-from", "labels", "weights", "cache")
 
 
 def reply(message: Message, context: Context) -> Message:
@@ -91,9 +98,10 @@ def serve(grid: Grid, context: Context) -> None:
                 samples=[],
                 seconds={
                     "total": total,
-                    "start_up": total - rounds,
+                    "start_up": total - rounds - outcome.closing_seconds,
                     "features": 0.0,
                     "rounds": rounds,
+                    "closing": outcome.closing_seconds,
                 },
                 peak_mb=watch.peak_mb,
             )
@@ -147,7 +155,10 @@ def _prepare(context: Context) -> tuple[Site, SharedFeatures]:
                 "but this site brings its own data; leave the hospital unconnected instead and "
                 "give it the head (python -m fedtl.predict)"
             )
-        inputs = prepare_inputs(config, open_data(config), None)
+        dataset = open_data(config, own=True)
+        for note in data_notes(config, dataset):
+            _logger.warning(note)
+        inputs = prepare_inputs(config, dataset, None)
         sites = _one_site(config, inputs, partition_id)
         return sites.site(partition_id), sites.features
     sites = _all_sites(config)
@@ -161,9 +172,12 @@ def _all_sites(config: RunConfig) -> SimulatedSites:
     """Return all clients of data that is split by the configured partition."""
     process = PartitionProcess(config.partition)
     try:
-        inputs = prepare_inputs(config, open_data(config), None)
+        dataset = open_data(config)
+        drawn = split_into_clients(config, dataset, process)
+        inputs = prepare_inputs(config, dataset, None)
         _KEPT.append(inputs)
-        return simulated_sites(inputs, split_into_clients(config, inputs.dataset, process))
+        split = settled_split(config, inputs, drawn, process)
+        return simulated_sites(inputs, without_duplicates(config, inputs, split).split)
     finally:
         process.close()
 
@@ -172,22 +186,20 @@ def _one_site(config: RunConfig, inputs: Inputs, partition_id: int) -> Simulated
     """Return the clients of which one, this site, holds all the data there is here."""
     _KEPT.append(inputs)
     dataset = inputs.dataset
-    train, held_out = hold_out(config, dataset.labels, dataset.training, partition_id)
-    labels = np.zeros(inputs.features.shape[0], np.int64)
-    labels[inputs.rows] = dataset.labels
+    train, held_out = hold_out(config, dataset, dataset.training, partition_id)
     nobody = np.empty(0, np.int64)
     others = [nobody] * partition_id
-    return SimulatedSites(
-        features=inputs.features,
-        labels=labels,
-        train=[*others, inputs.rows[train]],
-        held_out=[*others, inputs.rows[held_out]],
-        test=inputs.rows[dataset.tested],
+    own = Split(
+        names=[f"client-{client}" for client in range(partition_id + 1)],
+        train=[*others, train],
+        held_out=[*others, held_out],
+        test=dataset.tested,
         unseen=nobody,
-        class_names=dataset.classes,
-        fingerprint=inputs.fingerprint,
-        groups=group_numbers(inputs),
     )
+    found = without_duplicates(config, inputs, own)
+    if found.told:
+        _logger.warning(found.told)
+    return simulated_sites(inputs, found.split)
 
 
 # Features without a file in the cache live as long as what was prepared from them.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fedtl.federation.classifier import Classifier
+    from fedtl.federation.labelled import Labelled
 
     Named = tuple[list[str], NDArray[np.float32]]
 
@@ -38,6 +39,23 @@ def main(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON array on stdout, and nothing else.")
     ] = False,
+    score: Annotated[
+        bool,
+        typer.Option(
+            "--score",
+            help="INPUT is labelled (class/file, or arrays x and y): tell the accuracy, its "
+            "interval and what is confused.",
+        ),
+    ] = False,
+    case_mix: Annotated[
+        str | None,
+        typer.Option(
+            "--case-mix",
+            help="Labelled data of a client's own (class/file, or features:FILE.npz): the head is "
+            "read with the mix of its classes.",
+            metavar="DATA",
+        ),
+    ] = None,
     top: Annotated[
         int, typer.Option("--top", help="Classes shown per input, best first.", metavar="N", min=1)
     ] = 2,
@@ -48,13 +66,24 @@ def main(
     searched for images; for a run on embeddings it is features:FILE.npz with an array x.
 
     Heads trained by gradient steps give probabilities. Closed-form heads give scores: about 1 for
-    the class of an image, about 0 for the others.
+    the class of an image, about 0 for the others. With --case-mix all give probabilities.
     """
     from fedtl.federation.classifier import Classifier
     from fedtl.report.predictions import Predictions
 
     classifier = Classifier.of_run(run)
-    if classifier.takes_embeddings:
+    adjustment = None
+    if case_mix is not None:
+        from fedtl.federation.labelled import case_mix as read_with
+
+        adjustment = read_with(classifier, _labelled(classifier, case_mix, quiet=as_json))
+    labelled = None
+    if score:
+        if len(inputs) != 1:
+            raise UsageError(f"--score takes one INPUT that is labelled, not {len(inputs)}.")
+        labelled = _labelled(classifier, inputs[0], quiet=as_json)
+        names, features = labelled.names, labelled.features
+    elif classifier.takes_embeddings:
         names, features = _read_embeddings(classifier, inputs)
     else:
         names, features = _extract_features(classifier, inputs, quiet=as_json)
@@ -62,20 +91,40 @@ def main(
         unit="row" if classifier.takes_embeddings else "image",
         names=names,
         classes=classifier.trained.classes,
-        measure=classifier.measure,
-        values=classifier.values(features),
+        measure=classifier.measure if adjustment is None else "probability",
+        values=classifier.values(features, adjustment),
     )
     if csv is not None:
         predictions.write_csv(csv.expanduser())
-    if as_json:
+    from fedtl.report.terminal import standard_output
+
+    if labelled is not None:
+        from fedtl.report.scored import Scored
+
+        scored = Scored.of(predictions, labelled.labels, labelled.groups)
+        if as_json:
+            print(json.dumps(scored.to_mapping(), indent=2))
+        else:
+            standard_output().print(scored.table())
+    elif as_json:
         print(json.dumps(predictions.objects(top), indent=2))
     else:
-        from rich.console import Console
+        standard_output().print(predictions.table(top))
 
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=80)
-        console.print(predictions.table(top))
+
+def _labelled(classifier: Classifier, source: str, *, quiet: bool) -> Labelled:
+    """Return labelled inputs; warn of those that are left out."""
+    from rich.console import Console
+
+    from fedtl.federation.labelled import read_labelled
+    from fedtl.report.progress import RunProgress
+
+    console = Console(stderr=True)
+    with RunProgress(console, quiet=quiet or not console.is_terminal) as progress:
+        labelled = read_labelled(classifier, source, progress.features)
+    for sentence in labelled.left_out:
+        print(f"warning: {sentence}", file=sys.stderr)
+    return labelled
 
 
 def _extract_features(classifier: Classifier, arguments: Sequence[str], *, quiet: bool) -> Named:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +16,10 @@ from fedtl.config_file import from_mapping, from_toml
 from fedtl.errors import FedtlError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fedtl.engine.simulation import Simulated
+    from fedtl.report.over_seeds import SeedScores
     from fedtl.report.result import ClientSamples, RunResult
     from fedtl.report.run_folder import RunFolder
 
@@ -31,11 +36,22 @@ def main(
         Path | None,
         typer.Option("--resume", help="Go on with a run that was cut off.", metavar="RUN"),
     ] = None,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            "--seeds",
+            help="Run with this many seeds, from --seed on: intervals over who holds what.",
+            metavar="N",
+            min=1,
+        ),
+    ] = 1,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="No progress; only errors and warnings.")
+        bool,
+        typer.Option("--quiet", help="Only warnings, errors and the run folder's name."),
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print summary.json on stdout, and nothing else.")
+        bool,
+        typer.Option("--json", help="Print the run folder's name and summary on stdout, as JSON."),
     ] = False,
     *,
     flags: dict[str, Any],
@@ -57,8 +73,16 @@ def main(
             from fedtl.engine.simulation import simulate
 
             simulated = simulate(folder.config, folder, checkpoint)
+            others: list[SeedScores] = []
+            repeating = time.perf_counter()
+            if seeds > 1:
+                from fedtl.comparison.repeats import repeated
+
+                show = partial(progress.step, "further seeds")
+                others = repeated(folder.config, simulated.inputs, seeds, show)
+                simulated.seconds["seeds"] = time.perf_counter() - repeating
             progress.status("writing the report")
-            result = _close(folder, simulated, began)
+            result = _close(folder, simulated, began, others)
     except FedtlError:
         folder.discard_if_unbegun()
         raise
@@ -88,7 +112,10 @@ def _folder(
     return RunFolder.create(chosen), None
 
 
-def _close(folder: RunFolder, simulated: Simulated, began: float) -> RunResult:
+def _close(
+    folder: RunFolder, simulated: Simulated, began: float, other_seeds: Sequence[SeedScores]
+) -> RunResult:
+    from fedtl.federation.adversity import attackers
     from fedtl.report.closing import close_run
     from fedtl.report.site_panel import panel_of
 
@@ -103,6 +130,8 @@ def _close(folder: RunFolder, simulated: Simulated, began: float) -> RunResult:
         seconds=seconds,
         peak_mb=simulated.peak_mb,
         panel=panel_of(simulated.inputs.dataset),
+        other_seeds=other_seeds,
+        hostile=attackers(folder.config.replace(clients=len(simulated.split.names))),
     )
 
 
@@ -139,8 +168,11 @@ def _samples(simulated: Simulated) -> list[ClientSamples]:
 def _show(folder: RunFolder, result: RunResult, *, quiet: bool, as_json: bool) -> None:
     """Print the tables, or the summary alone."""
     if as_json:
-        print((folder.path / "summary.json").read_text(encoding="utf-8"), end="")
-    elif not quiet:
+        summary = json.loads((folder.path / "summary.json").read_text(encoding="utf-8"))
+        print(json.dumps({"run_folder": str(folder.path), **summary}, indent=2))
+    elif quiet:
+        print(folder.path)
+    else:
         from fedtl.report.tables import client_table, totals_table, unseen_table
         from fedtl.report.terminal import standard_output
 

@@ -12,7 +12,7 @@ from fedtl.errors import UsageError
 if TYPE_CHECKING:
     from fedtl.config import RunConfig
     from fedtl.transfer.heads import Head
-    from strategies.base import HeadStrategy
+    from strategies.base import ClosedFormStrategy, HeadStrategy
 
 
 def available() -> list[str]:
@@ -64,29 +64,42 @@ def build(config: RunConfig, head: Head) -> HeadStrategy:
     return strategy
 
 
-def _starter(strategy: HeadStrategy) -> HeadStrategy:
+def _starter(strategy: HeadStrategy) -> ClosedFormStrategy:
     """Return the closed form that ``init`` names."""
     from fedtl.transfer.heads import LinearHead
     from strategies.base import ClosedFormStrategy
 
     config = strategy.config
     init = config.init
-    unknown = ":" not in init and init not in available()
-    if unknown or not issubclass(load(init), ClosedFormStrategy):
-        closed = [name for name in available() if issubclass(load(name), ClosedFormStrategy)]
-        wrong = f"not known{nearest(init, closed)}" if unknown else "not a closed form."
+    closed = [name for name in available() if issubclass(load(name), ClosedFormStrategy)]
+    starters = [name for name in closed if not load(name).own_start]
+    wrong = ""
+    if ":" not in init and init not in available():
+        wrong = f"not known{nearest(init, starters)}"
+    elif not issubclass(load(init), ClosedFormStrategy):
+        wrong = "not a closed form."
+    elif load(init).own_start:
+        wrong = "a closed form that asks clients twice, and a start may ask once."
+    if wrong:
         raise UsageError(
             f"init = {init!r} is {wrong} "
-            f"It is one of {', '.join(closed)}, module:Class of your own, or none."
+            f"It is one of {', '.join(starters)}, module:Class of your own, or none."
         )
     if strategy.one_round:
         raise UsageError(
             f"init = {init!r} is where training starts, but strategy = {config.strategy!r} does "
             "not train in rounds; use init = 'none' or an iterative strategy such as fedavg."
         )
+    if strategy.own_start:
+        raise UsageError(
+            f"init = {init!r} is where training starts, but strategy = {config.strategy!r} brings "
+            "a start of its own; use init = 'none'."
+        )
     if not isinstance(strategy.head, LinearHead):
         raise UsageError(
             f"init = {init!r} gives a linear head, but head = {config.head!r}; use head = "
             "'linear' or init = 'none'."
         )
-    return load(init)(config.replace(strategy=init, init="none"), strategy.head)
+    found = load(init)(config.replace(strategy=init, init="none"), strategy.head)
+    assert isinstance(found, ClosedFormStrategy)
+    return found

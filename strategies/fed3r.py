@@ -6,6 +6,7 @@ Classifiers", ICML 2024 (arXiv 2406.01116), section 4.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,6 +22,7 @@ from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, LinearHead
 from fedtl.transfer.standardisation import Standardisation
 from strategies.base import AloneHead, Arrays, ClosedFormStrategy, Range, Search
+from strategies.base.gcv import chosen_penalty
 
 _CHUNK = 2048
 
@@ -48,10 +50,6 @@ class LinearClosedForm(ClosedFormStrategy):
 class SecondMoments(LinearClosedForm):
     """Clients send A = ZᵀZ and B = ZᵀY, with a column of ones joined to Z."""
 
-    search: ClassVar[Search] = {
-        "ridge-penalty": Range(1e-3, 1e2),
-    }
-
     @property
     def uplink(self) -> Mapping[str, tuple[int, ...]]:
         """A is symmetric: only its upper triangle, row by row, leaves."""
@@ -62,11 +60,41 @@ class SecondMoments(LinearClosedForm):
 
     def client_statistics(self, block: ClientBlock, client: int) -> Arrays:
         """Return A's upper triangle and B, float64."""
-        return _sums(block, client)
+        return summed(block, client)
 
-    def penalty(self, scale: Tensor) -> float:
-        """Return λd, where d counts the features that vary at all."""
-        return self.config.ridge_penalty * max(1, int((scale > 0).sum()))
+
+class Penalised(SecondMoments):
+    """A closed form with a ridge penalty: ``ridge-penalty``, or one that the sums choose."""
+
+    search: ClassVar[Search] = {
+        "ridge-penalty": Range(1e-3, 1e2),
+    }
+
+    def __init__(self, config: RunConfig, head: Head) -> None:
+        super().__init__(config, head)
+        self._chosen = 0.0
+
+    @abstractmethod
+    def solve_penalised(self, pooled: Standardised, penalty: float) -> Arrays:
+        """Return the head on unstandardised features, float64, for λd = ``penalty``."""
+
+    def solve(self, statistics: Arrays) -> Arrays:
+        """Return the head on unstandardised features, float64."""
+        pooled = Standardised.of(statistics)
+        return self.solve_penalised(pooled, self.per_feature(pooled) * pooled.features)
+
+    def conclude(self, total: Arrays) -> Arrays:
+        """Return the head of all, and remember its penalty."""
+        pooled = Standardised.of(total)
+        self._chosen = self.per_feature(pooled)
+        return self.solve_penalised(pooled, self._chosen * pooled.features)
+
+    def per_feature(self, pooled: Standardised) -> float:
+        """Return λ: as configured, or by generalised cross-validation."""
+        if self.config.ridge_penalty_from == "fixed":
+            return self.config.ridge_penalty
+        variance = 1 - pooled.share.square().sum()
+        return chosen_penalty(pooled.n, pooled.correlation, pooled.cross, variance, pooled.features)
 
     def solve_system(self, system: Tensor, right: Tensor) -> Tensor:
         """Return the solution of a system that the ridge penalty makes positive definite."""
@@ -79,8 +107,23 @@ class SecondMoments(LinearClosedForm):
             )
         return torch.cholesky_solve(right, factor)
 
+    @property
+    def note(self) -> str:
+        """Tell the penalty that the sums chose."""
+        if self.config.ridge_penalty_from == "fixed" or not self._chosen:
+            return ""
+        return f"Generalised cross-validation chose ridge-penalty = {self._chosen:.3g}."
 
-class Fed3R(SecondMoments):
+    def server_state(self) -> Arrays:
+        """Return the penalty that was chosen, which a resumed run tells as well."""
+        return {"penalty": np.array([self._chosen])}
+
+    def restore_server_state(self, state: Arrays) -> None:
+        """Take it back."""
+        self._chosen = float(state["penalty"][0])
+
+
+class Fed3R(Penalised):
     """W = argmin Σᵢ ‖Wᵀ(zᵢ - μ)/σ + b - yᵢ‖² + λ d ‖W‖², with z d features and y one-hot labels.
 
     Client k sends Aₖ = ZₖᵀZₖ and Bₖ = ZₖᵀYₖ, with a column of ones joined to Z; the server solves
@@ -88,31 +131,31 @@ class Fed3R(SecondMoments):
     that mean μ, deviation σ and the unpenalised intercept b come from the same sums. The penalty
     λ = ``ridge-penalty`` counts per feature: the best total penalty grows with the number of
     features and not of examples (Hoerl, Kennard & Baldwin, Communications in Statistics 4, 1975:
-    dσ²/‖W‖²), so one value serves 200 pictures and 20,000.
+    dσ²/‖W‖²), so one value serves 200 pictures and 20,000. With ``ridge-penalty-from = "gcv"`` the
+    same sums choose it: see :func:`strategies.base.gcv.chosen_penalty`.
     """
 
     outputs = "least-squares"
 
-    def solve(self, statistics: Arrays) -> Arrays:
+    def solve_penalised(self, pooled: Standardised, penalty: float) -> Arrays:
         """Return the head on unstandardised features, float64."""
-        pooled = Standardised.of(statistics)
-        scale = pooled.scale
-        system = pooled.correlation
-        system.diagonal().add_(self.penalty(scale) / pooled.n)
-        weight = scale[:, None] * self.solve_system(system, pooled.cross)
+        system = pooled.correlation.clone()
+        system.diagonal().add_(penalty / pooled.n)
+        weight = pooled.scale[:, None] * self.solve_system(system, pooled.cross)
         return _head(weight, pooled.mean, pooled.share)
 
     def train_alone(self, block: ClientBlock) -> list[AloneHead]:
         """Solve each client's own ridge system, in the smaller of its two forms.
 
         With Z̃ the standardised features, (Z̃ᵀZ̃ + λnI)⁻¹Z̃ᵀ = Z̃ᵀ(Z̃Z̃ᵀ + λnI)⁻¹: a client with fewer
-        examples than features need not solve a system as large as the features.
+        examples than features need not solve a system as large as the features. It chooses a
+        penalty from its own sums if the federation does.
         """
         identity = Standardisation.identity(block.features.shape[1])
         heads = []
         for client, rows in enumerate(block.rows):
-            if len(rows) > self.width:
-                arrays = self.solve(_sums(block, client))
+            if len(rows) > self.width or self.config.ridge_penalty_from != "fixed":
+                arrays = self.solve(summed(block, client))
             else:
                 arrays = self._solve_dual(block, rows)
             heads.append(AloneHead(arrays, identity))
@@ -124,10 +167,10 @@ class Fed3R(SecondMoments):
         y = torch.nn.functional.one_hot(block.labels[index], self.classes).double()
         mean, share = z.mean(0), y.mean(0)
         centred = z - mean
-        scale = _inverse_deviation(centred.square().mean(0), z.square().mean(0))
+        scale = inverse_deviation(centred.square().mean(0), z.square().mean(0))
         scaled = centred * scale
         system = scaled @ scaled.T
-        system.diagonal().add_(self.penalty(scale))
+        system.diagonal().add_(self.config.ridge_penalty * varying(scale))
         dual = self.solve_system(system, y - share)
         return _head(scale[:, None] * (scaled.T @ dual), mean, share)
 
@@ -152,6 +195,11 @@ class Standardised:
     correlation: Tensor
     cross: Tensor
 
+    @property
+    def features(self) -> int:
+        """How many features vary; 1 at least."""
+        return varying(self.scale)
+
     @classmethod
     def of(cls, statistics: Arrays) -> Standardised:
         """Return it for summed statistics."""
@@ -161,7 +209,7 @@ class Standardised:
         mean, share = gram[-1, :-1] / n, sums[-1] / n
         covariance = gram[:-1, :-1] / n - torch.outer(mean, mean)
         cross = sums[:-1] / n - torch.outer(mean, share)
-        scale = _inverse_deviation(covariance.diagonal(), gram.diagonal()[:-1] / n)
+        scale = inverse_deviation(covariance.diagonal(), gram.diagonal()[:-1] / n)
         return cls(
             n=n,
             mean=mean,
@@ -181,18 +229,30 @@ def chunks(block: ClientBlock, client: int) -> Iterator[tuple[Tensor, Tensor]]:
         yield z, block.labels[chunk]
 
 
-def _sums(block: ClientBlock, client: int) -> Arrays:
-    """Return the upper triangle of a client's ZᵀZ, and its ZᵀY."""
+def summed(block: ClientBlock, client: int, weights: Tensor | None = None) -> Arrays:
+    """Return the upper triangle of a client's ZᵀDZ, and its ZᵀDY.
+
+    Args:
+        block: The clients.
+        client: Which of them.
+        weights: D's diagonal by class, shape ``(K,)``, float64; by default all 1.
+    """
     width = block.features.shape[1] + 1
     gram = torch.zeros(width, width, dtype=torch.float64)
     sums = torch.zeros(block.classes, width, dtype=torch.float64)
     for z, labels in chunks(block, client):
-        gram.addmm_(z.T, z)
-        sums.index_add_(0, labels, z)
+        weighted = z if weights is None else z * weights[labels][:, None]
+        gram.addmm_(z.T, weighted)
+        sums.index_add_(0, labels, weighted)
     return {"gram": upper_triangle(gram), "class-sums": sums.numpy().T.copy()}
 
 
-def _inverse_deviation(variance: Tensor, square: Tensor) -> Tensor:
+def varying(scale: Tensor) -> int:
+    """Return how many features vary, given their inverse deviations; 1 at least."""
+    return max(1, int((scale > 0).sum()))
+
+
+def inverse_deviation(variance: Tensor, square: Tensor) -> Tensor:
     """Return 1/σ, and 0 where the variance is but rounding noise of the mean square."""
     varies = variance > 1e-12 * square.clamp_min(1e-300)
     return torch.where(varies, variance, 1.0).rsqrt() * varies

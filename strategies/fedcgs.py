@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 
 from strategies.base import Arrays
-from strategies.fed3r import SecondMoments, Standardised
+from strategies.fed3r import Penalised, Standardised
 from strategies.fedncm import head_of_seen
 
 
-class FedCGS(SecondMoments):
+class FedCGS(Penalised):
     """w_c = Σ⁻¹μ_c,  b_c = log π_c - ½ μ_cᵀΣ⁻¹μ_c: Bayes' rule for Gaussian classes of one Σ.
 
     Clients send what Fed3R's send: the second moments, and with the column of ones the feature and
@@ -23,22 +23,22 @@ class FedCGS(SecondMoments):
     The authors' code puts the covariance of all examples about their one mean for Σ; here it is
     that of each class about its own, which the model asks for and the same sums tell: linear
     discriminant analysis. Σ gets a ridge of λd/n times each feature's variance, λ =
-    ``ridge-penalty``: the penalty that Fed3R's system, divided by n, has. A class without examples
-    gets logits below the others' mean: see :func:`strategies.fedncm.head_of_seen`.
+    ``ridge-penalty``: the penalty that Fed3R's system, divided by n, has (and with
+    ``ridge-penalty-from = "gcv"`` the one that Fed3R would choose). A class without examples gets
+    logits below the others' mean: see :func:`strategies.fedncm.head_of_seen`.
     """
 
     outputs = "log-odds"
     # They need no scaling.
     temperature = 1.0
 
-    def solve(self, statistics: Arrays) -> Arrays:
+    def solve_penalised(self, pooled: Standardised, penalty: float) -> Arrays:
         """Return the head on unstandardised features, float64."""
-        pooled = Standardised.of(statistics)
         seen = pooled.share > 0
         share = torch.where(seen, pooled.share, 1.0)
         centres = pooled.cross / share
         system = pooled.correlation - (centres * share) @ centres.T
-        system.diagonal().add_(self.penalty(pooled.scale) / pooled.n)
+        system.diagonal().add_(penalty / pooled.n)
         solution = self.solve_system(system, centres)
         weight = (pooled.scale[:, None] * solution).T.contiguous()
         bias = share.log() - (centres * solution).sum(0) / 2 - weight @ pooled.mean

@@ -15,6 +15,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from in_process import complaint, finished
 from PIL import Image
 from torchvision import models
 
-from fedtl import simulate
+from fedtl import compare, simulate
 from fedtl.federation.checkpoint import read_latest_checkpoint
 
 USAGE, ENVIRONMENT = 2, 1
@@ -75,7 +76,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 SITES = ("--data", "features:{inputs}/sites.npz", "--partition", "natural")
-PICTURES = ("--data", "{inputs}/good", "--backbone", "squeezenet1_1")
+# A partition that is possible: one that is not is refused before weights are looked at.
+TWO = ("--partition", "iid", "--clients", "2")
+PICTURES = ("--data", "{inputs}/good", "--backbone", "squeezenet1_1", *TWO)
 
 BAD_INPUTS = {
     # --- data
@@ -85,7 +88,7 @@ BAD_INPUTS = {
     "corrupt zip": (("--data", "{inputs}/corrupt.zip"), USAGE, ["corrupt.zip is neither"]),
     "no images": (("--data", "{inputs}/none"), USAGE, ["none holds no images"]),
     "none decodes": (
-        ("--data", "{inputs}/broken"),
+        ("--data", "{inputs}/broken", *TWO),
         ENVIRONMENT,
         ["broken: none of its 6 images can be decoded"],
     ),
@@ -209,6 +212,21 @@ def test_a_bad_input_is_one_sentence_and_nothing_is_left_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", [simulate, compare])
+def test_an_impossible_partition_is_refused_before_features_are_computed(
+    command: Any, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def computed(*_: object) -> None:
+        raise AssertionError("features were computed")
+
+    monkeypatch.setattr("fedtl.engine.simulation.prepare_inputs", computed)
+    monkeypatch.setattr("fedtl.comparison.runner.prepare_inputs", computed)
+    flags = ("--data", inputs / "good", "--partition", "iid", "--clients", 7, "--engine", "inline")
+    strategies = ("--strategies", "fed3r") if command is compare else ()
+    said = complaint(command.main, "--quiet", *flags, *strategies, "--out", tmp_path / "run")
+    assert "7 clients cannot share 6 training rows" in said
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -228,7 +246,7 @@ def test_an_unknown_name_in_a_file_is_told_with_the_nearest_known(
     scenario = tmp_path / "scenario.toml"
     scenario.write_text(f"{line}\n")
     flags = ("--engine", "inline", "--out", tmp_path / "run")
-    data = ("--data", inputs / "good", "--partition", "natural")
+    data = ("--data", inputs / "good", *TWO)
     sentence = complaint(simulate.main, "--quiet", "--config", scenario, *flags, *data)
     assert [words for words in said if words not in sentence] == []
     assert list(tmp_path.iterdir()) == [scenario]
@@ -404,7 +422,7 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written(
     small_disk: Path, inputs: Path, tmp_path: Path
 ) -> None:
     # A head of 94 KiB: two checkpoints fit on the disk, a third beside them does not.
-    head = ["--head", "mlp", "--hidden-units", "3000", "--rounds", "4"]
+    head = ["--head", "mlp", "--hidden-units", "3000", "--rounds", "4", "--test-fraction", "0"]
     out = small_disk / "run"
     sentence = complaint(simulate.main, *_flags(inputs), *head, "--out", out, exit_code=ENVIRONMENT)
     third = out / "checkpoint" / "round-0000003.safetensors"

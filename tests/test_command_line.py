@@ -150,6 +150,7 @@ def json_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
         ridge-penalty = 0.5
         seed = 4
         no-cache = true
+        test-fraction = 0.0
         """
     )
     flags = ["--seed", 5, "--cache-on", "--out", folder / "run"]
@@ -168,8 +169,10 @@ def test_a_flag_goes_before_the_file_and_the_file_before_the_default(
     assert written == RunConfig().to_mapping() | in_file | flags
 
 
-def test_json_is_the_summary_and_nothing_else(json_run: tuple[Path, Finished]) -> None:
+def test_json_is_the_folder_and_its_summary(json_run: tuple[Path, Finished]) -> None:
     folder, end = json_run
-    assert end.stdout == (folder / "run" / "summary.json").read_text()
-    assert json.loads(end.stdout)["clients"] == 2
+    told, run = json.loads(end.stdout), folder / "run"
+    assert told.pop("run_folder") == str(run)
+    assert told == json.loads((run / "summary.json").read_text())
+    assert told["clients"] == 2
     assert end.stderr == ""

@@ -5,19 +5,34 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from in_process import Finished, complaint, finished
 
 from fedtl import compare, simulate
-from fedtl.comparison.cell import RunCell, Scene
+from fedtl.comparison.cell import MakeScene, RunCell, Scene
 from fedtl.comparison.folder import ComparisonFolder
+from fedtl.comparison.frame import to_frame
+from fedtl.comparison.marks import accuracy_of
 from fedtl.comparison.plan import Plan
-from fedtl.config import RunConfig
+from fedtl.comparison.result import CellResult
+from fedtl.config import RunConfig, rules
+from fedtl.data.partition_process import PartitionProcess
+from fedtl.errors import UsageError
+from fedtl.federation import alone
+from fedtl.federation.preparation import (
+    open_data,
+    prepare_inputs,
+    simulated_sites,
+    split_into_clients,
+)
+from fedtl.federation.simulated_sites import SimulatedSites
 from strategies.base import Arrays, Reply
 from strategies.fedavg import FedAvg
 
@@ -81,13 +96,16 @@ def test_simulate_gives_a_cells_head_and_scores(
     assert int(row["bytes_up"]) == simulated["bytes_up"]
     assert int(row["bytes_down"]) == simulated["bytes_down"]
     assert int(row["harmed_clients"]) == len(simulated["harmed_clients"])
-    for way, prefix in (
-        ("federated", ""),
-        ("local_only", "local_only_"),
-        ("centralised", "centralised_"),
-    ):
-        for score, value in simulated[way].items():
-            assert float(row[prefix + score]) == value, (way, score)
+    for prefix, ways in (("", simulated), ("new_data_", simulated["on_new_data"])):
+        for way in ("federated", "local_only", "centralised"):
+            for score, value in ways[way].items():
+                told = row[f"{prefix}{way}_{score}"]
+                assert told == "" if value is None else float(told) == value, (way, score)
+    for score, value in simulated["corrected"].items():
+        assert float(row[f"corrected_{score}"]) == value
+    for way, told_of in simulated["gains"].items():
+        for verdict in ("better", "worse"):
+            assert int(row[f"{way}_{verdict}"]) == told_of[verdict]
     by_round = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()]
     ledger = _rows(tmp_path / "run", "egress.csv")
     points = [
@@ -117,7 +135,7 @@ def test_target_rounds_and_bytes_are_the_first_to_reach_it(folder: Path) -> None
         alpha: max(
             np.mean(
                 [
-                    float(row["accuracy"])
+                    float(row["new_data_federated_accuracy"])
                     for row in _rows(folder)
                     if row["strategy"] == s and row["alpha"] == alpha
                 ]
@@ -170,20 +188,72 @@ def test_a_cell_that_was_configured_otherwise_is_run_again(folder: Path) -> None
         taken.close()
 
 
-def test_lone_heads_are_trained_once_for_all_iterative_strategies(
+def test_reference_heads_are_found_once_for_all_strategies(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained = []
-    original = FedAvg.train_alone
+    found = []
+    original = alone.lone_heads
 
-    def counted(self: Any, block: Any) -> Any:
-        trained.append(len(block))
-        return original(self, block)
+    def counted(config: RunConfig, clients: Any) -> Any:
+        found.append(len(clients))
+        return original(config, clients)
 
-    monkeypatch.setattr("strategies.base.iterative.IterativeStrategy.train_alone", counted)
-    _compared(data, tmp_path / "out", "--strategies", "fedavg,fedprox,fedavgm", "--seeds", 1)
+    monkeypatch.setattr(alone, "lone_heads", counted)
+    _compared(data, tmp_path / "out", "--strategies", "fedavg,fed3r,fedncm", "--seeds", 1)
     # The four clients once, and once all data in one place.
-    assert sorted(trained) == [1, 4]
+    assert sorted(found) == [1, 4]
+
+
+def test_marks_are_what_the_accuracy_is_of(folder: Path) -> None:
+    for row in _rows(folder):
+        name = f"alpha={row['alpha']}_seed={row['seed']}_{row['strategy']}.json"
+        result = CellResult.from_json((folder / "cells" / name).read_text())
+        assert result.marks is not None
+        assert result.marks.right.mean() == float(row["new_data_federated_accuracy"])
+        assert len(np.unique(result.marks.units)) == 200
+
+
+def test_without_a_test_part_global_heads_are_ranked_on_held_out_examples(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    y = rng.integers(0, 3, 300)
+    x = rng.normal(0, 1, (300, 8)) + rng.normal(0, 0.8, (3, 8))[y]
+    np.savez(tmp_path / "features.npz", x=x.astype(np.float32), y=y)
+    out = tmp_path / "out"
+    none = ("--test-fraction", 0) if "test-fraction" in rules() else ()
+    flags = ("--strategies", "fed3r,fedncm", "--seeds", 3, *none)
+    _compared(tmp_path / "features.npz", out, *flags)
+    (at,) = json.loads((out / "summary.json").read_text())["points"]
+    assert at["ranking"]["measured_on"] == "all clients' held-out examples"
+    for told in at["ranking"]["strategies"]:
+        mean = np.mean(
+            [
+                float(row["federated_accuracy"])
+                for row in _rows(out)
+                if row["strategy"] == told["strategy"]
+            ]
+        )
+        assert told["accuracy"]["mean"] == pytest.approx(mean)
+        assert told["interval"]["low"] < mean < told["interval"]["high"]
+
+
+def test_runs_under_attack_are_shown_beside_clean_ones(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    flags = ("--attack", "sign-flip", "--attackers", 0.25, "--byzantine", 0.25)
+    end = _compared(data, out, "--strategies", "fedavg,fedmedian", "--seeds", 1, *flags)
+    rows = {(row["strategy"], row["attack"]): row for row in _rows(out)}
+    assert len(rows) == 4
+    assert rows["fedavg", "sign-flip"]["head_sha256"] != rows["fedavg", "none"]["head_sha256"]
+    clean = finished(
+        simulate.main,
+        *("--config", out / "cells" / "attack=none_seed=0_fedavg.toml"),
+        *("--out", tmp_path / "run", "--json"),
+    )
+    assert json.loads(clean.stdout)["head_sha256"] == rows["fedavg", "none"]["head_sha256"]
+    shown = f"{100 * float(rows['fedavg', 'none']['new_data_federated_accuracy']):.1f}"
+    (line,) = re.findall(r"^fedavg .*[\d.]+ to [\d.]+ +([\d.]+)", end.stdout, re.MULTILINE)
+    assert line == shown
+    assert max(map(len, end.stdout.splitlines()[:-1])) <= 80
+    assert "Hollow: the same without the attack" in (out / "comparison.html").read_text()
 
 
 def test_the_table_fits_80_columns_and_names_every_strategy(data: Path, folder: Path) -> None:
@@ -193,11 +263,12 @@ def test_the_table_fits_80_columns_and_names_every_strategy(data: Path, folder: 
     assert lines[-1].startswith("report: ")
     assert max(map(len, lines[:-1])) <= 80
     for strategy in STRATEGIES:
-        assert sum(line.startswith(strategy) for line in lines) == 2
+        assert sum(line.startswith(strategy) for line in lines) == 2 * 2
     means: dict[tuple[str, str], list[float]] = {}
     for row in _rows(folder):
-        means.setdefault((row["alpha"], row["strategy"]), []).append(float(row["accuracy"]))
-    found = re.findall(r"^(\w+)(?: \*)? +([\d.]+)±([\d.]+)", end.stdout, re.MULTILINE)
+        accuracy = float(row["new_data_federated_accuracy"])
+        means.setdefault((row["alpha"], row["strategy"]), []).append(accuracy)
+    found = re.findall(r"^(\w+)(?: \*)? +([\d.]+)±([\d.]+) +[\d.]+ to", end.stdout, re.MULTILINE)
     shown = [row for row in found if row[0] in STRATEGIES]
     expected = [
         (name, f"{100 * np.mean(scores):.1f}", f"{100 * np.std(scores, ddof=1):.1f}")
@@ -214,7 +285,56 @@ def test_the_page_asks_for_nothing_and_shows_every_strategy(folder: Path) -> Non
         assert f'<th scope="row">{strategy}' in page
     identifiers = re.findall(r'\bid="([^"]+)"', page)
     assert len(identifiers) == len(set(identifiers))
-    assert page.count("<svg") == 1 + 2 * 3
+    assert page.count("<svg") == 1 + 2 * 5
+
+
+def test_figures_and_tables_for_a_paper(folder: Path) -> None:
+    names = {path.name for path in (folder / "figures").iterdir()}
+    assert names == {
+        f"{name}_alpha={alpha}.{kind}"
+        for name in ("accuracy", "rounds", "bytes", "gains")
+        for alpha in ("0.2", "5.0")
+        for kind in ("svg", "pdf")
+    }
+    for path in (folder / "figures").iterdir():
+        content = path.read_bytes()
+        assert content.startswith(b"%PDF" if path.suffix == ".pdf" else b"<?xml")
+        assert b"#0a0b" not in content, "a placeholder's colour"
+        assert b"var(--" not in content
+    tex = (folder / "comparison.tex").read_text()
+    for strategy in STRATEGIES:
+        assert tex.count(f"\n  {strategy}") == 2 * 2
+    assert tex.count(r"\toprule") == tex.count(r"\bottomrule") == 4
+    for line in tex.splitlines():
+        if line.endswith(r" \\"):
+            assert "%" not in line.replace(r"\%", "")
+
+
+def test_the_data_frame_is_the_csv_with_types(folder: Path) -> None:
+    frame, rows = to_frame(folder), _rows(folder)
+    assert len(frame) == len(rows)
+    assert list(frame.columns) == list(rows[0])
+    for column in frame.columns:
+        for value, text in zip(frame[column], (row[column] for row in rows), strict=True):
+            if text == "":
+                assert pd.isna(value), column
+            elif isinstance(value, bool | np.bool_ | str):
+                assert str(value) == text
+            else:
+                assert value == float(text), column
+    means = frame.groupby(["alpha", "strategy"])["new_data_federated_accuracy"].mean()
+    assert means[0.2, "fed3r"] == pytest.approx(
+        np.mean(
+            [
+                float(row["new_data_federated_accuracy"])
+                for row in rows
+                if (row["alpha"], row["strategy"]) == ("0.2", "fed3r")
+            ]
+        )
+    )
+    assert frame["rounds_to_target"].dtype == "Int64"
+    with pytest.raises(UsageError, match="no finished comparison"):
+        to_frame(folder / "cells")
 
 
 class Failing(FedAvg):
@@ -241,17 +361,28 @@ def test_own_heads_count_where_a_strategy_has_them(data: Path, tmp_path: Path) -
     flags = ("--strategies", "fedavg,ditto,local,fed3r", "--seeds", 1, "--alpha", 0.2)
     _compared(data, out, *flags, "--init", "fed3r", "--personalise", 1)
     rows = {row["strategy"]: row for row in _rows(out)}
-    assert rows["ditto"]["accuracy"] == rows["fedavg"]["accuracy"]
+    shared = "new_data_federated_accuracy"
+    assert rows["ditto"][shared] == rows["fedavg"][shared]
     cell = out / "cells" / "seed=0_ditto.toml"
     end = finished(simulate.main, "--config", cell, "--out", tmp_path / "run", "--json")
     simulated = json.loads(end.stdout)
     for score, value in simulated["personal"].items():
-        assert float(rows["ditto"][f"personal_{score}"]) == value
+        assert value is None or float(rows["ditto"][f"personal_{score}"]) == value
     assert int(rows["ditto"]["harmed_clients"]) == len(simulated["harmed_clients"])
-    assert rows["local"]["accuracy"] == rows["local"]["local_only_accuracy"]
-    assert rows["local"]["harmed_clients"] == "0"
+    assert rows["local"]["global_head"] == "False"
+    assert rows["local"]["rounds_to_target"] == ""
     last = {row["strategy"]: row["accuracy"] for row in _rows(out, "rounds.csv")}
-    assert last == {name: row["accuracy"] for name, row in rows.items()}
+    assert last == {name: row[shared] if name != "local" else "" for name, row in rows.items()}
+    (at,) = json.loads((out / "summary.json").read_text())["points"]
+    assert {row["strategy"] for row in at["ranking"]["strategies"]} == {"fedavg", "ditto", "fed3r"}
+    own = {row["strategy"]: row for row in at["own_data"]["strategies"]}
+    assert set(own["local"]) == {"strategy", "personal"}
+    for name, readings in own.items():
+        for way in set(readings) - {"strategy"}:
+            column = "federated" if name == "local" else way
+            told = float(rows[name][f"{column}_accuracy"])
+            assert readings[way]["accuracy"]["mean"] == told
+            assert readings[way]["worse"]["mean"] == int(rows[name][f"{column}_worse"])
     for name, init, personalise in (
         ("fedavg", "fed3r", 1),
         ("ditto", "fed3r", 0),
@@ -311,6 +442,33 @@ def test_a_mistake_that_the_data_shows_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture(scope="module")
+def sites(data: Path) -> Iterator[SimulatedSites]:
+    """Yield three clients of the data, whose features live as long."""
+    config = RunConfig(data=f"features:{data}", clients=3, rounds=2, partition="iid")
+    inputs = prepare_inputs(config, open_data(config), None)
+    process = PartitionProcess("iid")
+    try:
+        yield simulated_sites(inputs, split_into_clients(config, inputs.dataset, process))
+    finally:
+        process.close()
+
+
+def test_marks_are_counted_by_whole_groups(sites: SimulatedSites) -> None:
+    groups = np.arange(600) // 8
+    result = RunCell(RunConfig(strategy="fed3r"))(MakeScene(replace(sites, groups=groups))())
+    assert result.marks is not None
+    assert (result.marks.units == groups[sites.test]).all()
+    estimate = accuracy_of({0: result.marks})
+    assert estimate is not None
+    assert (
+        estimate.units
+        == len(np.unique(groups[sites.test]))
+        == result.new_data["federated"]["groups"]
+    )
+    assert estimate.mean == pytest.approx(result.new_data["federated"]["accuracy"])
+
+
 @pytest.mark.parametrize(
     ("vary", "said"),
     [
@@ -330,28 +488,14 @@ def test_what_cannot_vary_is_told(vary: str, said: str, tmp_path: Path) -> None:
     assert said in complaint(compare.main, scenario, "--out", tmp_path / "out")
 
 
-def test_a_cell_leaves_its_scene_as_it_was(data: Path, tmp_path: Path) -> None:
+def test_a_cell_leaves_its_scene_as_it_was(sites: SimulatedSites) -> None:
     """One cell's scores do not depend on which ran before it over the same clients."""
-    from fedtl.comparison.cell import MakeScene
-    from fedtl.data.partition_process import PartitionProcess
-    from fedtl.federation.preparation import (
-        open_data,
-        prepare_inputs,
-        simulated_sites,
-        split_into_clients,
-    )
-
-    config = RunConfig(data=f"features:{data}", clients=3, rounds=2, partition="iid")
-    inputs = prepare_inputs(config, open_data(config), None)
-    process = PartitionProcess("iid")
-    try:
-        sites = simulated_sites(inputs, split_into_clients(config, inputs.dataset, process))
-    finally:
-        process.close()
+    config = RunConfig(clients=3, rounds=2)
     shared: Scene = MakeScene(sites)()
     for strategy in ("scaffold", "fedncm", "fedavg", "feddyn"):
         work = RunCell(config.replace(strategy=strategy))
-        alone, among = work(MakeScene(sites)()), work(shared)
-        assert alone.head_sha256 == among.head_sha256
-        assert alone.scores == among.scores
-        assert alone.clients == among.clients
+        lone, among = work(MakeScene(sites)()), work(shared)
+        assert lone.head_sha256 == among.head_sha256
+        assert lone.own_data == among.own_data
+        assert lone.marks == among.marks
+        assert lone.clients == among.clients

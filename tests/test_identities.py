@@ -23,7 +23,11 @@ TRAINED = [
     # fedper needs a head of two layers, local sends nothing.
     and name not in ("fedper", "local")
 ]
-CLOSED = [name for name in available() if issubclass(load(name), ClosedFormStrategy)]
+CLOSED = [
+    name
+    for name in available()
+    if issubclass(load(name), ClosedFormStrategy) and not load(name).own_start
+]
 ALIKE_FOR_ONE = ["fedavg", "fedprox", "fednova", "qfedavg", "fedavgm", "scaffold", "ditto", "apfl"]
 
 

@@ -233,12 +233,12 @@ def test_a_run_tells_of_personal_heads_beside_the_global_one(data: Path, tmp_pat
     for row, accuracy in zip(rows, own, strict=True):
         gain = accuracy - float(row["local_only_accuracy"])
         assert float(row["gain"]) == pytest.approx(gain, abs=2e-6)
-        assert row["harmed"] == ("yes" if gain < -1e-5 else "no")
+        assert row["harmed"] == ("yes" if row["personal_verdict"] == "worse" else "no")
     headings = [line.split() for line in printed.splitlines() if "Personal" in line]
-    assert headings[0][-5:] == ["Local", "Federated", "Personal", "Central", "Gain"]
-    assert headings[1][-4:] == ["Local-only", "Federated", "Personal", "Centralised"]
+    assert headings[0][-5:] == ["Local", "Corrected", "Gain", "Personal", "Gain"]
+    assert headings[1][-5:] == ["Local", "Federated", "Corrected", "Personal", "Central"]
     page = (out / "report.html").read_text()
-    assert "examples, personal heads" in page
+    assert "with the heads of their own" in page
     assert (out / "head.safetensors").exists()
 
 

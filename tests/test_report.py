@@ -22,9 +22,25 @@ from fedtl.determinism import generator
 from fedtl.report.headline import verdict
 from fedtl.report.html import write_report
 from fedtl.report.progress import RunProgress
-from fedtl.report.result import ClientRow, ClientSamples, EgressTotal, RunResult
+from fedtl.report.result import (
+    ClientRow,
+    ClientSamples,
+    EgressTotal,
+    Gain,
+    OwnScore,
+    RunResult,
+)
 from fedtl.report.tables import client_table, totals_table
-from fedtl.report.wording import byte_size, duration, percent, points, printable, shortened
+from fedtl.report.wording import (
+    byte_size,
+    duration,
+    percent,
+    points,
+    printable,
+    shortened,
+)
+from fedtl.statistics.intervals import Clusters, Interval, Pairs
+from fedtl.statistics.verdicts import verdicts
 
 
 def plausible_result(
@@ -47,26 +63,47 @@ def plausible_result(
     mix = random.dirichlet(np.full(count, 0.3), size=clients)
     sizes = random.integers(40, 400, size=clients)
     labels = np.stack([random.multinomial(size, row) for size, row in zip(sizes, mix, strict=True)])
-    federated = np.clip(random.normal(0.87, 0.05, clients), 0, 1)
-    local = np.clip(federated - random.normal(0.2, 0.14, clients), 0, 1)
-    central = np.clip(federated + random.normal(0.01, 0.01, clients), 0, 1)
+    held_out = sizes - sizes * 4 // 5
+    shares = {"federated": np.clip(random.normal(0.87, 0.05, clients), 0, 1)}
+    shares["local_only"] = np.clip(shares["federated"] - random.normal(0.2, 0.3, clients), 0, 1)
+    shares["corrected"] = np.clip(shares["federated"] + 0.02, 0, 1)
+    if with_centralised:
+        shares["centralised"] = np.clip(shares["federated"] + 0.01, 0, 1)
+    if with_personal:
+        shares["personal"] = shares["federated"]
+    if not global_head:
+        del shares["corrected"]
+    right = {
+        way: [random.random(count) < share for count, share in zip(held_out, of, strict=True)]
+        for way, of in shares.items()
+    }
+    ours = [way for way in ("federated", "corrected", "personal") if way in right]
+    pairs = {
+        way: {
+            index: Pairs.of(right["local_only"][index], right[way][index], None)
+            for index in range(clients)
+        }
+        for way in ours
+    }
+    judged = {way: verdicts(told) for way, told in pairs.items()}
     rows = [
         ClientRow(
             client=index,
             name=names[index],
-            examples=int(labels[index].sum() * 4 // 5),
-            held_out=int(labels[index].sum() - labels[index].sum() * 4 // 5),
+            examples=int(sizes[index] * 4 // 5),
+            held_out=int(held_out[index]),
             label_counts=labels[index],
-            local_only_accuracy=float(local[index]),
-            federated_accuracy=float(federated[index]),
-            centralised_accuracy=float(central[index]) if with_centralised else None,
-            local_only_balanced_accuracy=float(local[index]) * 0.9,
-            federated_balanced_accuracy=float(federated[index]) * 0.95,
-            centralised_balanced_accuracy=float(central[index]) if with_centralised else None,
-            gain=float(federated[index] - local[index]),
-            harmed=bool(federated[index] < local[index]),
-            personal_accuracy=float(federated[index]) if with_personal else None,
-            personal_balanced_accuracy=float(federated[index]) * 0.9 if with_personal else None,
+            scores={way: _own_score(each[index]) for way, each in right.items()},
+            gains={
+                way: Gain(
+                    told[index].gain,
+                    told[index].interval or Interval(0, 0),
+                    judged[way][index],
+                    told[index],
+                )
+                for way, told in pairs.items()
+            },
+            method="lda",
         )
         for index in range(clients)
     ]
@@ -112,10 +149,18 @@ def plausible_result(
     def scores(accuracy: float) -> dict[str, float]:
         return {
             "accuracy": accuracy,
+            "accuracy_low": accuracy - 0.021,
+            "accuracy_high": accuracy + 0.019,
             "balanced_accuracy": accuracy - 0.012,
             "mean_client_accuracy": accuracy - 0.02,
             "worst_client_accuracy": accuracy - 0.12,
+            "correct": round(1000 * accuracy),
+            "examples": 1000,
+            "groups": 1000,
         }
+
+    used = "personal" if with_personal else "federated"
+    harmed = [row.client for row in rows if row.verdict(used) == "worse"]
 
     return RunResult(
         config={
@@ -172,9 +217,31 @@ def plausible_result(
             "personal": scores(0.851) if with_personal else None,
             "local_only": scores(0.64),
             "centralised": scores(0.882) if with_centralised else None,
+            "corrected": scores(0.893) if global_head else None,
             "alone_note": "",
-            "scored_on": "the data's test split (1,000 images)" if test_split else "held-out data",
-            "harmed_clients": sum(row.harmed for row in rows),
+            "scored_on": "all clients' own held-out examples (1,234)",
+            "on_new_data": {
+                "scored_on": "a test part that is no client's (1,000 examples)",
+                "examples": 1000,
+                "federated": scores(0.861),
+                "personal": None,
+                "local_only": scores(0.512),
+                "centralised": scores(0.883) if with_centralised else None,
+            }
+            if test_split
+            else None,
+            "gains": {
+                way: {
+                    "accuracy": 0.234,
+                    "low": 0.101,
+                    "high": 0.367,
+                    "better": 3,
+                    "no_clear_difference": clients - 3 - len(harmed),
+                    "worse": len(harmed),
+                }
+                for way in ours
+            },
+            "harmed_clients": harmed,
             "bytes_up": 6_193_200,
             "bytes_down": 6_386_000,
             "seconds": {
@@ -191,6 +258,13 @@ def plausible_result(
         if with_failures
         else [],
     )
+
+
+def _own_score(right: np.ndarray[Any, np.dtype[np.bool_]]) -> OwnScore:
+    scored = Clusters.of(right, None)
+    share = scored.correct / scored.examples
+    assert scored.interval is not None
+    return OwnScore(share, 0.9 * share, scored.correct, scored.examples, scored.interval)
 
 
 def _cell_picture(client: int, shot: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -312,12 +386,13 @@ def test_page_says_what_many_clients_are_put_together_to(tmp_path: Path) -> None
 
 def test_page_marks_exactly_the_harmed_clients(tmp_path: Path) -> None:
     result = plausible_result(clients=40)
-    harmed = {row.name for row in result.clients if row.harmed}
+    harmed = {row.name for row in result.clients if row.verdict("federated") == "worse"}
     assert 0 < len(harmed) < 40
     page, _ = _page_of(result, tmp_path)
     marked = {text for style, text in page.rows if style == "harmed"}
     assert {name for name in result.client_names if any(name in text for text in marked)} == harmed
-    assert sum("▼ harmed" in text for text in page.texts) == 2 * len(harmed)  # bars and table
+    table = [text for style, text in page.rows if style == "harmed"]
+    assert all("▼ worse" in text for text in table)
 
 
 def test_page_shows_personal_heads_with_a_mark_of_their_own(tmp_path: Path) -> None:
@@ -327,16 +402,15 @@ def test_page_shows_personal_heads_with_a_mark_of_their_own(tmp_path: Path) -> N
         drawn = [picture for picture in pictures if "var(--personal)" in picture]
         assert len(drawn) == 2, "by round or score, and by client"
         assert '<div class="way personal"><dt>Personal</dt><dd class="figure">85.1%' in markup
-        assert "On clients&#x27; own examples, personal heads lose 2.3 points." in markup
+        assert "with the heads of their own" in markup
     _, without = _page_of(plausible_result(), tmp_path)
     assert "ersonal" not in re.sub(r"<style>.*?</style>", "", without, flags=re.DOTALL)
 
 
 def test_page_without_a_global_head_compares_clients_on_their_own_examples(tmp_path: Path) -> None:
     result = plausible_result(global_head=False)
-    assert verdict(result) == (
-        "On their own examples, clients' own heads gained 23.4 points over clients working alone, "
-        "0.8 below pooling all data."
+    assert verdict(result).startswith(
+        "On their own data clients gain 23.4 points (+10.1 to +36.7) over working alone: 3 clearly"
     )
     _, markup = _page_of(result, tmp_path)
     last = percent(result.rounds[-1]["mean_client_accuracy"])
@@ -383,16 +457,8 @@ def test_page_shows_hostile_names_as_text(tmp_path: Path) -> None:
 
 def test_page_of_a_run_that_scored_nothing_still_opens(tmp_path: Path) -> None:
     result = plausible_result(rounds=3)
-    nothing = {
-        "local_only_accuracy": None,
-        "federated_accuracy": None,
-        "centralised_accuracy": None,
-        "local_only_balanced_accuracy": None,
-        "federated_balanced_accuracy": None,
-        "centralised_balanced_accuracy": None,
-        "gain": None,
-        "harmed": False,
-    }
+    nothing: dict[str, Any] = {"scores": {}, "gains": {}}
+    unscored = dict.fromkeys(("federated", "corrected", "local_only", "centralised", "on_new_data"))
     missing = ("loss", "accuracy", "worst_client_accuracy", "train_loss", "test_accuracy")
     for clients in (10, 100):
         wide = plausible_result(clients=clients, rounds=3)
@@ -403,7 +469,7 @@ def test_page_of_a_run_that_scored_nothing_still_opens(tmp_path: Path) -> None:
             confusion=None,
             samples=(),
             egress=(),
-            summary={**result.summary, "federated": None, "local_only": None, "centralised": None},
+            summary={**result.summary, **unscored, "gains": {}, "harmed_clients": []},
         )
         page, _ = _page_of(blank, tmp_path)
         assert any("could not be scored" in text for text in page.texts)
@@ -414,26 +480,37 @@ def test_same_result_gives_the_same_page(tmp_path: Path) -> None:
     assert pages[0] == pages[1]
 
 
+def _gain(accuracy: float | None, low: float | None = None, **verdicts: int) -> dict[str, Any]:
+    high = None if low is None or accuracy is None else 2 * accuracy - low
+    counts = {"better": 0, "no_clear_difference": 0, "worse": 0, **verdicts}
+    return {"accuracy": accuracy, "low": low, "high": high, **counts}
+
+
 @pytest.mark.parametrize(
-    ("federated", "local", "central", "sentence"),
+    ("gains", "sentence"),
     [
-        (0.874, 0.64, 0.882, "gained 23.4 points over clients working alone, 0.8 below pooling"),
-        (0.5, 0.51, 0.49, "lost 1.0 point against clients working alone, 1.0 above pooling"),
-        (0.9, 0.9, 0.9, "matched clients working alone, and equals pooling all data."),
-        (0.9, 0.8, None, "gained 10.0 points over clients working alone."),
-        (0.9, math.nan, None, "Federation reached 90.0%."),
-        (math.nan, 0.8, None, "could not be scored"),
+        (
+            {"federated": _gain(0.042, 0.011, better=4, no_clear_difference=6)},
+            "On their own data clients gain 4.2 points (+1.1 to +7.3) over working alone: "
+            "4 clearly better off, 0 clearly worse, 6 without a clear difference.",
+        ),
+        (
+            {"federated": _gain(-0.01, -0.05, worse=1), "corrected": _gain(0.03, 0.01, better=1)},
+            "On their own data clients lose 1.0 point (−5.0 to +3.0) over working alone, and +3.0 "
+            "(+1.0 to +5.0) if the shared head is read with their own mix of classes: 1 clearly "
+            "better off, 0 clearly worse, 0 without a clear difference.",
+        ),
+        (
+            {"federated": _gain(0.0), "personal": _gain(0.02)},
+            "On their own data clients gain nothing over working alone, and +2.0 with the heads of "
+            "their own: 0 clearly better off, 0 clearly worse, 0 without a clear difference.",
+        ),
+        ({"federated": _gain(None)}, "The federated head could not be scored."),
     ],
 )
-def test_verdict(federated: float, local: float, central: float | None, sentence: str) -> None:
+def test_verdict(gains: dict[str, Any], sentence: str) -> None:
     result = plausible_result(clients=2)
-    summary = {
-        **result.summary,
-        "federated": {"accuracy": federated},
-        "local_only": {"accuracy": local},
-        "centralised": None if central is None else {"accuracy": central},
-    }
-    assert sentence in verdict(replace(result, summary=summary))
+    assert verdict(replace(result, summary={**result.summary, "gains": gains})) == sentence
 
 
 def _printed(table: Table, width: int = 80) -> list[str]:
@@ -453,36 +530,37 @@ def test_tables_fit_80_columns(clients: int, personal: bool) -> None:
     result = replace(result, clients=huge)
     lines = _printed(client_table(result))
     assert max(map(len, lines)) <= 80
-    own = ["Local", "Federated", "Personal"] if personal else ["Local-only", "Federated"]
-    for heading in ("Client", "Train", "Held out", *own, "Central", "Gain"):
+    own = ["Corrected", "Personal"] if personal else ["Federated", "Corrected"]
+    for heading in ("Client", "Train", "Local", *own, "Gain"):
         assert heading in lines[0]
     body = [line for line in lines if "1,234,567" in line]
     assert len(body) == (clients if clients <= 20 else 16)
     for line in body:
-        assert re.search(rf"1,234,567 +234,567( +[\d.]+%){{{3 + personal}}} +\S?\d+\.\d", line)
+        share, gain = r" +(?:\d+ of \d+|[\d.]+%)", r" +\S?\d+\.\d(?: [▲▼])?"
+        assert re.search(rf"1,234,567{share}{share}{gain}{share}{gain}", line)
         assert line.count("…") == 1  # the name, nothing else
         assert re.search(r"d \d+  1,234,567", line)
 
     totals = _printed(totals_table(result))
-    figures = r"64.0% +87.4% +85.1% +88.2%" if personal else r"64.0% +87.4% +88.2%"
+    figures = r"64.0% +87.4% +89.3% +85.1% +88.2%" if personal else r"64.0% +87.4% +89.3% +88.2%"
     assert max(map(len, totals)) <= 80
     assert not any("…" in line for line in totals)
     assert any(re.search(f"accuracy +{figures}", line) for line in totals)
+    assert any(re.search(r"on new data +51.2% +86.1%", line) for line in totals)
 
 
 def test_client_table_keeps_the_worst_and_the_best() -> None:
     result = plausible_result(clients=200)
     lines = _printed(client_table(result))
-    gains = sorted((row.gain or 0.0, row.name) for row in result.clients)
-    expected = [name for _, name in gains[:8] + gains[-8:]]
+    gains = sorted((row.gain("federated") or 0.0, row.client) for row in result.clients)
+    expected = [result.client_names[client] for _, client in gains[:8] + gains[-8:]]
     assert [line.split()[0] for line in lines if line.startswith("hospital")] == expected
     assert any("184 clients left out" in line for line in lines)
-    assert sum("%" in line and "▼" in line for line in lines) == min(8, result.harmed)
 
 
 def test_totals_without_a_centralised_head() -> None:
     lines = _printed(totals_table(plausible_result(with_centralised=False)))
-    assert any(re.search("accuracy +64.0% +87.4% +\N{EN DASH}", line) for line in lines)
+    assert any(re.search("accuracy +64.0% +87.4% +89.3% +\N{EN DASH}", line) for line in lines)
 
 
 def test_tables_take_names_as_text() -> None:
@@ -525,6 +603,25 @@ def test_piped_progress_of_cached_features_and_one_round() -> None:
         progress.features(2000, 2000)
         progress.round(1, 1, 1.0)
     assert output.getvalue() == ("features 2,000/2,000 images, cached\nround 1/1 accuracy 1.000\n")
+
+
+def test_piped_progress_of_long_work_is_a_line_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("fedtl.report.progress.time.perf_counter", lambda: now[0])
+    output = io.StringIO()
+    with RunProgress(Console(file=output, force_terminal=False)) as progress:
+        for second in range(0, 301, 10):
+            now[0] = 1000.0 + second
+            progress.features(10 * second, 6000)
+    lines = output.getvalue().splitlines()
+    assert lines == [
+        "features of 6,000 images, 0 cached",
+        "features 600/6,000 images, 10 images/s, 9 min 0 s left",
+        "features 1,200/6,000 images, 10 images/s, 8 min 0 s left",
+        "features 1,800/6,000 images, 10 images/s, 7 min 0 s left",
+        "features 2,400/6,000 images, 10 images/s, 6 min 0 s left",
+        "features 3,000/6,000 images, 10 images/s, 5 min 0 s left",
+    ]
 
 
 def test_quiet_progress_prints_nothing() -> None:

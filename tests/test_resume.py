@@ -236,7 +236,7 @@ def _result(folder: RunFolder, simulated: Simulated) -> dict[str, Any]:
         "failures": outcome.failures,
         "federated": {k: t.held_out.accuracy for k, t in outcome.federated.items()},
         "local-only": {k: t.held_out.accuracy for k, t in outcome.local_only.items()},
-        "centralised": {k: t.held_out.accuracy for k, t in simulated.centralised.items()},
+        "centralised": {k: t.held_out.accuracy for k, t in simulated.centralised.tallies.items()},
         "metrics.jsonl": _metrics(folder.path),
         "rows for the report": [{**row, "seconds": None} for row in folder.rounds],
         "egress.csv": (folder.path / "egress.csv").read_text(),
@@ -351,10 +351,11 @@ def test_resuming_a_finished_run_trains_no_more_and_says_the_same(
         end = finished(simulate.main, "--resume", out, "--json")
     assert end.exit_code == 0, end.stderr
     assert calls == ["enter_egress", "enter_round"], "only the closing evaluation"
-    assert end.stdout == (out / "summary.json").read_text()
+    told = json.loads(end.stdout)
+    assert told == {"run_folder": str(out), **json.loads((out / "summary.json").read_text())}
     _assert_same(_final(out), before)
     for of_rounds in ("rounds", "per_round_median"):
-        assert json.loads(end.stdout)["seconds"][of_rounds] == seconds[of_rounds]
+        assert told["seconds"][of_rounds] == seconds[of_rounds]
 
 
 def test_killed_by_sigkill_in_mid_round_with_ray(data: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from in_process import Finished, finished
 from PIL import Image
 from safetensors.numpy import load_file
+from scipy.stats import binomtest
 
 from fedtl import simulate
 from fedtl.config import RunConfig
@@ -95,9 +96,10 @@ def test_the_summary_has_every_figure(run: Path) -> None:
         for score in SCORES:
             assert 0 <= summary[way][score] <= 1, (way, score)
     seconds = summary["seconds"]
-    assert seconds.keys() == {"total", "start_up", "features", "rounds", "per_round_median"}
+    parts = {"start_up", "features", "rounds", "closing", "reference"}
+    assert seconds.keys() == {"total", "per_round_median", *parts}
     assert all(value >= 0 for value in seconds.values())
-    assert seconds["rounds"] + seconds["features"] + seconds["start_up"] <= seconds["total"]
+    assert sum(seconds[part] for part in parts) <= seconds["total"]
     assert seconds["per_round_median"] <= seconds["rounds"]
     assert summary["peak_rss_mb"] > 50
     assert summary["versions"].keys() >= {"fedtl", "python", "torch", "torchvision", "flwr", "ray"}
@@ -133,23 +135,44 @@ def test_the_last_round_the_clients_and_the_summary_agree(run: Path) -> None:
     federated = np.array([float(row["federated_accuracy"]) for row in clients])
     assert last["mean_client_accuracy"] == pytest.approx(federated.mean(), abs=1e-6)
     assert last["accuracy"] == pytest.approx(federated @ held_out / held_out.sum(), abs=1e-6)
-    assert last["test_accuracy"] == summary["federated"]["accuracy"]
-    assert f"{TEST_IMAGES} examples" in summary["scored_on"]
+    assert last["accuracy"] == pytest.approx(summary["federated"]["accuracy"], abs=1e-9)
+    new = summary["on_new_data"]
+    assert last["test_accuracy"] == new["federated"]["accuracy"]
+    assert new["examples"] == new["federated"]["examples"] == TEST_IMAGES
+    assert f"{TEST_IMAGES} examples" in new["scored_on"]
+    for told in (summary["federated"], new["federated"]):
+        assert told["accuracy"] == pytest.approx(told["correct"] / told["examples"])
+        theirs = binomtest(told["correct"], told["examples"]).proportion_ci(method="wilson")
+        assert told["accuracy_low"] == pytest.approx(theirs.low)
+        assert told["accuracy_high"] == pytest.approx(theirs.high)
 
 
 def test_clients_are_one_row_each(run: Path) -> None:
     rows = _table(run / "clients.csv")
     classes = _summary(run)["classes"]
-    scores = [f"{way}_{kind}" for way in WAYS for kind in ("accuracy", "balanced_accuracy")]
+    kinds = ("accuracy", "low", "high", "balanced_accuracy")
+    scores = [f"{way}_{kind}" for way in (*WAYS, "corrected") for kind in kinds]
+    counts = ("both", "only_local", "only_ours", "neither")
+    gains = [
+        f"{way}_{kind}"
+        for way in ("federated", "corrected")
+        for kind in ("gain", "gain_low", "gain_high", "verdict", *counts)
+    ]
     labels = [f"label:{name}" for name in classes]
-    assert list(rows[0]) == [*CLIENT_COLUMNS, *scores, "gain", "harmed", *labels]
+    told = [*CLIENT_COLUMNS, *scores, *gains, "gain", "harmed", "local_only_method", *labels]
+    assert list(rows[0]) == told
     assert [row["client"] for row in rows] == [str(client) for client in range(SITES)]
     assert [row["name"] for row in rows] == [f"hospital-{site}" for site in range(1, SITES + 1)]
     for row in rows:
         assert sum(int(row[name]) for name in labels) == int(row["examples"]) + int(row["held_out"])
         gain = float(row["federated_accuracy"]) - float(row["local_only_accuracy"])
         assert float(row["gain"]) == pytest.approx(gain, abs=2e-6)
-        assert row["harmed"] == ("yes" if float(row["gain"]) < 0 else "no")
+        assert row["gain"] == row["federated_gain"]
+        assert row["harmed"] == ("yes" if row["federated_verdict"] == "worse" else "no")
+        lost, won = int(row["federated_only_local"]), int(row["federated_only_ours"])
+        assert gain == pytest.approx((won - lost) / int(row["held_out"]), abs=2e-6)
+        assert sum(int(row[f"federated_{kind}"]) for kind in counts) == int(row["held_out"])
+        assert float(row["federated_gain_low"]) <= gain <= float(row["federated_gain_high"])
     assert sum(int(row["examples"]) + int(row["held_out"]) for row in rows) == IMAGES
 
 
@@ -203,7 +226,7 @@ def test_the_configuration_says_all_and_reproduces_the_run(
         simulate.main, "--config", run / "config.toml", "--out", again, "--json", "--no-cache"
     )
     assert (end.exit_code, end.stderr) == (0, "")
-    assert end.stdout == (again / "summary.json").read_text()
+    assert json.loads(end.stdout) == {"run_folder": str(again), **_summary(again)}
     for name in ("head.safetensors", "egress.csv", "clients.csv", "partition.json"):
         assert (again / name).read_bytes() == (run / name).read_bytes(), name
     assert _summary(again)["head_sha256"] == _summary(run)["head_sha256"]
@@ -222,7 +245,7 @@ def test_what_is_printed_has_no_control_characters_and_fits_80_columns(
     assert f"round {ROUNDS}/{ROUNDS}" in end.stderr
 
 
-def test_a_quiet_run_with_ray_prints_nothing_and_learns_the_same(
+def test_a_quiet_run_with_ray_prints_its_folder_and_learns_the_same(
     run: Path, cache: Path, tmp_path: Path
 ) -> None:
     flags = [*SCENARIO, "--engine", "ray", "--cache", cache, "--out", tmp_path / "run", "--quiet"]
@@ -233,7 +256,7 @@ def test_a_quiet_run_with_ray_prints_nothing_and_learns_the_same(
         timeout=120,
         check=False,
     )
-    assert (end.returncode, end.stdout, end.stderr) == (0, "", "")
+    assert (end.returncode, end.stdout, end.stderr) == (0, f"{tmp_path / 'run'}\n", "")
     for name in ("head.safetensors", "egress.csv", "clients.csv"):
         assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes(), name
 
@@ -264,6 +287,7 @@ def test_unreadable_images_are_listed_and_named_in_one_warning(
 ) -> None:
     out = tmp_path / "run"
     flags = ["--data", pictures, "--partition", "natural", "--engine", "inline", "--rounds", 1]
+    flags += ["--test-fraction", 0]
     quietly = ["--quiet"] if quiet else []
     end = finished(simulate.main, *flags, *quietly, "--no-cache", "--out", out)
     assert end.exit_code == 0, end.stderr

@@ -4,33 +4,62 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
+from fedtl.comparison.marks import Marks, difference_of
 from fedtl.comparison.plan import Cell, Plan
 from fedtl.comparison.result import CellResult, ClientScore, RoundPoint
+from fedtl.comparison.rows import cell_rows
 from fedtl.comparison.runner import Compared
-from fedtl.comparison.standings import Spread, holm, p_value, standings
+from fedtl.comparison.spread import Spread
+from fedtl.comparison.standings import standings
 from fedtl.config import RunConfig
+from fedtl.errors import UsageError
+from fedtl.report.comparison_files import comparison_tex, escaped_tex
+from fedtl.report.comparison_page import comparison_page, verdict
+from fedtl.report.comparison_plots import gains
+from fedtl.report.comparison_table import ranking_captions, ranking_headings
+from fedtl.statistics.verdicts import Verdict, holm
 
-_SCORES = ("accuracy", "balanced_accuracy", "mean_client_accuracy", "worst_client_accuracy")
-_WAYS = ("federated", "local_only", "centralised")
+_ROWS = 400
+
+
+def _figures(accuracy: float) -> dict[str, float | None]:
+    names = ("accuracy", "balanced_accuracy", "mean_client_accuracy", "worst_client_accuracy")
+    return {**dict.fromkeys(names, accuracy), "examples": _ROWS, "groups": _ROWS}
 
 
 def _result(
-    cell: Cell, accuracies: Sequence[float], gains: Sequence[float | None] = (0.1,)
+    cell: Cell,
+    accuracies: Sequence[float],
+    *,
+    global_head: bool = True,
+    own: dict[str, float] | None = None,
+    verdicts: Sequence[dict[str, Verdict]] = (),
 ) -> CellResult:
-    scores = dict.fromkeys(_SCORES, accuracies[-1])
+    """Return a run whose head got these accuracies, round by round, on 400 test rows.
+
+    Which rows are right is drawn anew for every strategy and seed, among rows of unequal
+    difficulty that are the same for all.
+    """
+    rng = np.random.default_rng([cell.config.seed, *cell.strategy.encode()])
+    ease = np.random.default_rng(1).normal(size=_ROWS) + 0.5 * rng.normal(size=_ROWS)
+    right = ease >= np.sort(ease)[::-1][round(accuracies[-1] * _ROWS) - 1]
+    new = {way: _figures(accuracies[-1]) for way in ("federated", "local_only", "centralised")}
+    own = {"federated": 0.5, "local_only": 0.6, "centralised": 0.7, **(own or {})}
     return CellResult(
         config=cell.config.to_mapping(),
-        scores={way: dict(scores) for way in _WAYS},
-        scored_on="the test split",
+        global_head=global_head,
+        own_data={way: _figures(accuracy) for way, accuracy in own.items()},
+        new_data=new,
         rounds=[RoundPoint(at + 1, a, 100 * (at + 1)) for at, a in enumerate(accuracies)],
-        clients=[ClientScore(10, 0.5, None if gain is None else 0.5 + gain, 0.6) for gain in gains],
+        marks=Marks.of(right, np.arange(_ROWS)) if global_head else None,
+        clients=[ClientScore(10, {}, one) for one in verdicts],
         failures=0,
         bytes_up=1,
         bytes_down=2,
@@ -58,25 +87,6 @@ def test_the_spread_is_that_of_a_sample() -> None:
     assert math.isnan(Spread.of([]).mean)
 
 
-@given(
-    st.lists(st.floats(0, 1), min_size=3, max_size=8).filter(lambda x: np.ptp(x) > 1e-3),
-    st.floats(-0.5, 0.5),
-)
-def test_p_values_are_those_of_a_paired_t_test(first: list[float], shift: float) -> None:
-    second = [shift * value * value for value in first]
-    differences = [a - b for a, b in zip(first, second, strict=True)]
-    if len(set(differences)) > 1:
-        expected = stats.ttest_rel(first, second).pvalue
-        assert p_value(differences) == pytest.approx(expected, rel=1e-6, nan_ok=True)
-
-
-def test_equal_differences_need_no_test() -> None:
-    assert p_value([0.0, 0.0, 0.0]) == 1.0
-    assert p_value([0.25, 0.25]) == 0.0
-    assert p_value([0.9 - 0.7, 0.8 - 0.6, 0.5 - 0.3]) == 0.0, "but for rounding"
-    assert math.isnan(p_value([0.25]))
-
-
 def test_holms_correction_by_hand() -> None:
     """Holm 1979: the smallest of m by m, the next by m - 1, never less than the one before."""
     assert holm([0.01, 0.04, 0.03, math.nan]) == pytest.approx(
@@ -98,24 +108,102 @@ def test_holm_rejects_no_more_than_no_correction_and_no_less_than_bonferroni(
 
 
 def test_the_most_accurate_is_first_and_who_is_clearly_behind_is_marked() -> None:
-    at = standings(
-        _compared(
-            {
-                "fedavg": [[0.70], [0.71], [0.69], [0.70]],
-                "fed3r": [[0.90], [0.91], [0.89], [0.90]],
-                "fedprox": [[0.80], [0.99], [0.70], [0.91]],
-            }
-        )
-    )[0]
+    curves = {
+        "fedavg": [[0.70], [0.71], [0.69], [0.70], [0.70]],
+        "fed3r": [[0.90], [0.91], [0.89], [0.90], [0.90]],
+        "fedprox": [[0.80], [0.99], [0.70], [0.91], [0.95]],
+    }
+    at = standings(_compared(curves))[0]
     assert [row.strategy for row in at.rows] == ["fed3r", "fedprox", "fedavg"]
     assert [row.behind for row in at.rows] == [False, False, True]
     found = at.differences["fed3r", "fedavg"]
     assert found.mean == pytest.approx(0.2)
+    assert found.significant
     assert at.differences["fedavg", "fed3r"].mean == -found.mean
-    noisy = at.differences["fed3r", "fedprox"]
-    assert not noisy.significant
-    raw = stats.ttest_rel([0.90, 0.91, 0.89, 0.90], [0.80, 0.99, 0.70, 0.91]).pvalue
-    assert noisy.p >= raw
+    assert not at.differences["fed3r", "fedprox"].significant
+    for row in at.rows:
+        assert row.interval is not None
+        assert row.interval.low < row.accuracy.mean < row.interval.high
+
+
+def test_below_five_seeds_nothing_is_called_significant() -> None:
+    curves = {"fedavg": [[0.5]] * 4, "fed3r": [[0.9]] * 4}
+    at = standings(_compared(curves))[0]
+    assert at.differences["fed3r", "fedavg"].p < 1e-6
+    assert not at.differences["fed3r", "fedavg"].significant
+    assert not any(row.behind for row in at.rows)
+    assert any("no * below 5 seeds" in line for line in ranking_captions(at))
+    more = standings(_compared({name: [*each, each[0]] for name, each in curves.items()}))[0]
+    assert more.differences["fed3r", "fedavg"].significant
+    assert [row.behind for row in more.rows] == [False, True]
+
+
+def test_heads_of_clients_own_are_never_ranked_with_global_heads() -> None:
+    """The lead of ``local`` on clients' own data sets no target and makes no star."""
+    plan = Plan(RunConfig(), ("local", "fedavg", "ditto"), 5)
+    results = {}
+    for cell in plan.cells():
+        lone = cell.strategy == "local"
+        own = {"federated": 0.879 if lone else 0.6, "corrected": 0.7}
+        if lone:
+            own.pop("corrected")
+        if cell.strategy == "ditto":
+            own["personal"] = 0.95
+        verdicts: list[dict[str, Verdict]] = [{"federated": "worse", "corrected": "better"}]
+        results[cell] = _result(
+            cell, [0.99 if lone else 0.6], global_head=not lone, own=own, verdicts=verdicts
+        )
+    compared = Compared(plan, results, {}, {})
+    at = standings(compared)[0]
+    assert {row.strategy for row in at.rows} == {"fedavg", "ditto"}
+    assert at.target == pytest.approx(0.95 * 0.6)
+    assert all(row.reached == 5 for row in at.rows)
+    assert not any("local" in pair for pair in at.differences)
+    assert not any(row.behind for row in at.rows)
+    assert [row.strategy for row in at.own.rows] == ["ditto", "local", "fedavg"]
+    own_rows = {row.strategy: row.readings for row in at.own.rows}
+    assert set(own_rows["local"]) == {"personal"}
+    assert own_rows["local"]["personal"].accuracy.mean == pytest.approx(0.879)
+    assert own_rows["ditto"]["personal"].accuracy.mean == pytest.approx(0.95)
+    assert set(own_rows["fedavg"]) == {"federated", "corrected"}
+    assert own_rows["fedavg"]["federated"].worse.mean == 1
+    assert own_rows["fedavg"]["corrected"].better.mean == 1
+    assert "local" not in verdict([at])
+
+
+def test_a_comparison_of_lone_heads_alone_ranks_nobody() -> None:
+    plan = Plan(RunConfig(), ("local",), 2)
+    results = {cell: _result(cell, [0.9], global_head=False) for cell in plan.cells()}
+    compared = Compared(plan, results, {}, {})
+    at = standings(compared)[0]
+    assert not at.rows
+    assert math.isnan(at.target)
+    assert "none is ranked" in comparison_page(compared)
+    assert r"\label{tab:own-data-0}" in comparison_tex(compared)
+
+
+def test_runs_under_attack_stand_beside_the_same_without_it() -> None:
+    base = RunConfig(attack="sign-flip")
+    plan = Plan(base, ("fedavg", "krum"), 2, vary={"attackers": (0.1, 0.2)})
+    cells = list(plan.cells())
+    clean = [cell for cell in cells if cell.config.attack == "none"]
+    assert len(cells) == 2 * 2 * 2 + 2 * 2, "the clean runs are shared by both points"
+    assert {cell.point for cell in clean} == {(("attack", "none"),)}
+    results = {cell: _result(cell, [0.9 if cell in clean else 0.4]) for cell in cells}
+    every = standings(Compared(plan, results, {}, {}))
+    assert [at.point for at in every] == [(("attackers", 0.1),), (("attackers", 0.2),)]
+    for at in every:
+        for row in at.rows:
+            assert row.accuracy.mean == pytest.approx(0.4)
+            assert row.clean is not None
+            assert row.clean.mean == pytest.approx(0.9)
+        assert "No attack" in ranking_headings(at)
+    varied = Plan(RunConfig(), ("fedavg",), 1, vary={"attack": ("none", "noise", "scale")})
+    assert len(list(varied.cells())) == 3, "a clean run that there is anyway is not run again"
+    assert varied.without_attack((("attack", "noise"),)) == (("attack", "none"),)
+    assert varied.without_attack((("attack", "none"),)) is None
+    rows = cell_rows(Compared(plan, results, {}, {}))
+    assert sorted({row["attack"] for row in rows}) == ["none", "sign-flip"]
 
 
 def test_rounds_and_bytes_count_to_the_first_round_that_reaches_the_target() -> None:
@@ -132,27 +220,92 @@ def test_rounds_and_bytes_count_to_the_first_round_that_reaches_the_target() -> 
     assert by_default.target == pytest.approx(0.95 * 0.85)
 
 
-def test_harmed_are_those_below_their_own_head() -> None:
+def test_harmed_are_those_whose_verdict_is_worse_of_the_head_they_would_use() -> None:
     plan = Plan(RunConfig(), ("fedavg",), 1)
     cell = next(plan.cells())
-    result = _result(cell, [0.9], gains=[-0.1, 0.0, 0.2, None, -0.01])
-    assert result.harmed == 2
-    assert standings(Compared(plan, {cell: result}, {}, {}))[0].rows[0].harmed.mean == 2
+    clients = [
+        ClientScore(9, {"local_only": 0.5, "federated": 0.4}, {"federated": "worse"}),
+        ClientScore(9, {"local_only": 0.5, "federated": 0.4}, {"federated": "no clear difference"}),
+        ClientScore(9, {"local_only": 0.5, "federated": 0.4}, {}),
+        ClientScore(
+            9,
+            {"local_only": 0.5, "federated": 0.1, "personal": 0.7},
+            {"federated": "worse", "personal": "better"},
+        ),
+        ClientScore(9, {}, {}),
+    ]
+    result = replace(_result(cell, [0.9]), clients=clients)
+    assert result.harmed == 1
+    assert result.verdicts("federated", "worse") == 2
+    assert [client.gain(client.used) for client in clients] == pytest.approx(
+        [-0.1, -0.1, -0.1, 0.2, None]
+    )
+    assert clients[3].gain("federated") == pytest.approx(-0.4)
     assert CellResult.from_json(result.to_json()) == result
 
 
+@pytest.mark.parametrize("verdict", ["better", "worse", "no clear difference"])
+def test_gains_are_in_colour_only_if_the_test_says_so(verdict: Verdict) -> None:
+    """Whichever sign a gain has."""
+    plan = Plan(RunConfig(), ("fedavg",), 1)
+    cell = next(plan.cells())
+    accuracies = {"local_only": 0.5, "federated": 0.4, "corrected": 0.6}
+    client = ClientScore(9, accuracies, {"federated": verdict})
+    result = replace(_result(cell, [0.9]), clients=[client])
+    drawing = gains(standings(Compared(plan, {cell: result}, {}, {}))[0])
+    picture = drawing.plot("gains").svg
+    assert ("var(--harmed)" in picture) == (verdict == "worse")
+    assert ("var(--federated)" in picture) == (verdict == "better")
+    assert "var(--corrected)" in picture
+    assert "median -10.0 points; corrected +10.0" in drawing.alt
+
+
+def test_marks_read_back() -> None:
+    right = np.random.default_rng(0).random(1001) < 0.7
+    units = np.random.default_rng(1).integers(0, 50, 1001)
+    marks = Marks.of(right, units)
+    assert (marks.right == right).all()
+    assert (marks.units == units).all()
+    assert len(Marks.of(right, np.arange(1001)).numbers) < 60
+
+
+def test_names_are_escaped_for_latex() -> None:
+    told = escaped_tex("my_rules:A&B 50% {x} #1 ~^\\ $ <3 70.1±0.2 −1")
+    assert told == (
+        r"my\_rules:A\&B 50\% \{x\} \#1 \textasciitilde{}\textasciicircum{}\textbackslash{} \$ "
+        r"\textless{}3 70.1$\pm$0.2 $-$1"
+    )
+
+
+def test_other_examples_are_not_compared() -> None:
+    right = np.ones(5, np.bool_)
+    first, second = Marks.of(right, np.arange(5)), Marks.of(right, np.arange(1, 6))
+    with pytest.raises(UsageError, match="data has changed"):
+        difference_of({0: first}, {0: second})
+
+
 def test_who_is_behind_is_corrected_for_the_others_not_for_all_pairs() -> None:
-    rng = np.random.default_rng(2)
-    best = 0.9 + 0.01 * rng.normal(size=5)
-    others = {f"{name}": best - 0.02 - 0.008 * rng.random(5) for name in ("fedavg", "fedprox")}
-    others |= {name: best - 0.01 * rng.random(5) for name in ("fednova", "feddyn", "scaffold")}
-    curves = {"fed3r": best, **others}
-    at = standings(_compared({name: [[score] for score in c] for name, c in curves.items()}))[0]
-    assert at.rows[0].strategy == "fed3r"
-    names = [row.strategy for row in at.rows[1:]]
-    raw = np.array([stats.ttest_rel(best, curves[name]).pvalue for name in names])
+    curves = {f"{name}": [[level]] * 5 for name, level in zip(_MANY, _LEVELS, strict=True)}
+    at = standings(_compared(curves))[0]
+    best = at.rows[0]
+    raw = []
+    for row in at.rows[1:]:
+        marks = [
+            {seed: run.marks for seed, run in one.results.items() if run.marks}
+            for one in (best, row)
+        ]
+        one = difference_of(*marks)
+        assert one is not None
+        raw.append(one.p)
+    # Holm by hand: the smallest of m by m, the next by m - 1, never less than the one before.
     order = np.argsort(raw)
-    steps = np.maximum.accumulate(raw[order] * (len(raw) - np.arange(len(raw))))
-    expected = {names[place] for place, p in zip(order, steps, strict=True) if p < 0.05}
+    steps = np.maximum.accumulate(np.array(raw)[order] * (len(raw) - np.arange(len(raw))))
+    expected = {
+        at.rows[1 + place].strategy for place, p in zip(order, steps, strict=True) if p < 0.05
+    }
     assert {row.strategy for row in at.rows if row.behind} == expected
-    assert {"fedavg", "fedprox"} <= expected
+    assert 0 < len(expected) < len(raw)
+
+
+_MANY = ("fed3r", "fedavg", "fedprox", "fednova", "feddyn", "scaffold")
+_LEVELS = (0.9, 0.8, 0.84, 0.86, 0.88, 0.9)

@@ -13,9 +13,11 @@ from in_process import finished
 
 import strategies
 from fedtl import compare
+from fedtl.comparison.cell import MakeScene
 from fedtl.comparison.tuning import validation_sites
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
+from fedtl.engine.task_pool import InlinePool
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.transfer.shared_features import Spill
 
@@ -69,7 +71,8 @@ def test_every_strategy_with_something_to_tune_has_the_same_budget(
     searches: tuple[Path, dict[str, Any]],
 ) -> None:
     _, found = searches
-    assert found.keys() == {"seed=0_fedavg", "seed=0_fedprox", "seed=0_fed3r"}
+    tuned = ("fedavg", "fedprox", "fed3r")
+    assert found.keys() == {f"seed={seed}_{name}" for seed in (0, 1) for name in tuned}
     for name, search in found.items():
         ranges = strategies.load(name.rpartition("_")[2]).search
         assert len(search["trials"]) == TRIALS
@@ -101,14 +104,15 @@ def test_runs_of_every_seed_take_what_was_chosen_and_the_table_tells(
     for row in rows:
         name = f"seed={row['seed']}_{row['strategy']}"
         config = json.loads((out / "cells" / f"{name}.json").read_text())["config"]
-        chosen = found.get(f"seed=0_{row['strategy']}", {"chosen": {}})["chosen"]
+        chosen = found.get(name, {"chosen": {}})["chosen"]
         for key, value in chosen.items():
             assert config[key] == value
             assert float(row[f"tuned:{key}"]) == value
         if row["strategy"] == "fedncm":
             assert config["learning-rate"] == 1e-6
-    value = found["seed=0_fedavg"]["chosen"]["learning-rate"]
-    assert f"learning-rate {value:.3g}" in (out / "comparison.html").read_text()
+    values = [found[f"seed={seed}_fedavg"]["chosen"]["learning-rate"] for seed in (0, 1)]
+    said = f"learning-rate {values[0]:.3g} / {values[1]:.3g}"
+    assert said in (out / "comparison.html").read_text()
 
 
 def test_a_search_does_not_depend_on_what_goes_beside_it(
@@ -116,7 +120,8 @@ def test_a_search_does_not_depend_on_what_goes_beside_it(
 ) -> None:
     """In two Ray actors, or after a search that had finished before an interruption."""
     out = tmp_path / "ray"
-    assert _tuned(data, out, "--seeds", 1, "--engine", "ray") == searches[1]
+    first = {name: found for name, found in searches[1].items() if name.startswith("seed=0_")}
+    assert _tuned(data, out, "--seeds", 1, "--engine", "ray") == first
     (out / "tuned" / "seed=0_fedprox.json").unlink()
     for cell in (out / "cells").iterdir():
         cell.unlink()
@@ -124,7 +129,52 @@ def test_a_search_does_not_depend_on_what_goes_beside_it(
     (out / "comparison.json").write_text(plan.replace('"engine": "ray"', '"engine": "inline"'))
     assert finished(compare.main, "--resume", out).exit_code == 0
     again = {path.stem: json.loads(path.read_text()) for path in (out / "tuned").iterdir()}
-    assert again == searches[1]
+    assert again == first
+
+
+@pytest.mark.parametrize("test_split", [True, False])
+def test_no_search_sees_a_row_that_its_choice_is_scored_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, test_split: bool
+) -> None:
+    sites: dict[str, SimulatedSites] = {}
+    add_scene = InlinePool.add_scene
+
+    def noted(pool: InlinePool, name: str, make: MakeScene) -> None:
+        sites[name] = make.sites
+        add_scene(pool, name, make)
+
+    monkeypatch.setattr(InlinePool, "add_scene", noted)
+    if not test_split:
+        arrays = dict(np.load(data))
+        data = tmp_path / "untested.npz"
+        np.savez(data, x=arrays["x"], y=arrays["y"])
+    shape = ("--clients", 3, "--rounds", 1, "--alpha", "0.3,3", "--test-fraction", 0.1)
+    flags = ("--strategies", "fedavg", "--tune", 2, "--seeds", 3, "--engine", "inline")
+    out = tmp_path / "out"
+    end = finished(compare.main, "--data", f"features:{data}", *flags, *shape, "--out", out)
+    assert end.exit_code == 0, end.stderr
+
+    def rows(scene: str, *kinds: str) -> set[int]:
+        parts = [part for kind in kinds for part in getattr(sites[scene], kind)]
+        return {int(row) for part in parts for row in part}
+
+    scenes = [name for name in sites if not name.startswith("tune_")]
+    assert len(scenes) == 6
+    for scene in scenes:
+        assert (out / "tuned" / f"{scene}_fedavg.json").is_file()
+        seen = rows(f"tune_{scene}", "train", "held_out")
+        scored = rows(scene, "held_out") | set(sites[scene].test.tolist())
+        assert seen == rows(scene, "train")
+        assert not seen & scored
+        assert len(sites[scene].test) == (100 if test_split else 40)
+    # The test part is new to the searches of all seeds, and the same for all.
+    everything = set.union(*(rows(f"tune_{scene}", "train", "held_out") for scene in scenes))
+    for scene in scenes:
+        assert not everything & set(sites[scene].test.tolist())
+    # What one search for all would have seen: most of what other seeds hold out.
+    first, other = "alpha=0.3_seed=0", "alpha=0.3_seed=1"
+    seen = rows(f"tune_{first}", "train", "held_out")
+    assert len(seen & rows(other, "held_out")) > 0.5 * len(rows(other, "held_out"))
 
 
 def test_own_heads_are_what_a_search_of_theirs_looks_at(data: Path, tmp_path: Path) -> None:

@@ -8,7 +8,20 @@ from fedtl.errors import UsageError
 Axes = dict[str, tuple[Scalar, ...]]
 
 # What the features are, and where things are done, is the same for a whole comparison.
-_INPUTS = ("data", "data-seed", "holdout-site", "backbone", "weights", "image-size", "precision")
+_INPUTS = (
+    "data",
+    "top-level",
+    "group-from",
+    "labels",
+    "data-seed",
+    "test-fraction",
+    "duplicates",
+    "holdout-site",
+    "backbone",
+    "weights",
+    "image-size",
+    "precision",
+)
 _SECTIONS_APART = ("Machine", "Output")
 _COUNTED = {
     "seed": "seeds says how many there are, from seed on",
@@ -17,12 +30,13 @@ _COUNTED = {
 
 
 def varying_keys() -> list[str]:
-    """Return the keys that can have several values in a comparison."""
+    """Return the keys that can have several values in a comparison; a switch has one."""
+    switches = {key for key, value in RunConfig().to_mapping().items() if isinstance(value, bool)}
     return [
         key
         for key, rule in rules().items()
         if rule.section not in _SECTIONS_APART
-        and key not in (*_INPUTS, *_COUNTED)
+        and key not in (*_INPUTS, *_COUNTED, *switches)
         and not key.startswith("hospitals-")
     ]
 

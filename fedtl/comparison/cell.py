@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
+import numpy as np
+
+from fedtl.comparison.marks import Marks
 from fedtl.comparison.result import CellResult, ClientScore, RoundPoint
 from fedtl.config import RunConfig
 from fedtl.engine.fedtl_clients import FedtlClients
 from fedtl.engine.inline_grid import InlineGrid
-from fedtl.federation.alone import TrainAlone, TrainAloneOnce
+from fedtl.federation.adversity import attackers
+from fedtl.federation.alone import LoneHeads, LoneHeadsOnce, TrainAloneOnce
 from fedtl.federation.checkpoint import Checkpoint
-from fedtl.federation.evaluation import ClientTallies, scored_on, summarise
-from fedtl.federation.reference import TestScore, centralised_scores
+from fedtl.federation.evaluation import Summary, on_new_data, on_own_data
+from fedtl.federation.reference import TestScore, centralised_reference, scores_of_rows
 from fedtl.federation.server import Federation, Outcome, Row
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.privacy.egress import LedgerEntry
+from fedtl.report.result import ClientRow
+from fedtl.report.summary import client_rows, ways_scored
 from fedtl.transfer.head_file import TrainedHead
 
 
@@ -31,10 +37,12 @@ class Scene:
 
     Attributes:
         sites: The clients.
-        train_alone: Remembers the heads of clients alone, and of all data in one place.
+        lone_heads: Remembers the best heads of clients alone, and of all data in one place.
+        train_alone: Remembers what training makes of all data in one place.
     """
 
     sites: SimulatedSites
+    lone_heads: LoneHeadsOnce
     train_alone: TrainAloneOnce
 
 
@@ -46,7 +54,7 @@ class MakeScene:
 
     def __call__(self) -> Scene:
         """Return it."""
-        return Scene(self.sites, TrainAloneOnce())
+        return Scene(self.sites, LoneHeadsOnce(), TrainAloneOnce())
 
 
 @dataclass
@@ -84,29 +92,34 @@ class RunCell:
             FedtlError: See :class:`Federation`.
         """
         config = self.config.replace(clients=len(scene.sites.train))
-        outcome, journal = federate(config, scene.sites, scene.train_alone)
+        outcome, journal = federate(config, scene.sites, scene.lone_heads)
         clients = [scene.sites.site(client).data for client in range(config.clients)]
-        centralised = centralised_scores(outcome.strategy, clients, scene.train_alone)
+        centralised = centralised_reference(
+            outcome.strategy, clients, scene.lone_heads, scene.train_alone
+        )
         identity = outcome.roll.identity
         head = TrainedHead(
             outcome.arrays, outcome.standardisation, identity.classes, identity.fingerprint
         )
-        ways = {
-            "federated": outcome.federated,
-            "local_only": outcome.local_only,
-            "centralised": centralised,
-        }
-        if outcome.personal is not None:
-            ways["personal"] = outcome.personal
-        scores = {way: _scores(tallies) for way, tallies in ways.items()}
+        ways = ways_scored(outcome, centralised)
+        hostile = attackers(config)
+        names = [f"client-{client}" for client in range(config.clients)]
+        rows = client_rows(outcome, centralised, names, hostile)
+        own = {way: _scores(on_own_data(list(told.values()))) for way, told in ways.items()}
+        new = {way: _scores(on_new_data(list(told.values()))) for way, told in ways.items()}
+        ranked = new["federated"] or own["federated"]
         return CellResult(
             config=self.config.to_mapping(),
-            scores=scores,
-            scored_on=scored_on(outcome.federated, config.holdout_site),
+            global_head=outcome.strategy.global_head,
+            own_data=own,
+            new_data=new if len(scene.sites.test) else {},
             rounds=_points(
-                journal, scores["federated"]["accuracy"], tested=bool(len(scene.sites.test))
+                journal,
+                ranked["accuracy"] if outcome.strategy.global_head else None,
+                tested=bool(len(scene.sites.test)),
             ),
-            clients=_clients(outcome, centralised),
+            marks=_marks(outcome, scene.sites),
+            clients=[_client(row) for row in rows],
             failures=len(outcome.failures),
             bytes_up=outcome.bytes_up,
             bytes_down=outcome.bytes_down,
@@ -116,10 +129,10 @@ class RunCell:
 
 
 def federate(
-    config: RunConfig, sites: SimulatedSites, train_alone: TrainAlone
+    config: RunConfig, sites: SimulatedSites, lone_heads: LoneHeads
 ) -> tuple[Outcome, _Memory]:
     """Run a federation of these sites in this process."""
-    app = FedtlClients(config, sites, train_alone)
+    app = FedtlClients(config, sites, lone_heads)
     journal = _Memory()
     federation = Federation(
         InlineGrid(config.clients, app, config.to_mapping(), block=app.block),
@@ -131,36 +144,40 @@ def federate(
     return federation.run(), journal
 
 
-def _scores(tallies: Mapping[int, ClientTallies]) -> dict[str, float | None]:
-    summary = asdict(summarise(list(tallies.values())))
-    return {name: None if math.isnan(value) else value for name, value in summary.items()}
+def _scores(summary: Summary | None) -> dict[str, float | None]:
+    if summary is None:
+        return {}
+    told = asdict(summary)
+    return {name: None if math.isnan(value) else value for name, value in told.items()}
 
 
 def _points(journal: _Memory, final: float | None, *, tested: bool) -> list[RoundPoint]:
     """Return the state after every round; ``final`` is the accuracy after the last.
 
-    Without a global head there is nothing to score on a test split until the end.
+    Without a global head there is nothing to score.
     """
     points, sent = [], journal.bytes_before
     for row in journal.rows:
         sent += row["bytes_up"] + row["bytes_down"]
-        accuracy = row["test_accuracy" if tested else "accuracy"]
+        accuracy = None if final is None else row["test_accuracy" if tested else "accuracy"]
         points.append(RoundPoint(row["round"], accuracy, sent))
     return [*points[:-1], dataclasses.replace(points[-1], accuracy=final)]
 
 
-def _clients(outcome: Outcome, centralised: Mapping[int, ClientTallies]) -> list[ClientScore]:
-    def own(tallies: Mapping[int, ClientTallies], client: int) -> float | None:
-        if client not in tallies or not tallies[client].held_out.total:
-            return None
-        return tallies[client].held_out.accuracy
+def _marks(outcome: Outcome, sites: SimulatedSites) -> Marks | None:
+    """Return which examples the global head gets right, those that it is ranked by."""
+    if not outcome.strategy.global_head:
+        return None
+    rows = sites.test if len(sites.test) else np.concatenate(sites.held_out)
+    (score,) = scores_of_rows(
+        outcome.strategy.head, outcome.arrays, outcome.standardisation, sites.site(0).data, [rows]
+    )
+    return Marks.of(score.right, rows if sites.groups is None else sites.groups[rows])
 
-    return [
-        ClientScore(
-            examples=card.examples,
-            local_only=own(outcome.local_only, client),
-            used=own(outcome.personal or outcome.federated, client),
-            centralised=own(centralised, client),
-        )
-        for client, card in sorted(outcome.roll.cards.items())
-    ]
+
+def _client(row: ClientRow) -> ClientScore:
+    return ClientScore(
+        examples=row.examples,
+        accuracies={way: score.accuracy for way, score in row.scores.items()},
+        verdicts={way: gain.verdict for way, gain in row.gains.items() if gain.verdict is not None},
+    )

@@ -77,7 +77,7 @@ class ComparisonFolder:
         """Remove what :meth:`create` made, where no run and no search has finished."""
         if not self._made or any((self.path / name).exists() for name in ("cells", "tuned")):
             return
-        for name in (_PLAN, "unreadable.csv", ".lock"):
+        for name in (_PLAN, "unreadable.csv", "duplicates.csv", ".lock"):
             (self.path / name).unlink(missing_ok=True)
         with suppress(OSError):  # the user's own files stay, and so do the folders around them
             for folder in self._made:
@@ -114,14 +114,14 @@ class ComparisonFolder:
         content = {"chosen": chosen, "trials": trials}
         self.write(f"tuned/{cell.name}.json", json.dumps(content, indent=2) + "\n")
 
-    def write(self, name: str, content: str) -> Path:
+    def write(self, name: str, content: str | bytes) -> Path:
         """Write a file of the folder, whole or not at all.
 
         Raises:
             FedtlError: It cannot be written.
         """
         path = self.path / name
-        write_atomically(path, content.encode())
+        write_atomically(path, content.encode() if isinstance(content, str) else content)
         return path
 
     def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:

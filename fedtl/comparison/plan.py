@@ -18,7 +18,10 @@ from fedtl.federation.client import head_for
 Point = tuple[tuple[str, Scalar], ...]
 """Values of the keys that vary, by kebab-case key; empty where none does."""
 
-SEEDS = 3
+SEEDS = 5
+"""As many as a significant difference takes."""
+
+_ATTACK = ("attack", "attackers", "attack-strength")
 
 
 @dataclass(frozen=True)
@@ -95,11 +98,29 @@ class Plan:
         return list(itertools.product(*each))
 
     def cells(self) -> Iterator[Cell]:
-        """Yield the runs, point by point, seed by seed, strategy by strategy."""
-        for point in self.points:
+        """Yield the runs, point by point, seed by seed, strategy by strategy.
+
+        Those without an attack that runs under attack are held against come last.
+        """
+        clean = [self.without_attack(point) for point in self.points]
+        beside = [point for point in dict.fromkeys(clean) if point not in {None, *self.points}]
+        for point in [*self.points, *(point for point in beside if point is not None)]:
             for seed in range(self.base.seed, self.base.seed + self.seeds):
                 for strategy in self.strategies:
                     yield Cell(point, strategy, self._config(point, seed, strategy))
+
+    def without_attack(self, point: Point) -> Point | None:
+        """Return the same point without its attack; ``None`` where there is no attack.
+
+        All points that differ in nothing but their attack have one in common.
+        """
+        attack = dict(point).get("attack", self.base.attack)
+        if attack == "none":
+            return None
+        if "none" in self.vary.get("attack", ()):
+            return tuple((key, "none" if key == "attack" else value) for key, value in point)
+        kept = tuple((key, value) for key, value in point if key not in _ATTACK)
+        return (*kept, ("attack", "none"))
 
     def _config(self, point: Point, seed: int, strategy: str) -> RunConfig:
         varied = from_mapping(dict(point), where="the comparison", base=self.base)
@@ -109,8 +130,9 @@ class Plan:
             strategy=strategy,
             data_seed=self.base.inputs_seed,
             # What needs one round alone, and what brings own heads, go beside those that do not.
-            init="none" if chosen.one_round else varied.init,
+            init="none" if chosen.one_round or chosen.own_start else varied.init,
             personalise=0 if chosen.own_heads else varied.personalise,
+            prior_correction=varied.prior_correction and not chosen.own_heads,
             name="",
             out="",
         )

@@ -7,31 +7,36 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from fedtl.comparison.marks import Marks
 from fedtl.config import Scalar
+from fedtl.statistics.verdicts import Verdict
 
 
 @dataclass(frozen=True)
 class ClientScore:
-    """One client's accuracies on its own held-out examples; ``None`` where it holds out none.
+    """One client's accuracies on its own held-out examples.
 
     Attributes:
         examples: Examples it trains on.
-        local_only: Of its own head.
-        used: Of the head it would use after the federation.
-        centralised: Of the head of all data.
+        accuracies: By way of learning; empty where it holds out none.
+        verdicts: By way of the federation, on it against the client's own head; a hostile client
+            has none.
     """
 
     examples: int
-    local_only: float | None
-    used: float | None
-    centralised: float | None
+    accuracies: dict[str, float]
+    verdicts: dict[str, Verdict]
 
     @property
-    def gain(self) -> float | None:
-        """What federation brings it, a fraction."""
-        if self.used is None or self.local_only is None:
+    def used(self) -> str:
+        """The way of learning whose head it would use: its own, or the global one."""
+        return "personal" if "personal" in self.accuracies else "federated"
+
+    def gain(self, way: str) -> float | None:
+        """Return what a way of learning brings it over its own head; ``None`` if it has none."""
+        if way not in self.accuracies:
             return None
-        return self.used - self.local_only
+        return self.accuracies[way] - self.accuracies["local_only"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class RoundPoint:
 
     Attributes:
         server_round: Round, 1 for the first.
-        accuracy: Of the global head, on the data's own test split, or else on all held-out
+        accuracy: Of the global head, on the global test part, or else on all clients' own held-out
             examples; ``None`` where there is none.
         bytes: That crossed the sites' borders until then, both ways, from the handshake on.
     """
@@ -56,11 +61,14 @@ class CellResult:
 
     Attributes:
         config: Its configuration, kebab-case keys.
-        scores: By way of learning (``federated``, ``local_only``, ``centralised`` and, where
-            clients end with heads of their own, ``personal``), the four accuracies of
-            :class:`fedtl.federation.evaluation.Summary`.
-        scored_on: What ``accuracy`` was measured on, for people.
+        global_head: Whether there is a global head, which can be ranked.
+        own_data: By way of learning (``federated``, ``local_only``, ``centralised`` and, if there
+            are, ``personal`` and ``corrected``), the figures of
+            :class:`fedtl.federation.evaluation.Summary` on clients' own held-out examples.
+        new_data: The same on the global test part; empty without one.
         rounds: One per round.
+        marks: Which examples the global head gets right, of the global test part, or else of all
+            clients' own held-out ones; ``None`` without a global head.
         clients: In partition-id order.
         failures: Contributions that the rounds did without.
         bytes_up: Bytes from the sites, handshake and closing evaluation included.
@@ -70,9 +78,11 @@ class CellResult:
     """
 
     config: dict[str, Scalar]
-    scores: dict[str, dict[str, float | None]]
-    scored_on: str
+    global_head: bool
+    own_data: dict[str, dict[str, float | None]]
+    new_data: dict[str, dict[str, float | None]]
     rounds: list[RoundPoint]
+    marks: Marks | None
     clients: list[ClientScore]
     failures: int
     bytes_up: int
@@ -81,14 +91,18 @@ class CellResult:
     head_sha256: str
 
     @property
-    def used(self) -> dict[str, float | None]:
-        """The four accuracies of the heads that clients would use: their own, or the global one."""
-        return self.scores.get("personal", self.scores["federated"])
+    def ranked(self) -> dict[str, dict[str, float | None]]:
+        """The figures by which global heads are ranked: on new data, or else on own data."""
+        return self.new_data or self.own_data
 
     @property
     def harmed(self) -> int:
-        """How many clients would do better alone."""
-        return sum(client.gain is not None and client.gain < 0 for client in self.clients)
+        """How many clients the head that they would use makes worse off, by the test."""
+        return sum(client.verdicts.get(client.used) == "worse" for client in self.clients)
+
+    def verdicts(self, way: str, verdict: Verdict) -> int:
+        """Return how many clients have this verdict on a way of learning."""
+        return sum(client.verdicts.get(way) == verdict for client in self.clients)
 
     def reaching(self, target: float) -> RoundPoint | None:
         """Return the first round whose head is as accurate as ``target``."""
@@ -111,4 +125,6 @@ class CellResult:
         content: dict[str, Any] = json.loads(text)
         rounds = [RoundPoint(**row) for row in content.pop("rounds")]
         clients = [ClientScore(**row) for row in content.pop("clients")]
-        return cls(**content, rounds=rounds, clients=clients)
+        told = content.pop("marks")
+        marks = None if told is None else Marks(**told)
+        return cls(**content, rounds=rounds, marks=marks, clients=clients)

@@ -3,36 +3,47 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from fedtl.comparison.own_data import READINGS
 from fedtl.comparison.plan import Cell
 from fedtl.comparison.runner import Compared
-from fedtl.comparison.standings import Spread, Standing, Standings, standings
+from fedtl.comparison.standings import Standing, Standings
 from fedtl.report.run_folder import without_nan
+from fedtl.statistics.verdicts import Verdict
 
-_SCORES = ("accuracy", "balanced_accuracy", "mean_client_accuracy", "worst_client_accuracy")
+_COUNTED: tuple[Verdict, ...] = ("better", "worse")
 
 
 def cell_rows(compared: Compared) -> list[dict[str, Any]]:
-    """Return the row of ``comparison.csv`` for every run that finished."""
-    targets = {at.point: at.target for at in standings(compared)}
+    """Return the row of ``comparison.csv`` for every run that finished.
+
+    Figures of own data begin with the way of learning, those of new data with ``new_data_`` before
+    it. ``better`` and ``worse`` count clients by the test of their head against their own.
+    """
+    plan = compared.plan
+    targets = {at.point: at.target for at in compared.points}
+    attacked = any(plan.without_attack(point) is not None for point in plan.points)
     rows = []
     for cell, result in compared.results.items():
-        target = targets[cell.point]
-        reached = result.reaching(target)
-        tuned = compared.chosen.get((cell.point, cell.strategy), {})
+        target = targets.get(cell.point)
+        reached = None if target is None else result.reaching(target)
+        tuned = compared.chosen.get(cell.name, {})
         rows.append(
             {
                 **_key(cell),
-                **{name: result.scores["federated"][name] for name in _SCORES},
+                **({"attack": cell.config.attack} if attacked else {}),
+                "global_head": result.global_head,
+                **_figures("", result.own_data),
+                **_figures("new_data_", result.new_data),
                 **{
-                    f"personal_{name}": value
-                    for name, value in result.scores.get("personal", {}).items()
+                    f"{way}_{verdict}": result.verdicts(way, verdict)
+                    for way in READINGS
+                    if way in result.own_data
+                    for verdict in _COUNTED
                 },
-                **{f"local_only_{name}": result.scores["local_only"][name] for name in _SCORES},
-                **{f"centralised_{name}": result.scores["centralised"][name] for name in _SCORES},
                 "clients": len(result.clients),
                 "harmed_clients": result.harmed,
                 "rounds": len(result.rounds),
@@ -50,6 +61,16 @@ def cell_rows(compared: Compared) -> list[dict[str, Any]]:
     return rows
 
 
+def _figures(
+    prefix: str, ways: Mapping[str, Mapping[str, float | None]]
+) -> dict[str, float | None]:
+    return {
+        f"{prefix}{way}_{name}": value
+        for way, figures in ways.items()
+        for name, value in figures.items()
+    }
+
+
 def round_rows(compared: Compared) -> list[dict[str, Any]]:
     """Return the row of ``rounds.csv`` for every round of every run."""
     return [
@@ -65,9 +86,9 @@ def round_rows(compared: Compared) -> list[dict[str, Any]]:
 
 
 def summary_of(compared: Compared) -> str:
-    """Return ``summary.json``: the standings at every point, and what failed."""
+    """Return ``summary.json``: both questions at every point, and what failed."""
     content = {
-        "points": [_standings(at, list(_pairs(at))) for at in standings(compared)],
+        "points": [_standings(at) for at in compared.points],
         "failed": [{**_key(cell), "reason": why} for cell, why in compared.failed.items()],
     }
     return json.dumps(without_nan(content), indent=2) + "\n"
@@ -77,35 +98,50 @@ def _key(cell: Cell) -> dict[str, Any]:
     return {"strategy": cell.strategy, **dict(cell.point), "seed": cell.config.seed}
 
 
-def _standings(at: Standings, differences: list[dict[str, Any]]) -> dict[str, Any]:
+def _standings(at: Standings) -> dict[str, Any]:
+    """Return one point: global heads ranked, and what clients get on their own data."""
     return {
         "point": dict(at.point),
-        "target": at.target,
-        "strategies": [_standing(row) for row in at.rows],
-        "differences": differences,
-        "local_only": {name: _spread(spread) for name, spread in at.local_only.items()},
-        "centralised": {name: _spread(spread) for name, spread in at.centralised.items()},
-        "reference": at.reference,
+        "seeds": at.seeds,
+        "ranking": {
+            "measured_on": "new data" if at.new_data else "all clients' held-out examples",
+            "examples": at.examples,
+            "groups": at.groups,
+            "target": at.target,
+            "strategies": [_standing(row) for row in at.rows],
+            "differences": list(_pairs(at)),
+            "centralised": asdict(at.centralised),
+        },
+        "own_data": {
+            "strategies": [
+                {
+                    "strategy": row.strategy,
+                    **{way: asdict(one) for way, one in row.readings.items()},
+                }
+                for row in at.own.rows
+            ],
+            **{
+                way: {"accuracy": asdict(accuracy), "worst_client": asdict(worst)}
+                for way, (accuracy, worst) in at.own.references.items()
+            },
+        },
+        "tuned": {name: dict(found) for name, found in at.tuned.items()},
     }
 
 
 def _standing(row: Standing) -> dict[str, Any]:
     return {
         "strategy": row.strategy,
-        "accuracy": _spread(row.accuracy),
-        "mean_client_accuracy": _spread(row.mean_client),
-        "worst_client_accuracy": _spread(row.worst_client),
-        "harmed_clients": _spread(row.harmed),
+        "accuracy": asdict(row.accuracy),
+        "interval": None if row.interval is None else row.interval._asdict(),
+        "balanced_accuracy": asdict(row.balanced),
+        "without_attack": None if row.clean is None else asdict(row.clean),
         "reached_target": row.reached,
-        "rounds_to_target": _spread(row.rounds),
-        "bytes_to_target": _spread(row.bytes),
-        "seconds": _spread(row.seconds),
+        "rounds_to_target": asdict(row.rounds),
+        "bytes_to_target": asdict(row.bytes),
+        "seconds": asdict(row.seconds),
         "significantly_behind_best": row.behind,
     }
-
-
-def _spread(spread: Spread) -> dict[str, Any]:
-    return asdict(spread)
 
 
 def _pairs(at: Standings) -> Iterator[dict[str, Any]]:
@@ -114,4 +150,11 @@ def _pairs(at: Standings) -> Iterator[dict[str, Any]]:
     for i, a in enumerate(order):
         for b in order[i + 1 :]:
             found = at.differences[a, b]
-            yield {"first": a, "second": b, "difference": found.mean, "p": found.p}
+            yield {
+                "first": a,
+                "second": b,
+                "difference": found.mean,
+                "interval": None if found.interval is None else found.interval._asdict(),
+                "p": found.p,
+                "significant": found.significant,
+            }

@@ -5,28 +5,33 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from fedtl.comparison.cell import MakeScene, RunCell
 from fedtl.comparison.folder import ComparisonFolder
-from fedtl.comparison.plan import Cell, Plan, Point
+from fedtl.comparison.plan import Cell, Plan
 from fedtl.comparison.result import CellResult
+from fedtl.comparison.standings import Standings, standings
 from fedtl.comparison.tuning import Chosen, chosen_for, tune
 from fedtl.config import RunConfig
 from fedtl.data.partition_process import PartitionProcess
 from fedtl.engine.resources import actor_count, this_machine
 from fedtl.engine.starting import Starting
 from fedtl.engine.task_pool import InlinePool, Task, TaskFailure, TaskPool
+from fedtl.federation.duplicates import without_duplicates
 from fedtl.federation.preparation import (
     Inputs,
+    data_notes,
     open_data,
     prepare_inputs,
+    settled_split,
     simulated_sites,
     split_into_clients,
 )
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.report.wording import count_of
+from fedtl.unread_settings import unread_settings
 
 if TYPE_CHECKING:
     from fedtl.report.progress import RunProgress
@@ -40,13 +45,18 @@ class Compared:
         plan: What was compared.
         results: What each run came to; those that failed are not among them.
         failed: Why the others did.
-        chosen: Hyper-parameters that were tuned, by point and strategy.
+        chosen: Hyper-parameters that were tuned, by the cell's name.
     """
 
     plan: Plan
     results: Mapping[Cell, CellResult]
     failed: Mapping[Cell, str]
-    chosen: Mapping[tuple[Point, str], Chosen]
+    chosen: Mapping[str, Chosen]
+
+    @cached_property
+    def points(self) -> list[Standings]:
+        """How strategies compare at every point."""
+        return standings(self)
 
     @property
     def failures(self) -> Counter[tuple[str, str]]:
@@ -63,7 +73,7 @@ def run_comparison(folder: ComparisonFolder, progress: RunProgress) -> Compared:
     """
     plan = folder.plan
     chosen = {
-        (cell.point, cell.strategy): found
+        cell.name: found
         for cell in plan.cells()
         if plan.tune and (found := folder.read_tuned(cell)) is not None
     }
@@ -73,9 +83,9 @@ def run_comparison(folder: ComparisonFolder, progress: RunProgress) -> Compared:
         return Compared(plan, results, {}, chosen)
     starting = Starting(partial(_start_pool, plan.base, len(cells) - len(results)))
     try:
-        # A search looks at the first seed's clients, whatever has run over them.
+        # A search looks at its seed's clients, whatever has run over them.
         needed = cells if plan.tune else [cell for cell in cells if cell not in results]
-        scenes, inputs = _scenes(needed, plan.base, progress)
+        scenes, inputs = _scenes(folder, needed, progress)
         _report_unreadable(folder, inputs, progress)
         pool = starting.result() or InlinePool()
         _add_scenes(pool, scenes)
@@ -135,21 +145,42 @@ def _start_pool(config: RunConfig, tasks: int) -> TaskPool | None:
 
 
 def _scenes(
-    cells: Sequence[Cell], base: RunConfig, progress: RunProgress
+    folder: ComparisonFolder, cells: Sequence[Cell], progress: RunProgress
 ) -> tuple[dict[str, SimulatedSites], Inputs]:
     """Extract the features, and deal them to clients once for every point and seed."""
+    base = folder.plan.base
     first = {cell.scene: cell.config for cell in reversed(cells)}
     methods = {config.partition for config in first.values()}
     known = [m for m in methods if m == "natural" or m.startswith("file:")]
     partitioner = PartitionProcess(next(iter(methods.difference(known)), base.partition))
     try:
-        inputs = prepare_inputs(base, open_data(base), progress.features)
-        scenes = {
-            scene: simulated_sites(inputs, split_into_clients(config, inputs.dataset, partitioner))
+        dataset = open_data(base)
+        for note in data_notes(base, dataset):
+            progress.warn(note)
+        # An impossible partition is refused before anything is computed for it.
+        drawn = {
+            scene: split_into_clients(config, dataset, partitioner)
+            for scene, config in first.items()
+        }
+        counts = max(len(split.names) for split in drawn.values())
+        unread = unread_settings([cell.config for cell in cells], dataset, counts)
+        if unread:
+            progress.warn(unread)
+        inputs = prepare_inputs(base, dataset, progress.features)
+        found = {
+            scene: without_duplicates(
+                config, inputs, settled_split(config, inputs, drawn[scene], partitioner)
+            )
             for scene, config in first.items()
         }
     finally:
         partitioner.close()
+    listed = [{"clients": scene, **row} for scene, own in found.items() for row in own.listed]
+    if listed:
+        folder.write_csv("duplicates.csv", listed)
+        scene, own = next((scene, own) for scene, own in found.items() if own.listed)
+        progress.warn(f"{scene.replace('_', ', ')}: {own.told}")
+    scenes = {scene: simulated_sites(inputs, own.split) for scene, own in found.items()}
     return scenes, inputs
 
 

@@ -1,165 +1,191 @@
-"""How strategies compare at one point: means over seeds, and which differences are significant."""
+"""How strategies compare at one point: global heads ranked by one test, and clients' own data.
+
+Only global heads are ranked, on a global test part that is no client's: the best, the target set by
+it, and who is behind it. What clients would use themselves, each on its own data, is told beside
+that and never ranked with it: see :mod:`fedtl.comparison.own_data`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from fedtl.comparison.marks import accuracy_of, difference_of
+from fedtl.comparison.own_data import OwnData, own_data
 from fedtl.comparison.plan import Point
 from fedtl.comparison.result import CellResult
+from fedtl.comparison.spread import Spread
+from fedtl.statistics.intervals import Interval
+from fedtl.statistics.two_way import FEWEST_SEEDS, TwoWay
+from fedtl.statistics.verdicts import SIGNIFICANT, holm
 
 if TYPE_CHECKING:
     from fedtl.comparison.runner import Compared
 
-SIGNIFICANT = 0.05
 _OF_THE_BEST = 0.95
-_ROUNDING = 1e-9
 
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean and standard deviation over seeds.
-
-    Attributes:
-        mean: NaN where there is no value.
-        sd: With n - 1 in its denominator; NaN below two values.
-        count: How many values.
-    """
-
-    mean: float
-    sd: float
-    count: int
-
-    @classmethod
-    def of(cls, values: Iterable[float | None]) -> Spread:
-        """Return it for the values that exist."""
-        known = [value for value in values if value is not None]
-        return cls(
-            mean=float(np.mean(known)) if known else math.nan,
-            sd=float(np.std(known, ddof=1)) if len(known) > 1 else math.nan,
-            count=len(known),
-        )
+Runs = Mapping[str, Mapping[int, CellResult]]
+"""What runs came to, by strategy and seed."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How one strategy did at one point.
+    """How one strategy's global head did at one point.
 
     Attributes:
         strategy: Its name.
         results: By seed.
-        accuracy: Of the global head; where there is none, of clients' own heads, their mean.
-        mean_client: Mean over clients, each with the head it would use, on its own held-out
-            examples.
-        worst_client: Their minimum.
-        harmed: Clients that would do better alone.
+        accuracy: On new data, over seeds.
+        interval: Its 95 % interval, over seeds and test examples; ``None`` if that is unknown.
+        balanced: Mean recall over classes, over seeds.
+        clean: Its accuracy without the attack, over the same seeds; ``None`` where there is none.
         reached: Runs that reached the target.
         rounds: Rounds to the target, over the runs that reached it.
         bytes: Bytes to the target, likewise.
         seconds: Of all rounds of a run.
-        tuned: Hyper-parameters that a search chose; empty where there was none.
         behind: Whether it is significantly behind the best, Holm's correction being for as many
-            tests as there are others.
+            tests as there are others; never with fewer than five seeds.
     """
 
     strategy: str
     results: Mapping[int, CellResult]
     accuracy: Spread
-    mean_client: Spread
-    worst_client: Spread
-    harmed: Spread
+    interval: Interval | None
+    balanced: Spread
+    clean: Spread | None
     reached: int
     rounds: Spread
     bytes: Spread
     seconds: Spread
-    tuned: Mapping[str, float]
     behind: bool
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far one strategy is from another, paired over seeds.
+    """How far one strategy is from another, on the same seeds and test examples.
 
     Attributes:
         mean: Mean difference in accuracy, a fraction.
-        p: Of a paired t-test, after Holm's correction for all pairs of the point (Holm, Scand. J.
-            Statist. 1979); NaN below two seeds.
+        interval: Its 95 % interval, not corrected; ``None`` if it is unknown.
+        p: After Holm's correction for all pairs of the point; NaN if it is unknown.
+        seeds: How many both have.
     """
 
     mean: float
+    interval: Interval | None
     p: float
+    seeds: int
 
     @property
     def significant(self) -> bool:
-        """Whether chance would hardly give it."""
-        return self.p < SIGNIFICANT
+        """Whether chance would hardly give it, and enough seeds say so."""
+        return self.seeds >= FEWEST_SEEDS and self.p < SIGNIFICANT
 
 
 @dataclass(frozen=True)
 class Standings:
-    """All strategies at one point, the most accurate first.
+    """All strategies at one point.
 
     Attributes:
         point: What varies, and its value here.
-        target: The accuracy that rounds and bytes are told for; NaN where nothing was scored.
-        rows: The strategies.
-        differences: By a pair of strategies, the first minus the second.
-        local_only: Accuracy of clients' own heads, and ``centralised`` of the head of all data, as
-            ``reference`` trains them; the four scores by name.
-        centralised: See ``local_only``.
-        reference: The strategy whose way of training they are.
+        target: The accuracy that rounds and bytes are told for; NaN where nothing was ranked.
+        rows: The strategies with a global head, the most accurate first.
+        differences: By a pair of those, the first minus the second.
+        centralised: Accuracy of the head of all data on what ``rows`` are ranked by.
+        new_data: Whether that is a test part that is no client's; else it is all clients' own
+            held-out examples.
+        examples: How many examples that are, in the first run.
+        groups: How many groups they form; as many as examples where each stands for itself.
+        own: What clients get on their own data, from every strategy.
+        attacked: Whether clients are hostile here.
+        tuned: Hyper-parameters that searches chose, by strategy and key, one value a seed.
     """
 
     point: Point
     target: float
     rows: Sequence[Standing]
     differences: Mapping[tuple[str, str], Difference]
-    local_only: Mapping[str, Spread]
-    centralised: Mapping[str, Spread]
-    reference: str
+    centralised: Spread
+    new_data: bool
+    examples: int
+    groups: int
+    own: OwnData
+    attacked: bool
+    tuned: Mapping[str, Mapping[str, tuple[float, ...]]]
+
+    @property
+    def seeds(self) -> int:
+        """The most seeds that a strategy has results of."""
+        return max(len(row.results) for row in self.own.rows)
+
+    @property
+    def judged(self) -> int:
+        """The most clients of a run on which there is a verdict: honest, with held-out examples."""
+        runs = [run for row in self.own.rows for run in row.results.values()]
+        return max(sum(bool(client.verdicts) for client in run.clients) for run in runs)
 
 
 def standings(compared: Compared) -> list[Standings]:
-    """Return how strategies compare at every point that has a finished run."""
+    """Return how strategies compare at every point of the plan that has a finished run."""
     table: dict[Point, dict[str, dict[int, CellResult]]] = {}
     for cell, result in compared.results.items():
         by_seed = table.setdefault(cell.point, {}).setdefault(cell.strategy, {})
         by_seed[cell.config.seed] = result
-    return [_at(point, by_strategy, compared) for point, by_strategy in table.items()]
+    return [
+        _at(point, table[point], table.get(compared.plan.without_attack(point) or ()), compared)
+        for point in compared.plan.points
+        if point in table
+    ]
 
 
-def _at(
-    point: Point, by_strategy: Mapping[str, Mapping[int, CellResult]], compared: Compared
-) -> Standings:
-    means = {name: _score(runs, "accuracy").mean for name, runs in by_strategy.items()}
+def _at(point: Point, runs: Runs, clean: Runs | None, compared: Compared) -> Standings:
+    ranked = {name: by_seed for name, by_seed in runs.items() if _first(by_seed).global_head}
+    means = {name: _accuracy(by_seed).mean for name, by_seed in ranked.items()}
     scored = [mean for mean in means.values() if not math.isnan(mean)]
     target = compared.plan.target or (_OF_THE_BEST * max(scored) if scored else math.nan)
-    order = sorted(by_strategy, key=lambda name: -np.nan_to_num(means[name], nan=-1.0))
-    behind = _behind(by_strategy, order)
+    order = sorted(ranked, key=lambda name: -1.0 if math.isnan(means[name]) else -means[name])
+    estimates = _estimates(ranked, order)
+    behind = _behind(estimates, order)
+    attacked = compared.plan.without_attack(point) is not None
     rows = [
         _standing(
             name,
-            by_strategy[name],
+            ranked[name],
             target,
-            tuned=compared.chosen.get((point, name), {}),
+            clean=_accuracy((clean or {}).get(name, {})) if attacked else None,
             behind=name in behind,
         )
         for name in order
     ]
-    reference = _reference(by_strategy)
+    # The references are the same for all strategies.
+    most = max(runs.values(), key=len)
+    counted = _first(most).ranked["centralised"]
     return Standings(
         point=point,
         target=target,
         rows=rows,
-        differences=_differences(by_strategy, order),
-        local_only=_scores(by_strategy[reference], "local_only"),
-        centralised=_scores(by_strategy[reference], "centralised"),
-        reference=reference,
+        differences=_differences(estimates),
+        centralised=_accuracy(most, "centralised"),
+        new_data=bool(_first(most).new_data),
+        examples=int(counted["examples"] or 0),
+        groups=int(counted["groups"] or 0),
+        own=own_data(runs),
+        attacked=attacked,
+        tuned={name: found for name in runs if (found := _tuned(point, name, compared))},
     )
+
+
+def _tuned(point: Point, strategy: str, compared: Compared) -> dict[str, tuple[float, ...]]:
+    """Return what the searches of one strategy at one point chose, one value a seed."""
+    each = [
+        chosen
+        for cell in compared.plan.cells()
+        if (cell.point, cell.strategy) == (point, strategy)
+        and (chosen := compared.chosen.get(cell.name)) is not None
+    ]
+    return {key: tuple(chosen[key] for chosen in each) for key in (each[0] if each else ())}
 
 
 def _standing(
@@ -167,90 +193,77 @@ def _standing(
     runs: Mapping[int, CellResult],
     target: float,
     *,
-    tuned: Mapping[str, float],
+    clean: Spread | None,
     behind: bool,
 ) -> Standing:
     reaching = [point for run in runs.values() if (point := run.reaching(target)) is not None]
+    estimate = accuracy_of({seed: run.marks for seed, run in runs.items() if run.marks})
     return Standing(
         strategy=strategy,
         results=runs,
-        accuracy=_score(runs, "accuracy"),
-        mean_client=Spread.of(run.used["mean_client_accuracy"] for run in runs.values()),
-        worst_client=Spread.of(run.used["worst_client_accuracy"] for run in runs.values()),
-        harmed=Spread.of(float(run.harmed) for run in runs.values()),
+        accuracy=_accuracy(runs),
+        interval=None if estimate is None else estimate.share_interval,
+        balanced=Spread.of(run.ranked["federated"]["balanced_accuracy"] for run in runs.values()),
+        clean=clean,
         reached=len(reaching),
         rounds=Spread.of(float(at.server_round) for at in reaching),
         bytes=Spread.of(float(at.bytes) for at in reaching),
         seconds=Spread.of(run.seconds for run in runs.values()),
-        tuned=tuned,
         behind=behind,
     )
 
 
-def _score(runs: Mapping[int, CellResult], name: str, way: str = "federated") -> Spread:
-    return Spread.of(run.scores[way][name] for run in runs.values())
+def _first(runs: Mapping[int, CellResult]) -> CellResult:
+    return next(iter(runs.values()))
 
 
-def _scores(runs: Mapping[int, CellResult], way: str) -> dict[str, Spread]:
-    names = next(iter(runs.values())).scores[way]
-    return {name: _score(runs, name, way) for name in names}
+def _accuracy(runs: Mapping[int, CellResult], way: str = "federated") -> Spread:
+    return Spread.of(run.ranked[way]["accuracy"] for run in runs.values())
 
 
-def _reference(by_strategy: Mapping[str, Mapping[int, CellResult]]) -> str:
-    """Return FedAvg, whose lone clients take plain SGD, or else the first strategy."""
-    return "fedavg" if "fedavg" in by_strategy else next(iter(by_strategy))
+Estimates = Mapping[tuple[str, str], TwoWay | None]
 
 
-def _behind(by_strategy: Mapping[str, Mapping[int, CellResult]], order: Sequence[str]) -> set[str]:
-    """Return the strategies that are significantly behind the first."""
+def _estimates(ranked: Runs, order: Sequence[str]) -> Estimates:
+    """Return how far the first of every pair is ahead of the second, the more accurate first."""
+    marks = {
+        name: {seed: run.marks for seed, run in ranked[name].items() if run.marks} for name in order
+    }
+    return {
+        (a, b): difference_of(marks[a], marks[b])
+        for i, a in enumerate(order)
+        for b in order[i + 1 :]
+    }
+
+
+def _behind(estimates: Estimates, order: Sequence[str]) -> set[str]:
+    """Return the strategies that are significantly behind the first.
+
+    Each is tested against the most accurate alone, which is enough for the truly best to be among
+    them in at most 5 of 100 comparisons (Hsu, "Constrained Simultaneous Confidence Intervals for
+    Multiple Comparisons with the Best", Annals of Statistics 12, 1984). If all are equal, any is
+    among them in 3 to 5 of 100 simulated comparisons of up to five strategies, in 5 to 7 of ten and
+    in 8 to 12 of twenty; who asks that of all pairs has :class:`Difference`, with 0 to 4.
+    """
+    if not order:
+        return set()
     best, *others = order
-    tests = [p_value(_paired(by_strategy[best], by_strategy[other])) for other in others]
+    tests = [_significance(estimates[best, other]) for other in others]
     return {other for other, p in zip(others, holm(tests), strict=True) if p < SIGNIFICANT}
 
 
-def _differences(
-    by_strategy: Mapping[str, Mapping[int, CellResult]], order: Sequence[str]
-) -> dict[tuple[str, str], Difference]:
-    pairs = [(a, b) for i, a in enumerate(order) for b in order[i + 1 :]]
-    paired = {pair: _paired(by_strategy[pair[0]], by_strategy[pair[1]]) for pair in pairs}
-    corrected = holm([p_value(differences) for differences in paired.values()])
+def _significance(estimate: TwoWay | None) -> float:
+    return math.nan if estimate is None or estimate.seeds < FEWEST_SEEDS else estimate.p
+
+
+def _differences(estimates: Estimates) -> dict[tuple[str, str], Difference]:
+    corrected = holm([math.nan if one is None else one.p for one in estimates.values()])
     found: dict[tuple[str, str], Difference] = {}
-    for (a, b), p in zip(pairs, corrected, strict=True):
-        mean = float(np.mean(paired[a, b])) if paired[a, b] else math.nan
-        found[a, b], found[b, a] = Difference(mean, p), Difference(-mean, p)
+    for ((a, b), one), p in zip(estimates.items(), corrected, strict=True):
+        mean = math.nan if one is None else one.mean
+        span = None if one is None else one.interval
+        seeds = 0 if one is None else one.seeds
+        found[a, b] = Difference(mean, span, p, seeds)
+        turned = None if span is None else Interval(-span.high, -span.low)
+        found[b, a] = Difference(-mean, turned, p, seeds)
     return found
-
-
-def _paired(a: Mapping[int, CellResult], b: Mapping[int, CellResult]) -> list[float]:
-    """Return the differences in accuracy over the seeds that both have."""
-    differences = []
-    for seed in sorted(a.keys() & b.keys()):
-        first, second = (run[seed].scores["federated"]["accuracy"] for run in (a, b))
-        if first is not None and second is not None:
-            differences.append(first - second)
-    return differences
-
-
-def p_value(differences: Sequence[float]) -> float:
-    """Return the p-value of a two-sided paired t-test; NaN below two pairs.
-
-    Where all differences are the same, but for rounding, it is 1 if they are 0, and else 0.
-    """
-    if len(differences) < 2:
-        return math.nan
-    if np.ptp(differences) < _ROUNDING:
-        return 0.0 if abs(differences[0]) > _ROUNDING else 1.0
-    from scipy.stats import ttest_1samp
-
-    return float(ttest_1samp(differences, 0.0).pvalue)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number by Holm's step-down method; NaN stays NaN."""
-    known = sorted((p, index) for index, p in enumerate(p_values) if not math.isnan(p))
-    corrected = [math.nan] * len(p_values)
-    largest = 0.0
-    for rank, (p, index) in enumerate(known):
-        largest = max(largest, min(1.0, (len(known) - rank) * p))
-        corrected[index] = largest
-    return corrected

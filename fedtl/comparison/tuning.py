@@ -3,13 +3,22 @@
 A trial trains on three quarters of every client's training examples and is scored on the rest, so
 that nothing of what a comparison reports is seen. The searches go side by side; each waits for
 its own last trial, so that what it chooses does not depend on how many there are.
+
+Every seed has a search of its own. A seed deals anew and holds out other rows: four fifths of what
+one seed trains on is held out under some other of a few seeds, so a search on the first seed's
+training rows would choose by rows that the other seeds are scored on. Nested in the seed, a search
+sees training rows of its seed alone, and each seed's score is that of the whole procedure, search
+included, on rows that the procedure never saw; the spread over seeds holds what searching adds to
+it. (One held-out set for all seeds would cost fewer trials. But clients would hold out what falls
+to them by chance, small ones all or nothing, and the spread over seeds would no longer hold that
+of the held-out rows.)
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +26,19 @@ import numpy as np
 
 import strategies
 from fedtl.comparison.cell import MakeScene, Scene, federate
-from fedtl.comparison.plan import Cell, Point
+from fedtl.comparison.plan import Cell
 from fedtl.config import RunConfig, Scalar
 from fedtl.config_file import from_mapping
 from fedtl.data.holdout import held_out_split
 from fedtl.determinism import derived_seed, generator
 from fedtl.engine.task_pool import Task, TaskFailure, TaskPool
-from fedtl.federation.alone import train_alone
+from fedtl.federation.alone import lone_heads
 from fedtl.federation.evaluation import ClientTallies
 from fedtl.federation.simulated_sites import SimulatedSites
-from fedtl.transfer.client_block import ClientBlock
+from fedtl.transfer.client_block import ClientData
+from fedtl.transfer.heads import LinearHead
 from fedtl.transfer.standardisation import Standardisation
-from strategies.base import AloneHead, HeadStrategy
+from strategies.base import AloneHead
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -42,9 +52,9 @@ Chosen = dict[str, float]
 _VALIDATION = 0.25
 
 
-def chosen_for(cell: Cell, chosen: Mapping[tuple[Point, str], Chosen]) -> Cell:
-    """Return a cell with the hyper-parameters that were chosen for it."""
-    values = chosen.get((cell.point, cell.strategy), {})
+def chosen_for(cell: Cell, chosen: Mapping[str, Chosen]) -> Cell:
+    """Return a cell with the hyper-parameters that were chosen for it, by the cell's name."""
+    values = chosen.get(cell.name, {})
     return dataclasses.replace(cell, config=_with(cell.config, values))
 
 
@@ -53,22 +63,21 @@ def tune(
     pool: TaskPool,
     scenes: Mapping[str, SimulatedSites],
     progress: RunProgress,
-) -> dict[tuple[Point, str], Chosen]:
-    """Search the hyper-parameters of every strategy at every point, on the first seed's clients.
+) -> dict[str, Chosen]:
+    """Search the hyper-parameters of every cell, on the clients of its own seed.
 
-    A search that finished before is not made again. Strategies without hyper-parameters of their
-    own are not in what is returned.
+    A search that finished before is not made again. Cells whose strategy has no hyper-parameters
+    of its own are not in what is returned, which is by the cell's name.
     """
-    first = [cell for cell in folder.plan.cells() if cell.config.seed == folder.plan.base.seed]
-    chosen: dict[tuple[Point, str], Chosen] = {}
+    chosen: dict[str, Chosen] = {}
     searches: dict[str, _Search] = {}
-    for cell in first:
+    for cell in folder.plan.cells():
         search = _Search(cell, folder.plan.tune)
         if not search.ranges:
             continue
         found = folder.read_tuned(cell)
         if found is not None:
-            chosen[cell.point, cell.strategy] = found
+            chosen[cell.name] = found
             continue
         searches[cell.name] = search
     for scene in dict.fromkeys(search.cell.scene for search in searches.values()):
@@ -85,12 +94,12 @@ def tune(
             pool.submit(dataclasses.replace(task, work=search.ask()))
         else:
             folder.enter_tuned(search.cell, search.chosen, search.trials)
-            chosen[search.cell.point, search.cell.strategy] = search.chosen
+            chosen[search.cell.name] = search.chosen
     return chosen
 
 
 class _Search:
-    """One strategy's search at one point: Optuna's TPE, begun with the values as configured."""
+    """The search of one cell: Optuna's TPE, begun with the values as configured."""
 
     def __init__(self, cell: Cell, trials: int) -> None:
         self.cell, self.left = cell, trials
@@ -161,7 +170,7 @@ class RunTrial:
         config = self.config.replace(clients=len(scene.sites.train))
         # Without a global head it may be the lone heads that are scored.
         scored = not strategies.load(config.strategy).global_head
-        outcome, _ = federate(config, scene.sites, train_alone if scored else _untrained)
+        outcome, _ = federate(config, scene.sites, lone_heads if scored else _untrained)
         return _accuracy(outcome.personal or outcome.federated)
 
 
@@ -169,7 +178,11 @@ def validation_sites(sites: SimulatedSites, config: RunConfig) -> SimulatedSites
     """Return the clients with a part of their training rows held out, and nothing else to score."""
     halves = [
         held_out_split(
-            sites.labels, rows, _VALIDATION, generator(config.seed, "validation", client)
+            sites.labels,
+            rows,
+            _VALIDATION,
+            generator(config.seed, "validation", client),
+            sites.groups,
         )
         for client, rows in enumerate(sites.train)
     ]
@@ -183,11 +196,13 @@ def validation_sites(sites: SimulatedSites, config: RunConfig) -> SimulatedSites
     )
 
 
-def _untrained(strategy: HeadStrategy, block: ClientBlock) -> list[AloneHead]:
-    """Return initial heads for clients alone, where a search does not look at them."""
-    config, width = strategy.config, block.features.shape[1]
-    arrays = strategy.head.initial(config.head_init, config.seed)
-    return [AloneHead(dict(arrays), Standardisation.identity(width)) for _ in range(len(block))]
+def _untrained(config: RunConfig, clients: Sequence[ClientData]) -> list[AloneHead]:
+    """Return heads of nought for clients alone, where a search does not look at them."""
+    width = clients[0].features.shape[1]
+    form = LinearHead(width, clients[0].classes)
+    arrays = form.initial("zero", config.seed)
+    identity = Standardisation.identity(width)
+    return [AloneHead(dict(arrays), identity, form, "ridge") for _ in clients]
 
 
 def _accuracy(tallies: Mapping[int, ClientTallies]) -> float:

@@ -58,13 +58,16 @@ class Dataset:
         classes: Class names; ``labels`` index into them.
         labels: Shape ``(N,)``, int64.
         inputs: Pictures, or precomputed features of shape ``(N, d)``, float32.
-        test: Shape ``(N,)``, bool: the data's own test split (all false where it has none).
+        test: Shape ``(N,)``, bool: the data's own test split, or the part that was held out as one
+            (see ``with_test_part``); all false without either.
             Test rows never belong to a client; everyone is scored on them.
         sites: Shape ``(N,)``, str: where each input was acquired; ``None`` where unknown.
         keys: A stable, human-readable name per input (a relative path, an index).
         groups: Shape ``(N,)``, str: which inputs belong together (a patient's, a slide's, an
             author's) and are never parted between training and scoring; ``None`` where each
             stands for itself.
+        notes: What whoever opened the data has to tell the user, a sentence each.
+        test_is_held_out: Whether ``test`` was drawn from data that has no test split of its own.
         unseen: Shape ``(N,)``, bool: the inputs of a site that takes part in nothing, whatever
             their split (see ``withhold_site``); ``None`` where all sites take part.
     """
@@ -78,6 +81,8 @@ class Dataset:
     keys: Sequence[str]
     groups: NDArray[np.str_] | None = None
     unseen: NDArray[np.bool_] | None = None
+    notes: tuple[str, ...] = ()
+    test_is_held_out: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -89,7 +94,7 @@ class Dataset:
 
     @property
     def tested(self) -> NDArray[np.int64]:
-        """Rows of the test split, rising, but for those of an unseen site."""
+        """Rows of the test split or part, rising, but for those of an unseen site."""
         return np.flatnonzero(self.test if self.unseen is None else self.test & ~self.unseen)
 
     @property

@@ -33,6 +33,7 @@ class Request:
         labels: Label of each training row, in the order in which rows are dealt; every number
             below ``label_count`` occurs.
         label_count: Number of different labels.
+        counted: What a row is, for messages: a training row, or a whole group.
     """
 
     method: str
@@ -44,6 +45,7 @@ class Request:
     classes_per_client: int
     shards_per_client: int
     min_size: int
+    counted: str = "training rows"
 
 
 def _iid(request: Request) -> list[Rows]:
@@ -63,7 +65,8 @@ def _dirichlet(request: Request) -> list[Rows]:
     smallest = max(request.min_size, 1)
     if clients * smallest > rows:
         raise UsageError(
-            f"{clients} clients cannot have {smallest} rows each: there are {rows} training rows"
+            f"{clients} clients cannot have {smallest} {request.counted.split()[-1]} each: there "
+            f"are {rows} {request.counted}"
         )
     most_draws = max(5, min(100, _DIRICHLET_NUMBERS // (clients * request.label_count)))
     for draw in range(most_draws):
@@ -82,8 +85,8 @@ def _dirichlet(request: Request) -> list[Rows]:
             return parts
     raise UsageError(
         f"none of {most_draws} Dirichlet draws with alpha {request.alpha:g} gave each of {clients} "
-        f"clients at least {smallest} of {rows} training rows; raise --alpha, lower --clients or "
-        "lower --min-examples"
+        f"clients at least {smallest} of {rows} {request.counted}; raise --alpha, lower --clients "
+        "or lower --min-examples"
     )
 
 
@@ -138,8 +141,8 @@ def _classes_in_turn(request: Request) -> list[Rows]:
 def _too_rare_a_class(request: Request) -> UsageError:
     return UsageError(
         f"{request.clients} clients with {request.classes_per_client} of {request.label_count} "
-        "classes each need more rows of some class than there are; lower --clients or "
-        "--classes-per-client"
+        f"classes each need more {request.counted.split()[-1]} of some class than there are; lower "
+        "--clients or --classes-per-client"
     )
 
 
@@ -154,7 +157,7 @@ def _shard(request: Request) -> list[Rows]:
     if shards > rows:
         raise UsageError(
             f"{request.clients} clients with {request.shards_per_client} shards each need {shards} "
-            f"training rows, but there are {rows}"
+            f"{request.counted}, but there are {rows}"
         )
     by_label = np.argsort(request.labels, kind="stable")
     # ShardPartitioner throws the remainder away. It is dealt the rows but the last of each of the
@@ -192,7 +195,7 @@ def _sized(request: Request) -> list[Rows]:
     except ValueError:
         raise UsageError(
             f"--partition {request.method} leaves the first of {request.clients} clients without "
-            f"any of {len(request.labels)} training rows; lower --clients"
+            f"any of {len(request.labels)} {request.counted}; lower --clients"
         ) from None
 
 

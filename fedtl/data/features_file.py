@@ -20,17 +20,18 @@ def features_file(path: Path) -> Dataset:
 
     Its arrays: ``x``, shape ``(N, d)``, numbers; ``y``, shape ``(N,)``, class numbers from 0 or
     class names; optionally ``classes``, shape ``(C,)``, the names of the numbers in ``y``;
-    ``site``, shape ``(N,)``; ``test``, shape ``(N,)``, bool.
+    ``site``, shape ``(N,)``; ``group``, shape ``(N,)``, names or numbers of what rows belong
+    together; ``test``, shape ``(N,)``, bool.
 
     Raises:
         UsageError: An array is missing, has another shape or type, or ``x`` is not finite.
     """
-    arrays = read_npz(path, ("x", "y", "classes", "site", "test"))
+    arrays = read_npz(path, ("x", "y", "classes", "site", "group", "test"))
     for name in ("x", "y"):
         if name not in arrays:
             raise UsageError(f"{path} has no array {name}; expected x (N by d) and y (N)")
     features = _features(path, arrays["x"])
-    for name in ("y", "site", "test"):
+    for name in ("y", "site", "group", "test"):
         if name in arrays and arrays[name].shape != (len(features),):
             raise UsageError(
                 f"{path}: {name} has shape {arrays[name].shape}, but x has {len(features)} rows, "
@@ -48,6 +49,7 @@ def features_file(path: Path) -> Dataset:
         test=test,
         sites=arrays["site"].astype(np.str_) if "site" in arrays else None,
         keys=[str(row) for row in range(len(labels))],
+        groups=arrays["group"].astype(np.str_) if "group" in arrays else None,
     )
 
 

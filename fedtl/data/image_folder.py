@@ -1,4 +1,4 @@
-"""Labelled images from a tree of folders, whose names say class, split and site."""
+"""Labelled images from a tree of folders, whose names say class, split, site and group."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 from fedtl.data.dataset import Dataset, UnreadableImageError
 from fedtl.data.decoding import decode_rgb
 from fedtl.data.file_store import FileStore, open_file_store
+from fedtl.data.folder_layout import LAYOUTS, TEST, VALIDATION, read_layout
+from fedtl.data.group_pattern import groups_by_pattern
 from fedtl.errors import UsageError
-
-_LAYOUTS = "class/file, split/class/file (train, val or validation, test) or site/class/file"
-_VALIDATION = frozenset({"val", "validation"})
-_SPLITS = _VALIDATION | {"train", "test"}
 
 
 class FileImages:
@@ -40,43 +38,49 @@ class FileImages:
         return decode_rgb(self._store.read(index))
 
 
-def image_folder(path: Path) -> Dataset:
+def image_folder(path: Path, *, top_level: str = "auto", group_from: str = "") -> Dataset:
     """Return the labelled images in a folder or zip, sorted by relative path.
 
     A lone outermost folder (``archive/class/file``) is looked through. In a split layout ``test``
-    is the test split and ``val`` or ``validation`` joins ``train``; where there is no ``test``,
-    the validation folder is the test split.
+    is the test split and ``val`` or ``validation`` joins ``train``; if there is no ``test``, the
+    validation folder is the test split.
+
+    Args:
+        path: The folder or zip.
+        top_level: What the outermost of several levels is: see ``read_layout``.
+        group_from: Pattern of the names that say what belongs together (see ``GroupPattern``); a
+            level of folders that it matches is neither site nor class. Empty for none.
 
     Raises:
         UsageError: There are no images, or their folders fit none of the layouts.
     """
     store = open_file_store(path)
     if not store.paths:
-        raise UsageError(f"{path} holds no images: --data wants {_LAYOUTS}")
-    outer = _outer_folders(store.paths)
+        raise UsageError(f"{path} holds no images: --data wants {LAYOUTS}")
+    outer = outer_folders(store.paths)
     folders = [tuple(name.split("/")[outer:-1]) for name in store.paths]
-    depth = _depth(path, store.paths, folders)
-    classes, labels = np.unique([folder[-1] for folder in folders], return_inverse=True)
+    groups = None
+    if group_from:
+        groups, folders = groups_by_pattern(group_from, store.paths, folders)
+    layout = read_layout(path, store.paths, folders, top_level)
+    classes, labels = np.unique(layout.classes, return_inverse=True)
     test = np.zeros(len(labels), dtype=np.bool_)
-    sites = None
-    if depth == 2:
-        tops = np.array([folder[0] for folder in folders])
-        if _tops_are_splits(path, {str(top) for top in np.unique(tops)}):
-            test = _test_rows(np.char.lower(tops))
-        else:
-            sites = tops
+    if layout.splits is not None:
+        test = test_rows(layout.splits)
     return Dataset(
         name=path.resolve().name.removesuffix(".zip"),
         classes=tuple(str(name) for name in classes),
         labels=labels.astype(np.int64),
         inputs=FileImages(store),
         test=test,
-        sites=sites,
+        sites=layout.sites,
         keys=store.paths,
+        groups=layout.groups if groups is None else groups,
+        notes=(layout.guess,) if layout.guess and groups is None else (),
     )
 
 
-def _outer_folders(paths: list[str]) -> int:
+def outer_folders(paths: list[str]) -> int:
     """Return how many outermost folders hold everything and leave a class folder inside."""
     # The paths are sorted: what the first and the last share, all share.
     first, last = paths[0].split("/"), paths[-1].split("/")
@@ -87,37 +91,8 @@ def _outer_folders(paths: list[str]) -> int:
     return shared
 
 
-def _depth(path: Path, paths: list[str], folders: list[tuple[str, ...]]) -> int:
-    """Return how many folders every image lies in, 1 or 2."""
-    examples: dict[int, str] = {}
-    for folder, name in zip(folders, paths, strict=True):
-        examples.setdefault(len(folder), name)
-    depths = set(examples)
-    if 0 in depths:
-        raise UsageError(f"{path}: {examples[0]} lies in no class folder; expected {_LAYOUTS}")
-    if max(depths) > 2:
-        raise UsageError(
-            f"{path}: {examples[max(depths)]} lies {max(depths)} folders deep; expected {_LAYOUTS}"
-        )
-    if len(depths) == 2:
-        raise UsageError(
-            f"{path} mixes layouts: {examples[1]} lies one folder deep and {examples[2]} two; "
-            f"expected all as {_LAYOUTS}"
-        )
-    return depths.pop()
-
-
-def _tops_are_splits(path: Path, tops: set[str]) -> bool:
-    splits = {top for top in tops if top.lower() in _SPLITS}
-    if splits and splits != tops:
-        other = min(tops - splits)
-        raise UsageError(
-            f"{path} mixes layouts: folder {min(splits)} is a split and {other} looks like a site; "
-            f"expected {_LAYOUTS}"
-        )
-    return bool(splits)
-
-
-def _test_rows(splits: NDArray[np.str_]) -> NDArray[np.bool_]:
-    test: NDArray[np.bool_] = splits == "test"
-    return test if test.any() else np.isin(splits, list(_VALIDATION))
+def test_rows(splits: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """Return which rows are scored: those of the test split, or without any of the validation's."""
+    names = np.char.lower(splits)
+    test: NDArray[np.bool_] = np.isin(names, list(TEST))
+    return test if test.any() else np.isin(names, list(VALIDATION))

@@ -10,6 +10,7 @@ import numpy as np
 
 from fedtl.data.dataset import Dataset
 from fedtl.data.dealing import METHODS, Request, Rows
+from fedtl.data.groups import counted, parted_group, units_of
 from fedtl.determinism import generator
 from fedtl.errors import UsageError
 
@@ -31,6 +32,9 @@ def partition_rows(
     a row in no list is left out. The rows are shuffled by the seed before they are dealt by
     flwr-datasets' partitioner, so that the order of the data does not matter.
 
+    Groups go to clients whole: each is dealt as one row of its most frequent class would be, and
+    counts as one.
+
     Args:
         dataset: The data; its test rows, and those of an unseen site, go to nobody.
         method: ``iid``: equal random parts. ``dirichlet``: each class is dealt in proportions drawn
@@ -44,11 +48,12 @@ def partition_rows(
         alpha: ``dirichlet``: concentration, positive; the smaller, the more skewed.
         classes_per_client: ``pathological``: number of classes a client has.
         shards_per_client: ``shard``: number of shards a client has.
-        min_size: ``dirichlet``: fewest rows a client may have; the draw is repeated a bounded
-            number of times (5 to 100, by the clients' number) to get there.
+        min_size: ``dirichlet``: fewest rows (or groups) a client may have; the draw is repeated
+            a bounded number of times (5 to 100, by the clients' number) to get there.
 
     Raises:
-        UsageError: The method is unknown, or the data cannot be split as asked.
+        UsageError: The method is unknown, or the data cannot be split as asked; a site or a list
+            has only a part of a group.
     """
     training = dataset.training
     if method == "natural":
@@ -62,9 +67,10 @@ def partition_rows(
         hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(known)}"
         raise UsageError(f"--partition {method} is unknown; {hint}")
     check_clients(dataset, clients)
-    order = training[generator(seed, "partition order").permutation(len(training))]
+    units = units_of(training, dataset.labels, dataset.groups)
+    order = generator(seed, "partition order").permutation(len(units))
     # The partitioners see the labels that occur, numbered without gaps.
-    present, labels = np.unique(dataset.labels[order], return_inverse=True)
+    present, labels = np.unique(units.labels[order], return_inverse=True)
     request = Request(
         method=method,
         labels=labels.astype(np.int64),
@@ -75,22 +81,24 @@ def partition_rows(
         classes_per_client=classes_per_client,
         shards_per_client=shards_per_client,
         min_size=min_size,
+        counted=counted(dataset, "training rows"),
     )
-    return _numbered([np.sort(order[part]) for part in deal(request)])
+    return _numbered([units.rows_of(order[part]) for part in deal(request)])
 
 
 def check_clients(dataset: Dataset, clients: int) -> None:
     """Refuse a number of clients among which the training rows cannot be dealt.
 
     Raises:
-        UsageError: There is no client, or there are more of them than training rows.
+        UsageError: There is no client, or there are more of them than training rows (or groups).
     """
-    rows = len(dataset.training)
+    rows = len(units_of(dataset.training, dataset.labels, dataset.groups))
     if clients < 1:
         raise UsageError(f"--clients is {clients}, but must be at least 1")
     if clients > rows:
         raise UsageError(
-            f"{clients} clients cannot share {rows} training rows; ask for at most {rows} clients"
+            f"{clients} clients cannot share {rows} {counted(dataset, 'training rows')}; ask for "
+            f"at most {rows} clients"
         )
 
 
@@ -107,6 +115,17 @@ def _by_site(dataset: Dataset, training: Rows) -> tuple[list[Rows], list[str]]:
             "sites; arrange images as site/class/file, or choose another partition"
         )
     names, site = np.unique(dataset.sites[training], return_inverse=True)
+    if dataset.groups is not None:
+        groups = dataset.groups[training]
+        parted = parted_group(groups, site)
+        if parted is not None:
+            first = int(np.argmax(groups == groups[parted]))
+            raise UsageError(
+                f"--partition natural would part group {groups[parted]}, which has rows at "
+                f"{names[site[first]]} and at {names[site[parted]]}; if these are two that share a "
+                "name, let the group's name hold the site (--group-from '*/patient_*'), or else "
+                "choose another partition"
+            )
     grouped = training[np.argsort(site, kind="stable")]
     starts = np.cumsum(np.bincount(site, minlength=len(names)))[:-1]
     return np.split(grouped, starts), [str(name) for name in names]
@@ -143,4 +162,14 @@ def _from_file(path: Path, dataset: Dataset) -> list[Rows]:
                 raise UsageError(f"{where} holds row {row}, which list {owner[row]} already has")
             owner[row] = client
         parts.append(np.sort(np.array(numbers, dtype=np.int64)))
+    if dataset.groups is not None:
+        named = np.flatnonzero(owner >= 0)
+        parted = parted_group(dataset.groups[named], owner[named])
+        if parted is not None:
+            row = int(named[parted])
+            raise UsageError(
+                f"--partition file: {path}: list {owner[row]} (counting from 0) holds row {row} of "
+                f"group {dataset.groups[row]}, other rows of which are in another list; give the "
+                "whole group to one client"
+            )
     return parts

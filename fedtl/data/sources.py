@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,30 @@ from fedtl.data.dataset import Dataset
 from fedtl.data.features_file import features_file
 from fedtl.data.hospitals import HospitalsOptions, hospitals_dataset
 from fedtl.data.image_folder import image_folder
+from fedtl.data.label_table import labelled_images
 from fedtl.data.medmnist_sets import medmnist_set
 from fedtl.errors import UsageError
 
 
-def open_dataset(spec: str, *, seed: int, hospitals: HospitalsOptions) -> Dataset:
+@dataclass(frozen=True)
+class Reading:
+    """How a folder or zip of images is to be read.
+
+    Attributes:
+        top_level: What the outermost of several levels of folders is: see ``read_layout``.
+        group_from: Pattern of the names that say what belongs together: see ``GroupPattern``.
+        labels: Table of labels, sites and groups (see ``labelled_images``); empty if folders say
+            them.
+    """
+
+    top_level: str = "auto"
+    group_from: str = ""
+    labels: str = ""
+
+
+def open_dataset(
+    spec: str, *, seed: int, hospitals: HospitalsOptions, reading: Reading | None = None
+) -> Dataset:
     """Return the data set that ``spec`` names, checked as by ``check_classes``.
 
     Pictures are not decoded yet; that some cannot be is found by ``Images.load``.
@@ -28,6 +48,7 @@ def open_dataset(spec: str, *, seed: int, hospitals: HospitalsOptions) -> Datase
             ``features:FILE.npz``.
         seed: The run's seed, which ``hospitals`` is rendered from.
         hospitals: Size and difficulty of ``hospitals``.
+        reading: How folders and zips are to be read.
 
     Raises:
         UsageError: There is no such data, or it cannot be used as it is.
@@ -42,9 +63,15 @@ def open_dataset(spec: str, *, seed: int, hospitals: HospitalsOptions) -> Datase
                 raise UsageError(f"--data {spec} names no data set after the colon")
             dataset = _OPENERS[kind](rest)
         else:
-            dataset = image_folder(_folder_or_zip(spec))
+            dataset = _images(_folder_or_zip(spec), reading or Reading())
     check_classes(dataset)
     return dataset
+
+
+def _images(path: Path, reading: Reading) -> Dataset:
+    if reading.labels:
+        return labelled_images(path, reading.labels, group_from=reading.group_from)
+    return image_folder(path, top_level=reading.top_level, group_from=reading.group_from)
 
 
 def without_unreadable(dataset: Dataset, unreadable: NDArray[np.int64]) -> Dataset:
@@ -59,12 +86,17 @@ def check_classes(dataset: Dataset) -> None:
 
     Raises:
         UsageError: Fewer than two classes have training inputs, or a class has fewer than two
-            inputs.
+            inputs (or groups, if there are any).
     """
     count = len(dataset.classes)
     in_all = np.bincount(dataset.labels, minlength=count)
     in_training = np.bincount(dataset.labels[dataset.training], minlength=count)
     what = "rows" if isinstance(dataset.inputs, np.ndarray) else "images"
+    if dataset.groups is not None:
+        # A class that one group alone has is never both trained on and scored.
+        group = np.unique(dataset.groups, return_inverse=True)[1]
+        held = np.unique(np.stack([group, dataset.labels]), axis=1)[1]
+        in_all, what = np.bincount(held, minlength=count), "groups"
     trained = np.flatnonzero(in_training)
     if len(trained) < 2:
         found = f"only {dataset.classes[trained[0]]}" if len(trained) else "none"

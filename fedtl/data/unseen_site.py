@@ -39,6 +39,16 @@ def withhold_site(dataset: Dataset, site: str, *, fewest_sites: int) -> Dataset:
             f"--holdout-site {site}: {dataset.name} has no such site{_hint(site, names)}"
         )
     withheld = replace(dataset, unseen=dataset.sites == site)
+    if dataset.groups is not None:
+        there = dataset.sites == site
+        both = np.intersect1d(dataset.groups[there], dataset.groups[~there])
+        if len(both):
+            other = dataset.sites[~there & (dataset.groups == both[0])][0]
+            raise UsageError(
+                f"--holdout-site {site}: group {both[0]} has rows there and at {other}, so that "
+                "the site's scores would not be of what nobody has seen; hold out another site, or "
+                "let the group's name hold the site"
+            )
     left = _names(dataset.sites[withheld.training])
     if len(left) < fewest_sites:
         raise UsageError(

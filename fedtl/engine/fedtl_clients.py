@@ -10,7 +10,7 @@ from flwr.app import Context, Message
 
 import strategies
 from fedtl.config import RunConfig
-from fedtl.federation.alone import TrainAlone, train_alone
+from fedtl.federation.alone import LoneHeads, lone_heads
 from fedtl.federation.client import answer, head_for
 from fedtl.federation.simulated_sites import SimulatedSites
 
@@ -24,7 +24,7 @@ class FedtlClients:
 
     config: RunConfig
     sites: SimulatedSites
-    train_alone: TrainAlone = train_alone
+    lone_heads: LoneHeads = lone_heads
 
     def __call__(self, messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message]:
         """Return the replies, in order."""
@@ -33,7 +33,7 @@ class FedtlClients:
             contexts,
             config=self.config,
             open_site=self.sites,
-            train_alone=self.train_alone,
+            lone_heads=self.lone_heads,
         )
 
     @property

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import strategies
 from fedtl.config import RunConfig
-from fedtl.data.dataset import Dataset
 from fedtl.data.partition_process import PartitionProcess
 from fedtl.engine.fedtl_clients import FedtlClients, MakeFedtlClients
 from fedtl.engine.inline_grid import InlineGrid
@@ -21,19 +20,23 @@ from fedtl.engine.simulation_grid import SimulationGrid
 from fedtl.engine.starting import Starting
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.client import head_for
-from fedtl.federation.evaluation import ClientTallies
+from fedtl.federation.duplicates import without_duplicates
 from fedtl.federation.preparation import (
     Inputs,
     Split,
+    data_notes,
     open_data,
     prepare_inputs,
+    settled_split,
     simulated_sites,
     split_into_clients,
+    split_notes,
 )
-from fedtl.federation.reference import TestScore, centralised_scores
+from fedtl.federation.reference import Centralised, TestScore, centralised_reference
 from fedtl.federation.server import Federation, Outcome
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.report.run_folder import RunFolder
+from fedtl.unread_settings import unread_settings
 
 if TYPE_CHECKING:
     from fedtl.engine.cluster_extraction import ClusterRunner
@@ -45,15 +48,15 @@ class Simulated:
 
     Attributes:
         outcome: The federation's.
-        centralised: Scores of the centralised head, by partition id.
+        centralised: What all data in one place would give.
         inputs: The data.
         split: Who held what.
-        seconds: ``start_up``, ``features``, ``rounds``.
+        seconds: ``start_up``, ``features``, ``rounds``, ``closing``, ``reference``.
         peak_mb: Largest memory of all processes together, in MiB.
     """
 
     outcome: Outcome
-    centralised: dict[int, ClientTallies]
+    centralised: Centralised
     inputs: Inputs
     split: Split
     seconds: dict[str, float]
@@ -79,14 +82,24 @@ def simulate(config: RunConfig, folder: RunFolder, checkpoint: Checkpoint | None
     partitioner = None if _split_is_known(folder) else PartitionProcess(config.partition)
     try:
         dataset = open_data(config)
+        for note in data_notes(config, dataset):
+            folder.warn(note)
+        # An impossible partition is refused before anything is computed for it.
+        drawn = None if partitioner is None else split_into_clients(config, dataset, partitioner)
         opened = time.perf_counter()
         runner = _cluster_runner(config, starting)
         inputs = prepare_inputs(config, dataset, progress.features if progress else None, runner)
         del dataset  # it may hold a copy of the features
         extracted = time.perf_counter()
         _report_unreadable(folder, inputs)
-        split = _split(config, folder, inputs.dataset, partitioner)
+        split = _split(config, folder, inputs, drawn, partitioner)
+        unread = unread_settings([config], inputs.dataset, len(split.names))
+        if unread:
+            folder.warn(unread)
         config = config.replace(clients=len(split.names))
+        for note in split_notes(inputs.dataset, split):
+            folder.warn(note)
+        split = _without_duplicates(config, folder, inputs, split)
         sites = simulated_sites(inputs, split)
         grid = _open_grid(config, starting, sites)
     except BaseException:
@@ -111,13 +124,18 @@ def simulate(config: RunConfig, folder: RunFolder, checkpoint: Checkpoint | None
     finally:
         # Ray takes a second or two to stop; meanwhile the centralised head is trained.
         starting.stop()
+    if progress:
+        progress.status("solving the centralised reference")
+    federated = time.perf_counter()
     clients = [sites.site(partition_id).data for partition_id in range(config.clients)]
-    centralised = centralised_scores(outcome.strategy, clients)
+    centralised = centralised_reference(outcome.strategy, clients)
     watch.sample()
     seconds = {
         "start_up": started - began - (extracted - opened),
         "features": extracted - opened,
         "rounds": math.fsum(outcome.seconds),
+        "closing": outcome.closing_seconds,
+        "reference": time.perf_counter() - federated,
     }
     return Simulated(outcome, centralised, inputs, split, seconds, watch.peak_mb)
 
@@ -203,17 +221,31 @@ def _report_unreadable(folder: RunFolder, inputs: Inputs) -> None:
         )
 
 
+def _without_duplicates(
+    config: RunConfig, folder: RunFolder, inputs: Inputs, split: Split
+) -> Split:
+    found = without_duplicates(config, inputs, split)
+    if found.listed:
+        folder.write_csv("duplicates.csv", found.listed)
+        folder.warn(found.told)
+    return found.split
+
+
 def _split_is_known(folder: RunFolder) -> bool:
     return (folder.path / "partition.json").exists()
 
 
 def _split(
-    config: RunConfig, folder: RunFolder, dataset: Dataset, partitioner: PartitionProcess | None
+    config: RunConfig,
+    folder: RunFolder,
+    inputs: Inputs,
+    drawn: Split | None,
+    partitioner: PartitionProcess | None,
 ) -> Split:
-    """Draw the split once; a resumed run reads it."""
+    """Settle the split once; a resumed run reads it."""
     path = folder.path / "partition.json"
-    if partitioner is None:
-        return Split.from_json(path.read_text(encoding="utf-8"), dataset, path)
-    split = split_into_clients(config, dataset, partitioner)
-    folder.write("partition.json", split.to_json(dataset))
+    if drawn is None or partitioner is None:
+        return Split.from_json(path.read_text(encoding="utf-8"), inputs.dataset, path)
+    split = settled_split(config, inputs, drawn, partitioner)
+    folder.write("partition.json", split.to_json(inputs.dataset))
     return split

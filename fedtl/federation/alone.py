@@ -1,14 +1,57 @@
-"""Who trains lone heads: each strategy for itself, or once for all that would train the same."""
+"""What clients, and all data in one place, give without a federation: trained or solved once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 
-from fedtl.transfer.client_block import ClientBlock
+import torch
+
+from fedtl.config import RunConfig
+from fedtl.determinism import generator
+from fedtl.transfer.client_block import ClientBlock, ClientData
+from fedtl.transfer.heads import LinearHead
+from fedtl.transfer.lone_head import best_lone_head
+from fedtl.transfer.standardisation import Standardisation
 from strategies.base import AloneHead, HeadStrategy
+
+LoneHeads = Callable[[RunConfig, Sequence[ClientData]], list[AloneHead]]
+"""Returns the best head that each client's training rows give by themselves."""
 
 TrainAlone = Callable[[HeadStrategy, ClientBlock], list[AloneHead]]
 """Returns the head each client of a block would get by itself, by the strategy's own method."""
+
+
+def lone_heads(config: RunConfig, clients: Sequence[ClientData]) -> list[AloneHead]:
+    """Solve them; a :data:`LoneHeads`. It is the same whatever the strategy."""
+    heads = []
+    for data in clients:
+        rows = torch.from_numpy(data.train)
+        width = data.features.shape[1]
+        found = best_lone_head(
+            data.features[rows],
+            data.labels[rows],
+            data.classes,
+            None if data.groups is None else data.groups[data.train],
+            generator(config.seed, "folds", data.partition_id),
+        )
+        arrays = {"weight": found.weight, "bias": found.bias}
+        form = LinearHead(width, data.classes)
+        heads.append(AloneHead(dict(arrays), Standardisation.identity(width), form, found.method))
+    return heads
+
+
+class LoneHeadsOnce:
+    """A :data:`LoneHeads` for many runs over the same clients and data."""
+
+    def __init__(self) -> None:
+        self._heads: dict[Hashable, list[AloneHead]] = {}
+
+    def __call__(self, config: RunConfig, clients: Sequence[ClientData]) -> list[AloneHead]:
+        """Return heads solved before, if these clients' were."""
+        key = (config.seed, tuple(data.partition_id for data in clients))
+        if key not in self._heads:
+            self._heads[key] = lone_heads(config, clients)
+        return self._heads[key]
 
 
 def train_alone(strategy: HeadStrategy, block: ClientBlock) -> list[AloneHead]:

@@ -17,6 +17,7 @@ from fedtl.errors import UsageError
 if TYPE_CHECKING:
     from fedtl.transfer.backbones import Backbone
     from fedtl.transfer.head_file import TrainedHead
+    from fedtl.transfer.prior_correction import Adjustment
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,17 +116,36 @@ class Classifier:
             )
         return backbone
 
-    def values(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    def values(
+        self, features: NDArray[np.float32], case_mix: Adjustment | None = None
+    ) -> NDArray[np.float64]:
         """Return every class's probability or score (see :attr:`measure`).
+
+        Args:
+            features: Shape ``(n, d)``, not standardised.
+            case_mix: How to read the head with another mix of classes than it was trained on;
+                values are then probabilities, whatever its outputs.
+
+        Returns:
+            Shape ``(n, K)``, in the order of the head's classes.
+        """
+        import torch
+
+        outputs = torch.from_numpy(self.outputs(features))
+        if case_mix is not None:
+            outputs = case_mix.of(torch.zeros(1, dtype=torch.int64), outputs[None])[0]
+        elif self.measure == "score":
+            return outputs.numpy()
+        return outputs.softmax(1).numpy()
+
+    def outputs(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the head's outputs as they are, shape ``(n, K)``.
 
         The arithmetic is that of the run's own scoring, in batches of one fixed shape, so that a
         row's values do not depend on the other rows.
 
         Args:
             features: Shape ``(n, d)``, not standardised.
-
-        Returns:
-            Shape ``(n, K)``, in the order of the head's classes.
         """
         import torch
 
@@ -142,14 +162,12 @@ class Classifier:
         }
         standardisation = trained.standardisation or Standardisation.identity(width)
         values = np.empty((count, len(trained.classes)))
-        calibrated = self.measure == "probability"
         with one_thread(), torch.inference_mode():
             for start in range(0, count, SCORING_BATCH):
                 rows = torch.tensor(features[start : start + SCORING_BATCH])
                 batch = torch.zeros(1, SCORING_BATCH, width)
                 batch[0, : len(rows)] = standardisation.apply(rows)
-                logits = head.logits(parameters, batch)[0, : len(rows)].double()
-                values[start : start + len(rows)] = logits.softmax(1) if calibrated else logits
+                values[start : start + len(rows)] = head.logits(parameters, batch)[0, : len(rows)]
         return values
 
     def _shapes(self, feature_size: int) -> dict[str, tuple[int, ...]]:

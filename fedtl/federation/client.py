@@ -32,9 +32,9 @@ from fedtl.federation.adversity import (
     drops_out,
     falsified,
 )
-from fedtl.federation.alone import TrainAlone, train_alone
+from fedtl.federation.alone import LoneHeads, lone_heads
 from fedtl.federation.client_memory import recall, remember
-from fedtl.federation.closing_scores import closing_metrics, closing_scores
+from fedtl.federation.closing_scores import ClosingScores, closing_metrics
 from fedtl.federation.site import OpenSite, Site
 from fedtl.privacy.egress import EgressError, release
 from fedtl.records import array_record, from_record, to_metrics, to_record
@@ -81,7 +81,7 @@ def answer(
     *,
     config: RunConfig,
     open_site: OpenSite,
-    train_alone: TrainAlone = train_alone,
+    lone_heads: LoneHeads = lone_heads,
 ) -> list[Message]:
     """Return the reply to each message; all are of one kind, from one phase of the run.
 
@@ -112,7 +112,7 @@ def answer(
         clients = [_Client(messages[place], contexts[place], site) for place, site in sites.items()]
         with one_thread(), torch.inference_mode():
             if kind == phases.EVALUATE:
-                answers = _evaluate(clients, strategy, train_alone)
+                answers = _evaluate(clients, strategy, lone_heads)
             else:
                 answers = _HANDLERS[kind](clients, strategy)
         for place, (content, memory) in zip(sites, answers, strict=True):
@@ -230,16 +230,17 @@ def _as_sent(
 
 
 def _evaluate(
-    clients: Sequence[_Client], strategy: HeadStrategy, train_alone: TrainAlone
+    clients: Sequence[_Client], strategy: HeadStrategy, lone_heads: LoneHeads
 ) -> list[_Answer]:
     """Score the final head, and beside it the heads that are this client's alone."""
     head = _parameters(clients, strategy.head)
     memory = recall([context for _, context, _ in clients], strategy, head)
     received, data = Received(head, memory=memory), [site.data for *_, site in clients]
-    scored = closing_scores(strategy, _block(clients), received, data, train_alone)
+    everyone = np.array(clients[0].message.content["config"][phases.CLASS_COUNTS], np.int64)
+    closing = ClosingScores(strategy, _block(clients), received, data, everyone, lone_heads)
     answers = []
-    for at in range(len(clients)):
-        metrics = closing_metrics(strategy, {prefix: each[at] for prefix, each in scored.items()})
+    for at, client in enumerate(data):
+        metrics = closing_metrics(strategy, closing, at, client)
         answers.append(_Answer(RecordDict({"metrics": to_metrics(metrics)})))
     return answers
 
@@ -255,6 +256,7 @@ def _block(clients: Sequence[_Client]) -> ClientBlock:
         classes=first.classes,
         mean=torch.zeros(1, first.features.shape[1]),
         scale=torch.ones(1, first.features.shape[1]),
+        groups=first.groups,
     )
     if "standardisation" not in content:
         return block

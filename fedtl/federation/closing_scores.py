@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -10,73 +10,142 @@ from flwr.app import MetricRecordValues
 from numpy.typing import NDArray
 
 from fedtl.federation import phases
-from fedtl.federation.alone import TrainAlone
+from fedtl.federation.alone import LoneHeads
+from fedtl.statistics.intervals import Clusters, Pairs
 from fedtl.transfer.client_block import ClientBlock, ClientData
 from fedtl.transfer.heads import Head, Tensors
+from fedtl.transfer.lone_head import METHODS
+from fedtl.transfer.prior_correction import Adjustment, fitted_temperature, log_prior_ratio
 from fedtl.transfer.scoring import Score, score_clients
-from fedtl.transfer.standardisation import Standardisation
 from strategies.base import AloneHead, HeadStrategy, Received
 
 
-def closing_scores(
-    strategy: HeadStrategy,
-    block: ClientBlock,
-    received: Received,
-    clients: Sequence[ClientData],
-    train_alone: TrainAlone,
-) -> dict[str, list[Score]]:
-    """Return every client's scores, by the prefix that their metrics get.
+class ClosingScores:
+    """Every client's scores, by the prefix that their metrics get.
 
     Args:
         strategy: With its head's form.
         block: The clients, standardised as the server says.
         received: The final head and what clients remember.
         clients: What they hold.
-        train_alone: Trains the heads that they would have got alone.
+        everyone: All clients' examples of each class, shape ``(K,)``.
+        lone_heads: Finds the heads that they would have alone.
+
+    Attributes:
+        scores: By prefix, one per client.
+        methods: What each client's local-only head was solved by, an index into ``METHODS``.
     """
-    head = strategy.head
-    held_out = [client.held_out for client in clients]
-    test = [client.test for client in clients]
-    scored: dict[str, list[Score]] = {}
-    if strategy.global_head:
-        scored[""] = score_clients(head, received.head, block, held_out)
-        scored["test-"] = _score_on_common(head, received.head, block, test)
 
-    def score_own(prefix: str, heads: Sequence[AloneHead]) -> tuple[Tensors, ClientBlock]:
-        parameters = _stacked(heads)
-        there = block.standardised([one.standardisation for one in heads])
-        scored[prefix] = score_clients(head, parameters, there, held_out)
-        scored[prefix + "test-"] = score_clients(head, parameters, there, test)
-        return parameters, there
+    def __init__(
+        self,
+        strategy: HeadStrategy,
+        block: ClientBlock,
+        received: Received,
+        clients: Sequence[ClientData],
+        everyone: NDArray[np.int64],
+        lone_heads: LoneHeads,
+    ) -> None:
+        self.scores: dict[str, list[Score]] = {}
+        self._strategy, self._block, self._clients = strategy, block, clients
+        head = strategy.head
+        held_out = [client.held_out for client in clients]
+        test = [client.test for client in clients]
+        alone = lone_heads(strategy.config, clients)
+        self.methods = [METHODS.index(one.method) for one in alone]
+        self._score_own("local-only-", alone)
+        if strategy.global_head:
+            self.scores[""] = score_clients(head, received.head, block, held_out)
+            self.scores["test-"] = _score_on_common(head, received.head, block, test)
+            correction = _prior_correction(strategy, block, received.head, everyone)
+            self._score_corrected("corrected-", received, held_out, correction)
+            if strategy.config.prior_correction:
+                self._score_corrected("personal-", received, held_out, correction)
+                self._score_corrected("personal-test-", received, test, correction)
+        if strategy.personalises and not strategy.config.prior_correction:
+            own = strategy.personal_heads(block, received, alone)
+            self._score_own("personal-" if strategy.global_head else "", own)
+        if strategy.config.holdout_site:
+            unseen = [client.unseen for client in clients]
+            self.scores["unseen-"] = _score_on_common(head, received.head, block, unseen)
+            self.scores["local-only-unseen-"] = self._scores_of(alone, unseen)
 
-    width = block.features.shape[1]
-    alone = train_alone(strategy, block.standardised([Standardisation.identity(width)]))
-    local_only, lone_block = score_own("local-only-", alone)
-    if strategy.personalises:
-        own = strategy.personal_heads(block, received, alone)
-        score_own("personal-" if strategy.global_head else "", own)
-    if strategy.config.holdout_site:
-        unseen = [client.unseen for client in clients]
-        scored["unseen-"] = _score_on_common(head, received.head, block, unseen)
-        scored["local-only-unseen-"] = score_clients(head, local_only, lone_block, unseen)
-    return scored
+    def _score_own(self, prefix: str, heads: Sequence[AloneHead]) -> None:
+        self.scores[prefix] = self._scores_of(heads, [one.held_out for one in self._clients])
+        self.scores[prefix + "test-"] = self._scores_of(heads, [one.test for one in self._clients])
+
+    def _scores_of(
+        self, heads: Sequence[AloneHead], rows: Sequence[NDArray[np.int64]]
+    ) -> list[Score]:
+        there = self._block.standardised([one.standardisation for one in heads])
+        return score_clients(heads[0].form or self._strategy.head, _stacked(heads), there, rows)
+
+    def _score_corrected(
+        self,
+        prefix: str,
+        received: Received,
+        rows: Sequence[NDArray[np.int64]],
+        correction: Adjustment,
+    ) -> None:
+        self.scores[prefix] = score_clients(
+            self._strategy.head, received.head, self._block, rows, correction
+        )
 
 
 def closing_metrics(
-    strategy: HeadStrategy, scores: Mapping[str, Score]
+    strategy: HeadStrategy, closing: ClosingScores, at: int, client: ClientData
 ) -> dict[str, MetricRecordValues]:
-    """Return the metrics in which a client tells its scores: :func:`phases.evaluate_keys`."""
+    """Return the metrics in which a client tells its scores: :func:`phases.evaluate_keys`.
+
+    Args:
+        strategy: The run's.
+        closing: The scores of some clients.
+        at: Which of them this is.
+        client: What it holds.
+    """
+    rows = {"": client.held_out, "test-": client.test, "unseen-": client.unseen}
     confusion_of = phases.confusion_of(strategy)
-    metrics: dict[str, MetricRecordValues] = {}
-    for prefix, score in scores.items():
+    metrics: dict[str, MetricRecordValues] = {"local-only-method": closing.methods[at]}
+    for prefix, scores in closing.scores.items():
+        score = scores[at]
+        scored = next(part for part in ("test-", "unseen-", "") if prefix.endswith(part))
+        groups = None if client.groups is None else client.groups[rows[scored]]
         metrics[prefix + "num-examples"] = score.examples
         metrics[prefix + "loss"] = score.loss
         metrics[prefix + "accuracy"] = score.accuracy
         metrics[prefix + "correct"] = score.correct_per_class.tolist()
         metrics[prefix + "examples"] = score.examples_per_class.tolist()
+        metrics[prefix + "clusters"] = list(Clusters.of(score.right, groups).values())
         if prefix in confusion_of and score.classes <= phases.CONFUSION_CLASSES:
             metrics[prefix + "confusion"] = score.confusion.ravel().tolist()
+    groups = None if client.groups is None else client.groups[client.held_out]
+    alone = closing.scores["local-only-"][at].right
+    for prefix in phases.paired_heads(strategy):
+        pairs = Pairs.of(alone, closing.scores[prefix][at].right, groups)
+        metrics[prefix + "pairs"] = list(pairs.values())
     return metrics
+
+
+def _prior_correction(
+    strategy: HeadStrategy, block: ClientBlock, parameters: Tensors, everyone: NDArray[np.int64]
+) -> Adjustment:
+    """Return what makes the shared head's outputs each client's own log-odds.
+
+    π_k is of the client's training rows, and so is the temperature, which suits them best: outputs
+    of least squares and cosines have no scale, and those of few or of large steps not theirs.
+    """
+    supposed = everyone if strategy.class_prior == "examples" else None
+    scales, offsets = np.ones(len(block), np.float32), []
+    for at, rows in enumerate(block.rows):
+        labels = block.labels[torch.from_numpy(rows)]
+        own = np.bincount(labels.numpy(), minlength=block.classes)
+        offset = log_prior_ratio(own, supposed)
+        offsets.append(offset)
+        here = block.select(np.array([at]))
+        lone = {name: value[at : at + 1] for name, value in parameters.items()}
+        taken = here.take(torch.from_numpy(rows)[None], slice(0, 1))
+        scores = strategy.head.logits(lone, taken)[0]
+        scales[at] = 1 / fitted_temperature(scores, labels, offset)
+    return Adjustment(torch.from_numpy(scales), torch.from_numpy(np.stack(offsets)).float())
 
 
 def _score_on_common(

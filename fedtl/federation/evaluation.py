@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from flwr.app import MetricRecord
 from numpy.typing import NDArray
 
+from fedtl.statistics.intervals import NO_CLUSTERS, Clusters, Interval, Pairs
+from fedtl.transfer.lone_head import METHODS, Method
 from fedtl.transfer.scoring import Score, balanced_accuracy
 
 
@@ -20,29 +22,39 @@ class Tally:
         loss: Mean cross-entropy in nats; NaN where there was nothing to score.
         correct: Per class, shape ``(K,)``.
         examples: Per class, shape ``(K,)``.
+        clusters: Sums over groups, from which the interval comes.
         confusion: Shape ``(K, K)``, rows are the true class; ``None`` where not sent.
     """
 
     loss: float
     correct: NDArray[np.int64]
     examples: NDArray[np.int64]
+    clusters: Clusters
     confusion: NDArray[np.integer] | None = None
 
     @classmethod
-    def of(cls, score: Score) -> Tally:
-        """Return the counts of a score."""
-        return cls(score.loss, score.correct_per_class, score.examples_per_class, score.confusion)
+    def of(cls, score: Score, groups: NDArray[np.int64] | None) -> Tally:
+        """Return the counts of a score; ``groups`` are those of its examples."""
+        return cls(
+            loss=score.loss,
+            correct=score.correct_per_class,
+            examples=score.examples_per_class,
+            clusters=Clusters.of(score.right, groups),
+            confusion=score.confusion,
+        )
 
     @classmethod
     def read(cls, metrics: MetricRecord, prefix: str, classes: int) -> Tally:
         """Return the counts sent under ``prefix``; zero where the client had nothing to score."""
         if not metrics.get(prefix + "num-examples"):
-            return cls(float("nan"), np.zeros(classes, np.int64), np.zeros(classes, np.int64))
+            nothing = np.zeros(classes, np.int64)
+            return cls(float("nan"), nothing, nothing, NO_CLUSTERS)
         confusion = metrics.get(prefix + "confusion")
         return cls(
             loss=float(metrics[prefix + "loss"]),  # type: ignore[arg-type]
             correct=np.asarray(metrics[prefix + "correct"], np.int64),
             examples=np.asarray(metrics[prefix + "examples"], np.int64),
+            clusters=Clusters(*metrics[prefix + "clusters"]),  # type: ignore[misc]
             confusion=None
             if confusion is None
             else np.asarray(confusion, np.int32).reshape(classes, classes),
@@ -54,9 +66,14 @@ class Tally:
         return int(self.examples.sum())
 
     @property
+    def right(self) -> int:
+        """Examples that are right."""
+        return int(self.correct.sum())
+
+    @property
     def accuracy(self) -> float:
         """Fraction right; NaN where nothing was scored."""
-        return float(self.correct.sum()) / self.total if self.total else float("nan")
+        return self.right / self.total if self.total else float("nan")
 
     @property
     def balanced_accuracy(self) -> float:
@@ -70,7 +87,7 @@ class ClientTallies:
 
     Attributes:
         held_out: On its own held-out examples.
-        test: On the data's own test split.
+        test: On the global test part; nothing scored there for heads of which that is not asked.
         unseen: On the site that took part in nothing else.
     """
 
@@ -81,46 +98,75 @@ class ClientTallies:
 
 @dataclass(frozen=True)
 class Summary:
-    """The four accuracies a run reports of a kind of head (NaN where nothing could be scored).
+    """How one kind of head does on some examples; NaN where nothing could be scored.
 
     Attributes:
-        accuracy: On the data's own test split where it has one, else on all held-out examples. Of
-            local-only heads, the mean over clients.
+        accuracy: Of all examples together.
+        accuracy_low: Lower end of its 95 % interval, over examples or groups.
+        accuracy_high: Upper end.
         balanced_accuracy: Mean recall on the same examples.
         mean_client_accuracy: Plain mean over clients, each on its own held-out examples.
         worst_client_accuracy: Their minimum.
+        correct: Examples that are right.
+        examples: Examples that were scored.
+        groups: Groups that they form; as many as examples where each stands for itself.
     """
 
     accuracy: float
+    accuracy_low: float
+    accuracy_high: float
     balanced_accuracy: float
     mean_client_accuracy: float
     worst_client_accuracy: float
+    correct: int
+    examples: int
+    groups: int
 
 
-def summarise(clients: Sequence[ClientTallies]) -> Summary:
-    """Return the reported accuracies of one kind of head over all clients."""
+def on_own_data(clients: Sequence[ClientTallies]) -> Summary:
+    """Return how a kind of head does on all clients' own held-out examples."""
+    own = [client.held_out for client in clients]
+    each = [tally.accuracy for tally in own if tally.total]
+    return _summary(own, each, sum((tally.clusters for tally in own), NO_CLUSTERS))
+
+
+def on_new_data(clients: Sequence[ClientTallies]) -> Summary | None:
+    """Return how a kind of head does on the global test part; ``None`` where there is none.
+
+    Heads that are clients' own are scored on it one by one: their accuracy is the mean over them,
+    and the same examples scored many times give no interval.
+    """
     tested = [client.test for client in clients if client.test.total]
-    scored = tested or [client.held_out for client in clients]
-    correct = sum((tally.correct for tally in scored), np.zeros(1, np.int64))
-    examples = sum((tally.examples for tally in scored), np.zeros(1, np.int64))
-    own = [client.held_out.accuracy for client in clients if client.held_out.total]
+    if not tested:
+        return None
+    each = [tally.accuracy for tally in tested]
+    common = len({tally.examples.tobytes() for tally in tested}) == 1
+    if not common:
+        return _summary(tested, each, sum((tally.clusters for tally in tested), NO_CLUSTERS))
+    summary = _summary(tested, each, tested[0].clusters)
+    if len({tally.clusters for tally in tested}) > 1:
+        summary = replace(summary, accuracy_low=_UNKNOWN.low, accuracy_high=_UNKNOWN.high)
+    return summary
+
+
+_UNKNOWN = Interval(float("nan"), float("nan"))
+
+
+def _summary(tallies: Sequence[Tally], each: Sequence[float], clusters: Clusters) -> Summary:
+    correct = sum((tally.correct for tally in tallies), np.zeros(1, np.int64))
+    examples = sum((tally.examples for tally in tallies), np.zeros(1, np.int64))
+    interval = clusters.interval or _UNKNOWN
     return Summary(
         accuracy=float(correct.sum() / examples.sum()) if examples.sum() else float("nan"),
+        accuracy_low=interval.low,
+        accuracy_high=interval.high,
         balanced_accuracy=balanced_accuracy(correct, examples),
-        mean_client_accuracy=float(np.mean(own)) if own else float("nan"),
-        worst_client_accuracy=float(np.min(own)) if own else float("nan"),
+        mean_client_accuracy=float(np.mean(each)) if each else float("nan"),
+        worst_client_accuracy=float(np.min(each)) if each else float("nan"),
+        correct=clusters.correct,
+        examples=clusters.examples,
+        groups=clusters.groups,
     )
-
-
-def scored_on(tallies: Mapping[int, ClientTallies], holdout_site: str) -> str:
-    """Return what ``accuracy`` of :func:`summarise` was measured on, for people."""
-    tested = next((t.test.total for t in tallies.values() if t.test.total), 0)
-    if tested:
-        if holdout_site:
-            return f"the test split without {holdout_site} ({tested:,} examples)"
-        return f"the data's own test split ({tested:,} examples)"
-    held_out = sum(t.held_out.total for t in tallies.values())
-    return f"all clients' held-out examples ({held_out:,})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,19 +193,30 @@ class RoundScore:
         )
 
 
+_PREFIXES = {"federated": "", "personal": "personal-", "corrected": "corrected-"}
+
+
 @dataclass(frozen=True, slots=True)
 class ClientEvaluation:
     """What a client tells in the closing evaluation.
 
     Attributes:
         federated: Scores of the final head; of its own head where the server has no whole one.
-        local_only: Scores of the head it would have got alone.
+        local_only: Scores of the best head that its own examples give.
         personal: Scores of its own head beside the final one; ``None`` where it has none.
+        corrected: Scores of the final head, read with its own frequencies of classes; ``None``
+            where there is no global head.
+        method: What its local-only head was solved by.
+        pairs: What the federated, the personal and the corrected head got right beside the
+            local-only one, by ``federated``, ``personal`` and ``corrected``.
     """
 
     federated: ClientTallies
     local_only: ClientTallies
     personal: ClientTallies | None
+    corrected: ClientTallies | None
+    method: Method
+    pairs: Mapping[str, Pairs]
 
     @classmethod
     def read(cls, metrics: MetricRecord, classes: int) -> ClientEvaluation:
@@ -172,8 +229,22 @@ class ClientEvaluation:
                 unseen=Tally.read(metrics, prefix + "unseen-", classes),
             )
 
-        personal = tallies("personal-") if "personal-num-examples" in metrics else None
-        return cls(tallies(""), tallies("local-only-"), personal)
+        def beside(prefix: str) -> ClientTallies | None:
+            return tallies(prefix) if prefix + "num-examples" in metrics else None
+
+        pairs = {
+            head: Pairs(*metrics[prefix + "pairs"])  # type: ignore[misc]
+            for head, prefix in _PREFIXES.items()
+            if prefix + "pairs" in metrics
+        }
+        return cls(
+            federated=tallies(""),
+            local_only=tallies("local-only-"),
+            personal=beside("personal-"),
+            corrected=beside("corrected-"),
+            method=METHODS[int(metrics["local-only-method"])],  # type: ignore[arg-type]
+            pairs=pairs,
+        )
 
     @property
     def round_score(self) -> RoundScore:

@@ -75,6 +75,12 @@ class Roll:
     bytes_down: int
     bytes_up: int
 
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """All clients' examples of each class, held-out ones included."""
+        counts = zip(*(card.label_counts for card in self.cards.values()), strict=True)
+        return tuple(map(sum, counts))
+
 
 def wait_for_nodes(grid: Grid, clients: int, *, patience: float) -> list[int]:
     """Return the node ids, once at least ``clients`` of them are connected.

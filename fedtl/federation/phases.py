@@ -22,8 +22,12 @@ IDENTITY_KEYS = frozenset({"fedtl-version", "backbone-fingerprint", "feature-siz
 CENSUS_KEYS = frozenset({"partition-id", "num-examples", "held-out", "label-counts"})
 HANDSHAKE_REPLY = Declaration(metrics={"census": CENSUS_KEYS}, config={"identity": IDENTITY_KEYS})
 TRAIN_KEYS = frozenset({"num-examples", "train-loss", "held-out", "loss", "accuracy"})
-_SCORE_KEYS = ("num-examples", "loss", "accuracy", "correct", "examples")
+# What the server tells beside the final head: how many examples of each class there are in all.
+CLASS_COUNTS = "class-counts"
+
+_SCORE_KEYS = ("num-examples", "loss", "accuracy", "correct", "examples", "clusters")
 _SCORES = ("", "test-", "local-only-", "local-only-test-")
+_CORRECTED = "corrected-"
 _UNSEEN_SCORES = ("unseen-", "local-only-unseen-")
 _PERSONAL_SCORES = ("personal-", "personal-test-")
 
@@ -36,17 +40,29 @@ def confusion_of(strategy: HeadStrategy) -> tuple[str, ...]:
     return ("", "test-") if strategy.global_head else ("",)
 
 
+def paired_heads(strategy: HeadStrategy) -> tuple[str, ...]:
+    """Return the scores that are told pair by pair beside the local-only head's."""
+    heads = ["", _CORRECTED] if strategy.global_head else [""]
+    if strategy.personalises and strategy.global_head:
+        heads.append("personal-")
+    return tuple(heads)
+
+
 def evaluate_keys(strategy: HeadStrategy, classes: int) -> frozenset[str]:
     """Return the keys of a closing evaluation's metrics.
 
     Without a global head, the scores that would be its own are those of clients' own heads.
     """
     scores = [*_SCORES]
+    if strategy.global_head:
+        scores.append(_CORRECTED)
     if strategy.config.holdout_site:
         scores += _UNSEEN_SCORES
     if strategy.personalises and strategy.global_head:
         scores += _PERSONAL_SCORES
     keys = {prefix + key for prefix in scores for key in _SCORE_KEYS}
+    keys |= {prefix + "pairs" for prefix in paired_heads(strategy)}
+    keys.add("local-only-method")
     if classes <= CONFUSION_CLASSES:
         keys |= {prefix + "confusion" for prefix in confusion_of(strategy)}
     return frozenset(keys)

@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
+from fedtl.data.group_pattern import groups_hint
+from fedtl.data.groups import straddling_test
 from fedtl.data.hospitals import HospitalsOptions, SiteShift
 from fedtl.data.partition_process import PartitionProcess
-from fedtl.data.sources import check_classes, open_dataset, without_unreadable
+from fedtl.data.sources import Reading, check_classes, open_dataset, without_unreadable
+from fedtl.data.test_part import with_test_part
 from fedtl.data.unseen_site import withhold_site
 from fedtl.determinism import generator
 from fedtl.errors import FedtlError
@@ -41,6 +44,7 @@ class Inputs:
         unreadable: Name and reason of each image that could not be decoded.
         computed: Images that went through the backbone now.
         spill: Keeps the matrix alive where it has no file in the cache.
+        content: Shape ``(N,)``: rows of the data set of equal number are the same to the byte.
     """
 
     dataset: Dataset
@@ -50,6 +54,7 @@ class Inputs:
     unreadable: list[tuple[str, str]]
     computed: int
     spill: Spill | None
+    content: NDArray[np.int64]
 
 
 def cache_folder(config: RunConfig) -> Path | None:
@@ -63,8 +68,13 @@ def cache_folder(config: RunConfig) -> Path | None:
     return user_cache_path("fedtl")
 
 
-def open_data(config: RunConfig) -> Dataset:
+def open_data(config: RunConfig, *, own: bool = False) -> Dataset:
     """Return the configured data set; ``holdout-site`` is marked as unseen in it.
+
+    Args:
+        config: The run.
+        own: Whether it is one real site's own data. Its rows are not new to the federation, so no
+            test part is held out of it.
 
     Raises:
         UsageError: There is no such data or it is unusable.
@@ -86,12 +96,42 @@ def open_data(config: RunConfig) -> Dataset:
         shift=effects.times(config.hospitals_shift),
         label_noise=config.hospitals_label_noise,
     )
-    dataset = open_dataset(config.data, seed=config.inputs_seed, hospitals=options)
-    if not config.holdout_site:
-        return dataset
-    # One client alone is no federation, and its own head would be the federated one.
-    fewest = 2 if config.partition == "natural" else 1
-    return withhold_site(dataset, config.holdout_site, fewest_sites=fewest)
+    reading = Reading(config.top_level, config.group_from, config.labels)
+    dataset = open_dataset(config.data, seed=config.inputs_seed, hospitals=options, reading=reading)
+    if config.holdout_site:
+        # One client alone is no federation, and its own head would be the federated one.
+        fewest = 2 if config.partition == "natural" else 1
+        dataset = withhold_site(dataset, config.holdout_site, fewest_sites=fewest)
+    return dataset if own else with_test_part(dataset, config.test_fraction, config.inputs_seed)
+
+
+def data_notes(config: RunConfig, dataset: Dataset) -> list[str]:
+    """Return what is to be told of the data before anything is computed, a sentence each."""
+    notes = [*dataset.notes, groups_hint(dataset, natural=config.partition == "natural")]
+    straddling = straddling_test(dataset)
+    if straddling:
+        notes.append(
+            f"of the groups, {len(straddling):,} lie both in training and in the test split "
+            f"that the data brings, first {straddling[0]}, so that accuracy on it is too good"
+        )
+    return [note for note in notes if note]
+
+
+def split_notes(dataset: Dataset, split: Split) -> list[str]:
+    """Return what is to be told of who holds what, a sentence each."""
+    if dataset.groups is None:
+        return []
+    lone = [
+        name
+        for name, train, held_out in zip(split.names, split.train, split.held_out, strict=True)
+        if not len(held_out) and len(np.unique(dataset.groups[train])) == 1
+    ]
+    if not lone:
+        return []
+    return [
+        f"of the clients, {len(lone):,} have a single group, first {lone[0]}, and can hold nothing "
+        "out: they have no score on data of their own"
+    ]
 
 
 def prepare_inputs(
@@ -119,8 +159,9 @@ def prepare_inputs(
         rows = np.arange(len(dataset), dtype=np.int64)
         fingerprint = embedding_fingerprint(shared.shape[1])
         # The shared copy is the only one from here on.
-        dataset = replace(dataset, inputs=shared.tensor().numpy())
-        return Inputs(dataset, shared, rows, fingerprint, [], 0, spill)
+        matrix = shared.tensor().numpy()
+        dataset, content = replace(dataset, inputs=matrix), _content(matrix)
+        return Inputs(dataset, shared, rows, fingerprint, [], 0, spill, content)
 
     from fedtl.transfer.backbones import load_backbone
     from fedtl.transfer.extraction import extract_features
@@ -157,7 +198,23 @@ def prepare_inputs(
         check_classes(dataset)
         if config.holdout_site and not len(dataset.withheld):
             raise FedtlError(f"None of the images of {config.holdout_site} can be decoded.")
-    return Inputs(dataset, shared, rows, backbone.fingerprint, unreadable, features.computed, kept)
+    return Inputs(
+        dataset=dataset,
+        features=shared,
+        rows=rows,
+        fingerprint=backbone.fingerprint,
+        unreadable=unreadable,
+        computed=features.computed,
+        spill=kept,
+        content=features.content[rows],
+    )
+
+
+def _content(matrix: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return numbers that are equal for rows of equal bytes, shape ``(N,)``."""
+    digests = [hashlib.blake2b(row.data, digest_size=16).digest() for row in matrix]
+    numbers = np.unique(np.array(digests, dtype="V16"), return_inverse=True)[1]
+    return numbers.astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +225,7 @@ class Split:
         names: Name of each client.
         train: Training rows of each client.
         held_out: Held-out rows of each client.
-        test: The data's own test split, of the sites that take part; may be empty.
+        test: The test split or held-out test part, of the sites that take part; may be empty.
         unseen: All inputs of the site that does not; empty where all do.
     """
 
@@ -236,8 +293,7 @@ def split_into_clients(config: RunConfig, dataset: Dataset, process: PartitionPr
         min_size=config.min_examples,
     )
     halves = [
-        hold_out(config, dataset.labels, rows, partition_id)
-        for partition_id, rows in enumerate(parts)
+        hold_out(config, dataset, rows, partition_id) for partition_id, rows in enumerate(parts)
     ]
     return Split(
         names=names,
@@ -248,14 +304,28 @@ def split_into_clients(config: RunConfig, dataset: Dataset, process: PartitionPr
     )
 
 
+def settled_split(
+    config: RunConfig, inputs: Inputs, drawn: Split, process: PartitionProcess
+) -> Split:
+    """Return the split of readable inputs, of which ``drawn`` is one of all before extraction.
+
+    A split is drawn from labels, before features are computed, so that an impossible one is
+    refused at once; it is drawn again if images turned out to be unreadable.
+
+    Raises:
+        UsageError: The readable inputs cannot be split as asked.
+    """
+    return split_into_clients(config, inputs.dataset, process) if inputs.unreadable else drawn
+
+
 def hold_out(
-    config: RunConfig, labels: NDArray[np.int64], rows: NDArray[np.int64], partition_id: int
+    config: RunConfig, dataset: Dataset, rows: NDArray[np.int64], partition_id: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return a client's training and held-out rows."""
+    """Return a client's training and held-out rows; whole groups lie in one or the other."""
     from fedtl.data.holdout import held_out_split
 
     rng = generator(config.seed, "held-out", partition_id)
-    return held_out_split(labels, rows, config.held_out, rng)
+    return held_out_split(dataset.labels, rows, config.held_out, rng, dataset.groups)
 
 
 def simulated_sites(inputs: Inputs, split: Split) -> SimulatedSites:

@@ -2,56 +2,122 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import strategies
 from fedtl.config import RunConfig
-from fedtl.federation.alone import TrainAlone, train_alone
+from fedtl.determinism import derived_seed
+from fedtl.federation.alone import LoneHeads, TrainAlone, lone_heads, train_alone
 from fedtl.federation.client import head_for
-from fedtl.federation.evaluation import ClientTallies, Tally
+from fedtl.federation.evaluation import ClientTallies, Tally, on_new_data, on_own_data
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.transfer.client_block import ClientBlock, ClientData
 from fedtl.transfer.heads import Head, Tensors, one_thread
-from fedtl.transfer.scoring import score_clients
+from fedtl.transfer.scoring import Score, score_clients
 from fedtl.transfer.standardisation import Standardisation
-from strategies.base import Arrays, HeadStrategy
+from strategies.base import AloneHead, Arrays, HeadStrategy
+
+_SHUFFLES = 3
 
 
-def centralised_scores(
+@dataclass(frozen=True)
+class Centralised:
+    """What all clients' training rows give in one place.
+
+    Attributes:
+        tallies: Scores of the best exactly solved head, by partition id.
+        method: What it was solved by.
+        trained: Accuracies, on own data and on new data, of the head that the strategy's own
+            training gives of all rows, once for every shuffle.
+    """
+
+    tallies: Mapping[int, ClientTallies]
+    method: str
+    trained: Sequence[tuple[float, float | None]]
+
+
+def centralised_reference(
     strategy: HeadStrategy,
     clients: Sequence[ClientData],
+    lone_heads: LoneHeads = lone_heads,
     train_alone: TrainAlone = train_alone,
-) -> dict[int, ClientTallies]:
-    """Train on the union of the clients' training rows, as the strategy would one client alone.
+) -> Centralised:
+    """Learn from the union of the clients' training rows.
 
-    Returns:
-        The head's scores on every client's held-out rows, on the test split and on the unseen
-        site, by partition id.
+    The reference is solved exactly, as local-only heads are, and so does not depend on shuffles.
+    What the strategy's own training makes of the same rows is told beside it, for three shuffles; a
+    closed form has none.
+
+    Args:
+        strategy: The run's.
+        clients: All of them.
+        lone_heads: Finds the best head of all rows.
+        train_alone: Trains as the strategy does.
     """
-    first = clients[0]
-    width = first.features.shape[1]
-    pooled = ClientBlock(
+    first, config = clients[0], strategy.config
+    rows = np.sort(np.concatenate([client.train for client in clients]))
+    nobody = np.empty(0, np.int64)
+    pooled = ClientData(
+        partition_id=len(clients),
         features=first.features,
         labels=first.labels,
-        rows=[np.sort(np.concatenate([client.train for client in clients]))],
+        train=rows,
+        held_out=nobody,
+        test=nobody,
+        unseen=nobody,
+        classes=first.classes,
+        groups=first.groups,
+    )
+    width = first.features.shape[1]
+    block = ClientBlock(
+        features=first.features,
+        labels=first.labels,
+        rows=[rows],
         partition_ids=[len(clients)],
         classes=first.classes,
         mean=torch.zeros(1, width),
         scale=torch.ones(1, width),
     )
     with one_thread(), torch.inference_mode():
-        head = train_alone(strategy, pooled)[0]
-        test, unseen, *held_out = score_rows(
-            strategy.head,
-            head.arrays,
-            head.standardisation,
-            first,
-            [first.test, first.unseen, *(client.held_out for client in clients)],
-        )
+        (solved,) = lone_heads(config, [pooled])
+        trained = [
+            _tallies(each.head, train_alone(each, block)[0], clients)
+            for each in _shuffled(strategy)
+        ]
+        tallies = _tallies(strategy.head, solved, clients)
+    accuracies: list[tuple[float, float | None]] = []
+    for one in trained:
+        own, new = on_own_data(list(one.values())), on_new_data(list(one.values()))
+        accuracies.append((own.accuracy, None if new is None else new.accuracy))
+    return Centralised(tallies, solved.method, accuracies)
+
+
+def _shuffled(strategy: HeadStrategy) -> list[HeadStrategy]:
+    """Return the strategy with the run's own seed and, where shuffles matter, with others."""
+    if strategy.outputs != "probability":
+        return [strategy]
+    config = strategy.config
+    seeds = [derived_seed(config.seed, "pooled-shuffle", i) >> 1 for i in range(1, _SHUFFLES)]
+    others = [strategies.build(config.replace(seed=seed), strategy.head) for seed in seeds]
+    return [strategy, *others]
+
+
+def _tallies(
+    form: Head, head: AloneHead, clients: Sequence[ClientData]
+) -> dict[int, ClientTallies]:
+    first = clients[0]
+    test, unseen, *held_out = score_rows(
+        head.form or form,
+        head.arrays,
+        head.standardisation,
+        first,
+        [first.test, first.unseen, *(client.held_out for client in clients)],
+    )
     return {
         client.partition_id: ClientTallies(own, test, unseen)
         for client, own in zip(clients, held_out, strict=True)
@@ -60,7 +126,7 @@ def centralised_scores(
 
 @dataclass(frozen=True)
 class TestScore:
-    """Scores a global head on the data's own test split, in a simulation, after every round."""
+    """Scores a global head on the global test part, in a simulation, after every round."""
 
     config: RunConfig
     sites: SimulatedSites
@@ -79,7 +145,22 @@ def score_rows(
     data: ClientData,
     rows: Sequence[NDArray[np.int64]],
 ) -> list[Tally]:
-    """Return the scores of one head on several sets of rows of a feature matrix."""
+    """Return the counts of one head's scores on several sets of rows of a feature matrix."""
+    scores = scores_of_rows(head, arrays, standardisation, data, rows)
+    return [
+        Tally.of(score, None if data.groups is None else data.groups[here])
+        for score, here in zip(scores, rows, strict=True)
+    ]
+
+
+def scores_of_rows(
+    head: Head,
+    arrays: Arrays,
+    standardisation: Standardisation | None,
+    data: ClientData,
+    rows: Sequence[NDArray[np.int64]],
+) -> list[Score]:
+    """Return one head's scores, example by example, on several sets of rows."""
     block = ClientBlock(
         features=data.features,
         labels=data.labels,
@@ -94,4 +175,4 @@ def score_rows(
         for name, value in arrays.items()
     }
     with one_thread(), torch.inference_mode():
-        return [Tally.of(score) for score in score_clients(head, parameters, block, rows)]
+        return score_clients(head, parameters, block, rows)

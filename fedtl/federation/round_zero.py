@@ -6,13 +6,12 @@ from collections.abc import Iterator
 
 from flwr.app import ConfigRecord, Message, RecordDict
 
-from fedtl.config import RunConfig
 from fedtl.errors import FedtlError
 from fedtl.federation import phases
 from fedtl.federation.exchange import Exchange
 from fedtl.records import array_record, from_record, metric_record
 from fedtl.transfer.standardisation import Moments, Standardisation
-from strategies.base import Arrays, HeadStrategy, Reply
+from strategies.base import Arrays, ClosedFormStrategy, Reply
 from strategies.base.coordinates import in_standardised
 
 
@@ -32,8 +31,7 @@ def learn_standardisation(exchange: Exchange, width: int) -> Standardisation:
 
 def closed_form_start(
     exchange: Exchange,
-    starter: HeadStrategy,
-    config: RunConfig,
+    starter: ClosedFormStrategy,
     standardisation: Standardisation | None,
 ) -> Arrays:
     """Return the head of the closed form ``starter``, float32, to train from.
@@ -51,9 +49,11 @@ def closed_form_start(
     for _ in contents:
         continue  # a strategy may stop reading; the ledger must not
     if solved is None:
-        raise FedtlError(f"No client sent statistics for {config.init}{_first_reason(exchange)}.")
+        raise FedtlError(
+            f"No client sent statistics for {starter.config.strategy}{_first_reason(exchange)}."
+        )
     raw = Standardisation.identity(solved["weight"].shape[1])
-    return in_standardised(solved, standardisation or raw, config.init_temperature)
+    return in_standardised(solved, standardisation or raw, starter.start_temperature)
 
 
 def _answers(exchange: Exchange, kind: str) -> Iterator[RecordDict]:

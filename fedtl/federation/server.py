@@ -25,7 +25,9 @@ from fedtl.federation.handshake import Identity, Roll, handshake, wait_for_nodes
 from fedtl.federation.round_zero import closed_form_start, learn_standardisation
 from fedtl.privacy.egress import LedgerEntry
 from fedtl.records import from_record, to_record
+from fedtl.statistics.intervals import Pairs
 from fedtl.transfer.heads import one_thread
+from fedtl.transfer.lone_head import Method
 from fedtl.transfer.standardisation import Standardisation
 from strategies.base import Arrays, HeadStrategy
 
@@ -75,10 +77,16 @@ class Outcome:
         local_only: Every client's scores of the head it would have got alone.
         personal: Every client's scores of its own head beside the global one; ``None`` where
             clients have none.
+        corrected: Every client's scores of the global head, read with its own frequencies of
+            classes; ``None`` where there is no global head.
+        pairs: What heads got right beside each client's local-only head, by kind of head
+            (``federated``, ``personal``, ``corrected``) and client.
+        methods: What each client's local-only head was solved by.
         failures: ``(round, client, reason)``; round 0 is the handshake.
         bytes_up: Bytes from the sites.
         bytes_down: Bytes to them.
         seconds: Of every round.
+        closing_seconds: Of the closing evaluation.
     """
 
     strategy: HeadStrategy
@@ -89,10 +97,14 @@ class Outcome:
     federated: dict[int, ClientTallies]
     local_only: dict[int, ClientTallies]
     personal: dict[int, ClientTallies] | None
+    corrected: dict[int, ClientTallies] | None
+    pairs: dict[str, dict[int, Pairs]]
+    methods: dict[int, Method]
     failures: list[tuple[int, int, str]]
     bytes_up: int
     bytes_down: int
     seconds: list[float]
+    closing_seconds: float
 
 
 class Federation:
@@ -164,7 +176,7 @@ class Federation:
                     self._settle(exchange.phase, 0)
                 arrays: Arrays = dict(head.initial(config.head_init, config.seed))
                 if strategy.starter is not None:
-                    arrays = closed_form_start(exchange, strategy.starter, config, standardisation)
+                    arrays = closed_form_start(exchange, strategy.starter, standardisation)
                     self._settle(exchange.phase, 0)
                 done, pending = 0, None
             else:
@@ -177,29 +189,36 @@ class Federation:
             if standardisation is not None:
                 exchange.standardisation = to_record(asdict(standardisation))
             rounds = 1 if strategy.one_round else config.rounds
-            for server_round in range(done + 1, rounds + 1):
+            while done < rounds and not strategy.finished:
+                done += 1
                 arrays, pending = self._round(
-                    exchange, strategy, arrays, standardisation, server_round, rounds, pending
+                    exchange, strategy, arrays, standardisation, done, rounds, pending
                 )
-            phase = self._evaluate(exchange, strategy, arrays, rounds, pending)
+            closing = time.perf_counter()
+            phase = self._evaluate(exchange, strategy, arrays, done, pending, roll)
+        told: dict[int, ClientEvaluation] = phase.metrics
         return Outcome(
             strategy=strategy,
             arrays=arrays,
             standardisation=standardisation,
             roll=roll,
-            rounds=rounds,
-            federated={client: told.federated for client, told in phase.metrics.items()},
-            local_only={client: told.local_only for client, told in phase.metrics.items()},
-            personal={
-                client: told.personal
-                for client, told in phase.metrics.items()
-                if told.personal is not None
-            }
+            rounds=done,
+            federated={client: one.federated for client, one in told.items()},
+            local_only={client: one.local_only for client, one in told.items()},
+            personal={c: one.personal for c, one in told.items() if one.personal is not None}
             or None,
+            corrected={c: one.corrected for c, one in told.items() if one.corrected is not None}
+            or None,
+            pairs={
+                kind: {c: one.pairs[kind] for c, one in told.items() if kind in one.pairs}
+                for kind in ("federated", "personal", "corrected")
+            },
+            methods={client: one.method for client, one in told.items()},
             failures=self._failures,
             bytes_up=self._bytes_up,
             bytes_down=self._bytes_down,
             seconds=self._seconds,
+            closing_seconds=time.perf_counter() - closing,
         )
 
     def _admit(self, roll: Roll) -> None:
@@ -281,11 +300,11 @@ class Federation:
         arrays: Arrays,
         rounds: int,
         pending: Row | None,
+        roll: Roll,
     ) -> Phase:
         """Score the final head, and what each client would have got alone."""
-        messages = strategy.configure_evaluate(
-            rounds + 1, to_record(arrays), ConfigRecord(), exchange
-        )
+        told = ConfigRecord({phases.CLASS_COUNTS: list(roll.class_counts)})
+        messages = strategy.configure_evaluate(rounds + 1, to_record(arrays), told, exchange)
         replies = exchange.send_and_receive(messages)
         strategy.aggregate_evaluate(rounds + 1, replies)
         for _ in replies:
@@ -295,7 +314,7 @@ class Federation:
             raise FedtlError(f"No client could score the final head: {phase.failures[0].reason}.")
         self._settle(phase, rounds + 1)
         if pending is not None:
-            scored = {client: told.round_score for client, told in phase.metrics.items()}
+            scored = {client: one.round_score for client, one in phase.metrics.items()}
             self._journal.enter_round(pending | _scores(scored), rounds)
         return phase
 

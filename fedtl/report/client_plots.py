@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.report.result import ClientRow, RunResult
-from fedtl.report.tables import by_gain
+from fedtl.report.tables import MARKS, by_gain
 from fedtl.report.theme import (
     CENTRALISED,
     HARMED,
@@ -24,7 +24,7 @@ from fedtl.report.theme import (
     themed,
 )
 from fedtl.report.ways import ways_of
-from fedtl.report.wording import count_of, known, percent, points, shortened
+from fedtl.report.wording import count_of, percent, points, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +43,8 @@ def client_plot(result: RunResult) -> Plot:
 
 
 def _client_bars(result: RunResult) -> Plot:
-    rows = by_gain(result.clients)[::-1]
+    used = result.used
+    rows = by_gain(result.clients, used)[::-1]
     positions = np.arange(len(rows))
     ways = {way: one for way, one in ways_of(result).items() if way != "centralised"}
     height = (34.0 if len(rows) <= 12 else 24.0) * len(ways) / 2
@@ -51,15 +52,17 @@ def _client_bars(result: RunResult) -> Plot:
     with themed():
         figure = figure_of(WIDTH, len(rows) * height + 80)
         axes = figure.subplots()
-        centralised = _scores(rows, "centralised_accuracy")
+        centralised = _accuracies(rows, "centralised")
         for place, (way, (_, colour, _)) in enumerate(ways.items()):
             offset = (place - (len(ways) - 1) / 2) * step
-            lengths = _scores(rows, f"{way}_accuracy")
-            bars = axes.barh(positions + offset, lengths, 0.9 * step, color=colour)
-        # The last bar is of the head that a client would use: the one that may harm it.
-        for row, bar in zip(rows, bars, strict=True):
-            if row.harmed:
-                bar.set(facecolor=HARMED, hatch="////", edgecolor=SURFACE, linewidth=0)
+            bars = axes.barh(positions + offset, _accuracies(rows, way), 0.9 * step, color=colour)
+            for place_of_row, (row, bar) in enumerate(zip(rows, bars, strict=True)):
+                if row.verdict(way) == "worse":
+                    bar.set(facecolor=HARMED, hatch="////", edgecolor=SURFACE, linewidth=0)
+                if way in row.scores:
+                    axes.plot(
+                        row.scores[way].interval, [place_of_row + offset] * 2, color=INK, lw=1
+                    )
         # The halo keeps the tick visible where it lies on a bar.
         for colour, width in ((SURFACE, 6.0), (CENTRALISED, 2.5)):
             axes.plot(
@@ -72,16 +75,17 @@ def _client_bars(result: RunResult) -> Plot:
                 clip_on=False,
             )
         for position, row in enumerate(rows):
+            verdict = row.verdict(used)
             axes.annotate(
-                points(row.gain) + (" ▼ harmed" if row.harmed else ""),
+                f"{points(row.gain(used))} {MARKS.get(verdict or '', '')}",
                 (1, position),
                 (10, 0),
                 xycoords=("axes fraction", "data"),
                 textcoords="offset points",
                 va="center",
                 annotation_clip=False,
-                color=HARMED if row.harmed else INK,
-                fontweight="bold" if row.harmed else "normal",
+                color=HARMED if verdict == "worse" else INK,
+                fontweight="bold" if verdict in MARKS else "normal",
             )
         axes.annotate(
             "gain, points",
@@ -101,8 +105,8 @@ def _client_bars(result: RunResult) -> Plot:
         _client_legend(figure, result)
         labels = ", ".join(way.label for way in ways.values())
         alt = f"Accuracy of each client, {labels}: " + "; ".join(
-            f"{row.name} {', '.join(percent(getattr(row, f'{way}_accuracy')) for way in ways)}"
-            + (", harmed" if row.harmed else "")
+            f"{row.name} {', '.join(percent(row.accuracy(way)) for way in ways)}"
+            + (f", {row.verdict(used)}" if row.verdict(used) else "")
             for row in rows
         )
         return Plot(svg(figure, "clients", alt + "."))
@@ -117,11 +121,11 @@ def _client_legend(figure: Figure, result: RunResult) -> None:
         for way, (label, colour, _) in ways_of(result).items()
         if way != "centralised"
     ]
-    if result.harmed:
+    if any(gain.verdict == "worse" for row in result.clients for gain in row.gains.values()):
         handles.append(
-            Patch(facecolor=HARMED, edgecolor=SURFACE, linewidth=0, hatch="////", label="harmed")
+            Patch(facecolor=HARMED, edgecolor=SURFACE, linewidth=0, hatch="////", label="worse")
         )
-    if any(known(row.centralised_accuracy) for row in result.clients):
+    if any("centralised" in row.scores for row in result.clients):
         handles.append(
             Line2D(
                 [],
@@ -141,11 +145,11 @@ def _client_distributions(result: RunResult) -> Plot:
     from matplotlib.ticker import MaxNLocator
 
     rows = result.clients
-    gains = _scores(rows, "gain")
-    harmed = np.array([row.harmed for row in rows])
+    gains = _numbers(row.gain(result.used) for row in rows)
+    worse = np.array([row.verdict(result.used) == "worse" for row in rows])
     scored = np.isfinite(gains)
     ways = ways_of(result)
-    used = ways.get("personal", ways["federated"])
+    used = ways[result.used]
     with themed():
         figure = figure_of(WIDTH, 340)
         histogram, curves = cast("tuple[Axes, Axes]", figure.subplots(1, 2))
@@ -156,11 +160,11 @@ def _client_distributions(result: RunResult) -> Plot:
                 np.floor(gains[scored].min() / step), np.ceil(gains[scored].max() / step) + 2
             )
             histogram.hist(
-                [gains[scored & harmed], gains[scored & ~harmed]],
+                [gains[scored & worse], gains[scored & ~worse]],
                 bins=list(edges),
                 stacked=True,
                 color=[HARMED, used.colour],
-                label=["harmed", "not harmed"],
+                label=["worse", "not worse"],
                 rwidth=0.9,
             )
             histogram.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
@@ -173,7 +177,7 @@ def _client_distributions(result: RunResult) -> Plot:
         histogram.grid(axis="y")
         quantiles = np.linspace(0, 1, _CURVE_POINTS)
         for way, (label, colour, _) in ways.items():
-            values = _scores(rows, f"{way}_accuracy")
+            values = _accuracies(rows, way)
             values = values[np.isfinite(values)]
             if len(values):
                 dashes = "--" if way == "centralised" else "-"
@@ -193,13 +197,16 @@ def _client_distributions(result: RunResult) -> Plot:
             curves.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2 if len(ways) > 3 else 3)
         alt = (
             f"Distribution of the gain of {count_of(len(rows), 'client')}, {result.harmed:,} of "
-            "them harmed, and of their accuracies under each way of learning."
+            "them worse off, and of their accuracies under each way of learning."
         )
         note = f"{len(rows):,} clients are shown as distributions."
         return Plot(svg(figure, "clients", alt), note)
 
 
-def _scores(rows: Sequence[ClientRow], name: str) -> NDArray[np.float64]:
-    """Return a score by client, NaN where a client has none."""
-    values = (getattr(row, name) for row in rows)
+def _accuracies(rows: Sequence[ClientRow], way: str) -> NDArray[np.float64]:
+    return _numbers(row.accuracy(way) for row in rows)
+
+
+def _numbers(values: Iterable[float | None]) -> NDArray[np.float64]:
+    """Return numbers by client, NaN where a client has none."""
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)

@@ -5,22 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import math
-import platform
-import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from importlib.metadata import version
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import fedtl
-from fedtl.federation.evaluation import ClientTallies, Tally, scored_on, summarise
+from fedtl.federation.reference import Centralised
 from fedtl.federation.server import Outcome
 from fedtl.report.html import write_report
-from fedtl.report.result import ClientRow, ClientSamples, RunResult, SitePanel
+from fedtl.report.over_seeds import SeedScores, over_seeds, seed_rows
+from fedtl.report.result import ClientRow, ClientSamples, Gain, OwnScore, RunResult, SitePanel
 from fedtl.report.run_folder import RunFolder, without_nan
+from fedtl.report.summary import WAYS, client_rows, run_summary
 from fedtl.report.unseen import UnseenSite, unseen_site
 from fedtl.transfer.head_file import TrainedHead
 
@@ -29,35 +26,43 @@ def close_run(
     folder: RunFolder,
     outcome: Outcome,
     *,
-    centralised: Mapping[int, ClientTallies] | None,
+    centralised: Centralised | None,
     client_names: Sequence[str],
     samples: Sequence[ClientSamples],
     seconds: Mapping[str, float],
     peak_mb: float,
     panel: SitePanel | None = None,
+    hostile: Collection[int] = (),
+    other_seeds: Sequence[SeedScores] = (),
 ) -> RunResult:
     """Write head, tables, summary and report; return what they say.
 
     Args:
         folder: Where to.
         outcome: What the federation came to.
-        centralised: Scores of the centralised head; ``None`` where the data never met.
+        centralised: What all data in one place would give; ``None`` where the data never met.
         client_names: In partition-id order.
         samples: The first few clients' pictures.
         seconds: ``total``, ``start_up``, ``features`` and ``rounds``.
         peak_mb: Largest memory of all processes together, in MiB.
         panel: Pictures by site and class; a server of real sites has none.
+        hostile: Partition ids of clients that the scenario makes hostile.
+        other_seeds: What the same run gave with other seeds.
 
     Raises:
         FedtlError: A file cannot be written.
     """
     identity = outcome.roll.identity
     head = TrainedHead(
-        outcome.arrays, outcome.standardisation, identity.classes, identity.fingerprint
+        outcome.arrays,
+        outcome.standardisation,
+        identity.classes,
+        identity.fingerprint,
+        outcome.roll.class_counts,
     )
     if outcome.strategy.global_head:
         folder.write("head.safetensors", head.to_bytes())
-    rows = _client_rows(outcome, centralised, client_names, len(identity.classes))
+    rows = client_rows(outcome, centralised, client_names, hostile)
     label_counts = np.array([row.label_counts for row in rows])
     unseen = None
     if folder.config.holdout_site:
@@ -65,16 +70,28 @@ def close_run(
             folder.config.holdout_site,
             federated=outcome.federated,
             local_only=outcome.local_only,
-            centralised=centralised,
+            centralised=None if centralised is None else centralised.tallies,
             client_names=client_names,
             classes=identity.classes,
             label_counts=label_counts.sum(0),
         )
     ways = ["local_only", "federated", "centralised"]
-    if outcome.personal is not None:
-        ways.append("personal")
+    ways += [way for way in ("corrected", "personal") if getattr(outcome, way) is not None]
     folder.write("clients.csv", _csv(rows, ways, identity.classes, unseen))
-    summary = _summary(outcome, centralised, rows, head.sha256(), seconds, peak_mb)
+    summary = run_summary(
+        outcome,
+        centralised,
+        rows,
+        sha256=head.sha256(),
+        seconds=seconds,
+        peak_mb=peak_mb,
+    )
+    if other_seeds:
+        own = {way: summary[way] for way in WAYS if summary[way] is not None}
+        new = {w: one for w, one in (summary["on_new_data"] or {}).items() if w in WAYS and one}
+        scores = [SeedScores(folder.config.seed, own, new), *other_seeds]
+        summary["over_seeds"] = over_seeds(scores)
+        folder.write_csv("seeds.csv", seed_rows(scores))
     if unseen is not None:
         summary["unseen_site"] = without_nan(unseen.to_mapping())
     folder.write("summary.json", _json(summary))
@@ -97,131 +114,15 @@ def close_run(
     return result
 
 
-def _client_rows(
-    outcome: Outcome,
-    centralised: Mapping[int, ClientTallies] | None,
-    names: Sequence[str],
-    classes: int,
-) -> list[ClientRow]:
-    return [
-        _client_row(
-            client,
-            name,
-            outcome,
-            None if centralised is None else centralised[client].held_out,
-            classes,
-        )
-        for client, name in enumerate(names)
-    ]
-
-
-def _client_row(
-    client: int, name: str, outcome: Outcome, centralised: Tally | None, classes: int
-) -> ClientRow:
-    card = outcome.roll.cards.get(client)
-    alone = outcome.local_only[client].held_out if client in outcome.local_only else None
-    federated = outcome.federated[client].held_out if client in outcome.federated else None
-    own = outcome.personal or {}
-    personal = own[client].held_out if client in own else None
-    before, after = _accuracy(alone), _accuracy(personal or federated)
-    gain = None if before is None or after is None else after - before
-    return ClientRow(
-        client=client,
-        name=name,
-        examples=card.examples if card else 0,
-        held_out=card.held_out if card else 0,
-        label_counts=np.array(card.label_counts if card else [0] * classes, np.int64),
-        local_only_accuracy=before,
-        federated_accuracy=_accuracy(federated),
-        centralised_accuracy=_accuracy(centralised),
-        local_only_balanced_accuracy=_balanced(alone),
-        federated_balanced_accuracy=_balanced(federated),
-        centralised_balanced_accuracy=_balanced(centralised),
-        gain=gain,
-        harmed=gain is not None and gain < 0,
-        personal_accuracy=_accuracy(personal),
-        personal_balanced_accuracy=_balanced(personal),
-    )
-
-
-def _accuracy(tally: Tally | None) -> float | None:
-    return tally.accuracy if tally is not None and tally.total else None
-
-
-def _balanced(tally: Tally | None) -> float | None:
-    return tally.balanced_accuracy if tally is not None and tally.total else None
-
-
 def _confusion(outcome: Outcome) -> NDArray[np.int64] | None:
-    """Return the global head's confusion matrix on what ``accuracy`` was measured on.
-
-    Without a global head, that of clients' own heads on their held-out examples.
-    """
+    """Return the federated head's confusion matrix on clients' own held-out examples."""
     tallies = outcome.federated.values()
-    tested = next((told.test for told in tallies if told.test.total), None)
-    if tested is not None and outcome.strategy.global_head:
-        parts = [tested]
-    else:
-        parts = [told.held_out for told in tallies if told.held_out.total]
+    parts = [told.held_out for told in tallies if told.held_out.total]
     matrices = [part.confusion for part in parts if part.confusion is not None]
     if not matrices or len(matrices) < len(parts):
         return None
     total: NDArray[np.int64] = np.sum(matrices, axis=0, dtype=np.int64)
     return total
-
-
-def _summary(
-    outcome: Outcome,
-    centralised: Mapping[int, ClientTallies] | None,
-    rows: Sequence[ClientRow],
-    sha256: str,
-    seconds: Mapping[str, float],
-    peak_mb: float,
-) -> dict[str, Any]:
-    summary: dict[str, Any] = without_nan(
-        {
-            "strategy": outcome.strategy.config.strategy,
-            "rounds": outcome.rounds,
-            "clients": len(rows),
-            "scored_on": scored_on(outcome.federated, outcome.strategy.config.holdout_site),
-            "alone_note": outcome.strategy.alone_note,
-            "global_head": outcome.strategy.global_head,
-            "federated": _accuracies(outcome.federated),
-            "personal": _accuracies(outcome.personal),
-            "local_only": _accuracies(outcome.local_only),
-            "centralised": _accuracies(centralised),
-            "harmed_clients": [row.client for row in rows if row.harmed],
-            "failures": [
-                {"round": server_round, "client": client, "reason": reason}
-                for server_round, client, reason in outcome.failures
-            ],
-            "bytes_up": outcome.bytes_up,
-            "bytes_down": outcome.bytes_down,
-            "seconds": {
-                **seconds,
-                "per_round_median": statistics.median(outcome.seconds) if outcome.seconds else 0.0,
-            },
-            "peak_rss_mb": round(peak_mb, 1),
-            "head_sha256": sha256,
-            "backbone_fingerprint": outcome.roll.identity.fingerprint,
-            "classes": list(outcome.roll.identity.classes),
-            "versions": _versions(),
-        }
-    )
-    return summary
-
-
-def _accuracies(clients: Mapping[int, ClientTallies] | None) -> dict[str, float] | None:
-    return None if clients is None else asdict(summarise(list(clients.values())))
-
-
-def _versions() -> dict[str, str]:
-    packages = ("flwr", "flwr-datasets", "numpy", "ray", "torch", "torchvision")
-    return {
-        "fedtl": fedtl.__version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }
 
 
 def _csv(
@@ -232,27 +133,45 @@ def _csv(
 ) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
-    scores = [f"{way}_{kind}" for way in ways for kind in ("accuracy", "balanced_accuracy")]
+    gaining = [way for way in ("federated", "corrected", "personal") if way in ways]
+    header = ["client", "name", "examples", "held_out"]
+    for way in ways:
+        header += [f"{way}_{kind}" for kind in ("accuracy", "low", "high", "balanced_accuracy")]
+    for way in gaining:
+        header += [f"{way}_{kind}" for kind in ("gain", "gain_low", "gain_high", "verdict")]
+        header += [f"{way}_{kind}" for kind in ("both", "only_local", "only_ours", "neither")]
+    header += ["gain", "harmed", "local_only_method"]
     measures = ("accuracy", "balanced_accuracy") if unseen is not None else ()
-    header = ["client", "name", "examples", "held_out", *scores, "gain", "harmed"]
     header += [f"local_only_unseen_{measure}" for measure in measures]
     writer.writerow([*header, *(f"label:{name}" for name in classes)])
     for row in rows:
         own = None if unseen is None else unseen.alone.get(row.client)
-        writer.writerow(
-            [
-                row.client,
-                row.name,
-                row.examples,
-                row.held_out,
-                *(_cell(getattr(row, score)) for score in scores),
-                _cell(row.gain),
-                "yes" if row.harmed else "no",
-                *(_cell(getattr(own, measure, None)) for measure in measures),
-                *row.label_counts.tolist(),
-            ]
-        )
+        cells = [row.client, row.name, row.examples, row.held_out]
+        for way in ways:
+            cells += _score_cells(row.scores.get(way))
+        for way in gaining:
+            cells += _gain_cells(row.gains.get(way))
+        used = "personal" if "personal" in row.gains else "federated"
+        cells += [_cell(row.gain(used)), "yes" if row.verdict(used) == "worse" else "no"]
+        cells += [row.method, *(_cell(getattr(own, measure, None)) for measure in measures)]
+        writer.writerow([*cells, *row.label_counts.tolist()])
     return text.getvalue()
+
+
+def _score_cells(score: OwnScore | None) -> list[str]:
+    if score is None:
+        return [""] * 4
+    low, high = score.interval
+    return [_cell(value) for value in (score.accuracy, low, high, score.balanced_accuracy)]
+
+
+def _gain_cells(gain: Gain | None) -> list[str]:
+    if gain is None:
+        return [""] * 8
+    pairs = gain.pairs
+    counts = (pairs.both, pairs.only_other, pairs.only_ours, pairs.neither)
+    figures = [_cell(value) for value in (gain.difference, *gain.interval)]
+    return [*figures, gain.verdict or "hostile", *map(str, counts)]
 
 
 def _cell(value: float | None) -> str:

@@ -1,92 +1,161 @@
-"""The charts of a comparison: accuracy by round, against bytes and what varies, and gains."""
+"""The charts of a comparison: accuracies with intervals, by round, against bytes, and gains."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.comparison.standings import Standing, Standings
+from fedtl.report.comparison_look import Look
 from fedtl.report.plots import label_line_ends
 from fedtl.report.theme import (
+    CENTRALISED,
+    CORRECTED,
+    FEDERATED,
     HARMED,
     LINE,
     MUTED,
-    SERIES,
     SURFACE,
     WIDTH,
-    Plot,
+    Drawing,
     figure_of,
     percent_axis,
-    svg,
     themed,
 )
-from fedtl.report.wording import known, percent, shortened
+from fedtl.report.wording import known, percent, shortened, span
 
 if TYPE_CHECKING:
-    pass
+    from matplotlib.axes import Axes
 
 _NAME_WIDTH = 22
-_DASHES = ((1, 0), (5, 2), (2, 2), (7, 2, 2, 2))
 _MOST_DOTS = 300
 _LABEL_HEIGHT = 17.0
+_MARKS_PER_LINE = 8
+_VERDICT_COLOURS = {"better": FEDERATED, "worse": HARMED}
 
-Look = tuple[str, tuple[int, ...]]
-
-
-def looks(strategies: Sequence[str]) -> dict[str, Look]:
-    """Return a colour and dashes for each strategy, the same in every chart of a comparison."""
-    return {
-        name: (SERIES[place % len(SERIES)], _DASHES[place // len(SERIES) % len(_DASHES)])
-        for place, name in enumerate(strategies)
-    }
+Looks = Mapping[str, Look]
 
 
-def accuracy_by_round(at: Standings, look: dict[str, Look], name: str) -> Plot:
+def intervals(at: Standings, look: Looks, *, width: float = WIDTH) -> Drawing:
+    """Draw every global head's accuracy as a dot on its 95 % interval, the best at the top.
+
+    Where there is an attack, the accuracy without it is a hollow dot on the same line.
+    """
+    rows = [row for row in at.rows if known(row.accuracy.mean)][::-1]
+    with themed():
+        figure = figure_of(width, 76 + 27 * len(rows))
+        axes = figure.subplots()
+        described = []
+        for place, row in enumerate(rows):
+            colour, _, marker = look[row.strategy]
+            if row.interval is not None:
+                axes.plot(row.interval, [place] * 2, color=colour, linewidth=2.4, zorder=2)
+            if row.clean is not None and known(row.clean.mean):
+                axes.plot(
+                    row.clean.mean,
+                    place,
+                    marker or "o",
+                    color=colour,
+                    markersize=7,
+                    markerfacecolor=SURFACE,
+                    markeredgecolor=colour,
+                    zorder=3,
+                )
+            axes.plot(
+                row.accuracy.mean,
+                place,
+                marker or "o",
+                color=colour,
+                markersize=9,
+                markeredgecolor=SURFACE,
+                zorder=4,
+            )
+            known_span = "" if row.interval is None else f" ({span(*row.interval)})"
+            described.append(
+                f"{shortened(row.strategy, _NAME_WIDTH)} {percent(row.accuracy.mean)}{known_span}"
+            )
+        if known(at.centralised.mean):
+            axes.axvline(at.centralised.mean, color=CENTRALISED, linewidth=1.6, dashes=(5, 3))
+            axes.annotate(
+                f"centralised {percent(at.centralised.mean)}",
+                (at.centralised.mean, 1),
+                (0, 5),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                ha="center",
+                color=CENTRALISED,
+            )
+            described.append(f"centralised {percent(at.centralised.mean)}")
+        longest = _NAME_WIDTH if width >= WIDTH else 14
+        axes.set_yticks(range(len(rows)), [shortened(row.strategy, longest) for row in rows])
+        axes.set_ylim(-0.6, len(rows) - 0.4)
+        axes.tick_params(left=False)
+        axes.spines["left"].set_visible(False)
+        percent_axis(axes, "x")
+        axes.margins(x=0.08)
+        axes.autoscale_view()
+        low, high = axes.get_xlim()
+        axes.set_xlim(max(low, -0.01), min(high, 1.01))
+        axes.set_xlabel("accuracy " + ("on new data" if at.new_data else "on held-out examples"))
+        return Drawing(figure, "Accuracy with its 95% interval: " + ", ".join(described) + ".")
+
+
+def accuracy_by_round(at: Standings, look: Looks) -> Drawing:
     """Draw the mean accuracy of every strategy by round, with a band of one standard deviation.
 
     A strategy of one round is a mark, continued as a thin line.
     """
     from matplotlib.ticker import MaxNLocator
 
-    last = max(len(_curve(row)[0]) for row in at.rows)
+    last = max((len(_curve(row)[0]) for row in at.rows), default=1)
     with themed():
-        figure = figure_of(WIDTH, _height(len(at.rows) + 2))
+        figure = figure_of(WIDTH, _height(len(at.rows) + 1))
         axes = figure.subplots()
         ends: list[tuple[float, str, str]] = []
-        for row in at.rows:
-            colour, dashes = look[row.strategy]
+        for row in _grey_first(at.rows, look):
+            colour, dashes, marker = style = look[row.strategy]
             mean, sd, _ = _curve(row)
             if not len(mean):
                 continue
             rounds = np.arange(1, len(mean) + 1)
             if len(mean) == 1:
-                axes.plot([1, last], [mean[0]] * 2, color=colour, linewidth=1.6, dashes=(1, 2.5))
-                axes.plot(1, mean[0], "o", color=colour, markersize=7, markeredgecolor=SURFACE)
+                axes.plot([1, last], [mean[0]] * 2, color=colour, linewidth=1.2, dashes=(1, 2.5))
+                mark = marker or "o"
+                axes.plot(1, mean[0], mark, color=colour, markersize=8, markeredgecolor=SURFACE)
             else:
-                axes.plot(rounds, mean, color=colour, linewidth=1.9, dashes=dashes)
-                axes.fill_between(
-                    rounds, mean - sd, mean + sd, color=colour, alpha=0.14, linewidth=0
+                axes.plot(
+                    rounds,
+                    mean,
+                    color=colour,
+                    linewidth=style.width,
+                    dashes=dashes,
+                    marker=marker or None,
+                    markevery=max(1, len(mean) // _MARKS_PER_LINE),
+                    markersize=6.5,
+                    markeredgecolor=SURFACE,
                 )
+                if marker:
+                    axes.fill_between(
+                        rounds, mean - sd, mean + sd, color=colour, alpha=0.12, linewidth=0
+                    )
             ends.append((mean[-1], _end(row, mean[-1]), colour))
-        for text, spreads in (("local-only", at.local_only), ("centralised", at.centralised)):
-            if known(spreads["accuracy"].mean):
-                value = spreads["accuracy"].mean
-                axes.axhline(value, color=MUTED, linewidth=1.2, dashes=(6, 3))
-                ends.append((value, f"{text} {percent(value)}", MUTED))
-        label_line_ends(axes, ends, height=_height(len(at.rows) + 2) - 50)
+        if known(at.centralised.mean):
+            value = at.centralised.mean
+            axes.axhline(value, color=CENTRALISED, linewidth=1.4, dashes=(6, 3))
+            ends.append((value, f"centralised {percent(value)}", CENTRALISED))
+        label_line_ends(axes, ends, height=_height(len(at.rows) + 1) - 50)
         percent_axis(axes, "y")
         axes.set_ylabel("accuracy")
         axes.set_xlabel("round")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlim(1 - 0.02 * last, max(last, 1.5))
-        alt = "Accuracy by round: " + ", ".join(text for _, text, _ in ends) + "."
-        return Plot(svg(figure, name, alt))
+        return Drawing(figure, "Accuracy by round: " + ", ".join(text for _, text, _ in ends) + ".")
 
 
-def accuracy_by_bytes(at: Standings, look: dict[str, Look], name: str) -> Plot:
+def accuracy_by_bytes(at: Standings, look: Looks) -> Drawing:
     """Draw the mean accuracy of every strategy against the bytes sent until then."""
     from matplotlib.ticker import LogLocator
 
@@ -94,14 +163,18 @@ def accuracy_by_bytes(at: Standings, look: dict[str, Look], name: str) -> Plot:
         figure = figure_of(WIDTH, _height(len(at.rows)))
         axes = figure.subplots()
         ends: list[tuple[float, str, str]] = []
-        for row in at.rows:
-            colour, dashes = look[row.strategy]
+        for row in _grey_first(at.rows, look):
+            colour, dashes, marker = style = look[row.strategy]
             mean, _, sent = _curve(row)
             if not len(mean):
                 continue
             if len(mean) > 1:
-                axes.plot(sent, mean, color=colour, linewidth=1.9, dashes=dashes)
-            axes.plot(sent[-1], mean[-1], "o", color=colour, markersize=8, markeredgecolor=SURFACE)
+                axes.plot(sent, mean, color=colour, linewidth=style.width, dashes=dashes)
+            mark = marker or "o"
+            size = 9 if marker else 6
+            axes.plot(
+                sent[-1], mean[-1], mark, color=colour, markersize=size, markeredgecolor=SURFACE
+            )
             ends.append((mean[-1], _end(row, mean[-1]), colour))
         axes.set_xscale("log")
         label_line_ends(axes, ends, height=_height(len(at.rows)) - 50)
@@ -112,72 +185,106 @@ def accuracy_by_bytes(at: Standings, look: dict[str, Look], name: str) -> Plot:
         axes.minorticks_off()
         axes.set_ylabel("accuracy")
         axes.set_xlabel("bytes that crossed the sites' borders, both ways")
-        alt = "Accuracy against bytes: " + ", ".join(text for _, text, _ in ends) + "."
-        return Plot(svg(figure, name, alt))
+        return Drawing(
+            figure, "Accuracy against bytes: " + ", ".join(text for _, text, _ in ends) + "."
+        )
 
 
-def gains(at: Standings, name: str) -> Plot:
-    """Draw what each client gains over its own head, all seeds together, a row per strategy."""
-    rows = at.rows[::-1]
+def gains(at: Standings) -> Drawing:
+    """Draw what each client gains over its own head, all seeds together, a row per strategy.
+
+    Dots of clients that the test calls better or worse off are in colour. A second stroke is the
+    median of the global head read with clients' own frequencies of classes.
+    """
+    rows = at.own.rows[::-1]
     with themed():
         figure = figure_of(WIDTH, 60 + 30 * len(rows))
         axes = figure.subplots()
         axes.axvline(0, color=MUTED, linewidth=1)
         described, left_out = [], False
         for place, row in enumerate(rows):
-            found = _gains(row)
-            if not len(found):
+            clients = [client for run in row.results.values() for client in run.clients]
+            told = [
+                (gain, _VERDICT_COLOURS.get(client.verdicts.get(client.used, ""), MUTED))
+                for client in clients
+                if (gain := client.gain(client.used)) is not None
+            ]
+            if not told:
                 continue
+            found = np.array([gain for gain, _ in told])
             low, first, median, third, high = np.quantile(found, (0.05, 0.25, 0.5, 0.75, 0.95))
             axes.plot([low, high], [place] * 2, color=LINE, linewidth=3, zorder=1)
             axes.plot([first, third], [place] * 2, color=MUTED, linewidth=7, alpha=0.45, zorder=2)
             if len(found) <= _MOST_DOTS:
                 offset = 0.24 * np.cos(2.4 * np.arange(len(found)))
-                colours = [HARMED if gain < 0 else SERIES[0] for gain in found]
+                colours = [colour for _, colour in told]
                 axes.scatter(found, place + offset, s=12, c=colours, alpha=0.75, zorder=3)
             left_out |= len(found) > _MOST_DOTS
-            axes.plot(median, place, "|", color=MUTED, markersize=20, markeredgewidth=2.5, zorder=4)
+            _stroke(axes, median, place, MUTED)
             described.append(f"{row.strategy} median {100 * median:+.1f} points")
+            corrected = [gain for one in clients if (gain := one.gain("corrected")) is not None]
+            if corrected:
+                _stroke(axes, float(np.median(corrected)), place, CORRECTED)
+                described.append(f"corrected {100 * np.median(corrected):+.1f}")
         axes.set_yticks(range(len(rows)), [shortened(row.strategy, _NAME_WIDTH) for row in rows])
         axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.tick_params(left=False)
         axes.spines["left"].set_visible(False)
         axes.grid(True, axis="x")
-        axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.3g}")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.3g}" if value else "0")
         axes.set_xlabel("points over the client's own head")
-        note = "Where there are many clients, their dots are left out." if left_out else ""
-        return Plot(svg(figure, name, "Gain over local-only: " + "; ".join(described) + "."), note)
+        note = "If there are many clients, their dots are left out." if left_out else ""
+        return Drawing(figure, "Gain over local-only: " + "; ".join(described) + ".", note)
 
 
-def accuracy_by_value(
-    key: str, points: Sequence[Standings], look: dict[str, Look], name: str
-) -> Plot:
-    """Draw the final accuracy of every strategy against a number that varies."""
+def _stroke(axes: Axes, value: float, place: int, colour: str) -> None:
+    axes.plot(value, place, "|", color=colour, markersize=20, markeredgewidth=2.5, zorder=4)
+
+
+def accuracy_by_value(key: str, points: Sequence[Standings], look: Looks) -> Drawing:
+    """Draw the final accuracy of every global head against a number that varies."""
     values = np.array([float(dict(at.point)[key]) for at in points])
     order = np.argsort(values)
+    ranked = [name for name in look if any(_row_of(at, name) for at in points)]
     with themed():
-        figure = figure_of(WIDTH, _height(len(look)))
+        figure = figure_of(WIDTH, _height(len(ranked)))
         axes = figure.subplots()
         ends: list[tuple[float, str, str]] = []
-        for strategy, (colour, dashes) in look.items():
-            spreads = [_row_of(points[place], strategy) for place in order]
-            mean = np.array([row.accuracy.mean if row else np.nan for row in spreads])
-            sd = np.nan_to_num([row.accuracy.sd if row else np.nan for row in spreads])
-            axes.plot(values[order], mean, "o-", color=colour, markersize=5, dashes=dashes)
-            axes.fill_between(
-                values[order], mean - sd, mean + sd, color=colour, alpha=0.14, linewidth=0
+        for strategy in sorted(ranked, key=lambda name: bool(look[name].marker)):
+            colour, dashes, marker = style = look[strategy]
+            rows = [_row_of(points[place], strategy) for place in order]
+            mean = np.array([row.accuracy.mean if row else np.nan for row in rows])
+            sd = np.nan_to_num([row.accuracy.sd if row else np.nan for row in rows])
+            axes.plot(
+                values[order],
+                mean,
+                color=colour,
+                linewidth=style.width,
+                dashes=dashes,
+                marker=marker or ".",
+                markersize=8 if marker else 5,
+                markeredgecolor=SURFACE,
             )
+            if marker:
+                axes.fill_between(
+                    values[order], mean - sd, mean + sd, color=colour, alpha=0.12, linewidth=0
+                )
             if np.isfinite(mean[-1]):
                 ends.append((mean[-1], f"{shortened(strategy, _NAME_WIDTH)}", colour))
         if values.min() > 0 and values.max() > 20 * values.min():
             axes.set_xscale("log")
         axes.set_xticks(values[order], [f"{value:g}" for value in values[order]])
         axes.minorticks_off()
-        label_line_ends(axes, ends, height=_height(len(look)) - 50)
+        label_line_ends(axes, ends, height=_height(len(ranked)) - 50)
         percent_axis(axes, "y")
         axes.set_ylabel("accuracy")
         axes.set_xlabel(key)
-        return Plot(svg(figure, name, f"Final accuracy of every strategy by {key}."))
+        return Drawing(figure, f"Final accuracy of every strategy by {key}.")
+
+
+def _grey_first(rows: Sequence[Standing], look: Looks) -> list[Standing]:
+    """Return the rows so that those in colour are drawn over the others."""
+    return sorted(rows, key=lambda row: bool(look[row.strategy].marker))
 
 
 def _curve(
@@ -194,11 +301,6 @@ def _curve(
     sent = np.array([[p.bytes for p in rounds[:length]] for rounds in runs], np.float64)
     sd = accuracy.std(0, ddof=1) if len(runs) > 1 else np.zeros(length)
     return accuracy.mean(0), sd, sent.mean(0)
-
-
-def _gains(row: Standing) -> NDArray[np.float64]:
-    found = [client.gain for run in row.results.values() for client in run.clients]
-    return np.array([gain for gain in found if gain is not None])
 
 
 def _row_of(at: Standings, strategy: str) -> Standing | None:

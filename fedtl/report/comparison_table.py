@@ -1,56 +1,150 @@
-"""The table that ends a comparison in the terminal, in 80 columns."""
+"""The two tables that end a comparison in the terminal, in 80 columns, and what the page shares."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from fedtl.comparison.plan import point_label
-from fedtl.comparison.standings import Spread, Standing, Standings
+from fedtl.comparison.own_data import READINGS, OwnStanding, Reading
+from fedtl.comparison.spread import Spread
+from fedtl.comparison.standings import Standing, Standings
 from fedtl.report.tables import plain_table
-from fedtl.report.wording import MISSING, byte_size, count_of, duration, percent, shortened
+from fedtl.report.wording import MISSING, byte_size, count_of, duration, percent, shortened, span
+from fedtl.statistics.two_way import FEWEST_SEEDS
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 _NAME_WIDTH = 13
-HEADINGS = ("Test", "Client", "Worst", "Harmed", "Rounds", "Bytes", "Time")
+READING_NAMES = {
+    "federated": "Global head",
+    "corrected": "Corrected",
+    "personal": "Own head",
+}
+REFERENCE_NAMES = {"local_only": "local-only", "centralised": "centralised"}
 
 
-def comparison_table(at: Standings) -> Table:
-    """Return one row per strategy, the most accurate first, between the two ends of the scale.
-
-    Accuracies are in percent, mean ± standard deviation over seeds.
-    """
-    table = plain_table(shortened(point_label(at.point) or "Strategy", 24), *HEADINGS)
+def ranking_table(at: Standings) -> Table:
+    """Return a row per global head, the most accurate first, above the head of all data."""
+    question = "On new data" if at.new_data else "On held-out data"
+    table = plain_table(question, *ranking_headings(at))
     for row in at.rows:
         name = shortened(row.strategy, _NAME_WIDTH)
         style = "bold" if row is at.rows[0] else None
-        table.add_row(f"{name}{' *' if row.behind else ''}", *standing_cells(row), style=style)
-    for name, scores in (("centralised", at.centralised), ("local-only", at.local_only)):
-        spreads = [
-            scores[key] for key in ("accuracy", "mean_client_accuracy", "worst_client_accuracy")
-        ]
-        table.add_row(name, *map(spread_text, spreads), *[""] * 4, style="dim")
-    tuned = [f"tuned: {row.strategy} {tuned_text(row)}" for row in at.rows if row.tuned]
-    table.caption = "\n".join([*captions(at), *tuned])
+        table.add_row(f"{name}{' *' if row.behind else ''}", *ranking_cells(at, row), style=style)
+    table.add_row(
+        "centralised",
+        spread_text(at.centralised),
+        *[""] * (len(ranking_headings(at)) - 1),
+        style="dim",
+    )
     return table
 
 
-def standing_cells(row: Standing) -> list[str]:
-    """Return a strategy's figures, as :data:`HEADINGS` names them."""
+def own_data_table(at: Standings) -> Table:
+    """Return a row per strategy with all that it gives clients on their own data."""
+    table = plain_table("On own data", *own_data_headings(at))
+    for row in at.own.rows:
+        table.add_row(shortened(row.strategy, _NAME_WIDTH), *own_data_cells(at, row))
+    for way, name in REFERENCE_NAMES.items():
+        accuracy, _ = at.own.references[way]
+        rest = [""] * (len(own_data_headings(at)) - 1)
+        table.add_row(name, spread_text(accuracy), *rest, style="dim")
+    return table
+
+
+def ranking_headings(at: Standings) -> list[str]:
+    """Return what :func:`ranking_cells` are."""
+    clean = ["No attack"] if at.attacked else []
+    return ["Accuracy", "95% interval", *clean, "Rounds", "Bytes", "Time"]
+
+
+def ranking_cells(at: Standings, row: Standing) -> list[str]:
+    """Return a strategy's figures on new data."""
     rounds, sent = MISSING, MISSING
     if row.reached == len(row.results):
         rounds, sent = f"{row.rounds.mean:.0f}", byte_size(row.bytes.mean)
     elif row.reached:
         rounds = f"({row.reached}/{len(row.results)})"
     return [
-        *map(spread_text, (row.accuracy, row.mean_client, row.worst_client)),
-        f"{row.harmed.mean:.1f}".removesuffix(".0"),
+        spread_text(row.accuracy),
+        MISSING if row.interval is None else span(*row.interval),
+        *([MISSING if row.clean is None else spread_text(row.clean)] if at.attacked else []),
         rounds,
         sent,
         _seconds(row.seconds.mean),
     ]
+
+
+def ranking_captions(at: Standings) -> list[str]:
+    """Return what the figures on new data are, a line each."""
+    counted = count_of(at.examples, "example")
+    if at.groups != at.examples:
+        counted += f" in {count_of(at.groups, 'group')}"
+    part = "a test part that is no client's" if at.new_data else "all clients' held-out examples"
+    lines = [
+        f"global heads on {part} ({counted})",
+        f"accuracy in %, mean ± sd over {count_of(at.seeds, 'seed')}; its interval over "
+        + ("seeds and examples" if at.seeds > 1 else "examples"),
+    ]
+    if at.seeds < FEWEST_SEEDS:
+        lines.append(f"no * below {FEWEST_SEEDS} seeds: that is too few for a test")
+    elif any(row.behind for row in at.rows):
+        lines.append("* significantly behind the best (seeds and examples, Holm, p < .05)")
+    if at.attacked:
+        lines.append("no attack: the same without hostile clients")
+    lines.append(f"rounds and bytes: until {percent(at.target)} are reached; time: of all rounds")
+    if any(0 < row.reached < len(row.results) for row in at.rows):
+        lines.append("(k/n): k of n runs got there")
+    return lines
+
+
+def tuned_captions(at: Standings) -> list[str]:
+    """Return what searches chose, a line per strategy."""
+    return [f"tuned: {name} {tuned_text(found)}" for name, found in at.tuned.items()]
+
+
+def shown_readings(at: Standings) -> list[str]:
+    """Return the kinds of head that any strategy gives here."""
+    return [way for way in READINGS if any(way in row.readings for row in at.own.rows)]
+
+
+def own_data_headings(at: Standings) -> list[str]:
+    """Return what :func:`own_data_cells` are."""
+    return [name for way in shown_readings(at) for name in (READING_NAMES[way], "+/\N{MINUS SIGN}")]
+
+
+def own_data_cells(at: Standings, row: OwnStanding) -> list[str]:
+    """Return a strategy's figures on clients' own data: two per kind of head."""
+    cells = []
+    for way in shown_readings(at):
+        reading = row.readings.get(way)
+        cells += [MISSING, ""] if reading is None else _reading_cells(reading)
+    return cells
+
+
+def _reading_cells(reading: Reading) -> list[str]:
+    return [
+        spread_text(reading.accuracy),
+        f"{count_text(reading.better)}/{count_text(reading.worse)}",
+    ]
+
+
+def own_data_captions(at: Standings) -> list[str]:
+    """Return what the figures on own data are, a line each."""
+    shown = shown_readings(at)
+    lines = [
+        f"accuracy in %, mean ± sd over {count_of(at.seeds, 'seed')}: all clients' held-out "
+        "examples",
+        f"+/\N{MINUS SIGN}: clients better and worse off than alone, of {at.judged:,}, by exact "
+        "tests",
+    ]
+    if "corrected" in shown:
+        lines.append("corrected: the global head, read with each client's own class frequencies")
+    if "personal" in shown:
+        lines.append("own head: of the client alone, by the strategy or by personalisation")
+    return lines
 
 
 def spread_text(spread: Spread) -> str:
@@ -61,32 +155,16 @@ def spread_text(spread: Spread) -> str:
     return mean if math.isnan(spread.sd) else f"{mean}±{100 * spread.sd:.1f}"
 
 
-def tuned_text(row: Standing) -> str:
-    """Return what a search chose as ``"learning-rate 0.05, fedprox-mu 0.001"``."""
-    return ", ".join(f"{key} {value:.3g}" for key, value in row.tuned.items())
+def count_text(spread: Spread) -> str:
+    """Return a mean count, ``"6"`` or ``"6.4"``."""
+    return MISSING if math.isnan(spread.mean) else f"{spread.mean:.1f}".removesuffix(".0")
 
 
-def captions(at: Standings) -> list[str]:
-    """Return what the table's figures are, a line each."""
-    first = next(iter(at.rows[0].results.values()))
-    seeds = max(len(row.results) for row in at.rows)
-    clients = max(len(run.clients) for row in at.rows for run in row.results.values())
-    lines = [
-        f"accuracy in %, mean ± sd over {count_of(seeds, 'seed')}; client: on own held-out data",
-        f"test: {first.scored_on}",
-        f"harmed: of {count_of(clients, 'client')}, against the strategy's own lone heads",
-        f"rounds and bytes: until {percent(at.target)} are reached; time: of all rounds",
-        f"centralised and local-only as {shortened(at.reference, 24)} trains",
-    ]
-    if any("personal" in run.scores for row in at.rows for run in row.results.values()):
-        lines.append("client, worst, harmed: with clients' own heads, where a strategy has them")
-    if any(row.behind for row in at.rows):
-        lines.insert(0, "* significantly behind the best (paired t-test over seeds, Holm, p < .05)")
-    if "held-out" in first.scored_on:
-        lines.append("test of local-only: each client's own head on its own part of them")
-    if any(0 < row.reached < len(row.results) for row in at.rows):
-        lines.append("(k/n): k of n runs got there")
-    return lines
+def tuned_text(found: Mapping[str, Sequence[float]]) -> str:
+    """Return what searches chose, a value a seed: ``"learning-rate 0.05 / 0.02"``."""
+    return ", ".join(
+        f"{key} {' / '.join(f'{value:.3g}' for value in values)}" for key, values in found.items()
+    )
 
 
 def _seconds(seconds: float) -> str:

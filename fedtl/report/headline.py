@@ -10,13 +10,22 @@ from fedtl.report.markup import escaped, meter
 from fedtl.report.result import RunResult
 from fedtl.report.tables import SCORES
 from fedtl.report.ways import Way, ways_of
-from fedtl.report.wording import byte_size, count_of, duration, known, percent
+from fedtl.report.wording import (
+    byte_size,
+    count_of,
+    duration,
+    percent,
+    points,
+    points_span,
+    span,
+)
 
 _MEANINGS = {
-    "local-only": "Every client learns from its own examples; the mean over clients.",
-    "federated": "One shared head; every example stays where it is.",
-    "personal": "A head of its own for every client; the mean over clients.",
-    "centralised": "All examples pooled in one place: the reference.",
+    "local-only": "The best head that every client's own examples give.",
+    "federated": "One shared head, for cases like everyone's; every example stays where it is.",
+    "corrected": "The shared head, read with each client's own mix of classes: cases like its own.",
+    "personal": "A head of its own for every client.",
+    "centralised": "The best head of all examples in one place: the reference.",
 }
 
 
@@ -69,7 +78,11 @@ def _attention(result: RunResult) -> str:
     """Return the facts that ask for a look: harmed clients, failures, warnings."""
     failed = sum(len(row["failed"]) for row in result.rounds)
     facts = [
-        (result.harmed, f"<b>{result.harmed:,}</b> of {len(result.clients):,} harmed", "clients"),
+        (
+            result.harmed,
+            f"<b>{result.harmed:,}</b> of {len(result.clients):,} worse off than alone",
+            "clients",
+        ),
         (failed, f"<b>{count_of(failed, 'failure')}</b>", "failures"),
         (len(result.warnings), f"<b>{count_of(len(result.warnings), 'warning')}</b>", "failures"),
     ]
@@ -83,6 +96,8 @@ def _attention(result: RunResult) -> str:
 def _way_card(way: Way, scores: Mapping[str, Any] | None) -> str:
     style, meaning = way.label.replace("-", "_"), _MEANINGS[way.label]
     accuracy = scores["accuracy"] if scores else None
+    known_span = span(scores["accuracy_low"], scores["accuracy_high"]) if scores else ""
+    interval = f"95 % interval {known_span}" if known_span else ""
     rest = (
         ", ".join(f"{SCORES[name]} {percent(scores[name])}" for name in list(SCORES)[1:])
         if scores
@@ -91,64 +106,47 @@ def _way_card(way: Way, scores: Mapping[str, Any] | None) -> str:
     return (
         f'<div class="way {style}"><dt>{way.title}</dt><dd class="figure">{percent(accuracy)}</dd>'
         f"<dd>{meter(accuracy)}</dd>"
+        f'<dd class="interval">{interval}</dd>'
         f'<dd class="meaning">{meaning}</dd><dd class="meaning">{rest[0].upper()}{rest[1:]}.</dd>'
         "</div>"
     )
 
 
 def verdict(result: RunResult) -> str:
-    """Return what federation was worth, in the words at the top of the page.
-
-    Clients' own heads are for their own examples, so it is there that they are compared.
-    """
+    """Return what federation was worth on clients' own data: the words at the top of the page."""
     summary = result.summary
-    if not summary["global_head"]:
-        measure, heads = "mean_client_accuracy", "Clients' own heads"
-        who = "On their own examples, clients' own heads"
-    else:
-        measure, heads, who = "accuracy", "The federated head", "Federation"
-    federated = summary["federated"]
-    if federated is None or not known(federated[measure]):
+    gains = {way: gain for way, gain in summary["gains"].items() if gain["accuracy"] is not None}
+    heads = "The federated head" if summary["global_head"] else "Clients' own heads"
+    if not gains:
         return f"{heads} could not be scored."
-    gain = _difference(federated, summary["local_only"], measure)
-    gap = _difference(federated, summary["centralised"], measure)
-    if gain is None:
-        alone = f"{who} reached {percent(federated[measure])}"
-    elif gain == 0:
-        alone = f"{who} matched clients working alone"
-    else:
-        verb, word = ("gained", "over") if gain > 0 else ("lost", "against")
-        noun = "point" if abs(gain) == 1 else "points"
-        alone = f"{who} {verb} {abs(gain):.1f} {noun} {word} clients working alone"
-    if gap is None:
-        told = f"{alone}."
-    elif gap == 0:
-        told = f"{alone}, and equals pooling all data."
-    else:
-        told = f"{alone}, {abs(gap):.1f} {'below' if gap < 0 else 'above'} pooling all data."
-    return told + _personal_verdict(summary)
+    first = gains["federated"]
+    told = f"On their own data clients {_gained(first)} over working alone"
+    other = "personal" if "personal" in gains else "corrected"
+    if other in gains:
+        how = (
+            "with the heads of their own"
+            if other == "personal"
+            else "if the shared head is read with their own mix of classes"
+        )
+        told += f", and {_gained(gains[other], verb=False)} {how}"
+    return f"{told}: {_who(gains.get(other, first))}."
 
 
-def _personal_verdict(summary: Mapping[str, Any]) -> str:
-    """Return what personal heads add to the shared one, or nothing where there are none."""
-    measure = "mean_client_accuracy"
-    personal = summary["personal"]
-    if personal is None or not known(personal[measure]):
-        return ""
-    ahead = _difference(personal, summary["federated"], measure)
-    if ahead is None:
-        return ""
-    if ahead == 0:
-        return " On clients' own examples, personal heads change nothing."
-    noun = "point" if abs(ahead) == 1 else "points"
-    verb = "add" if ahead > 0 else "lose"
-    return f" On clients' own examples, personal heads {verb} {abs(ahead):.1f} {noun}."
+def _gained(gain: Mapping[str, Any], *, verb: bool = True) -> str:
+    value = round(100 * gain["accuracy"], 1)
+    noun = "point" if abs(value) == 1 else "points"
+    interval = points_span(gain["low"], gain["high"])
+    sure = f" ({interval})" if interval else ""
+    if not verb:
+        return f"{points(gain['accuracy'])}{sure}"
+    if value == 0:
+        return f"gain nothing{sure}"
+    return f"{'gain' if value > 0 else 'lose'} {abs(value):.1f} {noun}{sure}"
 
 
-def _difference(
-    ours: Mapping[str, Any], other: Mapping[str, Any] | None, measure: str
-) -> float | None:
-    """Return the points between two accuracies as printed, so that a reader's sum comes out."""
-    if other is None or not known(other[measure]):
-        return None
-    return round(round(100 * float(ours[measure]), 1) - round(100 * float(other[measure]), 1), 1)
+def _who(gain: Mapping[str, Any]) -> str:
+    better, worse = gain["better"], gain["worse"]
+    unclear = gain["no_clear_difference"]
+    return (
+        f"{better} clearly better off, {worse} clearly worse, {unclear} without a clear difference"
+    )

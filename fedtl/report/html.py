@@ -11,18 +11,27 @@ from fedtl.report import client_plots, heat_maps, plots
 from fedtl.report.headline import headline, subject
 from fedtl.report.markup import captioned, definitions, escaped, meter, table_of
 from fedtl.report.page import page_of
-from fedtl.report.result import ClientRow, RunResult
+from fedtl.report.result import ClientRow, Gain, OwnScore, RunResult
 from fedtl.report.samples import samples_section
-from fedtl.report.tables import ends_by_gain
+from fedtl.report.tables import MARKS, ends_by_gain, gain_lines, time_parts
 from fedtl.report.unseen_section import unseen_section
 from fedtl.report.ways import ways_of
-from fedtl.report.wording import byte_size, count_of, duration, percent, points
+from fedtl.report.wording import (
+    MISSING,
+    byte_size,
+    count_of,
+    duration,
+    percent,
+    points,
+    points_span,
+    share_of,
+    span,
+)
 
 _MOST_CLIENT_ROWS = 200
 _MOST_FAILURES = 50
 _MOST_WARNINGS = 100
 _CONFUSED_PAIRS = 8
-_SHORT = {"local-only": "local", "federated": "fed.", "personal": "pers."}
 
 
 def write_report(path: Path, result: RunResult) -> None:
@@ -66,8 +75,8 @@ def _accuracy(result: RunResult) -> str:
     if len(result.rounds) > 1:
         if result.summary["global_head"]:
             explanation = (
-                f"The global head on {escaped(result.summary['scored_on'])}, and on the held-out "
-                "examples of the client it serves worst."
+                f"The global head on {escaped(result.summary['scored_on'])}, and on those of the "
+                "client it serves worst."
             )
         else:
             explanation = (
@@ -85,17 +94,19 @@ def _accuracy(result: RunResult) -> str:
 
 
 def _clients(result: RunResult) -> str:
-    harmed = (
-        f"{count_of(result.harmed, 'client')} of {len(result.clients):,} "
-        f"{'does' if result.harmed == 1 else 'do'} worse than alone (negative transfer)"
-        if result.harmed
-        else "No client does worse than alone"
-    )
+    lines = "; ".join(gain_lines(result))
     picture = captioned(
         client_plots.client_plot(result),
-        f"Accuracy on each client's own held-out examples. {harmed}.",
+        "Accuracy on each client's own held-out examples, with its 95 % interval. "
+        + escaped(f"All clients together, {lines}." if lines else ""),
     )
-    return f"<h2>What each client gains</h2>\n{picture}\n{_client_details(result)}"
+    return (
+        f"<h2>What each client gains</h2>\n{picture}\n{_client_details(result)}"
+        "<p>A client is better or worse off if an exact McNemar test over its examples"
+        " (whole groups, if there are any) says so after Holm's correction for all clients; if no "
+        "client is worse off, the chance that any is called so is at most 5 %. Without a clear "
+        "difference does not mean equal: the interval says what the difference may be.</p>"
+    )
 
 
 def _client_details(result: RunResult) -> str:
@@ -103,38 +114,44 @@ def _client_details(result: RunResult) -> str:
         rows: Sequence[ClientRow] = result.clients
         title = "All clients as a table"
     else:
-        worst, best = ends_by_gain(result.clients, _MOST_CLIENT_ROWS // 2)
+        worst, best = ends_by_gain(result.clients, result.used, _MOST_CLIENT_ROWS // 2)
         rows = worst + best
         title = (
             f"The {len(worst)} clients that gained least and the {len(best)} that gained most, "
             f"as a table ({len(result.clients) - len(rows):,} more in clients.csv)"
         )
     ways = ways_of(result)
-    balanced = {
-        key: f"Balanced, {_SHORT[way.label]}" for key, way in ways.items() if way.label in _SHORT
-    }
-    headers = [
-        *("Client", "Train", "Held out"),
-        *(way.title for way in ways.values()),
-        *("Gain", ""),
-        *balanced.values(),
+    gaining = [way for way in ways if way not in ("local_only", "centralised")]
+    headers = ["Client", "Train", "Held out"]
+    for way, one in ways.items():
+        headers += [one.title, "95 % interval", "Balanced"]
+        headers += ["Gain", "95 % interval", "Verdict"] if way in gaining else []
+    cells = []
+    for row in rows:
+        line = [row.name, f"{row.examples:,}", f"{row.held_out:,}"]
+        for way in ways:
+            score, gain = row.scores.get(way), row.gains.get(way)
+            line += [MISSING] * 3 if score is None else _score_cells(score)
+            if way in gaining:
+                line += [MISSING] * 3 if gain is None else _gain_cells(gain)
+        cells.append(line)
+    classes = ["harmed" if row.verdict(result.used) == "worse" else "" for row in rows]
+    numbers = [
+        column for column, header in enumerate(headers) if header not in ("Client", "Verdict")
     ]
-    cells = [
-        [
-            row.name,
-            f"{row.examples:,}",
-            f"{row.held_out:,}",
-            *(percent(getattr(row, f"{way}_accuracy")) for way in ways),
-            points(row.gain),
-            "▼ harmed" if row.harmed else "",
-            *(percent(getattr(row, f"{way}_balanced_accuracy")) for way in balanced),
-        ]
-        for row in rows
-    ]
-    classes = ["harmed" if row.harmed else "" for row in rows]
-    numbers = [column for column, header in enumerate(headers) if column and header]
     table = table_of(headers, cells, numbers=numbers, row_classes=classes)
     return f"<details><summary>{escaped(title)}</summary>{table}</details>"
+
+
+def _score_cells(score: OwnScore) -> list[str]:
+    share = share_of(score.correct, score.examples)
+    return [share, span(*score.interval), percent(score.balanced_accuracy)]
+
+
+def _gain_cells(gain: Gain) -> list[str]:
+    mark = MARKS.get(gain.verdict or "", "")
+    verdict = f"{mark} {gain.verdict}" if mark else gain.verdict or "hostile"
+    return [points(gain.difference), points_span(*gain.interval), verdict]
 
 
 def _confusion(result: RunResult) -> str:
@@ -239,8 +256,7 @@ def _time(result: RunResult) -> str:
     seconds = result.summary["seconds"]
     phases = {
         "Start-up": seconds["start_up"],
-        "Features": seconds["features"],
-        count_of(result.summary["rounds"], "round"): seconds["rounds"],
+        **{name[0].upper() + name[1:]: value for name, value in time_parts(result.summary)},
         "In all": seconds["total"],
     }
     rows = "".join(

@@ -16,15 +16,21 @@ from fedtl.report.wording import known, printable, shortened
 _THUMBNAIL = 160
 
 
-def captioned(plot: Plot, explanation: str) -> str:
+def captioned(plot: Plot, explanation: str, narrow: Plot | None = None) -> str:
     """Return a plot below what it shows and above what it leaves out.
 
     Args:
         plot: The picture.
         explanation: Markup, already escaped.
+        narrow: The same for a narrow page.
     """
+    wide = _figure(plot, "wide" if narrow else "")
+    return f"<p>{explanation}</p>\n{wide}{_figure(narrow, 'narrow') if narrow else ''}"
+
+
+def _figure(plot: Plot, style: str) -> str:
     note = f"<figcaption>{escaped(plot.note)}</figcaption>" if plot.note else ""
-    return f"<p>{explanation}</p>\n<figure>{plot.svg}{note}</figure>"
+    return f"<figure{_attribute('class', style)}>{plot.svg}{note}</figure>"
 
 
 def meter(fraction: float | None) -> str:

@@ -26,23 +26,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-_DASHES = {"local_only": (6, 3), "personal": (4, 2), "centralised": (2, 2)}
+_DASHES = {
+    "local_only": (6, 3),
+    "corrected": (8, 2, 2, 2),
+    "personal": (4, 2),
+    "centralised": (2, 2),
+}
 
 
 def accuracy_by_round(result: RunResult) -> Plot:
     """Draw the global head's accuracy and loss by round, with lines for the other ways' accuracy.
 
-    The main line is measured on what the summary's accuracies are: the data's own test split where
-    the rounds have it, else all clients' held-out examples. Without a global head it is the mean
-    client's, and so are the others.
+    All are measured on clients' own held-out examples. Without a global head the main line is the
+    mean client's, and so are the others.
     """
     from matplotlib.ticker import MaxNLocator
 
-    tested = any(known(row["test_accuracy"]) for row in result.rounds)
     ways = ways_of(result)
     ours = ways["federated"]
     if result.summary["global_head"]:
-        main, measure, name_of_main = "test_accuracy" if tested else "accuracy", "accuracy", ""
+        main, measure, name_of_main = "accuracy", "accuracy", ""
     else:
         main = measure = "mean_client_accuracy"
         name_of_main = ", mean client"
@@ -70,7 +73,7 @@ def accuracy_by_round(result: RunResult) -> Plot:
                 last = float(values[np.isfinite(values)][-1])
                 ends.append((last, f"{text} {percent(last)}", ours.colour))
         for way, dashes in _DASHES.items():
-            scores = result.summary[way]
+            scores = result.summary[way] if way in ways else None
             if scores and known(scores[measure]):
                 label, colour, _ = ways[way]
                 upper.axhline(scores[measure], color=colour, linewidth=1.8, dashes=dashes)

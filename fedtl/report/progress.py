@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from fedtl.report.wording import count_of, printable
+from fedtl.report.wording import count_of, duration, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _ROUND_LINES = 10
+# A pipe that shows nothing for longer looks like a run that hangs.
+_LINE_SECONDS = 60.0
+# Sooner, what is left cannot be told from what was done.
+_LEFT_SECONDS = 5.0
 
 
 def _accuracy(accuracy: float | None) -> str:
@@ -28,8 +32,8 @@ class RunProgress:
     """Shows where a run is; a context manager, its methods callable from any thread.
 
     In a terminal the bars live below the notes and stay when the run ends. On any other console
-    there are no control characters: each phase prints its start and its end, and the rounds a
-    line for about every tenth of them.
+    there are no control characters: each phase prints its start and its end, the rounds a line for
+    about every tenth of them, and all of them one a minute. Both tell how long is left.
 
     Args:
         console: Where to show it, as a rule standard error.
@@ -46,6 +50,8 @@ class RunProgress:
         self._features_began: tuple[float, int] | None = None
         self._features_done = False
         self._rounds_done = 0
+        self._printed = time.perf_counter()
+        self._began: dict[str, tuple[float, int]] = {}
 
     def __enter__(self) -> Self:
         if self._quiet or not self._console.is_terminal or self._console.is_dumb_terminal:
@@ -102,12 +108,16 @@ class RunProgress:
             rate = f"{(done - found) / max(now - began, 1e-9):,.0f} images/s"
         else:
             rate = "cached" if done >= total else ""
+        left = self._left("features", done, total)
         if self._bars is not None:
-            self._show("features", f"features {done:,}/{total:,}", rate, done, total)
+            detail = f"{rate}, {left}" if left else rate
+            self._show("features", f"features {done:,}/{total:,}", detail, done, total)
         elif done >= total and not self._features_done:
             self._print(f"features {done:,}/{total:,} images, {rate}")
         elif first:
             self._print(f"features of {count_of(total, 'image')}, {found:,} cached")
+        elif self._is_due():
+            self._print(f"features {done:,}/{total:,} images, {rate}, {left}".rstrip(", "))
         self._features_done = done >= total
 
     def round(self, done: int, total: int, accuracy: float | None) -> None:
@@ -120,12 +130,17 @@ class RunProgress:
         """
         if self._quiet:
             return
+        left = self._left("rounds", done, total)
         if self._bars is not None:
-            self._show(
-                "rounds", f"round {done:,}/{total:,}", _accuracy(accuracy).strip(), done, total
+            detail = ", ".join(filter(None, (_accuracy(accuracy).strip(), left)))
+            self._show("rounds", f"round {done:,}/{total:,}", detail, done, total)
+        elif (
+            done * _ROUND_LINES // total > self._rounds_done * _ROUND_LINES // total
+            or self._is_due()
+        ):
+            self._print(
+                f"round {done:,}/{total:,}{_accuracy(accuracy)}" + (f", {left}" if left else "")
             )
-        elif done * _ROUND_LINES // total > self._rounds_done * _ROUND_LINES // total:
-            self._print(f"round {done:,}/{total:,}{_accuracy(accuracy)}")
         self._rounds_done = done
 
     def step(self, what: str, done: int, total: int, detail: str) -> None:
@@ -135,6 +150,8 @@ class RunProgress:
         """
         if self._quiet:
             return
+        left = self._left(what, done, total)
+        detail = f"{detail}, {left}" if left else detail
         if self._bars is not None:
             self._show(what, f"{what} {done:,}/{total:,}", detail, done, total)
         else:
@@ -159,7 +176,20 @@ class RunProgress:
         """Write a warning above the bars; a quiet run does not keep it to itself."""
         self._print(f"warning: {text}")
 
+    def _is_due(self) -> bool:
+        """Return whether the last line is a minute old."""
+        return time.perf_counter() - self._printed >= _LINE_SECONDS
+
+    def _left(self, what: str, done: int, total: int) -> str:
+        """Return how long the rest will take at the pace so far; empty while that is not known."""
+        now = time.perf_counter()
+        began, first = self._began.setdefault(what, (now, done))
+        if done >= total or done <= first or now - began < _LEFT_SECONDS:
+            return ""
+        return f"{duration((now - began) * (total - done) / (done - first))} left"
+
     def _print(self, text: str) -> None:
+        self._printed = time.perf_counter()
         self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def _show(self, bar: str, description: str, detail: str, done: int, total: int) -> None:

@@ -10,14 +10,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.report.unseen import UnseenSite
+from fedtl.statistics.intervals import Interval, Pairs
+from fedtl.statistics.verdicts import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class OwnScore:
+    """How one head does on a client's own held-out examples; there is at least one.
+
+    Attributes:
+        accuracy: Fraction that is right.
+        balanced_accuracy: Mean recall over the classes that the client holds out.
+        correct: How many are right.
+        examples: Of how many.
+        interval: 95 % interval of the accuracy.
+    """
+
+    accuracy: float
+    balanced_accuracy: float
+    correct: int
+    examples: int
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """What a head brings a client over its own local-only one, on its own held-out examples.
+
+    Attributes:
+        difference: Accuracy minus local-only accuracy, a fraction in [-1, 1].
+        interval: Its 95 % interval.
+        verdict: Whether the client is better or worse off, by a test; ``None`` for a hostile
+            client, which nobody can harm.
+        pairs: What the two heads got right, example by example.
+    """
+
+    difference: float
+    interval: Interval
+    verdict: Verdict | None
+    pairs: Pairs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClientRow:
-    """How one client fares under the three ways of learning, on its own held-out examples.
-
-    Accuracies are fractions in [0, 1]; ``None`` where there is nothing to score, for example no
-    held-out example, or no centralised head.
+    """How one client fares under the ways of learning, on its own held-out examples.
 
     Attributes:
         client: Partition id, an index into ``RunResult.client_names``.
@@ -25,17 +61,11 @@ class ClientRow:
         examples: Examples it trains on.
         held_out: Examples it keeps for evaluation.
         label_counts: Shape ``(C,)``, int64: its examples per class, held-out ones included.
-        local_only_accuracy: Of the head that the client learns from its own examples alone.
-        federated_accuracy: Of the global head; of the client's own where the run has no global one.
-        centralised_accuracy: Of the head learnt from all clients' examples in one place.
-        local_only_balanced_accuracy: Mean recall over the classes that the client holds out.
-        federated_balanced_accuracy: Likewise.
-        centralised_balanced_accuracy: Likewise.
-        gain: Accuracy of the head that federation gives the client, its personal one where it has
-            one, minus local-only accuracy, a fraction in [-1, 1].
-        harmed: Whether federation hurt this client (negative transfer).
-        personal_accuracy: Of the client's own head beside the global one.
-        personal_balanced_accuracy: Likewise.
+        scores: By way of learning: ``local_only``, ``federated``, ``corrected``, ``personal``,
+            ``centralised``; a way that was not scored is absent.
+        gains: By way of learning that comes of the federation: ``federated``, ``corrected``,
+            ``personal``.
+        method: What its local-only head was solved by; empty if the client failed.
     """
 
     client: int
@@ -43,16 +73,25 @@ class ClientRow:
     examples: int
     held_out: int
     label_counts: NDArray[np.int64]
-    local_only_accuracy: float | None
-    federated_accuracy: float | None
-    centralised_accuracy: float | None
-    local_only_balanced_accuracy: float | None
-    federated_balanced_accuracy: float | None
-    centralised_balanced_accuracy: float | None
-    gain: float | None
-    harmed: bool
-    personal_accuracy: float | None = None
-    personal_balanced_accuracy: float | None = None
+    scores: Mapping[str, OwnScore]
+    gains: Mapping[str, Gain]
+    method: str = ""
+
+    def accuracy(self, way: str) -> float | None:
+        """Return the accuracy under one way of learning; ``None`` where there is none."""
+        return self.scores[way].accuracy if way in self.scores else None
+
+    def balanced_accuracy(self, way: str) -> float | None:
+        """Return the balanced accuracy under one way of learning."""
+        return self.scores[way].balanced_accuracy if way in self.scores else None
+
+    def gain(self, way: str) -> float | None:
+        """Return the gain of one way of learning over local-only, a fraction."""
+        return self.gains[way].difference if way in self.gains else None
+
+    def verdict(self, way: str) -> Verdict | None:
+        """Return the verdict on one way of learning."""
+        return self.gains[way].verdict if way in self.gains else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,22 +163,14 @@ class RunResult:
         rounds: One mapping per round, as in ``metrics.jsonl``: ``round``, ``loss``, ``accuracy``
             (over all clients' held-out examples), ``mean_client_accuracy``,
             ``worst_client_accuracy``, ``train_loss``, ``test_accuracy`` (``None`` without a test
-            split), ``clients`` (how many took part), ``failed`` (mappings of ``client``, a
+            part), ``clients`` (how many took part), ``failed`` (mappings of ``client``, a
             partition id, and ``reason``), ``bytes_up``, ``bytes_down``, ``seconds``.
         clients: One row per client, in partition-id order.
         confusion: Shape ``(C, C)``, int64, rows the true class, of the global head, or, without
             one, of clients' own heads on their held-out examples; ``None`` where not computed.
         egress: What crossed the sites' boundary.
         samples: The first few clients' pictures; empty for precomputed features.
-        summary: As in ``summary.json``. Read here: ``federated``, ``personal``, ``local_only`` and
-            ``centralised``, each ``None`` or a mapping of ``accuracy``, ``balanced_accuracy``,
-            ``mean_client_accuracy`` and ``worst_client_accuracy``; ``global_head``, whether there
-            is one, or else clients' own heads count as federated; ``alone_note`` (what must be
-            known of local-only and centralised, may be empty); ``scored_on`` (what
-            ``accuracy`` was measured on, for people); ``strategy``, ``rounds``, ``clients``,
-            ``bytes_up``, ``bytes_down``; ``seconds``, a mapping of ``total``, ``start_up``,
-            ``features``, ``rounds`` and ``per_round_median``; ``peak_rss_mb``; ``versions``, a
-            mapping; ``head_sha256`` and ``backbone_fingerprint``, hexadecimal.
+        summary: As in ``summary.json``; :mod:`fedtl.report.summary` says what it holds.
         warnings: One sentence each, for example about images that could not be read.
         panel: Pictures by site and class; ``None`` where the run's own process has none.
         unseen: The site that took no part; ``None`` where all did.
@@ -160,6 +191,11 @@ class RunResult:
     unseen: UnseenSite | None = None
 
     @property
+    def used(self) -> str:
+        """The way of learning whose heads clients would use: ``personal`` or ``federated``."""
+        return "personal" if self.summary["personal"] is not None else "federated"
+
+    @property
     def harmed(self) -> int:
-        """How many clients federation hurt."""
-        return sum(row.harmed for row in self.clients)
+        """How many clients the heads that they would use make worse off, by the test."""
+        return len(self.summary["harmed_clients"])

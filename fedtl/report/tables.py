@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from fedtl.report.result import ClientRow, RunResult
 from fedtl.report.unseen import UnseenScore, UnseenSite
 from fedtl.report.ways import ways_of
-from fedtl.report.wording import byte_size, count_of, duration, percent, points, shortened
+from fedtl.report.wording import (
+    MISSING,
+    byte_size,
+    count_of,
+    duration,
+    percent,
+    points,
+    points_span,
+    share_of,
+    shortened,
+    span,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,8 +30,8 @@ _OWN_HEADS_SHOWN = 10
 _WIDTH = 80
 _NAME_WIDTH, _SHORTEST_NAME = 18, 8
 _COLUMN_GAP = 2
-# A caption wraps at the width of its table.
-_CAPTION_ROOM = 30
+_SHORT_TITLES = {"local_only": "Local", "centralised": "Central"}
+_INTERVAL = "  95 % interval"
 _UNSEEN_CAPTION_ROOM = 42
 
 SCORES = {
@@ -33,31 +43,31 @@ SCORES = {
 """A summary's scores and what they are called."""
 
 
-def by_gain(clients: Sequence[ClientRow]) -> list[ClientRow]:
+def by_gain(clients: Sequence[ClientRow], way: str) -> list[ClientRow]:
     """Return the rows from the largest loss to the largest gain, those without a gain last."""
 
     def key(row: ClientRow) -> tuple[bool, float, int]:
-        gain = math.nan if row.gain is None else row.gain
-        return (math.isnan(gain), 0.0 if math.isnan(gain) else gain, row.client)
+        gain = row.gain(way)
+        return (gain is None, 0.0 if gain is None else gain, row.client)
 
     return sorted(clients, key=key)
 
 
 def ends_by_gain(
-    clients: Sequence[ClientRow], per_end: int
+    clients: Sequence[ClientRow], way: str, per_end: int
 ) -> tuple[list[ClientRow], list[ClientRow]]:
     """Return the ``per_end`` clients that lost most and the ``per_end`` that gained most.
 
     Clients without a gain come in only where too few have one.
     """
-    ordered = by_gain(clients)
-    scored = sum(row.gain is not None and not math.isnan(row.gain) for row in ordered)
+    ordered = by_gain(clients, way)
+    scored = sum(row.gain(way) is not None for row in ordered)
     candidates = ordered[: max(scored, 2 * per_end)]
     return candidates[:per_end], candidates[-per_end:]
 
 
 def client_table(result: RunResult) -> Table:
-    """Return one row per client: examples, the accuracies of all ways, the gain in points.
+    """Return one row per client: its own data's accuracies, and what federation brings it.
 
     With more than 20 clients, the eight that federation served worst and the eight it served best
     are shown, and the caption says how many are left out.
@@ -65,13 +75,22 @@ def client_table(result: RunResult) -> Table:
     from rich.text import Text
 
     ways = ways_of(result)
-    titles = {way: one.title for way, one in ways.items()} | {"centralised": "Central"}
-    if "personal" in ways:
-        titles["local_only"] = "Local"
-    headings = ["Train", "Held out", *titles.values(), "Gain"]
+    shown = {way: _SHORT_TITLES.get(way, one.title) for way, one in ways.items()}
+    # Two readings and their gains take the room of the reference, which the totals have.
+    gaining = [way for way in ("federated", "corrected", "personal") if way in shown]
+    if len(gaining) > 1:
+        shown.pop("centralised", None)
+    if len(gaining) > 2:
+        gaining = ["corrected", "personal"]
+        shown.pop("federated")
+    headings = ["Train"]
+    for way, title in shown.items():
+        headings += [title, "Gain"] if way in gaining else [title]
     whole = len(result.clients) <= _SHOWN_WHOLE
-    worst, best = (result.clients, []) if whole else ends_by_gain(result.clients, _SHOWN_PER_END)
-    numbers = {row.client: _numbers(row, list(ways)) for row in (*worst, *best)}
+    worst, best = (
+        (result.clients, []) if whole else ends_by_gain(result.clients, result.used, _SHOWN_PER_END)
+    )
+    numbers = {row.client: _numbers(row, list(shown), gaining) for row in (*worst, *best)}
     widths = (max(map(len, column)) for column in zip(headings, *numbers.values(), strict=True))
     room = _WIDTH - sum(width + _COLUMN_GAP for width in widths)
     name_width = min(_NAME_WIDTH, max(_SHORTEST_NAME, room))
@@ -80,9 +99,14 @@ def client_table(result: RunResult) -> Table:
     def add(rows: Sequence[ClientRow]) -> None:
         for row in rows:
             name = Text(shortened(row.name, name_width))
-            table.add_row(name, *numbers[row.client], style="yellow" if row.harmed else None)
+            style = "yellow" if row.verdict(result.used) == "worse" else None
+            table.add_row(name, *numbers[row.client], style=style)
 
-    captions = ["▼ harmed: worse than alone"] if result.harmed else []
+    captions = ["on each client's own held-out data; gain in points over its local-only head"]
+    if any(row.verdict(way) in ("better", "worse") for row in result.clients for way in gaining):
+        captions.append("▲ better, ▼ worse than alone (exact McNemar tests, Holm, p < .05)")
+    if "corrected" in shown:
+        captions.append("corrected: the federated head, read with the client's own mix of classes")
     add(worst)
     if not whole:
         table.add_row("⋮", style="dim")
@@ -114,39 +138,116 @@ def plain_table(*headings: str) -> Table:
     return table
 
 
-def _numbers(row: ClientRow, ways: Sequence[str]) -> list[str]:
-    accuracies = (percent(getattr(row, f"{way}_accuracy")) for way in ways)
-    gain = f"{points(row.gain)} {'▼' if row.harmed else ' '}"
-    return [f"{row.examples:,}", f"{row.held_out:,}", *accuracies, gain]
+MARKS = {"better": "▲", "worse": "▼"}
+"""How verdicts are marked."""
+
+
+def _numbers(row: ClientRow, ways: Sequence[str], gaining: Sequence[str]) -> list[str]:
+    cells = [f"{row.examples:,}"]
+    for way in ways:
+        score = row.scores.get(way)
+        cells.append(MISSING if score is None else share_of(score.correct, score.examples))
+        if way in gaining:
+            mark = MARKS.get(row.verdict(way) or "", " ")
+            cells.append(f"{points(row.gain(way))} {mark}")
+    return cells
 
 
 def totals_table(result: RunResult) -> Table:
-    """Return the scores of all ways of learning side by side.
+    """Return the scores of all ways of learning side by side, on own data and on new data.
 
-    The caption holds the facts of the run: harmed clients, traffic, time and memory.
+    The caption holds the facts of the run: gains and verdicts, traffic, time and memory.
     """
     summary = result.summary
     ways = ways_of(result)
-    table = plain_table("All clients", *(way.title for way in ways.values()))
-    table.columns[0].min_width = _CAPTION_ROOM
+    told = [summary[way] for way in ways]
+    rows: list[tuple[str, list[str]]] = []
     for score, heading in SCORES.items():
-        told = [summary[way] for way in ways]
-        table.add_row(heading, *(percent(scores[score] if scores else None) for scores in told))
+        rows.append((heading, [percent(scores[score] if scores else None) for scores in told]))
+        if score == "accuracy":
+            intervals = [
+                span(scores["accuracy_low"], scores["accuracy_high"]).replace(" to ", "–")
+                if scores
+                else ""
+                for scores in told
+            ]
+            rows.append((_INTERVAL, intervals))
+    new = summary["on_new_data"]
+    if new is not None:
+        told_new = [new.get(way) for way in ways]
+        cells = [percent(scores["accuracy"]) if scores else MISSING for scores in told_new]
+        rows.append(("on new data", cells))
+    rows += _seed_rows(summary.get("over_seeds"), list(ways))
+    titles = [_SHORT_TITLES.get(way, one.title) for way, one in ways.items()]
+    table = plain_table("All clients", *titles)
+    columns = zip(titles, *(cells for _, cells in rows), strict=True)
+    taken = sum(max(map(len, column)) + _COLUMN_GAP for column in columns)
+    # A caption wraps at the width of its table.
+    table.columns[0].min_width = _WIDTH - taken
+    for heading, cells in rows:
+        table.add_row(heading, *cells, style="dim" if heading.startswith(_INTERVAL) else None)
 
     seconds = summary["seconds"]
-    note = [summary["alone_note"]] if summary["alone_note"] else []
+    notes = [summary.get("note"), summary["alone_note"]]
     table.caption = "\n".join(
         [
-            *note,
-            f"accuracy on {shortened(summary['scored_on'], 60)}",
-            f"{result.harmed:,} of {count_of(len(result.clients), 'client')} harmed · "
-            f"up {byte_size(summary['bytes_up'])}, down {byte_size(summary['bytes_down'])}",
-            f"{duration(seconds['total'])}: features {duration(seconds['features'])}, "
-            f"{count_of(summary['rounds'], 'round')} {duration(seconds['rounds'])} · "
+            *filter(None, notes),
+            f"on {shortened(summary['scored_on'], 70)}",
+            *([f"new data: {shortened(new['scored_on'], 65)}"] if new else []),
+            *gain_lines(result),
+            f"up {byte_size(summary['bytes_up'])}, down {byte_size(summary['bytes_down'])} · "
             f"peak {byte_size(1e6 * summary['peak_rss_mb'])}",
+            f"{duration(seconds['total'])}: "
+            + ", ".join(f"{name} {duration(value)}" for name, value in time_parts(summary)),
         ]
     )
     return table
+
+
+def _seed_rows(told: Mapping[str, Any] | None, ways: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Return the means over seeds and their intervals, on own data and on new data."""
+    if told is None:
+        return []
+    rows = []
+    count = len(told["seeds"])
+    for name, heading in (("own_data", "own data"), ("new_data", "new data")):
+        means = [told[name].get(way, {}) for way in ways]
+        if any(means):
+            rows.append(
+                (f"{heading}, {count} seeds", [percent(mean.get("mean")) for mean in means])
+            )
+            spans = [span(mean.get("low"), mean.get("high")).replace(" to ", "–") for mean in means]
+            rows.append((f"{_INTERVAL} ", spans))
+    return rows
+
+
+def time_parts(summary: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Return what a run's time went to; some of it may have passed side by side."""
+    names = {
+        "features": "features",
+        "rounds": count_of(summary["rounds"], "round"),
+        "closing": "closing scores",
+        "reference": "pooled reference",
+        "seeds": "further seeds",
+    }
+    seconds = summary["seconds"]
+    return [(name, seconds[part]) for part, name in names.items() if part in seconds]
+
+
+def gain_lines(result: RunResult) -> list[str]:
+    """Return what each way of the federation brings all clients, and for how many that is sure."""
+    lines = []
+    for way, gain in result.summary["gains"].items():
+        if way not in (ways := ways_of(result)) or gain["accuracy"] is None:
+            continue
+        interval = points_span(gain["low"], gain["high"])
+        lines.append(
+            f"{ways[way].label}: {points(gain['accuracy'])} points over local-only"
+            + (f" ({interval})" if interval else "")
+            + f"; {gain['better']} better, {gain['worse']} worse, "
+            f"{gain['no_clear_difference']} no clear difference"
+        )
+    return lines
 
 
 def unseen_table(site: UnseenSite) -> Table:

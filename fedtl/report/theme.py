@@ -9,10 +9,11 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
+from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal
 
 from fedtl.report.wording import printable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 INK, MUTED, LINE, SURFACE = "#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04"
 LOCAL, FEDERATED, CENTRALISED, HARMED = "#0a0b05", "#0a0b06", "#0a0b07", "#0a0b08"
 PERSONAL = "#0a0b09"
+CORRECTED = "#0a0b0a"
 SERIES = tuple(f"#0a0b1{number}" for number in range(8))
 """Colours of things that have no role, told apart with any colour vision."""
 _VARIABLES = {
@@ -36,6 +38,7 @@ _VARIABLES = {
     CENTRALISED: "var(--centralised)",
     HARMED: "var(--harmed)",
     PERSONAL: "var(--personal)",
+    CORRECTED: "var(--corrected)",
     **{colour: f"var(--series-{number})" for number, colour in enumerate(SERIES)},
 }
 WIDTH = 880.0
@@ -43,6 +46,7 @@ WIDTH = 880.0
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,
     "svg.hashsalt": "fedtl",
     "text.parse_math": False,
     "font.family": "DejaVu Sans",
@@ -80,6 +84,71 @@ class Plot:
 
     svg: str
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure in placeholder colours, for the page or for a file of its own.
+
+    Attributes:
+        figure: Drawn within :func:`themed`.
+        alt: What it shows, in words.
+        note: As of :class:`Plot`.
+    """
+
+    figure: Figure
+    alt: str
+    note: str = ""
+
+    def plot(self, name: str) -> Plot:
+        """Return it for the page, where ``name`` makes its identifiers unique."""
+        with themed():
+            return Plot(svg(self.figure, name, self.alt), self.note)
+
+    def files(self) -> dict[str, bytes]:
+        """Return it as files for a paper, by ``svg`` and ``pdf``, in the light theme's colours."""
+        made = {}
+        with themed():
+            _paint(self.figure, _light_colours())
+            for kind, undated in (("svg", "Date"), ("pdf", "CreationDate")):
+                buffer = io.BytesIO()
+                self.figure.savefig(buffer, format=kind, metadata={undated: None})
+                made[kind] = buffer.getvalue()
+        return made
+
+
+def _light_colours() -> dict[str, str]:
+    """Return the page's light colours by placeholder."""
+    css = resources.files("fedtl.report").joinpath("report.css").read_text(encoding="utf-8")
+    found: dict[str, str] = {}
+    for name, colour in re.findall(r"(--[\w-]+): (#[0-9a-f]{6});", css):
+        found.setdefault(f"var({name})", colour)  # the first block is the light theme's
+    return {placeholder: found[variable] for placeholder, variable in _VARIABLES.items()}
+
+
+def _paint(figure: Figure, colours: Mapping[str, str]) -> None:
+    """Give every mark of a figure its true colour in place of a placeholder, opacity kept."""
+    from matplotlib.colors import to_hex, to_rgba
+
+    def painted(colour: Any) -> Any:
+        try:
+            *_, opacity = to_rgba(colour)
+            return to_rgba(colours.get(to_hex(colour), colour), opacity)
+        except ValueError:  # "auto", "none"
+            return colour
+
+    for artist in figure.findobj():
+        for part in ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor"):
+            get, set_ = (getattr(artist, f"{verb}_{part}", None) for verb in ("get", "set"))
+            if (
+                get is None
+                or set_ is None
+                or (part == "color" and hasattr(artist, "get_facecolor"))
+            ):
+                continue
+            now = get()
+            many = hasattr(now, "ndim") and now.ndim == 2
+            set_([painted(one) for one in now] if many else painted(now))
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fedtl.report.result import RunResult
-from fedtl.report.theme import CENTRALISED, FEDERATED, LOCAL, PERSONAL
+from fedtl.report.theme import CENTRALISED, CORRECTED, FEDERATED, LOCAL, PERSONAL
 
 
 class Way(NamedTuple):
@@ -28,16 +28,20 @@ class Way(NamedTuple):
 
 
 _PERSONAL = Way("personal", PERSONAL, "^")
+_CORRECTED = Way("corrected", CORRECTED, "v")
 
 
 def ways_of(result: RunResult) -> dict[str, Way]:
     """Return the ways of a run, by their keys in its summary.
 
-    Where there is no global head, what federation gave are clients' own heads, and called so.
+    If there is no global head, what federation gave are clients' own heads, and called so. If
+    ``prior-correction`` makes the corrected head the personal one, it is not told twice.
     """
     summary = result.summary
     ways = {"local_only": Way("local-only", LOCAL, "s")}
     ways["federated"] = Way("federated", FEDERATED, "o") if summary["global_head"] else _PERSONAL
+    if summary["corrected"] is not None and not result.config.get("prior-correction"):
+        ways["corrected"] = _CORRECTED
     if summary["personal"] is not None:
         ways["personal"] = _PERSONAL
     return ways | {"centralised": Way("centralised", CENTRALISED, "D")}

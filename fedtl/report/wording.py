@@ -6,6 +6,9 @@ import math
 
 MISSING = "\N{EN DASH}"
 
+# Below this a percentage says more than is known.
+_FEWEST_FOR_PERCENT = 100
+
 
 def known(score: float | None) -> bool:
     """Return whether a score exists: neither ``None`` nor NaN."""
@@ -25,6 +28,27 @@ def points(difference: float | None) -> str:
         return MISSING
     rounded = round(100 * difference, 1)
     return f"{rounded:+.1f}".replace("-", "\N{MINUS SIGN}") if rounded else "0.0"
+
+
+def span(low: float | None, high: float | None) -> str:
+    """Return an interval of fractions as percentages, ``"84.1 to 90.2"``; empty where unknown."""
+    if low is None or high is None or math.isnan(low) or math.isnan(high):
+        return ""
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def points_span(low: float | None, high: float | None) -> str:
+    """Return an interval of differences as signed points, ``"−1.2 to +9.4"``."""
+    if low is None or high is None or math.isnan(low) or math.isnan(high):
+        return ""
+    return f"{points(low)} to {points(high)}"
+
+
+def share_of(correct: int, examples: int) -> str:
+    """Return how many are right: a percentage, or the counts of fewer than 100 examples."""
+    if examples < _FEWEST_FOR_PERCENT:
+        return f"{correct} of {examples}"
+    return percent(correct / examples)
 
 
 def byte_size(count: float) -> str:

@@ -65,6 +65,7 @@ class ClientBlock:
         scale: Then multiplied with them; shaped like ``mean``.
         effort: Part of its local steps that each client does, from 0 to 1, shape ``(C,)``; ``None``
             where all do all. Each does one at least.
+        groups: Shape ``(N,)``: see :class:`ClientData`.
     """
 
     features: Tensor
@@ -75,6 +76,7 @@ class ClientBlock:
     mean: Tensor
     scale: Tensor
     effort: NDArray[np.float64] | None = None
+    groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -45,6 +45,7 @@ class Features:
         unreadable: Index and reason of each image that could not be decoded.
         computed: Distinct images that went through the backbone in this call.
         reused: Distinct images whose features the cache had.
+        content: Shape ``(n,)``, int64: images of equal number have the same digest.
     """
 
     array: NDArray[np.float32]
@@ -53,6 +54,7 @@ class Features:
     unreadable: tuple[tuple[int, str], ...]
     computed: int
     reused: int
+    content: NDArray[np.int64]
 
 
 def extract_features(
@@ -115,6 +117,7 @@ def extract_features(
         unreadable=tuple(sorted(view.unreadable.items())),
         computed=computed,
         reused=len(wanted.first) - computed - len({wanted.slot[row] for row in view.unreadable}),
+        content=wanted.slot,
     )
 
 
@@ -162,6 +165,7 @@ def _in_memory(run: _Run, width: int, wanted: _Wanted, report: Progress) -> Feat
         unreadable=_by_image(unreadable, wanted),
         computed=len(matrix) - len(unreadable),
         reused=0,
+        content=wanted.slot,
     )
 
 

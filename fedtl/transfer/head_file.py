@@ -29,12 +29,14 @@ class TrainedHead:
         standardisation: Of the features it expects; ``None`` where it takes them raw.
         classes: Class names in label order.
         fingerprint: Of the backbone whose features it was trained on.
+        class_counts: All clients' examples of each class; empty if unknown.
     """
 
     arrays: Mapping[str, NDArray[np.floating]]
     standardisation: Standardisation | None
     classes: tuple[str, ...]
     fingerprint: str
+    class_counts: tuple[int, ...] = ()
 
     def tensors(self) -> dict[str, NDArray[np.floating[Any]]]:
         """Return everything that determines predictions, by name."""
@@ -60,6 +62,7 @@ class TrainedHead:
             "format": _FORMAT,
             "classes": list(self.classes),
             "backbone-fingerprint": self.fingerprint,
+            "class-counts": list(self.class_counts),
         }
         # One entry: safetensors writes several in an order of chance, and bytes must not vary.
         content: bytes = save(
@@ -92,4 +95,5 @@ def read_head(path: Path) -> TrainedHead:
         standardisation=None if mean is None else Standardisation(mean, scale),
         classes=tuple(facts["classes"]),
         fingerprint=facts["backbone-fingerprint"],
+        class_counts=tuple(facts.get("class-counts", ())),
     )

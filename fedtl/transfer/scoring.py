@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fedtl.transfer.client_block import ClientBlock, scoring_batches
 from fedtl.transfer.heads import Head, Tensors
+from fedtl.transfer.prior_correction import Adjustment
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,15 @@ class Score:
         return self.loss_sum / self.examples if self.examples else float("nan")
 
     @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether each example is right, shape ``(n,)``."""
+        right: NDArray[np.bool_] = self.truth == self.predicted
+        return right
+
+    @property
     def accuracy(self) -> float:
         """Fraction of examples that are right; NaN where nothing was scored."""
-        return float((self.truth == self.predicted).mean()) if self.examples else float("nan")
+        return float(self.right.mean()) if self.examples else float("nan")
 
     @property
     def examples_per_class(self) -> NDArray[np.int64]:
@@ -76,7 +83,11 @@ def balanced_accuracy(correct: NDArray[np.int64], examples: NDArray[np.int64]) -
 
 
 def score_clients(
-    head: Head, parameters: Tensors, block: ClientBlock, rows: Sequence[NDArray[np.int64]]
+    head: Head,
+    parameters: Tensors,
+    block: ClientBlock,
+    rows: Sequence[NDArray[np.int64]],
+    adjustment: Adjustment | None = None,
 ) -> list[Score]:
     """Score client c's head, ``parameters[…][c]``, on ``rows[c]`` of the block's features.
 
@@ -85,6 +96,7 @@ def score_clients(
         parameters: Each ``(C, *shape)``.
         block: The C clients; its own rows are not used, its standardisation is.
         rows: Row numbers per client; may be empty.
+        adjustment: What becomes of the logits; nothing by default.
     """
     losses = np.zeros(len(rows))
     predicted = [np.empty(len(client_rows), np.int64) for client_rows in rows]
@@ -92,7 +104,10 @@ def score_clients(
     for clients, index, counts in scoring_batches(rows):
         here = torch.from_numpy(clients)
         batch = {name: value[here] for name, value in parameters.items()}
-        log_p = head.logits(batch, block.take(index, here)).log_softmax(2)
+        logits = head.logits(batch, block.take(index, here))
+        if adjustment is not None:
+            logits = adjustment.of(here, logits)
+        log_p = logits.log_softmax(2)
         target = block.labels[index].unsqueeze(2)
         loss = -log_p.gather(2, target).squeeze(2).double() * counts
         losses[clients] += loss.sum(1).numpy()

@@ -93,13 +93,14 @@ class Whitened:
         return cls(scores, spread, directions, mean, target[:, seen], seen)
 
     def solve(
-        self, penalty: float, start: Tensor | None = None
+        self, penalty: float, start: Tensor | None = None, tolerance: float = _TOLERANCE
     ) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """Return :func:`fit_softmax`'s W and b, and the solution to start a near one from.
 
         Args:
             penalty: Weight of the squared norm; positive.
             start: What this returned at another penalty, of the same number of classes seen.
+            tolerance: Largest component of the gradient to stop at, in whitened coordinates.
 
         Raises:
             ValueError: The penalty is not positive.
@@ -122,7 +123,7 @@ class Whitened:
         found = torch.zeros(count, x.shape[1], dtype=torch.float64)
         if start is not None:
             found = start / scales
-        _minimise(found, x, self.target, shrinks)
+        _minimise(found, x, self.target, shrinks, tolerance)
         found = found * scales
         weight = torch.zeros(len(self.seen), len(self.mean), dtype=torch.float64)
         bias = torch.full((len(self.seen),), -1.0, dtype=torch.float64)
@@ -132,7 +133,7 @@ class Whitened:
         return (weight, bias - weight @ self.mean), found
 
 
-def _minimise(found: Tensor, x: Tensor, target: Tensor, shrinks: Tensor) -> None:
+def _minimise(found: Tensor, x: Tensor, target: Tensor, shrinks: Tensor, tolerance: float) -> None:
     """Minimise Σᵢ -log softmax(V xᵢ)[yᵢ] + ½ Σ s V² over V ``(S, r)``, in place.
 
     By Newton's method whose systems conjugate gradients solve as far as it pays (Nocedal & Wright,
@@ -147,7 +148,7 @@ def _minimise(found: Tensor, x: Tensor, target: Tensor, shrinks: Tensor) -> None
     value, p = loss(found)
     for _ in range(_NEWTON_STEPS):
         slope = (p - target).T @ x + shrinks * found
-        if slope.abs().max() < _TOLERANCE:
+        if slope.abs().max() < tolerance:
             return
         step = _newton_step(slope, x, p, shrinks)
         descent = (slope * step).sum()

@@ -20,13 +20,18 @@ class ClosedFormStrategy(HeadStrategy):
     """A strategy whose clients send statistics once, from which the server computes the head.
 
     Attributes:
-        temperature: What its logits are divided by before the head is fine-tuned.
+        temperature: What its logits are divided by before the head is trained further.
     """
 
     reply_record = "statistics"
     standardises = False
     one_round = True
     temperature = WARM_TEMPERATURE
+
+    @property
+    def start_temperature(self) -> float:
+        """What its logits are divided by if other strategies start from its head."""
+        return self.config.init_temperature or self.temperature
 
     @abstractmethod
     def client_statistics(self, block: ClientBlock, client: int) -> Arrays:
@@ -54,7 +59,11 @@ class ClosedFormStrategy(HeadStrategy):
             else:
                 for name, value in reply.arrays.items():
                     total[name] += value
-        return None if total is None else self.solve(total)
+        return None if total is None else self.conclude(total)
+
+    def conclude(self, total: Arrays) -> Arrays:
+        """Return the federation's own head, which is what :meth:`solve` makes of all sums."""
+        return self.solve(total)
 
     def train_alone(self, block: ClientBlock) -> list[AloneHead]:
         """Solve from each client's own statistics."""

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from fedtl.transfer.client_block import ClientBlock
-from fedtl.transfer.heads import Tensors
+from fedtl.transfer.heads import Head, Tensors
 from fedtl.transfer.standardisation import Standardisation
 
 Arrays = dict[str, NDArray[np.floating]]
@@ -46,10 +46,12 @@ class Reply:
     Attributes:
         examples: Training examples behind it, Flower's ``num-examples``.
         arrays: The arrays or statistics that the client half returned.
+        client: Its place among all clients, in partition-id order.
     """
 
     examples: int
     arrays: Arrays
+    client: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,19 @@ class Trained:
 
 @dataclass(frozen=True)
 class AloneHead:
-    """A head that is one client's alone, and the features it expects."""
+    """A head that is one client's alone, and the features it expects.
+
+    Attributes:
+        arrays: Its parameters.
+        standardisation: Of the features it expects.
+        form: Its form; ``None`` where that is the run's.
+        method: What it was solved by; empty where it was trained as the run's.
+    """
 
     arrays: Arrays
     standardisation: Standardisation
+    form: Head | None = None
+    method: str = ""
 
 
 def heads_of(block: ClientBlock, parameters: Tensors) -> list[AloneHead]:

@@ -173,7 +173,7 @@ class IterativeStrategy(HeadStrategy):
             config.learning_rate,
             config.momentum,
             config.weight_decay,
-            self.starter and (self.starter.alone_key, config.init_temperature),
+            self.starter and (self.starter.alone_key, self.starter.start_temperature),
         )
 
     def train_alone(self, block: ClientBlock) -> list[AloneHead]:
@@ -201,7 +201,7 @@ class IterativeStrategy(HeadStrategy):
                 for name, value in initial.items()
             }
         heads = [
-            in_standardised(alone.arrays, standardisation, self.config.init_temperature)
+            in_standardised(alone.arrays, standardisation, self.starter.start_temperature)
             for alone, standardisation in zip(self.starter.train_alone(block), own, strict=True)
         ]
         return {

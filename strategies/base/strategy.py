@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, Tensors
 from strategies.base.halves import AloneHead, Arrays, Received, Reply, Trained, heads_of
 from strategies.base.search import Search
+
+if TYPE_CHECKING:
+    from strategies.base.closed_form import ClosedFormStrategy
 
 # The record of a training message that carries what the server sends beside the head.
 SERVER_RECORD = "server"
@@ -38,6 +41,8 @@ class HeadStrategy(Strategy):
         reply_record: Name of the record that carries a training reply's arrays.
         standardises: Whether clients are sent the mean and deviation of all training features.
         one_round: Whether its first round is its last.
+        own_start: Whether it brings its own ``starter``, so that ``init`` is none of its concern.
+        finished: Whether further rounds would change nothing: the run then ends before ``rounds``.
         own_heads: Whether every client ends with a head of its own by the strategy's own rule.
         global_head: Whether the server ends with a whole head. Where it does not, clients' own
             heads stand in for it wherever a run scores one.
@@ -56,10 +61,12 @@ class HeadStrategy(Strategy):
         UsageError: The configuration asks of the strategy what it does not have.
     """
 
-    starter: HeadStrategy | None = None
+    starter: ClosedFormStrategy | None = None
     reply_record = "arrays"
     standardises = True
     one_round = False
+    own_start = False
+    finished = False
     search: ClassVar[Search] = {}
     alone_note: ClassVar[str] = ""
     own_heads = False
@@ -73,6 +80,12 @@ class HeadStrategy(Strategy):
                 f"strategy = {config.strategy!r} gives every client a head of its own already; "
                 "use personalise = 0."
             )
+        if config.prior_correction and (self.own_heads or config.personalise):
+            raise UsageError(
+                "prior-correction = true gives clients the global head, read with their own "
+                f"frequencies of classes, but {_what_gives_own_heads(self, config)} gives them "
+                "another head of their own; leave one of the two out."
+            )
         if not self.global_head and config.holdout_site:
             raise UsageError(
                 f"strategy = {config.strategy!r} has no global head that could serve "
@@ -81,6 +94,7 @@ class HeadStrategy(Strategy):
         self.config = config
         self.head = head
         self._sent: Arrays = {}
+        self._places: dict[int, int] = {}
 
     # --- to be written by a strategy ----------------------------------------------------------
 
@@ -144,7 +158,8 @@ class HeadStrategy(Strategy):
     @property
     def personalises(self) -> bool:
         """Whether every client ends with a head of its own."""
-        return self.own_heads or self.config.personalise > 0
+        config = self.config
+        return self.own_heads or config.personalise > 0 or config.prior_correction
 
     def personal_heads(
         self, block: ClientBlock, received: Received, alone: Sequence[AloneHead]
@@ -170,6 +185,11 @@ class HeadStrategy(Strategy):
         """
         return received.head
 
+    @property
+    def note(self) -> str:
+        """What readers must know of how the run went; a sentence or two, or empty."""
+        return ""
+
     def server_state(self) -> Arrays:
         """Return what the server half must remember between rounds, for checkpoints."""
         return {}
@@ -187,6 +207,7 @@ class HeadStrategy(Strategy):
         The sample belongs to (seed, round). ``grid`` lists its nodes in partition-id order.
         """
         nodes = list(grid.get_node_ids())
+        self._places = {node: place for place, node in enumerate(nodes)}
         count = max(1, round(self.config.fraction * len(nodes)))
         if count < len(nodes):
             rng = generator(self.config.seed, "sample-clients", server_round)
@@ -211,7 +232,8 @@ class HeadStrategy(Strategy):
                 examples = int(metrics["num-examples"])  # type: ignore[arg-type]
                 losses.append((examples, float(metrics["train-loss"])))  # type: ignore[arg-type]
                 record = array_record(message.content, self.reply_record)
-                yield Reply(examples, from_record(record))
+                place = self._places[message.metadata.src_node_id]
+                yield Reply(examples, from_record(record), place)
 
         arrays = self.aggregate(server_round, self._sent, contents())
         if arrays is None:
@@ -248,6 +270,12 @@ class HeadStrategy(Strategy):
 
     def summary(self) -> None:
         """Print nothing: the run folder and the report say what was run."""
+
+
+def _what_gives_own_heads(strategy: HeadStrategy, config: RunConfig) -> str:
+    if strategy.own_heads:
+        return f"strategy = {config.strategy!r}"
+    return f"personalise = {config.personalise}"
 
 
 def _addressed(

@@ -1,0 +1,45 @@
+"""The same run with further seeds, in this process, over the same features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fedtl.comparison.cell import MakeScene, RunCell
+from fedtl.config import RunConfig
+from fedtl.data.partition_process import PartitionProcess
+from fedtl.federation.duplicates import without_duplicates
+from fedtl.federation.preparation import Inputs, simulated_sites, split_into_clients
+from fedtl.report.over_seeds import SeedScores
+
+
+def repeated(
+    config: RunConfig, inputs: Inputs, seeds: int, on_progress: Callable[[int, int, str], None]
+) -> list[SeedScores]:
+    """Run with the seeds after the configured one, ``seeds`` - 1 of them.
+
+    The data stay those of the configured seed: what differs is who holds what, who takes part,
+    shuffles and seeded starts, as between the seeds of a comparison.
+
+    Args:
+        config: The run.
+        inputs: Its data and features.
+        seeds: How many there are, the configured one included.
+        on_progress: Called with the seeds done, their number, and the last.
+
+    Raises:
+        FedtlError: A partition cannot be drawn, or a federation fails.
+    """
+    scores = []
+    partitioner = PartitionProcess(config.partition)
+    try:
+        for seed in range(config.seed + 1, config.seed + seeds):
+            again = config.replace(seed=seed, data_seed=config.inputs_seed)
+            drawn = split_into_clients(again, inputs.dataset, partitioner)
+            split = without_duplicates(again, inputs, drawn).split
+            scene = MakeScene(simulated_sites(inputs, split))()
+            result = RunCell(again)(scene)
+            scores.append(SeedScores(seed, result.own_data, result.new_data))
+            on_progress(len(scores), seeds - 1, f"seed {seed}")
+    finally:
+        partitioner.close()
+    return scores

@@ -1,0 +1,153 @@
+"""A client's labelled data for a finished head: to score it, or to tell the mix of its classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedtl.errors import FedtlError, UsageError
+from fedtl.federation.classifier import Classifier
+
+if TYPE_CHECKING:
+    from fedtl.data.dataset import Dataset
+    from fedtl.transfer.prior_correction import Adjustment
+
+_EMBEDDINGS = "features:"
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Inputs of known class.
+
+    Attributes:
+        names: One per input.
+        features: Shape ``(n, d)``, float32.
+        labels: Shape ``(n,)``, int64, in the order of the head's classes.
+        groups: Which belong together, shape ``(n,)``, int64; ``None`` if each stands for itself.
+        left_out: What was left out and why, a sentence each.
+    """
+
+    names: list[str]
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64] | None
+    left_out: list[str]
+
+
+def read_labelled(
+    classifier: Classifier, source: str, on_progress: Callable[[int, int], None] | None = None
+) -> Labelled:
+    """Return labelled inputs as the head takes them.
+
+    Args:
+        classifier: The finished run.
+        source: A folder or archive of ``class/file``, or ``features:FILE.npz`` with ``x``, ``y``.
+        on_progress: Called with the images that have their features and their total number.
+
+    Raises:
+        FedtlError: It cannot be read, or none of its classes is one of the head's.
+    """
+    dataset = _opened(classifier, source)
+    known = {name: index for index, name in enumerate(classifier.trained.classes)}
+    of_head = np.array([known.get(name, -1) for name in dataset.classes], np.int64)
+    labels = of_head[dataset.labels]
+    left_out = []
+    if strange := [name for name in dataset.classes if name not in known]:
+        count = int((labels < 0).sum())
+        left_out.append(
+            f"{count} inputs of classes that the head does not know are left out: "
+            f"{', '.join(strange)}; it knows {', '.join(known)}"
+        )
+    if not (labels >= 0).any():
+        raise UsageError(f"{source} has none of the head's classes: {', '.join(known)}.")
+    rows = np.flatnonzero(labels >= 0)
+    dataset = dataset.subset(rows)
+    features, unreadable = _features(classifier, dataset, on_progress)
+    if unreadable:
+        first = dataset.keys[unreadable[0]]
+        left_out.append(f"{len(unreadable)} images cannot be decoded, first {first}")
+    kept = np.setdiff1d(np.arange(len(rows)), np.array(unreadable, np.int64))
+    if not len(kept):
+        raise FedtlError(f"None of the {len(rows)} images of {source} can be decoded.")
+    groups = dataset.groups
+    return Labelled(
+        names=[str(dataset.keys[row]) for row in kept],
+        features=np.asarray(features[kept]),
+        labels=labels[rows][kept],
+        groups=None if groups is None else np.unique(groups[kept], return_inverse=True)[1],
+        left_out=left_out,
+    )
+
+
+def case_mix(classifier: Classifier, own: Labelled) -> Adjustment:
+    """Return what reads the head with the mix of classes of a client's labelled data.
+
+    The head's own mix is the one of all clients' examples, which its file tells.
+
+    Raises:
+        UsageError: The file is of a version that does not tell.
+    """
+    import torch
+
+    import strategies
+    from fedtl.transfer.prior_correction import Adjustment, fitted_temperature, log_prior_ratio
+
+    strategy, trained = strategies.load(classifier.config.strategy), classifier.trained
+    everyone = None
+    if strategy.class_prior == "examples":
+        if not trained.class_counts:
+            raise UsageError(
+                f"{classifier.run / 'head.safetensors'} does not say how frequent classes were in "
+                "training, so it cannot be read with another mix; train it with this version."
+            )
+        everyone = np.array(trained.class_counts, np.int64)
+    counts = np.bincount(own.labels, minlength=len(trained.classes))
+    offset = log_prior_ratio(counts, everyone)
+    scores = torch.from_numpy(classifier.outputs(own.features))
+    scale = 1 / fitted_temperature(scores, torch.from_numpy(own.labels), offset)
+    return Adjustment(torch.tensor([scale]), torch.from_numpy(offset).float()[None])
+
+
+def _opened(classifier: Classifier, source: str) -> Dataset:
+    from fedtl.data.features_file import features_file
+    from fedtl.data.image_folder import image_folder
+
+    embeddings = source.startswith(_EMBEDDINGS)
+    if embeddings != classifier.takes_embeddings:
+        taken = "features:FILE.npz" if classifier.takes_embeddings else "images in class/file"
+        raise UsageError(f"{classifier.run} was trained on {taken}, so {source} does not suit it.")
+    if not embeddings:
+        return image_folder(Path(source).expanduser())
+    path = Path(source.removeprefix(_EMBEDDINGS)).expanduser()
+    dataset = features_file(path)
+    assert isinstance(dataset.inputs, np.ndarray)
+    if dataset.inputs.shape[1] != classifier.feature_size:
+        raise UsageError(
+            f"{path}: x has {dataset.inputs.shape[1]} features, but the head takes "
+            f"{classifier.feature_size}."
+        )
+    return dataset
+
+
+def _features(
+    classifier: Classifier, dataset: Dataset, on_progress: Callable[[int, int], None] | None
+) -> tuple[NDArray[np.float32], list[int]]:
+    if isinstance(dataset.inputs, np.ndarray):
+        return dataset.inputs, []
+    from fedtl.federation.preparation import cache_folder
+    from fedtl.transfer.extraction import extract_features
+
+    features = extract_features(
+        dataset.inputs,
+        classifier.backbone(),
+        cache=cache_folder(classifier.config),
+        precision=classifier.config.precision,
+        device="auto",
+        on_progress=on_progress,
+    )
+    return features.array, [index for index, _ in features.unreadable]

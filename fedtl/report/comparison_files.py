@@ -1,0 +1,152 @@
+"""What of a comparison goes into a paper: its tables for LaTeX, and its charts as files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from fedtl.comparison.plan import point_label
+from fedtl.comparison.runner import Compared
+from fedtl.comparison.standings import Standings
+from fedtl.report import comparison_plots as plots
+from fedtl.report.comparison_look import looks
+from fedtl.report.comparison_table import (
+    READING_NAMES,
+    count_text,
+    own_data_captions,
+    ranking_captions,
+    shown_readings,
+    spread_text,
+)
+from fedtl.report.theme import Drawing
+from fedtl.report.wording import MISSING, printable, span
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "\N{PLUS-MINUS SIGN}": r"$\pm$",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{EN DASH}": "--",
+    **{letter: "\\" + letter for letter in "&%$#_{}"},
+}
+
+
+def comparison_tex(compared: Compared) -> str:
+    """Return LaTeX that needs the package booktabs: two tables for every point."""
+    parts = [r"% \usepackage{booktabs}"]
+    for place, at in enumerate(compared.points):
+        if at.rows:
+            parts.append(_ranking(at, place))
+        parts.append(_own_data(at, place))
+    return "\n\n".join(parts) + "\n"
+
+
+def figure_files(compared: Compared) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and content of every chart as SVG and as PDF."""
+    every = compared.points
+    look = looks(every, compared.plan.strategies)
+    for at in every:
+        drawings: dict[str, Drawing] = {"gains": plots.gains(at)}
+        if at.rows:
+            drawings["accuracy"] = plots.intervals(at, look)
+            drawings["rounds"] = plots.accuracy_by_round(at, look)
+            drawings["bytes"] = plots.accuracy_by_bytes(at, look)
+        where = "".join(f"_{key}={value}" for key, value in at.point)
+        for name, drawing in drawings.items():
+            for kind, content in drawing.files().items():
+                yield f"{name}{where}.{kind}", content
+
+
+def _ranking(at: Standings, place: int) -> str:
+    headings = ["Strategy", "Accuracy", r"95\,\% interval"]
+    headings += ["Without attack"] if at.attacked else []
+    rows = []
+    for row in at.rows:
+        cells = [
+            escaped_tex(row.strategy) + ("$^{*}$" if row.behind else ""),
+            spread_text(row.accuracy),
+            MISSING if row.interval is None else span(*row.interval),
+        ]
+        if at.attacked:
+            cells.append(MISSING if row.clean is None else spread_text(row.clean))
+        rows.append([cells[0], *map(escaped_tex, cells[1:])])
+    last = ["centralised", escaped_tex(spread_text(at.centralised))]
+    where = "new data" if at.new_data else "all held-out examples"
+    told = [line for line in ranking_captions(at) if not line.startswith("rounds")]
+    return _table(
+        headings, rows, [last], [f"On {where}{_where(at)}", *told], f"tab:ranking-{place}"
+    )
+
+
+def _own_data(at: Standings, place: int) -> str:
+    shown = shown_readings(at)
+    headings = ["Strategy"]
+    for way in shown:
+        headings += [READING_NAMES[way], "$+$/$-$"]
+    rows = []
+    for row in at.own.rows:
+        cells = [escaped_tex(row.strategy)]
+        for way in shown:
+            one = row.readings.get(way)
+            figures = (
+                [MISSING, ""]
+                if one is None
+                else [
+                    spread_text(one.accuracy),
+                    f"{count_text(one.better)}/{count_text(one.worse)}",
+                ]
+            )
+            cells += map(escaped_tex, figures)
+        rows.append(cells)
+    last = [
+        [name, escaped_tex(spread_text(at.own.references[way][0]))]
+        for way, name in (("local_only", "local-only"), ("centralised", "centralised"))
+    ]
+    told = [f"On clients' own data{_where(at)}", *own_data_captions(at)]
+    return _table(headings, rows, last, told, f"tab:own-data-{place}")
+
+
+def _where(at: Standings) -> str:
+    label = point_label(at.point)
+    return f" at {label}" if label else ""
+
+
+def _table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    last: Sequence[Sequence[str]],
+    caption: Sequence[str],
+    label: str,
+) -> str:
+    """Return a table; everything in it but the caption is escaped already."""
+
+    def line(cells: Sequence[str]) -> str:
+        filled = [*cells, *[""] * (len(headings) - len(cells))]
+        return "  " + " & ".join(filled) + r" \\"
+
+    sentences = " ".join(f"{one[0].upper()}{one[1:]}." for one in caption)
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escaped_tex(sentences)}}}",
+            rf"\label{{{label}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(headings) - 1)}}}",
+            r"\toprule",
+            line(headings),
+            r"\midrule",
+            *map(line, rows),
+            r"\midrule",
+            *map(line, last),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    )
+
+
+def escaped_tex(text: str) -> str:
+    """Return text that LaTeX prints as it is."""
+    return "".join(_SPECIAL.get(letter, letter) for letter in printable(text))

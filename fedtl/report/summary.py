@@ -1,0 +1,236 @@
+"""``summary.json`` and the rows of its clients: what a run concludes, as numbers.
+
+Two questions are kept apart. *On their own data*: each client's own held-out examples; that is
+what ``federated``, ``local_only``, ``centralised``, ``personal`` and ``corrected`` are measured on.
+*On new data*, ``on_new_data``: a global test part that is nobody's, as for a hospital that joins
+later.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+import fedtl
+from fedtl.federation.evaluation import (
+    ClientTallies,
+    Summary,
+    Tally,
+    on_new_data,
+    on_own_data,
+)
+from fedtl.federation.reference import Centralised
+from fedtl.federation.server import Outcome
+from fedtl.report.result import ClientRow, Gain, OwnScore
+from fedtl.report.run_folder import without_nan
+from fedtl.statistics.intervals import gain_over_clients, mean_interval
+from fedtl.statistics.verdicts import verdicts
+
+Tallies = Mapping[int, ClientTallies]
+
+WAYS = ("federated", "corrected", "personal", "local_only", "centralised")
+"""Ways of learning, by their keys in a summary."""
+
+
+def ways_scored(outcome: Outcome, centralised: Centralised | None) -> dict[str, Tallies]:
+    """Return every client's scores by way of learning, those that the run has."""
+    ways: dict[str, Tallies | None] = {
+        "local_only": outcome.local_only,
+        "federated": outcome.federated,
+        "corrected": outcome.corrected,
+        "personal": outcome.personal,
+        "centralised": None if centralised is None else centralised.tallies,
+    }
+    return {way: tallies for way, tallies in ways.items() if tallies is not None}
+
+
+def client_rows(
+    outcome: Outcome,
+    centralised: Centralised | None,
+    names: Sequence[str],
+    hostile: Collection[int],
+) -> list[ClientRow]:
+    """Return a row per client, in partition-id order.
+
+    Args:
+        outcome: What the federation came to.
+        centralised: What all data in one place would give; ``None`` where the data never met.
+        names: The clients' names.
+        hostile: Partition ids of clients that the scenario makes hostile.
+    """
+    ways = ways_scored(outcome, centralised)
+    judged = {
+        way: verdicts({c: one for c, one in pairs.items() if c not in hostile})
+        for way, pairs in outcome.pairs.items()
+    }
+    classes = len(outcome.roll.identity.classes)
+    rows = []
+    for client, name in enumerate(names):
+        card = outcome.roll.cards.get(client)
+        scores = {
+            way: _own_score(tallies[client].held_out)
+            for way, tallies in ways.items()
+            if client in tallies and tallies[client].held_out.total
+        }
+        gains = {}
+        for way, pairs in outcome.pairs.items():
+            told = pairs.get(client)
+            if told is not None and (interval := told.interval) is not None:
+                gains[way] = Gain(told.gain, interval, judged[way].get(client), told)
+        rows.append(
+            ClientRow(
+                client=client,
+                name=name,
+                examples=card.examples if card else 0,
+                held_out=card.held_out if card else 0,
+                label_counts=np.array(card.label_counts if card else [0] * classes, np.int64),
+                scores=scores,
+                gains=gains,
+                method=outcome.methods.get(client, ""),
+            )
+        )
+    return rows
+
+
+def _own_score(tally: Tally) -> OwnScore:
+    interval = tally.clusters.interval
+    assert interval is not None
+    return OwnScore(tally.accuracy, tally.balanced_accuracy, tally.right, tally.total, interval)
+
+
+def run_summary(
+    outcome: Outcome,
+    centralised: Centralised | None,
+    rows: Sequence[ClientRow],
+    *,
+    sha256: str,
+    seconds: Mapping[str, float],
+    peak_mb: float,
+) -> dict[str, Any]:
+    """Return what ``summary.json`` holds; NaN, which JSON has not, is ``None``.
+
+    ``federated``, ``local_only``, ``centralised`` and, where there are, ``personal`` and
+    ``corrected``: the attributes of :class:`fedtl.federation.evaluation.Summary`, on own data.
+    ``on_new_data``: the same for the global test part, ``None`` without one. ``gains``: per way of
+    the federation, what it brings over local-only, all clients together, with its interval over
+    clients, and how many clients are better or worse off. ``harmed_clients``: partition ids of
+    those that the heads they would use make worse off. ``centralised_training``: what the run's own
+    training makes of all data in one place, over shuffles.
+    """
+    ways = ways_scored(outcome, centralised)
+    own = {way: asdict(on_own_data(list(tallies.values()))) for way, tallies in ways.items()}
+    strategy = outcome.strategy
+    used = "personal" if outcome.personal is not None else "federated"
+    summary: dict[str, Any] = without_nan(
+        {
+            "strategy": strategy.config.strategy,
+            "rounds": outcome.rounds,
+            "clients": len(rows),
+            "scored_on": _own_data(own["local_only"]),
+            "alone_note": strategy.alone_note,
+            "note": strategy.note,
+            "global_head": strategy.global_head,
+            **{way: own.get(way) for way in ("federated", "personal", "local_only", "centralised")},
+            "corrected": own.get("corrected"),
+            "on_new_data": _new_data(ways, strategy.config.holdout_site),
+            "gains": {way: _gain(way, rows) for way, told in outcome.pairs.items() if told},
+            "harmed_clients": [row.client for row in rows if row.verdict(used) == "worse"],
+            "local_only_methods": dict(Counter(row.method for row in rows if row.method)),
+            "centralised_method": None if centralised is None else centralised.method,
+            "centralised_training": None if centralised is None else _training(centralised),
+            "failures": [
+                {"round": server_round, "client": client, "reason": reason}
+                for server_round, client, reason in outcome.failures
+            ],
+            "bytes_up": outcome.bytes_up,
+            "bytes_down": outcome.bytes_down,
+            "seconds": {
+                **seconds,
+                "per_round_median": statistics.median(outcome.seconds) if outcome.seconds else 0.0,
+            },
+            "peak_rss_mb": round(peak_mb, 1),
+            "head_sha256": sha256,
+            "backbone_fingerprint": outcome.roll.identity.fingerprint,
+            "classes": list(outcome.roll.identity.classes),
+            "versions": _versions(),
+        }
+    )
+    return summary
+
+
+def _own_data(local_only: Mapping[str, Any]) -> str:
+    """Return what scores on own data were measured on, for people."""
+    examples, groups = local_only["examples"], local_only["groups"]
+    grouped = f" in {groups:,} groups" if groups != examples else ""
+    return f"all clients' own held-out examples ({examples:,}{grouped})"
+
+
+def _new_data(ways: Mapping[str, Tallies], holdout_site: str) -> dict[str, Any] | None:
+    scored: dict[str, Summary] = {}
+    for way, tallies in ways.items():
+        summary = on_new_data(list(tallies.values()))
+        if summary is not None:
+            scored[way] = summary
+    if not scored:
+        return None
+    first = scored.get("federated") or next(iter(scored.values()))
+    without = f" without {holdout_site}" if holdout_site else ""
+    grouped = f" in {first.groups:,} groups" if first.groups != first.examples else ""
+    counted = f"{first.examples:,} examples{grouped}"
+    return {
+        "scored_on": f"a test part that is no client's{without} ({counted})",
+        "examples": first.examples,
+        **{
+            way: asdict(scored[way]) if way in scored else None
+            for way in ("federated", "personal", "local_only", "centralised")
+        },
+    }
+
+
+def _gain(way: str, rows: Sequence[ClientRow]) -> dict[str, Any]:
+    """Return what one way brings over local-only to all honest clients together."""
+    told = [row.gains[way] for row in rows if way in row.gains and row.gains[way].verdict]
+    ahead = np.array([gain.pairs.only_ours - gain.pairs.only_other for gain in told], np.int64)
+    examples = np.array([gain.pairs.examples for gain in told], np.int64)
+    interval = gain_over_clients(ahead, examples)
+    count = Counter(gain.verdict for gain in told)
+    return {
+        "accuracy": float(ahead.sum() / examples.sum()) if len(told) else None,
+        "low": None if interval is None else interval.low,
+        "high": None if interval is None else interval.high,
+        "better": count["better"],
+        "no_clear_difference": count["no clear difference"],
+        "worse": count["worse"],
+    }
+
+
+def _training(centralised: Centralised) -> dict[str, Any]:
+    told: dict[str, Any] = {"shuffles": len(centralised.trained)}
+    for place, name in enumerate(("own_data", "new_data")):
+        values = np.array(
+            [np.nan if one[place] is None else one[place] for one in centralised.trained]
+        )
+        interval = mean_interval(values)
+        told[name] = {
+            "accuracy": float(values.mean()),
+            "low": None if interval is None else interval.low,
+            "high": None if interval is None else interval.high,
+            "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
+        }
+    return told
+
+
+def _versions() -> dict[str, str]:
+    packages = ("flwr", "flwr-datasets", "numpy", "ray", "torch", "torchvision")
+    return {
+        "fedtl": fedtl.__version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }

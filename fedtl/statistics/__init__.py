@@ -1,0 +1,1 @@
+"""Intervals and verdicts: how sure the numbers of a run are."""

@@ -1,0 +1,225 @@
+"""The best head that one party's rows give by themselves: what a federation is held against.
+
+One reference for every strategy: ridge regression, linear discriminant analysis and softmax
+regression, each solved exactly, and of these the one that does best over folds of the same rows. It
+does not wobble with shuffles, steps or rounds, and a strategy cannot look good by a poor one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedtl.transfer.softmax_regression import Whitened
+
+Method = Literal["ridge", "lda", "softmax"]
+METHODS: tuple[Method, ...] = ("ridge", "lda", "softmax")
+
+# Penalties per feature, on standardised features: Fed3R's, and two for softmax regression, between
+# and beyond which accuracy is flat for 60 to 22,000 examples of 512 to 992 features.
+_RIDGE_PENALTY = 0.5
+_CANDIDATES: tuple[tuple[Method, float], ...] = (
+    ("ridge", _RIDGE_PENALTY),
+    ("lda", _RIDGE_PENALTY),
+    ("softmax", 0.1),
+    ("softmax", 0.02),
+)
+# Largest component of the whitened gradient: to tell which head is better, and to be called solved.
+_ENOUGH, _EXACT = 1e-2, 1e-7
+# The prior of a class without examples; it is never the likeliest.
+_UNSEEN_SHARE = 1e-9
+_FOLDS = 5
+# With fewer units than this, folds say nothing, and ridge regression is taken.
+_FEWEST_UNITS = 10
+# One fold of this many rows tells methods apart as well as they can be told.
+_ENOUGH_ROWS = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class LoneHead:
+    """A linear head on features as they are.
+
+    Attributes:
+        weight: Shape ``(K, d)``, float64.
+        bias: Shape ``(K,)``, float64.
+        method: What it was solved by.
+    """
+
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    method: Method
+
+
+def best_lone_head(
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    groups: NDArray[np.int64] | None,
+    rng: np.random.Generator,
+) -> LoneHead:
+    """Return the best of the exactly solved heads of some rows.
+
+    Everything is invariant under rotations of the standardised features, so fewer rows than
+    features are solved in as many coordinates as there are rows.
+
+    Args:
+        features: Shape ``(n, d)``.
+        labels: Shape ``(n,)``, int64.
+        classes: K.
+        groups: Which rows belong together and share a fold, shape ``(n,)``; ``None`` for none.
+        rng: Deals rows to folds.
+    """
+    x = features.double()
+    mean = x.mean(0)
+    x = x - mean
+    variance = x.square().mean(0)
+    varies = variance > 1e-12 * (variance + mean.square()).clamp_min(1e-300)
+    scale = torch.where(varies, variance, 1.0).rsqrt() * varies
+    x = x * scale
+    width = max(1, int(varies.sum()))
+    back: Tensor | None = None
+    if len(x) < x.shape[1]:
+        x, back = _reduced(x)
+    best: tuple[Method, float] = ("ridge", _RIDGE_PENALTY)
+    fold = folds_of(labels.numpy(), groups, rng)
+    if fold is not None:
+        right = dict.fromkeys(_CANDIDATES, 0)
+        for train, score in _splits(fold):
+            solved = _solved(x[train], labels[train], classes, width, _CANDIDATES, _ENOUGH)
+            for candidate, (weight, bias) in solved.items():
+                guess = (x[score] @ weight.T + bias).argmax(1)
+                right[candidate] += int((guess == labels[score]).sum())
+        # Of equals, the first.
+        best = max(right, key=lambda candidate: right[candidate])
+    weight, bias = _solved(x, labels, classes, width, [best], _EXACT)[best]
+    if back is not None:
+        weight = weight @ back.T
+    weight = weight * scale
+    return LoneHead(weight.numpy(), (bias - weight @ mean).numpy(), best[0])
+
+
+def _solved(
+    x: Tensor,
+    labels: Tensor,
+    classes: int,
+    width: int,
+    candidates: Sequence[tuple[Method, float]],
+    tolerance: float,
+) -> dict[tuple[Method, float], tuple[Tensor, Tensor]]:
+    """Return weight and bias of each candidate, a method and its penalty per feature."""
+    moments = _Moments.of(x, labels, classes)
+    found: dict[tuple[Method, float], tuple[Tensor, Tensor]] = {}
+    examples: Whitened | None = None
+    near: Tensor | None = None
+    for method, per_feature in candidates:
+        penalty = per_feature * width
+        if method == "softmax":
+            examples = examples or Whitened.of(x, labels, classes)
+            found[method, per_feature], near = examples.solve(penalty, near, tolerance)
+        else:
+            solve = moments.ridge if method == "ridge" else moments.lda
+            found[method, per_feature] = solve(penalty)
+    return found
+
+
+def _reduced(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return coordinates of fewer rows than features, and the map back from them.
+
+    Returns:
+        Coordinates ``(n, r)`` with the inner products of ``x``, and an orthonormal basis ``(d, r)``
+        of its rows.
+    """
+    values, vectors = torch.linalg.eigh(x @ x.T)
+    kept = values > 1e-10 * values[-1].clamp_min(1e-300)
+    length = values[kept].sqrt()
+    coordinates = vectors[:, kept] * length
+    return coordinates, x.T @ (vectors[:, kept] / length)
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """What ridge regression and discriminant analysis are solved from.
+
+    Attributes:
+        count: Rows, n.
+        mean: Shape ``(r,)``.
+        covariance: Shape ``(r, r)``.
+        share: Of each class, shape ``(K,)``.
+        cross: Covariances with the one-hot labels, shape ``(r, K)``.
+    """
+
+    count: int
+    mean: Tensor
+    covariance: Tensor
+    share: Tensor
+    cross: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, labels: Tensor, classes: int) -> _Moments:
+        onehot = torch.nn.functional.one_hot(labels, classes).double()
+        mean = x.mean(0)
+        centred = x - mean
+        return cls(
+            count=len(x),
+            mean=mean,
+            covariance=centred.T @ centred / len(x),
+            share=onehot.mean(0),
+            cross=centred.T @ onehot / len(x),
+        )
+
+    def ridge(self, penalty: float) -> tuple[Tensor, Tensor]:
+        """Return weight and bias of the heads that Fed3R solves for."""
+        weight = self._solve(self.covariance, penalty, self.cross)
+        return weight, self.share - weight @ self.mean
+
+    def lda(self, penalty: float) -> tuple[Tensor, Tensor]:
+        """Return weight and bias of the heads that FedCGS solves for."""
+        seen = self.share > 0
+        centres = self.cross / torch.where(seen, self.share, 1.0)
+        within = self.covariance - (centres * self.share) @ centres.T
+        weight = self._solve(within, penalty, centres)
+        prior = torch.where(seen, self.share, _UNSEEN_SHARE).log()
+        bias = prior - (weight.T * centres).sum(0) / 2
+        return weight, bias - weight @ self.mean
+
+    def _solve(self, system: Tensor, penalty: float, right: Tensor) -> Tensor:
+        system = system.clone()
+        system.diagonal().add_(penalty / self.count)
+        solution: Tensor = torch.cholesky_solve(right, torch.linalg.cholesky(system)).T
+        return solution
+
+
+def folds_of(
+    labels: NDArray[np.int64], groups: NDArray[np.int64] | None, rng: np.random.Generator
+) -> NDArray[np.int64] | None:
+    """Return the fold of each row, whole groups together and classes spread evenly.
+
+    ``None`` if there are too few groups, or rows of at most one class, to choose by.
+    """
+    units = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    count = int(units.max()) + 1
+    if count < _FEWEST_UNITS or len(np.unique(labels)) < 2:
+        return None
+    kind = np.zeros(count, np.int64)
+    kind[units] = labels
+    order = rng.permutation(count)
+    order = order[np.argsort(kind[order], kind="stable")]
+    fold = np.empty(count, np.int64)
+    fold[order] = np.arange(count) % _FOLDS
+    of_rows: NDArray[np.int64] = fold[units]
+    return of_rows
+
+
+def _splits(fold: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield rows to solve from and rows to score: all folds, or one of many rows."""
+    for number in range(1 if len(fold) >= _ENOUGH_ROWS else _FOLDS):
+        yield (
+            torch.from_numpy(np.flatnonzero(fold != number)),
+            torch.from_numpy(np.flatnonzero(fold == number)),
+        )

@@ -1,0 +1,159 @@
+"""Settings that a run does not read, told in one sentence instead of ignored in silence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+import strategies
+from fedtl.config import RunConfig, Scalar, rules
+from fedtl.data.dataset import Dataset
+from strategies.base import ClosedFormStrategy
+
+_Reason = Callable[[RunConfig, Dataset, int], str]
+
+
+def unread_settings(configs: Sequence[RunConfig], dataset: Dataset, clients: int) -> str:
+    """Return a sentence that names every setting without effect; empty if there is none.
+
+    A setting counts if its value is not the default, and if it could alter a result: what is for
+    Ray actors may stay when a run goes on inline. One that any of the runs reads has an effect.
+    That a strategy reads a key is what the key's help says, in parentheses.
+
+    Args:
+        configs: The run's configuration, or those of all runs of a comparison.
+        dataset: Their data.
+        clients: How many clients the data became.
+    """
+    defaults = RunConfig().to_mapping()
+    told = []
+    for key, default in defaults.items():
+        changed = [config for config in configs if config.to_mapping()[key] != default]
+        reasons = [_reason(key, config, dataset, clients) for config in changed]
+        if reasons and all(reasons):
+            value = changed[0].to_mapping()[key]
+            told.append(f"{key} = {_written(value)} ({reasons[0]})")
+    if not told:
+        return ""
+    have = "has" if len(told) == 1 else "have"
+    return f"{', '.join(told)} {have} no effect"
+
+
+def _reason(key: str, config: RunConfig, dataset: Dataset, clients: int) -> str:
+    """Return why nothing reads a key; empty if something does."""
+    if key in _READERS:
+        return _READERS[key](config, dataset, clients)
+    if key == "init":  # its help names an example of its values, not its readers
+        return ""
+    if key.startswith("hospitals-"):
+        return "" if config.data == "hospitals" else f"data = {config.data} is not rendered"
+    named = _named_strategies(key)
+    if not named:
+        return ""
+    used = [config.strategy, *([config.init] if config.init != "none" else [])]
+    loaded = [strategies.load(name) for name in used]
+    if any(issubclass(own, strategies.load(name)) for own in loaded for name in named):
+        return ""
+    return f"strategy = {config.strategy}"
+
+
+def _named_strategies(key: str) -> list[str]:
+    """Return the strategies that the parentheses of a key's help name as its readers."""
+    enclosed = " ".join(re.findall(r"\(([^)]*)\)", rules()[key].help))
+    known = strategies.available()
+    return [word for word in re.findall(r"[\w-]+", enclosed) if word in known]
+
+
+def _written(value: Scalar) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _clients(config: RunConfig, dataset: Dataset, clients: int) -> str:
+    if config.partition == "natural":
+        return f"partition = natural has {clients:,} sites"
+    if config.partition.startswith("file:"):
+        return f"the file of the partition has {clients:,} lists"
+    return ""
+
+
+def _partition(*methods: str) -> _Reason:
+    def reason(config: RunConfig, dataset: Dataset, clients: int) -> str:
+        return "" if config.partition in methods else f"partition = {config.partition[:40]}"
+
+    return reason
+
+
+def _pictures(config: RunConfig, dataset: Dataset, clients: int) -> str:
+    return "the data are features" if isinstance(dataset.inputs, np.ndarray) else ""
+
+
+def _folder(config: RunConfig, dataset: Dataset, clients: int) -> str:
+    opener = config.data.partition(":")[0]
+    named = opener in ("hospitals", "features", "medmnist", "torchvision")
+    return f"data = {opener} is no folder or zip of pictures" if named else ""
+
+
+def _top_level(config: RunConfig, dataset: Dataset, clients: int) -> str:
+    found = _folder(config, dataset, clients)
+    return found or (f"labels = {config.labels} says what folders would" if config.labels else "")
+
+
+def _test_fraction(config: RunConfig, dataset: Dataset, clients: int) -> str:
+    own = dataset.test.any() and not dataset.test_is_held_out
+    return "the data have a test split of their own" if own and config.test_fraction else ""
+
+
+def _head(kind: str) -> _Reason:
+    return lambda config, dataset, clients: "" if config.head == kind else f"head = {config.head}"
+
+
+def _attack(*kinds: str) -> _Reason:
+    def reason(config: RunConfig, dataset: Dataset, clients: int) -> str:
+        read = config.attack in kinds or (not kinds and config.attack != "none")
+        return "" if read else f"attack = {config.attack}"
+
+    return reason
+
+
+def _init(config: RunConfig, dataset: Dataset, clients: int) -> str:
+    return "init = none" if config.init == "none" else ""
+
+
+def _rounds(config: RunConfig, dataset: Dataset, clients: int) -> str:
+    closed = issubclass(strategies.load(config.strategy), ClosedFormStrategy)
+    return f"strategy = {config.strategy} needs one round" if closed else ""
+
+
+def _training(config: RunConfig, dataset: Dataset, clients: int) -> str:
+    closed = issubclass(strategies.load(config.strategy), ClosedFormStrategy)
+    return f"strategy = {config.strategy}" if closed and not config.personalise else ""
+
+
+_READERS: dict[str, _Reason] = {
+    "clients": _clients,
+    "alpha": _partition("dirichlet"),
+    "min-examples": _partition("dirichlet"),
+    "classes-per-client": _partition("pathological"),
+    "shards-per-client": _partition("shard"),
+    "test-fraction": _test_fraction,
+    "top-level": _top_level,
+    "group-from": _folder,
+    "labels": _folder,
+    "backbone": _pictures,
+    "weights": _pictures,
+    "image-size": _pictures,
+    "precision": _pictures,
+    "hidden-units": _head("mlp"),
+    "cosine-scale": _head("cosine"),
+    "init-temperature": _init,
+    "rounds": _rounds,
+    "local-epochs": _training,
+    "batch-size": _training,
+    "learning-rate": _training,
+    "momentum": _training,
+    "weight-decay": _training,
+    "attackers": _attack(),
+    "attack-strength": _attack("sign-flip", "noise", "scale"),
+}

@@ -1,0 +1,295 @@
+"""Rows that belong together stay together: in every partition, held-out part and tuning split."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Context, RecordDict
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from in_process import finished
+from numpy.typing import NDArray
+from test_partition import METHODS, dataset, partition
+
+from fedtl import flower_app, simulate
+from fedtl.comparison.tuning import validation_sites
+from fedtl.config import RunConfig
+from fedtl.data.dataset import Dataset
+from fedtl.data.features_file import features_file
+from fedtl.data.groups import units_of
+from fedtl.data.holdout import held_out_split, whole_groups
+from fedtl.data.partition_process import PartitionProcess
+from fedtl.data.sources import check_classes
+from fedtl.data.unseen_site import withhold_site
+from fedtl.errors import UsageError
+from fedtl.federation.preparation import Inputs, simulated_sites, split_into_clients
+from fedtl.transfer.shared_features import Spill
+
+quick = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+# What these partitions and their held-out parts were before there were groups: SHA-256 of the
+# rows, written by the version of the program that knew of none.
+BEFORE = (
+    ("iid", 3, "f8d37e2b6137a450"),
+    ("iid", 7, "fffb3c5d5b5737ce"),
+    ("dirichlet", 3, "d1acd126fd1aa989"),
+    ("dirichlet", 7, "eae29baa2db11cbd"),
+    ("pathological", 3, "f400e193f965244e"),
+    ("pathological", 7, "9cb7b36da2cf4722"),
+    ("shard", 3, "51ad9361b6b57f62"),
+    ("shard", 7, "5cd2b8af041f8000"),
+    ("size-linear", 3, "ed7daa5bcef1c9e7"),
+    ("size-linear", 7, "c14e4425ba6b9b3a"),
+    ("size-square", 3, "14a4f38ae07ac0cd"),
+    ("size-square", 7, "348015c46654e08b"),
+    ("size-exponential", 3, "e1224adf365258ed"),
+    ("size-exponential", 5, "b1cecabb342bfc84"),
+    ("natural", 1, "4d4f7612fd2a9f77"),
+)
+
+
+@pytest.mark.parametrize(("method", "clients", "expected"), BEFORE)
+def test_without_groups_nothing_has_changed(method: str, clients: int, expected: str) -> None:
+    rng = np.random.default_rng(5)
+    labels, test = rng.integers(0, 6, 600), rng.random(600) < 0.2
+    data = dataset(labels, test=test, sites=rng.choice(["a", "b", "c"], 600))
+    parts, _ = partition(data, method, clients, seed=11)
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.tobytes() + b"|")
+    for client, part in enumerate(parts):
+        for half in held_out_split(labels, part, 0.2, np.random.default_rng(client)):
+            digest.update(half.tobytes() + b"|")
+    assert digest.hexdigest()[:16] == expected
+
+
+def grouped(seed: int, groups: int, classes: int, *, mixed: bool) -> Dataset:
+    """Return data of groups of 1 to 9 rows at three sites, each group at one."""
+    rng = np.random.default_rng(seed)
+    of = rng.permutation(np.repeat(np.arange(groups), rng.integers(1, 10, groups)))
+    own = np.arange(groups) % classes
+    labels = rng.integers(0, classes, len(of)) if mixed else own[of]
+    labels[:classes] = np.arange(classes) if mixed else labels[:classes]
+    sites = np.array(["x", "y", "z"])[of % 3]
+    return replace(dataset(labels, sites=sites), groups=np.array([f"p{g}" for g in of]))
+
+
+def owners(data: Dataset, parts: list[NDArray[np.int64]]) -> dict[str, set[int]]:
+    """Return the parts that hold rows of each group."""
+    assert data.groups is not None
+    found: dict[str, set[int]] = {}
+    for number, part in enumerate(parts):
+        for group in data.groups[part]:
+            found.setdefault(str(group), set()).add(number)
+    return found
+
+
+@quick
+@given(
+    method=st.sampled_from((*METHODS, "natural")),
+    clients=st.integers(1, 8),
+    groups=st.integers(8, 60),
+    classes=st.integers(2, 4),
+    mixed=st.booleans(),
+    alpha=st.floats(0.1, 20),
+    held_out=st.floats(0, 0.9),
+    seed=st.integers(0, 1000),
+)
+def test_no_group_is_ever_parted(
+    method: str,
+    clients: int,
+    groups: int,
+    classes: int,
+    mixed: bool,
+    alpha: float,
+    held_out: float,
+    seed: int,
+) -> None:
+    data = grouped(seed, groups, classes, mixed=mixed)
+    config = RunConfig(
+        clients=clients, partition=method, alpha=alpha, held_out=held_out, seed=seed, min_examples=1
+    )
+    process = PartitionProcess(method)
+    try:
+        split = split_into_clients(config, data, process)
+    except UsageError:
+        return
+    finally:
+        process.close()
+    parts = [*split.train, *split.held_out, split.test]
+    assert all(len(found) == 1 for found in owners(data, parts).values())
+    everything = np.sort(np.concatenate(parts))
+    assert np.array_equal(everything, np.arange(len(data)))
+    assert all(len(rows) and (np.diff(rows) > 0).all() for rows in split.train)
+    # Nor by the search for hyper-parameters, which holds out a part of the training rows.
+    spill = Spill()
+    features = spill.share(np.zeros((len(data), 1), np.float32))
+    rows = np.arange(len(data))
+    inputs = Inputs(data, features, rows, "f", [], 0, spill, content=rows)
+    carved = validation_sites(simulated_sites(inputs, split), config)
+    assert all(
+        len(found) == 1 for found in owners(data, [*carved.train, *carved.held_out]).values()
+    )
+
+
+@quick
+@given(
+    sizes=st.lists(st.integers(1, 50), min_size=1, max_size=40),
+    classes=st.integers(1, 4),
+    fraction=st.floats(0, 1),
+    seed=st.integers(0, 100),
+)
+def test_about_the_fraction_of_whole_groups_and_never_all(
+    sizes: list[int], classes: int, fraction: float, seed: int
+) -> None:
+    strata = np.arange(len(sizes)) % classes
+    taken = whole_groups(np.array(sizes), strata, fraction, np.random.default_rng(seed))
+    assert not taken.all()
+    if fraction * sum(sizes) > 0.51 and len(sizes) > 1:
+        assert taken.any()
+    left = np.bincount(strata[~taken], minlength=classes)[: len(set(strata))]
+    if taken.sum() > 1:
+        assert left.all(), "a class gave its last group though others had more"
+    # Off by no more than one group, unless the classes had no more to spare.
+    if fraction <= 0.5 and len(sizes) >= 4 * classes:
+        off = abs(np.array(sizes)[taken].sum() - fraction * sum(sizes))
+        assert off <= max(sizes)
+
+
+def test_equal_groups_are_held_out_by_class() -> None:
+    """Twenty patients of 8 rows, 15 ill and 5 well: a fifth is three ill and one well."""
+    strata = np.repeat([0, 1], [15, 5])
+    for seed in range(20):
+        taken = whole_groups(np.full(20, 8), strata, 0.2, np.random.default_rng(seed))
+        assert np.bincount(strata[taken], minlength=2).tolist() == [3, 1]
+    chosen = {
+        tuple(np.flatnonzero(whole_groups(np.full(20, 8), strata, 0.2, np.random.default_rng(s))))
+        for s in range(20)
+    }
+    assert len(chosen) > 15
+
+
+def test_a_client_with_one_group_holds_out_nothing() -> None:
+    labels, rows = np.arange(30) % 3, np.arange(30)
+    groups = np.zeros(30, np.int64)
+    train, held = held_out_split(labels, rows, 0.5, np.random.default_rng(0), groups)
+    assert (len(train), len(held)) == (30, 0)
+
+
+def test_a_unit_is_labelled_by_its_most_frequent_class() -> None:
+    groups = np.array(["b", "a", "b", "b", "a", "c"])
+    labels = np.array([2, 1, 2, 0, 0, 1])
+    units = units_of(np.arange(6), labels, groups)
+    assert units.labels.tolist() == [0, 2, 1]  # of equals, the lowest
+    assert units.sizes.tolist() == [2, 3, 1]
+    assert units.rows_of(np.array([2, 1])).tolist() == [0, 2, 3, 5]
+
+
+def test_groups_count_where_clients_are_too_many() -> None:
+    data = replace(dataset(np.arange(40) % 2), groups=np.array([f"p{n // 10}" for n in range(40)]))
+    with pytest.raises(UsageError, match="5 clients cannot share 4 groups; ask for at most 4"):
+        partition(data, "iid", 5)
+    with pytest.raises(UsageError, match="2 clients cannot have 3 groups each: there are 4 groups"):
+        partition(data, "dirichlet", 2, min_size=3)
+
+
+def test_a_class_of_a_single_group_is_refused() -> None:
+    labels = np.repeat([0, 0, 1], 10)
+    data = replace(dataset(labels), groups=np.repeat(["p", "q", "r"], 10))
+    with pytest.raises(UsageError, match="class 1 has a single group"):
+        check_classes(data)
+
+
+def test_a_group_at_two_sites_is_refused() -> None:
+    labels = np.arange(8) % 2
+    data = replace(
+        dataset(labels, sites=np.repeat(["a", "b"], 4)),
+        groups=np.array(["p", "p", "q", "q", "q", "q", "r", "r"]),
+    )
+    with pytest.raises(UsageError, match="would part group q, which has rows at a and at b"):
+        partition(data, "natural", 1)
+    with pytest.raises(UsageError, match="group q has rows there and at a"):
+        withhold_site(data, "b", fewest_sites=1)
+
+
+def test_lists_of_rows_that_part_a_group_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "parts.json"
+    data = replace(dataset(np.arange(6) % 2), groups=np.array(["p", "p", "q", "q", "r", "r"]))
+    path.write_text(json.dumps([[0, 1, 2], [4, 5, 3]]))
+    with pytest.raises(UsageError, match=r"list 1 .* holds row 3 of group q"):
+        partition(data, f"file:{path}", 2)
+    path.write_text(json.dumps([[0, 1], [4, 5, 3, 2]]))
+    assert len(partition(data, f"file:{path}", 2)[0]) == 2
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.str_, np.float64])
+def test_groups_of_a_features_file(tmp_path: Path, kind: Any) -> None:
+    path = tmp_path / "f.npz"
+    group = np.array([7, 7, 3, 3])
+    np.savez(path, x=np.ones((4, 2)), y=np.array([0, 1, 0, 1]), group=group.astype(kind))
+    found = features_file(path).groups
+    assert found is not None
+    assert np.unique(found, return_inverse=True)[1].tolist() == [1, 1, 0, 0]
+    np.savez(path, x=np.ones((4, 2)), y=np.array([0, 1, 0, 1]), group=group[:3])
+    with pytest.raises(UsageError, match="group has shape"):
+        features_file(path)
+
+
+def test_a_real_site_keeps_its_patients_whole_and_holds_out_no_test_part(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(30), 10)
+    x, y = rng.normal(size=(300, 3)).astype(np.float32), group % 2
+    x[7] = x[250]  # a copy, of which one side may be held out
+    np.savez(tmp_path / "own.npz", x=x, y=y, group=group)
+    config = RunConfig(clients=3, cache=str(tmp_path / "cache"))
+    context = Context(
+        run_id=1,
+        node_id=3,
+        node_config={
+            "partition-id": 1,
+            "num-partitions": 3,
+            "data": f"features:{tmp_path / 'own.npz'}",
+        },
+        state=RecordDict(),
+        run_config=config.to_mapping(),
+    )
+    for _ in range(2):  # as it was prepared, and as it was found again
+        data = flower_app.open_site(context).data
+        assert len(data.test) == 0
+        assert data.groups is not None
+        assert not np.intersect1d(data.groups[data.train], data.groups[data.held_out]).size
+        assert len(set(data.groups[data.held_out])) == 6
+        seen = {row.tobytes() for row in x[data.train]}
+        assert not any(row.tobytes() in seen for row in x[data.held_out])
+        assert len(data.train) + len(data.held_out) in (299, 300)
+
+
+def test_clients_of_one_patient_are_told(tmp_path: Path) -> None:
+    group = np.repeat(np.arange(6), 20)
+    x = np.random.default_rng(0).normal(size=(120, 3)) + group[:, None] % 2
+    np.savez(tmp_path / "x.npz", x=x, y=group % 2, group=group, site=group // 2 * (group > 1))
+    flags = ["--data", f"features:{tmp_path / 'x.npz'}", "--partition", "iid", "--clients", 6]
+    flags += ["--engine", "inline", "--strategy", "fed3r", "--test-fraction", 0]
+    end = finished(simulate.main, "--quiet", *flags, "--out", tmp_path / "run")
+    assert end.exit_code == 0, end.stderr
+    assert "of the clients, 6 have a single group, first client-0, and can hold nothing" in (
+        end.stderr
+    )
+
+
+def test_patients_on_both_sides_of_the_datas_own_split_are_told(tmp_path: Path) -> None:
+    group = np.repeat(np.arange(12), 10)
+    x = np.random.default_rng(0).normal(size=(120, 3)) + group[:, None] % 2
+    np.savez(tmp_path / "x.npz", x=x, y=group % 2, group=group, test=np.arange(120) % 10 == 0)
+    flags = ["--data", f"features:{tmp_path / 'x.npz'}", "--partition", "iid", "--clients", 3]
+    flags += ["--engine", "inline", "--strategy", "fed3r"]
+    end = finished(simulate.main, "--quiet", *flags, "--out", tmp_path / "run")
+    assert "of the groups, 12 lie both in training and in the test split" in end.stderr

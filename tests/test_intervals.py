@@ -1,0 +1,169 @@
+"""Intervals of accuracies and gains: known values, coverage by simulation, and groups."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.stats import binomtest, norm, ttest_1samp
+
+from fedtl.statistics.intervals import (
+    Clusters,
+    Pairs,
+    gain_over_clients,
+    mean_interval,
+    wilson,
+)
+
+_DRAWS = 1200
+# Of 1,200 draws at 95 %, all but one set in ten thousand lies within 2.5 points of it.
+_LOW, _HIGH = 0.925, 0.975
+
+
+@given(st.integers(1, 400), st.data())
+def test_wilson_is_scipys(n: int, data: st.DataObject) -> None:
+    correct = data.draw(st.integers(0, n))
+    theirs = binomtest(correct, n).proportion_ci(method="wilson")
+    assert wilson(correct / n, n) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+def test_examples_that_stand_for_themselves_have_wilsons_interval() -> None:
+    right = np.arange(46) < 38
+    alone = Clusters.of(right, None)
+    assert alone == Clusters.of(right, np.arange(46))
+    assert alone.interval == wilson(38 / 46, 46)
+
+
+# Newcombe (1998), Statistics in Medicine 17, 2635-2650, examples of method 10.
+@pytest.mark.parametrize(
+    ("both", "only_ours", "only_other", "neither", "low", "high"),
+    [
+        (36, 12, 2, 0, 0.0569, 0.3404),
+        (36, 14, 0, 0, 0.1528, 0.4167),
+    ],
+)
+def test_gain_interval_is_newcombes(
+    both: int, only_ours: int, only_other: int, neither: int, low: float, high: float
+) -> None:
+    n = both + only_ours + only_other + neither
+    discordant = only_ours + only_other
+    pairs = Pairs(
+        both=both,
+        only_other=only_other,
+        only_ours=only_ours,
+        neither=neither,
+        groups=n,
+        groups_other=only_other,
+        groups_ours=only_ours,
+        square_examples=n,
+        square_ahead=discordant,
+        cross=only_ours - only_other,
+    )
+    assert pairs.interval is not None
+    assert pairs.interval == pytest.approx((low, high), abs=2e-3)
+
+
+def test_pairs_count_examples_and_groups() -> None:
+    other = np.array([1, 1, 0, 0, 1, 0], bool)
+    ours = np.array([1, 0, 1, 1, 1, 0], bool)
+    groups = np.array([7, 7, 7, 3, 3, 9])
+    pairs = Pairs.of(other, ours, groups)
+    assert (pairs.both, pairs.only_other, pairs.only_ours, pairs.neither) == (2, 1, 2, 1)
+    # Of group 7 ours is 0 ahead of 3, of group 3 one ahead of 2, of group 9 none of 1.
+    assert (pairs.groups, pairs.groups_ours, pairs.groups_other) == (3, 1, 0)
+    assert (pairs.square_examples, pairs.square_ahead, pairs.cross) == (14, 1, 2)
+    assert pairs.gain == pytest.approx(1 / 6)
+    assert (pairs + pairs).examples == 12
+
+
+def test_groups_of_equal_outcomes_count_once() -> None:
+    right = np.repeat(np.arange(40) < 30, 25)
+    grouped = Clusters.of(right, np.repeat(np.arange(40), 25)).interval
+    forty = wilson(0.75, 40)
+    assert grouped is not None
+    assert grouped.low < forty.low + 0.02
+    assert grouped.high > forty.high - 0.02
+
+
+def test_nothing_scored_has_no_interval() -> None:
+    nothing = np.zeros(0, bool)
+    assert Clusters.of(nothing, None).interval is None
+    assert Pairs.of(nothing, nothing, None).interval is None
+    assert math.isnan(Pairs.of(nothing, nothing, None).gain)
+
+
+def _grouped_outcomes(
+    rng: np.random.Generator, n: int, size: int, shares: tuple[float, float]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]:
+    """Draw whether two heads are right: correlated, and alike within groups."""
+    groups = np.repeat(np.arange(n // size), size)
+    shared = rng.normal(size=n // size)[groups] + rng.normal(size=n)
+    own = rng.normal(size=(2, n // size))[:, groups] + rng.normal(size=(2, n))
+    first, second = (shared + one for one in own)
+    return first < 2 * norm.ppf(shares[0]), second < 2 * norm.ppf(shares[1]), groups
+
+
+@pytest.mark.parametrize(("n", "size"), [(46, 1), (400, 1), (120, 4), (300, 10)])
+def test_intervals_of_accuracy_cover(n: int, size: int) -> None:
+    rng = np.random.default_rng(n)
+    covered = 0
+    for _ in range(_DRAWS):
+        right, _, groups = _grouped_outcomes(rng, n, size, (0.85, 0.85))
+        interval = Clusters.of(right, None if size == 1 else groups).interval
+        assert interval is not None
+        covered += interval.low <= 0.85 <= interval.high
+    assert _LOW <= covered / _DRAWS <= _HIGH
+
+
+def test_intervals_that_count_examples_of_groups_one_by_one_are_too_narrow() -> None:
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(_DRAWS):
+        right, _, _ = _grouped_outcomes(rng, 300, 10, (0.85, 0.85))
+        interval = Clusters.of(right, None).interval
+        assert interval is not None
+        covered += interval.low <= 0.85 <= interval.high
+    assert covered / _DRAWS < 0.85
+
+
+@pytest.mark.parametrize(("n", "size"), [(100, 1), (400, 1), (300, 10)])
+def test_intervals_of_a_gain_cover(n: int, size: int) -> None:
+    rng = np.random.default_rng(n + 1)
+    covered = 0
+    for _ in range(_DRAWS):
+        other, ours, groups = _grouped_outcomes(rng, n, size, (0.8, 0.88))
+        interval = Pairs.of(other, ours, None if size == 1 else groups).interval
+        assert interval is not None
+        covered += interval.low <= 0.08 <= interval.high
+    # Newcombe's is conservative for small samples.
+    assert _LOW <= covered / _DRAWS <= 0.99
+
+
+def test_intervals_over_clients_cover() -> None:
+    rng = np.random.default_rng(5)
+    covered = 0
+    for _ in range(_DRAWS):
+        sizes = rng.integers(14, 140, 10)
+        gains = rng.normal(0.05, 0.05, 10)
+        ours, other = (
+            rng.binomial(sizes, np.clip(0.1 + sign * gains / 2, 0, 1)) for sign in (1, -1)
+        )
+        interval = gain_over_clients(ours - other, sizes)
+        assert interval is not None
+        covered += interval.low <= 0.05 <= interval.high
+    assert _LOW <= covered / _DRAWS <= _HIGH
+
+
+def test_two_clients_say_nothing_of_others() -> None:
+    assert gain_over_clients(np.array([1, 2]), np.array([10, 10])) is None
+
+
+def test_intervals_over_seeds_are_students() -> None:
+    values = np.array([0.91, 0.88, 0.93, 0.9, 0.86])
+    theirs = ttest_1samp(values, 0).confidence_interval(0.95)
+    assert mean_interval(values) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+    assert mean_interval(values[:1]) is None
