@@ -252,7 +252,7 @@ class RunConfig:
     )
     local_epochs: int = _key(1, "Epochs a client trains in a round.", _TRAINING, low=1, high=10_000)
     batch_size: int = _key(32, "Examples in a minibatch.", _TRAINING, low=1, high=65_536)
-    learning_rate: float = _key(0.05, "Client learning rate.", _TRAINING, above=0.0, high=1e3)
+    learning_rate: float = _key(0.01, "Client learning rate.", _TRAINING, above=0.0, high=1e3)
     momentum: float = _key(0.9, "Client momentum.", _TRAINING, low=0.0, high=0.999_999)
     weight_decay: float = _key(1e-4, "L2 penalty of SGD.", _TRAINING, low=0.0, high=1e3)
     personalise: int = _key(
@@ -268,10 +268,22 @@ class RunConfig:
         _TRAINING,
     )
     fedprox_mu: float = _key(
-        0.01, "Pull of clients to the global head (fedprox).", _TRAINING, low=0.0, high=1e6
+        0.1, "Pull of clients to the global head (fedprox).", _TRAINING, low=0.0, high=1e6
+    )
+    scaffold_weights: str = _key(
+        "examples",
+        "What clients count by in the mean change and the control variate (scaffold).",
+        _TRAINING,
+        choices=("examples", "clients"),
     )
     feddyn_alpha: float = _key(
-        0.01, "Regularisation of the clients (feddyn).", _TRAINING, above=0.0, high=1e6
+        1.0, "Regularisation of the clients (feddyn).", _TRAINING, above=0.0, high=1e6
+    )
+    feddyn_weights: str = _key(
+        "examples",
+        "What clients count by in the mean head and its correction (feddyn).",
+        _TRAINING,
+        choices=("examples", "clients"),
     )
     ditto_lambda: float = _key(
         0.1, "Pull of personal heads to the global one (ditto).", _TRAINING, low=0.0, high=1e6

@@ -17,6 +17,8 @@ class FedAdagrad(Adaptive):
     :class:`Adaptive` for the keys.
     """
 
+    default_learning_rate = 0.03
+
     def second_moment(self, v: Moment, square: Moment) -> Moment:
         """Return the new v."""
         return v + square

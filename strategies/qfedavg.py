@@ -15,55 +15,74 @@ import torch
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Tensors
 from fedtl.transfer.scoring import score_clients
-from strategies.base import Arrays, IterativeStrategy, Range, Received, Reply, Search, State
+from strategies.base import Arrays, Gradient, IterativeStrategy, Received, Reply, Search, State
 from strategies.base.averaging import as_head
+from strategies.base.momentum import at_rest, count_step
 
-_LOSS = "loss"
+_LOSS, _WEIGHT = "loss", "step-weight"
 
 
 class QFedAvg(IterativeStrategy):
-    """w ← w - Σ Fₖ^q Δₖ / Σ (q Fₖ^(q-1) ‖Δₖ‖² + L Fₖ^q), with Δₖ = L (w - wₖ) and L = 1/η.
+    """w ← w - Σ Fₖ^q Δₖ / Σ (q Fₖ^(q-1) ‖Δₖ‖² + L Fₖ^q), with Δₖ = L (w - wₖ).
 
-    Fₖ is client k's mean training loss at w, η the clients' learning rate, q = ``qfedavg-q``. With
-    q = 0 it is the plain mean of the clients.
+    Fₖ is client k's mean training loss at w, q = ``qfedavg-q``. With q = 0 it is the plain mean of
+    the clients.
+
+    Δₖ is to be of the length of a gradient. The paper has L = 1/η for the clients' learning rate η:
+    right for one step without momentum. Here a client's change is η ‖aₖ‖₁ times its mean gradient
+    (:mod:`strategies.base.momentum`), and so L = 1 / (η ‖a‖₁) with the mean ‖a‖₁ of the round's
+    clients. The paper's L would take Δₖ for ‖a‖₁ gradients and ‖Δₖ‖² for ‖a‖₁² times as much: the
+    denominator then stops the server almost where it is.
     """
 
-    search: ClassVar[Search] = {
-        **IterativeStrategy.search,
-        "qfedavg-q": Range(1e-3, 10.0),
-    }
+    # Not q: which accuracy is highest says nothing of how fairly it is spread.
+    search: ClassVar[Search] = IterativeStrategy.search
 
     def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
-        """Return the step of algorithm 2."""
-        q, lipschitz = self.config.qfedavg_q, 1 / self.config.learning_rate
+        """Return the step of algorithm 2, an L taken out of all its terms."""
+        q = self.config.qfedavg_q
         total = {name: np.zeros(value.shape, np.float64) for name, value in head.items()}
-        denominator = 0.0
+        count, step_weights, powers, bends = 0, 0.0, 0.0, 0.0
         for reply in replies:
+            count += 1
+            step_weights += float(reply.arrays[_WEIGHT])
             # A loss of nought has no power below nought.
             loss = max(float(reply.arrays[_LOSS]), 1e-10)
-            deltas = {n: lipschitz * (head[n].astype(np.float64) - reply.arrays[n]) for n in head}
-            square = sum(float(np.square(delta).sum()) for delta in deltas.values())
-            denominator += q * loss ** (q - 1) * square + lipschitz * loss**q
-            for name, delta in deltas.items():
-                total[name] += loss**q * delta
-        if not denominator:
+            moves = {name: head[name].astype(np.float64) - reply.arrays[name] for name in head}
+            powers += loss**q
+            square = sum(float(np.square(move).sum()) for move in moves.values())
+            bends += q * loss ** (q - 1) * square
+            for name, move in moves.items():
+                total[name] += loss**q * move
+        if not count:
             return None
+        lipschitz = count / (self.config.learning_rate * step_weights)
+        denominator = powers + lipschitz * bends
         return as_head({name: head[name] - value / denominator for name, value in total.items()})
 
     @property
     def uplink(self) -> Mapping[str, tuple[int, ...]]:
-        """Return the form of wₖ and of Fₖ."""
-        return {**self.head.shapes, _LOSS: ()}
+        """Return the form of wₖ, of Fₖ and of ‖aₖ‖₁."""
+        return {**self.head.shapes, _LOSS: (), _WEIGHT: ()}
 
     def client_init(self, received: Received, block: ClientBlock) -> State:
         """Start from w, whose loss on the training examples is taken first."""
         scores = score_clients(self.head, received.head, block, block.rows)
         losses = torch.tensor([score.loss for score in scores], dtype=torch.float32)
-        return {**super().client_init(received, block), "loss": {_LOSS: losses}}
+        return {
+            **super().client_init(received, block),
+            "loss": {_LOSS: losses},
+            "weight": at_rest(len(block)),
+        }
+
+    def client_step(self, state: State, gradient: Gradient) -> None:
+        """Take a step of SGD, and count it."""
+        count_step(state["weight"], self.config.momentum)
+        super().client_step(state, gradient)
 
     def client_final(self, state: State) -> Tensors:
-        """Return wₖ and Fₖ."""
-        return {**state["parameters"], **state["loss"]}
+        """Return wₖ, Fₖ and ‖aₖ‖₁."""
+        return {**state["parameters"], **state["loss"], _WEIGHT: state["weight"]["total"]}
 
 
 STRATEGY = QFedAvg

@@ -57,9 +57,6 @@ def test_one_client_of_all_data_gets_the_centralised_head(name: str) -> None:
     """With whole batches, so that no shuffle tells the two apart."""
     whole = {"batch_size": 64, "clients": 1, "rounds": 4, "server_momentum": 0.0, "momentum": 0.5}
     no_pull: dict[str, Any] = {"fedprox_mu": 0.0, "qfedavg_q": 0.0}
-    if name == "qfedavg":
-        # Its server divides by the client's learning rate what one step has multiplied by it.
-        whole |= {"local_epochs": 1, "momentum": 0.0}
     strategy = built(config(name, **whole, **no_pull))
     block = block_of((40,))
     told = Standardisation.from_moments(Moments.of(block.features, block.rows[0]))

@@ -18,6 +18,7 @@ from flwr.serverapp import strategy as flower
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 import strategies
 from fedtl.config import RunConfig
@@ -216,18 +217,43 @@ def adaptive(second_moment: Callable[[RunConfig, Vector, Vector], Vector]) -> Ru
     return rule
 
 
+def counted(weights: str, client: int) -> float:
+    return float(SIZES[client]) if weights == "examples" else 1.0
+
+
+def total_of_all(weights: str, replies: list[int]) -> float:
+    """Return what all clients count for, by those that replied so far."""
+    return len(SIZES) * float(np.mean([counted(weights, k) for k in replies]))
+
+
 def scaffold(c: RunConfig, w: Vector, t: int, clients: Sequence[int], s: dict[str, Any]) -> Vector:
-    """With the paper's option II, which needs steps without momentum."""
-    control, own = s.get("c", np.zeros_like(w)), s.setdefault("own", {})
-    moves, turns = [], []
+    """Every variate is the mean of the gradients that was stepped along, each by its weight."""
+    own, replies = s.setdefault("own", {}), s.setdefault("replies", [])
+    control = s.get("c", np.zeros_like(w))
+    moves = []
     for k in clients:
-        ck = own.get(k, np.zeros_like(w))
-        end, steps = local_sgd(c, w, k, t, lambda _, g, ck=ck: g - ck + control)  # type: ignore[misc]
-        own[k] = ck - control + (w - end) / (steps * c.learning_rate)
+        ck, met = own.get(k, np.zeros_like(w)), []
+
+        def corrected(_: Vector, g: Vector, ck: Vector = ck, met: list[Vector] = met) -> Vector:
+            met.append(g)
+            return g - ck + control
+
+        end, steps = local_sgd(c, w, k, t, corrected)
+        own[k] = np.average(met, axis=0, weights=carried(c.momentum, steps))
         moves.append(end - w)
-        turns.append(own[k] - ck)
-    s["c"] = control + np.sum(turns, axis=0) / len(SIZES)
-    return w + np.mean(moves, axis=0)
+    replies += clients
+    by = c.scaffold_weights
+    s["c"] = sum(counted(by, k) * ck for k, ck in own.items()) / total_of_all(by, replies)
+    return w + np.average(moves, axis=0, weights=[counted(by, k) for k in clients])
+
+
+def carried(momentum: float, steps: int) -> list[float]:
+    """Return how often each of K gradients is stepped along: once, then μ, μ², … of it."""
+    weights = [0.0] * steps
+    for i in range(steps):
+        for later in range(i, steps):
+            weights[i] += momentum ** (later - i)
+    return weights
 
 
 def fednova(c: RunConfig, w: Vector, t: int, clients: Sequence[int], _: dict[str, Any]) -> Vector:
@@ -238,29 +264,35 @@ def fednova(c: RunConfig, w: Vector, t: int, clients: Sequence[int], _: dict[str
         norm = (tau - rho * (1 - rho**tau) / (1 - rho)) / (1 - rho)
         directions.append((w - end) / (c.learning_rate * norm))
         norms.append(norm)
-    return w - (p @ norms) * c.learning_rate * (p @ np.array(directions))
+    stretch = [c.learning_rate * min(p @ norms, 2 * norm) for norm in norms]
+    return w - (p * stretch) @ np.array(directions)
 
 
 def feddyn(c: RunConfig, w: Vector, t: int, clients: Sequence[int], s: dict[str, Any]) -> Vector:
     alpha, linear = c.feddyn_alpha, s.setdefault("linear", {})
-    ends = []
+    replies, by, ends = s.setdefault("replies", []), c.feddyn_weights, []
     for k in clients:
         gk = linear.get(k, np.zeros_like(w))
         end, _ = local_sgd(c, w, k, t, lambda x, g, gk=gk: g - gk + alpha * (x - w))  # type: ignore[misc]
         linear[k] = gk - alpha * (end - w)
         ends.append(end)
-    s["h"] = s.get("h", 0) - alpha / len(SIZES) * np.sum([end - w for end in ends], axis=0)
-    return np.mean(ends, axis=0) - s["h"] / alpha
+    replies += clients
+    # Every change of a client's term enters h once.
+    h = sum(counted(by, k) * gk for k, gk in linear.items()) / total_of_all(by, replies)
+    return np.average(ends, axis=0, weights=[counted(by, k) for k in clients]) - h / alpha
 
 
 def qfedavg(c: RunConfig, w: Vector, t: int, clients: Sequence[int], _: dict[str, Any]) -> Vector:
-    q, lipschitz, block = c.qfedavg_q, 1 / c.learning_rate, block_of()
+    q, block = c.qfedavg_q, block_of()
+    ends = [local_sgd(c, w, k, t) for k in clients]
+    gradients_behind = np.mean([sum(carried(c.momentum, steps)) for _, steps in ends])
+    lipschitz = 1 / (c.learning_rate * gradients_behind)
     numerator, denominator = np.zeros_like(w), 0.0
-    for k in clients:
+    for k, (end, _) in zip(clients, ends, strict=True):
         rows = torch.from_numpy(block.rows[k])
         x, y = block.features[rows].double().numpy(), block.labels[rows].numpy()
         f, _ = loss_and_gradient(w, x, y)
-        delta = lipschitz * (w - local_sgd(c, w, k, t)[0])
+        delta = lipschitz * (w - end)
         numerator += f**q * delta
         denominator += q * f ** (q - 1) * (delta @ delta) + lipschitz * f**q
     return w - numerator / denominator
@@ -286,10 +318,18 @@ CASES: dict[str, tuple[Rule, str, dict[str, Any]]] = {
         ADAPTIVE,
     ),
     "scaffold": (scaffold, "scaffold", {}),
+    "scaffold, momentum": (scaffold, "scaffold", MOMENTUM),
+    "scaffold, by clients": (scaffold, "scaffold", {"scaffold_weights": "clients", **MOMENTUM}),
     "fednova": (fednova, "fednova", {}),
     "fednova, momentum": (fednova, "fednova", MOMENTUM),
     "feddyn": (feddyn, "feddyn", {"feddyn_alpha": 0.3}),
+    "feddyn, by clients": (
+        feddyn,
+        "feddyn",
+        {"feddyn_alpha": 0.3, "feddyn_weights": "clients", **MOMENTUM},
+    ),
     "qfedavg": (qfedavg, "qfedavg", {"qfedavg_q": 2.0}),
+    "qfedavg, momentum": (qfedavg, "qfedavg", {"qfedavg_q": 2.0, **MOMENTUM}),
 }
 
 
@@ -347,6 +387,87 @@ def test_scaffold_with_one_client_is_sgd() -> None:
         w, _ = local_sgd(settings, w, 0, server_round)
         np.testing.assert_allclose(vector(head), w, rtol=1e-4, atol=1e-5)
     assert any(np.abs(value).max() > 1e-3 for value in strategy.to_clients().values())
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_scaffolds_variate_is_the_weighted_mean_gradient(momentum: float) -> None:
+    """In the first round nothing is corrected, so that w - wₖ is plain SGD's."""
+    settings = config("scaffold", momentum=momentum, learning_rate=0.02)
+    strategy = built(settings)
+    sites = Sites(strategy, block_of())
+    head: Arrays = dict(strategy.head.initial("seeded", 0))
+    sites.round(1, head, range(len(SIZES)))
+    for client in range(len(SIZES)):
+        met: list[Vector] = []
+        local_sgd(settings, vector(head), client, 1, lambda _, g, met=met: met.append(g) or g)  # type: ignore[misc,func-returns-value]
+        expected = np.average(met, axis=0, weights=carried(momentum, len(met)))
+        np.testing.assert_allclose(vector(sites.memories[client]), expected, atol=1e-6)
+        if momentum:
+            literal = sum(w * g for w, g in zip(carried(momentum, len(met)), met, strict=True))
+            assert np.abs(literal / len(met) - expected).max() > 0.1
+
+
+def pooled_optimum(weight_decay: float, weights: Sequence[float]) -> Vector:
+    """Return the minimum of the clients' weighted mean objective, by scipy."""
+    block = block_of()
+
+    def objective(theta: Vector) -> tuple[float, Vector]:
+        value, slope = weight_decay / 2 * float(theta @ theta), weight_decay * theta
+        for rows, share in zip(block.rows, weights, strict=True):
+            index = torch.from_numpy(rows)
+            x, y = block.features[index].double().numpy(), block.labels[index].numpy()
+            loss, gradient = loss_and_gradient(theta, x, y)
+            value, slope = value + share * loss, slope + share * gradient
+        return value, slope
+
+    start = np.zeros(CLASSES * (FEATURES + 1))
+    best: Vector = minimize(objective, start, jac=True, method="BFGS", options={"gtol": 1e-9}).x
+    return best
+
+
+@pytest.mark.parametrize("name", ["scaffold", "feddyn"])
+@pytest.mark.parametrize("weights", ["examples", "clients"])
+@pytest.mark.parametrize("absent", [False, True])
+def test_the_limit_is_the_optimum_of_the_pooled_data(name: str, weights: str, absent: bool) -> None:
+    """With whole batches, unequal clients, momentum and weight decay; also if some are absent."""
+    rounds = 500
+    settings = config(
+        name,
+        momentum=0.9,
+        learning_rate=0.02,
+        batch_size=64,
+        local_epochs=6,
+        weight_decay=0.05,
+        feddyn_alpha=0.5,
+        **{f"{name}_weights": weights},
+    )
+    rng = np.random.default_rng(0)
+    part = {
+        t: tuple(np.sort(rng.choice(len(SIZES), 3, replace=False)).tolist())
+        if absent
+        else tuple(range(len(SIZES)))
+        for t in range(1, rounds + 1)
+    }
+    found = run(settings, part)[-1]
+    counts = [counted(weights, k) for k in range(len(SIZES))]
+    shares = [count / sum(counts) for count in counts]
+    expected = pooled_optimum(0.05, shares)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    if not absent:
+        average = run(settings.replace(strategy="fedavg"), part)[-1]
+        assert np.abs(average - expected).max() > 0.015
+
+
+def test_fednova_stretches_no_change_more_than_twice() -> None:
+    strategy = built(config("fednova"))
+    head: Arrays = dict(strategy.head.initial("zero", 0))
+    ones = {f"normalised-change.{name}": np.ones_like(value) for name, value in head.items()}
+    weights = (300.0, 300.0, 1.0)
+    replies = [Reply(10, {**ones, "step-weight": np.float32(w)}) for w in weights]
+    moved = strategy.aggregate(1, head, iter(replies))
+    assert moved is not None
+    tau = 601 / 3
+    np.testing.assert_allclose(vector(moved), (tau + tau + 2) / 3, rtol=1e-5)
 
 
 def test_qfedavg_with_q_nought_is_the_plain_mean() -> None:

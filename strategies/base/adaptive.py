@@ -15,7 +15,9 @@ class Adaptive(ServerOptimiser):
     """m ← β₁ m + (1 - β₁) Δ,  v as the subclass says,  w ← w + η m / (√v + τ).
 
     m = 0 and v = τ² at first; there is no correction of their bias. β₁ = ``server-momentum``,
-    β₂ = ``server-beta2``, τ = ``server-tau``, η = ``server-learning-rate``, by default 0.1.
+    β₂ = ``server-beta2``, τ = ``server-tau``, η = ``server-learning-rate``, by default 0.01
+    (Adagrad's, whose steps only shrink, 0.03): every weight moves by about η a round, and the
+    weights of a head on standardised features are some hundredths.
     """
 
     search: ClassVar[Search] = {
@@ -24,7 +26,7 @@ class Adaptive(ServerOptimiser):
         "server-tau": Range(1e-5, 1e-1),
     }
 
-    default_learning_rate = 0.1
+    default_learning_rate = 0.01
     moments = ("m", "v")
 
     @abstractmethod
