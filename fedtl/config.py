@@ -159,7 +159,10 @@ class RunConfig:
         choices=("drop", "keep"),
     )
     holdout_site: str = _key(
-        "", "Site that takes part in nothing; every head is scored on it at the end.", _DATA
+        "",
+        "Site that takes part in nothing; every head is scored on it at the end. With simulate, "
+        "each: every site in turn, after the run.",
+        _DATA,
     )
     data_seed: int = _key(
         -1,

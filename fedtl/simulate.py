@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from fedtl.report.over_seeds import SeedScores
     from fedtl.report.result import ClientSamples, RunResult, SitePanel
     from fedtl.report.run_folder import RunFolder
+    from fedtl.report.unseen import UnseenSite
 
 _SAMPLED_CLIENTS = 6
+# As --holdout-site: every site in turn.
+_EACH = "each"
 
 
 @with_config
@@ -65,13 +68,18 @@ def main(
     from fedtl.report.progress import RunProgress
 
     began = time.perf_counter()
+    each_site = flags.get("holdout-site") == _EACH
+    if each_site:
+        del flags["holdout-site"]
     folder, checkpoint = _folder(config, resume, flags)
     try:
         with RunProgress(Console(stderr=True), quiet=quiet or as_json) as progress:
             folder.progress = progress
+            from fedtl.comparison.each_site import check_sites
             from fedtl.engine.simulation import simulate
 
-            simulated = simulate(folder.config, folder, checkpoint)
+            check = check_sites if each_site else None
+            simulated = simulate(folder.config, folder, checkpoint, check)
             others: list[SeedScores] = []
             repeating = time.perf_counter()
             if seeds > 1:
@@ -80,14 +88,26 @@ def main(
                 show = partial(progress.step, "further seeds")
                 others = repeated(folder.config, simulated.inputs, seeds, show)
                 simulated.seconds["seeds"] = time.perf_counter() - repeating
+            unseen: list[UnseenSite] = []
+            if each_site:
+                from fedtl.comparison.each_site import each_site_unseen
+                from fedtl.report.pseudonyms import unnamed
+
+                def step(done: int, count: int, name: str) -> None:
+                    hidden = f"{done} of {count}"
+                    progress.step(
+                        "unseen sites", done, count, hidden if folder.config.pseudonyms else name
+                    )
+
+                unseen = unnamed(folder, each_site_unseen(folder.config, simulated.inputs, step))
             progress.status("writing the report")
-            result = _close(folder, simulated, began, others)
+            result = _close(folder, simulated, began, others, unseen)
     except FedtlError:
         folder.discard_if_unbegun()
         raise
     finally:
         folder.close()
-    _show(folder, result, quiet=quiet, as_json=as_json)
+    _show(folder, result, unseen, quiet=quiet, as_json=as_json)
 
 
 def _folder(
@@ -112,7 +132,11 @@ def _folder(
 
 
 def _close(
-    folder: RunFolder, simulated: Simulated, began: float, other_seeds: Sequence[SeedScores]
+    folder: RunFolder,
+    simulated: Simulated,
+    began: float,
+    other_seeds: Sequence[SeedScores],
+    unseen_sites: Sequence[UnseenSite],
 ) -> RunResult:
     from fedtl.federation.adversity import attackers
     from fedtl.report.closing import close_run
@@ -129,6 +153,7 @@ def _close(
         peak_mb=simulated.peak_mb,
         panel=_panel(folder, simulated),
         other_seeds=other_seeds,
+        unseen_sites=unseen_sites,
         hostile=attackers(folder.config.replace(clients=len(simulated.split.names))),
     )
 
@@ -174,7 +199,14 @@ def _samples(simulated: Simulated, count: int) -> list[ClientSamples]:
     return samples
 
 
-def _show(folder: RunFolder, result: RunResult, *, quiet: bool, as_json: bool) -> None:
+def _show(
+    folder: RunFolder,
+    result: RunResult,
+    unseen_sites: Sequence[UnseenSite],
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Print the tables, or the summary alone."""
     if as_json:
         summary = json.loads((folder.path / "summary.json").read_text(encoding="utf-8"))
@@ -182,7 +214,12 @@ def _show(folder: RunFolder, result: RunResult, *, quiet: bool, as_json: bool) -
     elif quiet:
         print(folder.path)
     else:
-        from fedtl.report.tables import client_table, totals_table, unseen_table
+        from fedtl.report.tables import (
+            client_table,
+            totals_table,
+            unseen_sites_table,
+            unseen_table,
+        )
         from fedtl.report.terminal import standard_output
 
         console = standard_output()
@@ -190,6 +227,8 @@ def _show(folder: RunFolder, result: RunResult, *, quiet: bool, as_json: bool) -
         console.print(totals_table(result))
         if result.unseen is not None:
             console.print(unseen_table(result.unseen))
+        if unseen_sites:
+            console.print(unseen_sites_table(unseen_sites))
         if folder.config.pseudonyms:
             from fedtl.report.pseudonyms import not_to_send
 

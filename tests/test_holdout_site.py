@@ -15,7 +15,7 @@ import pytest
 from flwr.app import Context, RecordDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from in_process import finished
+from in_process import complaint, finished
 from numpy.typing import NDArray
 from rich.console import Console
 from safetensors.numpy import load_file
@@ -447,3 +447,27 @@ def test_classes_that_nobody_could_learn_are_named(folder: Path, tmp_path: Path)
     run = _run(tmp_path / "run", tmp_path / "more.npz", "--holdout-site", UNSEEN)
     assert _summary(run)["unseen_site"]["unlearnt_classes"] == ["3"]
     assert "No client has south&#x27;s 3: no head can know" in (run / "report.html").read_text()
+
+
+def test_each_site_in_turn_is_a_run_of_its_own(folder: Path, tmp_path: Path) -> None:
+    flags = ("--strategy", "fed3r")
+    run = _run(tmp_path / "all", folder / "data.npz", *flags, "--holdout-site", "each")
+    told = {site["name"]: site for site in _summary(run)["unseen_sites"]}
+    assert list(told) == sorted(SITES)
+    assert "unseen_site" not in _summary(run)
+    matrix = {row["head"]: row for row in _rows(run, "unseen_sites.csv")}
+    for site in SITES[:2]:
+        alone = _run(tmp_path / site, folder / "data.npz", *flags, "--holdout-site", site)
+        assert told[site] == _summary(alone)["unseen_site"]
+        for client in _rows(alone, "clients.csv"):
+            own = matrix[client["name"]][site]
+            assert own == client["local_only_unseen_accuracy"]
+        assert matrix[site][site] == ""
+    lone = tmp_path / "lone.npz"
+    arrays = _arrays()
+    del arrays["site"]
+    np.savez(lone, **arrays)
+    said = complaint(
+        simulate.main, "--data", f"features:{lone}", "--holdout-site", "each", "--engine", "inline"
+    )
+    assert "holdout-site = each needs to know each input's site" in said

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import strategies
 from fedtl.config import RunConfig
+from fedtl.data.dataset import Dataset
 from fedtl.data.partition_process import PartitionProcess
 from fedtl.engine.fedtl_clients import FedtlClients, MakeFedtlClients
 from fedtl.engine.inline_grid import InlineGrid
@@ -64,11 +66,22 @@ class Simulated:
     peak_mb: float
 
 
-def simulate(config: RunConfig, folder: RunFolder, checkpoint: Checkpoint | None) -> Simulated:
+def simulate(
+    config: RunConfig,
+    folder: RunFolder,
+    checkpoint: Checkpoint | None,
+    check_data: Callable[[Dataset], object] | None = None,
+) -> Simulated:
     """Run a federation with all its clients on this machine or Ray cluster.
 
     Ray starts, and its actors import what they need, while data is opened and features are
     extracted.
+
+    Args:
+        config: The run.
+        folder: Where it is written down.
+        checkpoint: Where it goes on from; ``None`` from the start.
+        check_data: Refuses data that whoever asks cannot use, before anything is computed.
 
     Raises:
         FedtlError: See the parts; every message is one sentence.
@@ -83,6 +96,8 @@ def simulate(config: RunConfig, folder: RunFolder, checkpoint: Checkpoint | None
     partitioner = None if _split_is_known(folder) else PartitionProcess(config.partition)
     try:
         dataset = open_data(config)
+        if check_data is not None:
+            check_data(dataset)
         for note in data_notes(config, dataset):
             folder.warn(note)
         # An impossible partition is refused before anything is computed for it.

@@ -99,9 +99,7 @@ def open_data(config: RunConfig, *, own: bool = False) -> Dataset:
     reading = Reading(config.top_level, config.group_from, config.labels)
     dataset = open_dataset(config.data, seed=config.inputs_seed, hospitals=options, reading=reading)
     if config.holdout_site:
-        # One client alone is no federation, and its own head would be the federated one.
-        fewest = 2 if config.partition == "natural" else 1
-        dataset = withhold_site(dataset, config.holdout_site, fewest_sites=fewest)
+        dataset = withhold_site(dataset, config.holdout_site, fewest_sites=fewest_sites(config))
     return dataset if own else with_test_part(dataset, config.test_fraction, config.inputs_seed)
 
 
@@ -133,6 +131,14 @@ def split_notes(dataset: Dataset, split: Split) -> list[str]:
         f"of the clients, {len(lone):,} have a single group, first {lone[0]}, and can hold nothing "
         "out: they have no score on data of their own"
     ]
+
+
+def fewest_sites(config: RunConfig) -> int:
+    """Return how many sites must have training data beside one that takes no part.
+
+    One client alone is no federation, and its own head would be the federated one.
+    """
+    return 2 if config.partition == "natural" else 1
 
 
 def prepare_inputs(

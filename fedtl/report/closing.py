@@ -19,7 +19,7 @@ from fedtl.report.pseudonyms import warnings_of
 from fedtl.report.result import ClientRow, ClientSamples, Gain, OwnScore, RunResult, SitePanel
 from fedtl.report.run_folder import RunFolder, without_nan
 from fedtl.report.summary import WAYS, client_rows, run_summary
-from fedtl.report.unseen import UnseenSite, unseen_site
+from fedtl.report.unseen import UnseenSite, head_rows, unseen_site
 from fedtl.transfer.head_file import TrainedHead
 
 
@@ -35,6 +35,7 @@ def close_run(
     panel: SitePanel | None = None,
     hostile: Collection[int] = (),
     other_seeds: Sequence[SeedScores] = (),
+    unseen_sites: Sequence[UnseenSite] = (),
 ) -> RunResult:
     """Write head, tables, summary and report; return what they say.
 
@@ -49,6 +50,7 @@ def close_run(
         panel: Pictures by site and class; a server of real sites has none.
         hostile: Partition ids of clients that the scenario makes hostile.
         other_seeds: What the same run gave with other seeds.
+        unseen_sites: What runs without one site each gave on that site.
 
     Raises:
         FedtlError: A file cannot be written.
@@ -93,6 +95,9 @@ def close_run(
         scores = [SeedScores(folder.config.seed, own, new), *other_seeds]
         summary["over_seeds"] = over_seeds(scores)
         folder.write_csv("seeds.csv", seed_rows(scores))
+    if unseen_sites:
+        summary["unseen_sites"] = [without_nan(site.to_mapping()) for site in unseen_sites]
+        folder.write_csv("unseen_sites.csv", head_rows(unseen_sites))
     if unseen is not None:
         summary["unseen_site"] = without_nan(unseen.to_mapping())
     folder.write("summary.json", _json(summary))

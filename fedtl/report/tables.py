@@ -250,6 +250,29 @@ def gain_lines(result: RunResult) -> list[str]:
     return lines
 
 
+def unseen_sites_table(sites: Sequence[UnseenSite]) -> Table:
+    """Return a row per site, of the heads that were learnt without it."""
+    from rich.text import Text
+
+    table = plain_table("Unseen site", "Inputs", "Federated", "Central", "Best own", "Beaten")
+    table.columns[0].min_width = _UNSEEN_CAPTION_ROOM - 12
+    for site in sites:
+        best = site.alone[site.best_first[0]]
+        table.add_row(
+            Text(shortened(site.name, _NAME_WIDTH)),
+            f"{site.examples:,}",
+            percent(site.federated.accuracy),
+            percent(site.centralised.accuracy if site.centralised else None),
+            percent(best.accuracy),
+            f"{site.beaten('accuracy')} of {len(site.alone)}",
+        )
+    table.caption = (
+        "each row is a run without that site; best own: of the others' local-only heads\n"
+        "beaten: own heads to which the federated head is superior; all in unseen_sites.csv"
+    )
+    return table
+
+
 def unseen_table(site: UnseenSite) -> Table:
     """Return how the shared head, the pooled one and the clients' own do on the unseen site.
 

@@ -132,6 +132,29 @@ class UnseenSite:
         }
 
 
+def head_rows(sites: Sequence[UnseenSite]) -> list[dict[str, str]]:
+    """Return the rows of ``unseen_sites.csv``: a head each, and its accuracy on every site."""
+    own = list(dict.fromkeys(name for site in sites for name in site.client_names))
+    rows: list[dict[str, str]] = []
+    for head in ("federated", "centralised", *own):
+        row = {"head": head}
+        for site in sites:
+            score = _score_of(site, head)
+            row[site.name] = "" if score is None else f"{score.accuracy:.6f}"
+        rows.append(row)
+    return rows
+
+
+def _score_of(site: UnseenSite, head: str) -> UnseenScore | None:
+    if head == "federated":
+        return site.federated
+    if head == "centralised":
+        return site.centralised
+    if head not in site.client_names:
+        return None
+    return site.alone.get(list(site.client_names).index(head))
+
+
 def unseen_site(
     name: str,
     *,

@@ -1,0 +1,87 @@
+"""Every site in turn takes no part, and all heads are scored on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from fedtl.comparison.cell import federate
+from fedtl.config import RunConfig
+from fedtl.data.dataset import Dataset
+from fedtl.data.partition_process import PartitionProcess
+from fedtl.data.unseen_site import withhold_site
+from fedtl.errors import UsageError
+from fedtl.federation.alone import LoneHeadsOnce
+from fedtl.federation.duplicates import without_duplicates
+from fedtl.federation.preparation import (
+    Inputs,
+    fewest_sites,
+    simulated_sites,
+    split_into_clients,
+)
+from fedtl.federation.reference import centralised_reference
+from fedtl.report.unseen import UnseenSite, unseen_site
+
+
+def check_sites(dataset: Dataset) -> list[str]:
+    """Return the names of the sites of data that are to be left out in turn.
+
+    Raises:
+        UsageError: The data has no sites.
+    """
+    if dataset.sites is None:
+        raise UsageError(
+            f"holdout-site = each needs to know each input's site, but {dataset.name} has no "
+            "sites; arrange images as site/class/file, or leave the option out."
+        )
+    return [str(name) for name in np.unique(dataset.sites)]
+
+
+def each_site_unseen(
+    config: RunConfig, inputs: Inputs, on_progress: Callable[[int, int, str], None]
+) -> list[UnseenSite]:
+    """Run once for every site of the data, without it, and score all heads on it.
+
+    Args:
+        config: The run, in which all sites take part.
+        inputs: Its data and features.
+        on_progress: Called with the sites done, their number, and the last.
+
+    Raises:
+        FedtlError: The data has no sites, or without one of them there is too little to learn from.
+    """
+    dataset = inputs.dataset
+    names = check_sites(dataset)
+    found = []
+    partitioner = PartitionProcess(config.partition)
+    try:
+        for name in names:
+            held = withhold_site(dataset, name, fewest_sites=fewest_sites(config))
+            without = replace(inputs, dataset=held)
+            again = config.replace(holdout_site=name, data_seed=config.inputs_seed)
+            drawn = split_into_clients(again, held, partitioner)
+            split = without_duplicates(again, without, drawn).split
+            sites = simulated_sites(without, split)
+            again = again.replace(clients=len(split.names))
+            lone_heads = LoneHeadsOnce()
+            outcome, _ = federate(again, sites, lone_heads)
+            clients = [sites.site(client).data for client in range(again.clients)]
+            pooled = centralised_reference(outcome.strategy, clients, lone_heads)
+            counts = [card.label_counts for card in outcome.roll.cards.values()]
+            found.append(
+                unseen_site(
+                    name,
+                    federated=outcome.federated,
+                    local_only=outcome.local_only,
+                    centralised=pooled.tallies,
+                    client_names=split.names,
+                    classes=dataset.classes,
+                    label_counts=np.sum(counts, axis=0),
+                )
+            )
+            on_progress(len(found), len(names), name)
+    finally:
+        partitioner.close()
+    return found
