@@ -96,9 +96,15 @@ def main(
             unseen: list[UnseenSite] = []
             if each_site:
                 from fedtl.comparison.each_site import each_site_unseen
+                from fedtl.report.pseudonyms import unnamed
 
-                show = partial(progress.step, "unseen sites")
-                unseen = each_site_unseen(folder.config, simulated.inputs, show)
+                def step(done: int, count: int, name: str) -> None:
+                    hidden = f"{done} of {count}"
+                    progress.step(
+                        "unseen sites", done, count, hidden if folder.config.pseudonyms else name
+                    )
+
+                unseen = unnamed(folder, each_site_unseen(folder.config, simulated.inputs, step))
             progress.status("writing the report")
             result = _close(folder, simulated, began, others, unseen)
     except FedtlError:

@@ -773,4 +773,5 @@ def test_other_seeds_have_a_section(tmp_path: Path) -> None:
     # t with one degree of freedom is 12.706; the gains are 22 and 26 points.
     (row,) = [text for _, text in page.rows if text.startswith("Federated82.0%")]
     assert "+24.0−1.4 to +49.4" in row
+    assert row.startswith("Federated82.0%69.3 to 94.7")
     assert "seeds" not in _page_of(plain, tmp_path)[0].ids

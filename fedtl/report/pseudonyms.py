@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from fedtl.config import HOLDOUT_PSEUDONYM
 from fedtl.report.run_folder import RunFolder
+from fedtl.report.unseen import UnseenSite
 
 _FILE = "pseudonyms.csv"
 # They hold paths, which may name sites and patients.
@@ -42,6 +44,28 @@ def read_pseudonyms(folder: RunFolder) -> Mapping[str, str]:
     """Return every client's pseudonym by its name."""
     with (folder.path / _FILE).open(encoding="utf-8", newline="") as file:
         return {row["name"]: row["pseudonym"] for row in csv.DictReader(file)}
+
+
+def unnamed(folder: RunFolder, sites: list[UnseenSite]) -> list[UnseenSite]:
+    """Return unseen sites under their pseudonyms if the run has any.
+
+    A site that is no client of the run is called ``site-2``, and ``pseudonyms.csv`` says so.
+    """
+    if not folder.config.pseudonyms:
+        return sites
+    told = dict(read_pseudonyms(folder))
+    for at, site in enumerate(sites):
+        told.setdefault(site.name, f"site-{at}")
+    rows = [{"pseudonym": pseudonym, "name": name} for name, pseudonym in told.items()]
+    folder.write_csv(_FILE, rows)
+    return [
+        replace(
+            site,
+            name=told[site.name],
+            client_names=[told.get(name, name) for name in site.client_names],
+        )
+        for site in sites
+    ]
 
 
 def warnings_of(folder: RunFolder) -> list[str]:

@@ -39,7 +39,10 @@ def seeds_section(result: RunResult) -> str:
 def _accuracy(mean: Mean | None) -> list[str]:
     if mean is None:
         return [MISSING, MISSING]
-    return [percent(mean["mean"]), span(mean["low"], mean["high"])]
+    low, high = mean["low"], mean["high"]
+    if low is not None and high is not None:  # of few seeds it may reach beyond what can be
+        low, high = max(low, 0.0), min(high, 1.0)
+    return [percent(mean["mean"]), span(low, high)]
 
 
 def _gain(mean: Mean | None) -> list[str]:

@@ -43,7 +43,7 @@ _VARIABLES = {
 }
 WIDTH = 880.0
 """Width of the page's column in CSS pixels."""
-NARROW = 330.0
+NARROW = 320.0
 """Width of a section's inside on a telephone, in CSS pixels."""
 
 _STYLE: dict[Any, Any] = {
