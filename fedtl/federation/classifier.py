@@ -149,7 +149,9 @@ class Classifier:
                 batch = torch.zeros(1, SCORING_BATCH, width)
                 batch[0, : len(rows)] = standardisation.apply(rows)
                 logits = head.logits(parameters, batch)[0, : len(rows)].double()
-                values[start : start + len(rows)] = logits.softmax(1) if calibrated else logits
+                if calibrated:
+                    logits = (logits / trained.temperature).softmax(1)
+                values[start : start + len(rows)] = logits
         return values
 
     def _shapes(self, feature_size: int) -> dict[str, tuple[int, ...]]:

@@ -29,12 +29,15 @@ class TrainedHead:
         standardisation: Of the features it expects; ``None`` where it takes them raw.
         classes: Class names in label order.
         fingerprint: Of the backbone whose features it was trained on.
+        temperature: Logits are divided by it before they become probabilities; it changes no
+            prediction and is not part of the digest.
     """
 
     arrays: Mapping[str, NDArray[np.floating]]
     standardisation: Standardisation | None
     classes: tuple[str, ...]
     fingerprint: str
+    temperature: float = 1.0
 
     def tensors(self) -> dict[str, NDArray[np.floating[Any]]]:
         """Return everything that determines predictions, by name."""
@@ -60,6 +63,7 @@ class TrainedHead:
             "format": _FORMAT,
             "classes": list(self.classes),
             "backbone-fingerprint": self.fingerprint,
+            "temperature": self.temperature,
         }
         # One entry: safetensors writes several in an order of chance, and bytes must not vary.
         content: bytes = save(
@@ -92,4 +96,5 @@ def read_head(path: Path) -> TrainedHead:
         standardisation=None if mean is None else Standardisation(mean, scale),
         classes=tuple(facts["classes"]),
         fingerprint=facts["backbone-fingerprint"],
+        temperature=facts.get("temperature", 1.0),
     )
