@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from flwr.app import MetricRecord
@@ -55,7 +56,7 @@ class Tally:
             return cls(float("nan"), nothing, nothing, NO_CLUSTERS)
         confusion = metrics.get(prefix + "confusion")
         examples = np.asarray(metrics[prefix + "examples"], np.int64)
-        told = tuple(metrics[prefix + key] for key in FIELD_KEYS if prefix + key in metrics)
+        told: Any = [metrics[prefix + key] for key in FIELD_KEYS if prefix + key in metrics]
         return cls(
             loss=float(metrics[prefix + "loss"]),  # type: ignore[arg-type]
             correct=np.asarray(metrics[prefix + "correct"], np.int64),
@@ -64,7 +65,7 @@ class Tally:
             confusion=None
             if confusion is None
             else np.asarray(confusion, np.int32).reshape(classes, classes),
-            counts=None if told[0] is None else ScoreCounts.unpacked(*told, examples),  # type: ignore[arg-type]
+            counts=ScoreCounts.unpacked(told[0], told[1], told[2], examples) if told else None,
         )
 
     @property

@@ -10,6 +10,7 @@ import numpy as np
 from fedtl.report import client_plots, heat_maps, plots
 from fedtl.report.headline import headline, subject
 from fedtl.report.markup import captioned, definitions, escaped, meter, table_of
+from fedtl.report.metrics_section import metrics_section
 from fedtl.report.page import page_of
 from fedtl.report.result import ClientRow, Gain, OwnScore, RunResult
 from fedtl.report.samples import samples_section
@@ -52,6 +53,7 @@ def _page(result: RunResult) -> str:
         "Data": ("data", _data(result)),
         "Samples": ("samples", samples_section(result)),
         "Accuracy": ("accuracy", _accuracy(result)),
+        "Metrics": ("metrics", metrics_section(result)),
         "Unseen site": ("unseen", unseen_section(result)),
         "Clients": ("clients", _clients(result)),
         "Confusion": ("confusion", _confusion(result)),

@@ -139,13 +139,14 @@ class ScoreCounts:
         Raises:
             ValueError: The list does not have as many cells as K classes have.
         """
+        classes = len(examples)
+        told = [1] if classes == 2 else list(range(classes))
+        size = sum(-code - 1 if code < _SUPPRESSED else 1 for code in cells)
+        if size != len(told) * 2 * BINS:
+            raise ValueError(f"{size} cells of binned scores for {classes} classes")
         flat: list[float] = []
         for code in cells:
             flat += [0.0] * (-code - 1) if code < _SUPPRESSED else [float(code)]
-        classes = len(examples)
-        told = [1] if classes == 2 else list(range(classes))
-        if len(flat) != len(told) * 2 * BINS:
-            raise ValueError(f"{len(flat)} cells of binned scores for {classes} classes")
         found = np.array(flat).reshape(len(told), 2, BINS)
         for at, label in enumerate(told):
             totals = (int(examples.sum() - examples[label]), int(examples[label]))
