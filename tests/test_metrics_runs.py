@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.special import softmax
 from sklearn.metrics import f1_score, roc_auc_score
 
 from fedtl.config import RunConfig
+from fedtl.federation.classifier import Classifier
 from fedtl.federation.evaluation import field_metrics
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.federation.site import Site
@@ -101,3 +103,14 @@ def test_a_temperature_is_no_part_of_a_heads_digest() -> None:
     warm = replace(head, temperature=2.0)
     assert warm.sha256() == head.sha256()
     assert warm.to_bytes() != head.to_bytes()
+
+
+def test_predict_divides_by_the_temperature() -> None:
+    draws = np.random.default_rng(0)
+    weight = draws.normal(size=(3, 5)).astype(np.float32)
+    arrays = {"weight": weight, "bias": np.zeros(3, np.float32)}
+    head = TrainedHead(arrays, None, ("a", "b", "c"), "print", temperature=2.5)
+    x = draws.normal(size=(7, 5)).astype(np.float32)
+    found = Classifier(Path("run"), RunConfig(strategy="fedavg"), head).values(x)
+    expected = softmax(x.astype(float) @ weight.astype(float).T / 2.5, axis=1)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
