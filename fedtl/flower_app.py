@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import time
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -43,6 +44,7 @@ from fedtl.federation.server import Federation
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.federation.site import Site
 from fedtl.records import config_record
+from fedtl.statistics.metrics import SMALLEST_CELL
 from fedtl.transfer.client_block import ClientData
 from fedtl.transfer.shared_features import SharedFeatures
 
@@ -160,7 +162,8 @@ def _prepare(context: Context) -> tuple[Site, SharedFeatures]:
             _logger.warning(note)
         inputs = prepare_inputs(config, dataset, None)
         sites = _one_site(config, inputs, partition_id)
-        return sites.site(partition_id), sites.features
+        site = replace(sites.site(partition_id), smallest_cell=SMALLEST_CELL)
+        return site, sites.features
     sites = _all_sites(config)
     if partition_id >= len(sites.train):
         raise UsageError(f"partition-id {partition_id} is not below clients = {len(sites.train)}")
@@ -220,6 +223,7 @@ def _write_site(site: Site, features: SharedFeatures, cache: Path) -> Path:
         "classes": data.classes,
         "class-names": site.class_names,
         "fingerprint": site.backbone_fingerprint,
+        "smallest-cell": site.smallest_cell,
         "path": str(features.path),
         "offset": features.offset,
         "shape": features.shape,
@@ -260,4 +264,5 @@ def _read_site(path: Path) -> Site:
             classes=facts["classes"],
             groups=stored.get("groups"),
         )
-    return Site(data, tuple(facts["class-names"]), facts["fingerprint"])
+    names = tuple(facts["class-names"])
+    return Site(data, names, facts["fingerprint"], facts["smallest-cell"])

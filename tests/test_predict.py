@@ -124,7 +124,8 @@ def test_probabilities_are_the_softmax_of_the_standardised_linear_head(
     )
     assert head.standardisation is not None
     x = (features.array.astype(np.float64) - head.standardisation.mean) * head.standardisation.scale
-    odds = np.exp(x @ head.arrays["weight"].T + head.arrays["bias"])
+    temperature = json.loads((run / "summary.json").read_text())["temperature"]
+    odds = np.exp((x @ head.arrays["weight"].T + head.arrays["bias"]) / temperature)
     expected = odds / odds.sum(1, keepdims=True)
 
     heading, rows, _ = _csv(tmp_path, run, pictures)

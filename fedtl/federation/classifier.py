@@ -136,6 +136,8 @@ class Classifier:
             outputs = case_mix.of(torch.zeros(1, dtype=torch.int64), outputs[None])[0]
         elif self.measure == "score":
             return outputs.numpy()
+        else:
+            outputs = outputs / self.trained.temperature
         return outputs.softmax(1).numpy()
 
     def outputs(self, features: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -239,8 +239,8 @@ def _evaluate(
     everyone = np.array(clients[0].message.content["config"][phases.CLASS_COUNTS], np.int64)
     closing = ClosingScores(strategy, _block(clients), received, data, everyone, lone_heads)
     answers = []
-    for at, client in enumerate(data):
-        metrics = closing_metrics(strategy, closing, at, client)
+    for at, (*_, site) in enumerate(clients):
+        metrics = closing_metrics(strategy, closing, at, site.data, site.smallest_cell)
         answers.append(_Answer(RecordDict({"metrics": to_metrics(metrics)})))
     return answers
 

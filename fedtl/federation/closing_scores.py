@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from fedtl.federation import phases
 from fedtl.federation.alone import LoneHeads
 from fedtl.statistics.intervals import Clusters, Pairs
+from fedtl.statistics.metrics import ScoreCounts, temperature_losses
 from fedtl.transfer.client_block import ClientBlock, ClientData
 from fedtl.transfer.heads import Head, Tensors
 from fedtl.transfer.lone_head import METHODS
@@ -33,6 +35,9 @@ class ClosingScores:
 
     Attributes:
         scores: By prefix, one per client.
+        counts: Binned scores by prefix, one per client; none if there are many classes.
+        temperature_losses: Of the shared head on own held-out rows, one array per client, if a
+            temperature is fitted to it.
         methods: What each client's local-only head was solved by, an index into ``METHODS``.
     """
 
@@ -54,7 +59,8 @@ class ClosingScores:
         self.methods = [METHODS.index(one.method) for one in alone]
         self._score_own("local-only-", alone)
         if strategy.global_head:
-            self.scores[""] = score_clients(head, received.head, block, held_out)
+            keep = block.classes <= phases.CONFUSION_CLASSES
+            self.scores[""] = score_clients(head, received.head, block, held_out, keep_logits=keep)
             self.scores["test-"] = _score_on_common(head, received.head, block, test)
             correction = _prior_correction(strategy, block, received.head, everyone)
             self._score_corrected("corrected-", received, held_out, correction)
@@ -68,6 +74,38 @@ class ClosingScores:
             unseen = [client.unseen for client in clients]
             self.scores["unseen-"] = _score_on_common(head, received.head, block, unseen)
             self.scores["local-only-unseen-"] = self._scores_of(alone, unseen)
+        self._count()
+
+    def _count(self) -> None:
+        """Bin what is asked for, and let go of all logits."""
+        strategy = self._strategy
+        self.counts: dict[str, list[ScoreCounts]] = {}
+        self.temperature_losses: list[NDArray[np.float64]] = []
+        if self._block.classes > phases.CONFUSION_CLASSES:
+            return
+        shared = strategy.outputs in ("probability", "log-odds")
+        for prefix in phases.binned_scores_of(strategy):
+            # What is read with own frequencies of classes has had its scale fitted.
+            corrected = prefix == "corrected-" or (
+                prefix == "personal-" and strategy.config.prior_correction
+            )
+            alone = [METHODS[method] != "ridge" for method in self.methods]
+            each = alone if prefix == "local-only-" else [shared or corrected] * len(alone)
+            found: dict[int, ScoreCounts] = {}
+            for score, probabilities in zip(self.scores[prefix], each, strict=True):
+                # One score of rows that are nobody's may stand for all clients.
+                if id(score) not in found:
+                    assert score.logits is not None
+                    found[id(score)] = ScoreCounts.of(
+                        score.logits, score.truth, probabilities=probabilities
+                    )
+            self.counts[prefix] = [found[id(score)] for score in self.scores[prefix]]
+        if phases.fits_temperature(strategy):
+            for score in self.scores[""]:
+                assert score.logits is not None
+                self.temperature_losses.append(temperature_losses(score.logits, score.truth))
+        for prefix, scores in self.scores.items():
+            self.scores[prefix] = [replace(score, logits=None) for score in scores]
 
     def _score_own(self, prefix: str, heads: Sequence[AloneHead]) -> None:
         self.scores[prefix] = self._scores_of(heads, [one.held_out for one in self._clients])
@@ -77,7 +115,9 @@ class ClosingScores:
         self, heads: Sequence[AloneHead], rows: Sequence[NDArray[np.int64]]
     ) -> list[Score]:
         there = self._block.standardised([one.standardisation for one in heads])
-        return score_clients(heads[0].form or self._strategy.head, _stacked(heads), there, rows)
+        form = heads[0].form or self._strategy.head
+        keep = self._block.classes <= phases.CONFUSION_CLASSES
+        return score_clients(form, _stacked(heads), there, rows, keep_logits=keep)
 
     def _score_corrected(
         self,
@@ -87,12 +127,21 @@ class ClosingScores:
         correction: Adjustment,
     ) -> None:
         self.scores[prefix] = score_clients(
-            self._strategy.head, received.head, self._block, rows, correction
+            self._strategy.head,
+            received.head,
+            self._block,
+            rows,
+            correction,
+            keep_logits=self._block.classes <= phases.CONFUSION_CLASSES,
         )
 
 
 def closing_metrics(
-    strategy: HeadStrategy, closing: ClosingScores, at: int, client: ClientData
+    strategy: HeadStrategy,
+    closing: ClosingScores,
+    at: int,
+    client: ClientData,
+    smallest_cell: int,
 ) -> dict[str, MetricRecordValues]:
     """Return the metrics in which a client tells its scores: :func:`phases.evaluate_keys`.
 
@@ -101,6 +150,7 @@ def closing_metrics(
         closing: The scores of some clients.
         at: Which of them this is.
         client: What it holds.
+        smallest_cell: Smaller counts of binned scores, but for 0, do not leave.
     """
     rows = {"": client.held_out, "test-": client.test, "unseen-": client.unseen}
     confusion_of = phases.confusion_of(strategy)
@@ -117,6 +167,18 @@ def closing_metrics(
         metrics[prefix + "clusters"] = list(Clusters.of(score.right, groups).values())
         if prefix in confusion_of and score.classes <= phases.CONFUSION_CLASSES:
             metrics[prefix + "confusion"] = score.confusion.ravel().tolist()
+    if client.classes <= phases.CONFUSION_CLASSES:
+        for prefix in phases.binned_scores_of(strategy):
+            counts = closing.counts[prefix][at]
+            told = (
+                counts.packed_cells(smallest_cell),
+                counts.predicted.tolist(),
+                counts.packed_probabilities(smallest_cell),
+            )
+            for key, value in zip(phases.FIELD_KEYS, told, strict=True):
+                metrics[prefix + key] = value
+        if phases.fits_temperature(strategy):
+            metrics[phases.TEMPERATURE_LOSSES] = closing.temperature_losses[at].tolist()
     groups = None if client.groups is None else client.groups[client.held_out]
     alone = closing.scores["local-only-"][at].right
     for prefix in phases.paired_heads(strategy):
@@ -152,12 +214,13 @@ def _score_on_common(
     head: Head, parameters: Tensors, block: ClientBlock, common: Sequence[NDArray[np.int64]]
 ) -> list[Score]:
     """Score on rows that are nobody's; in a simulation one head on one set of them, once."""
+    keep = block.classes <= phases.CONFUSION_CLASSES
     one_head = all(value.stride(0) == 0 for value in parameters.values())
     if not (one_head and all(rows is common[0] for rows in common)):
-        return score_clients(head, parameters, block, common)
+        return score_clients(head, parameters, block, common, keep_logits=keep)
     first = block.select(np.zeros(1, np.int64))
     lone = {name: value[:1] for name, value in parameters.items()}
-    return score_clients(head, lone, first, common[:1]) * len(common)
+    return score_clients(head, lone, first, common[:1], keep_logits=keep) * len(common)
 
 
 def _stacked(heads: Sequence[AloneHead]) -> Tensors:

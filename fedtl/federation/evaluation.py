@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from flwr.app import MetricRecord
 from numpy.typing import NDArray
 
+from fedtl.federation.phases import FIELD_KEYS, TEMPERATURE_LOSSES
 from fedtl.statistics.intervals import NO_CLUSTERS, Clusters, Interval, Pairs
+from fedtl.statistics.metrics import FieldMetrics, ScoreCounts
 from fedtl.transfer.lone_head import METHODS, Method
 from fedtl.transfer.scoring import Score, balanced_accuracy
 
@@ -24,6 +27,7 @@ class Tally:
         examples: Per class, shape ``(K,)``.
         clusters: Sums over groups, from which the interval comes.
         confusion: Shape ``(K, K)``, rows are the true class; ``None`` where not sent.
+        counts: Binned scores; ``None`` where not sent.
     """
 
     loss: float
@@ -31,6 +35,7 @@ class Tally:
     examples: NDArray[np.int64]
     clusters: Clusters
     confusion: NDArray[np.integer] | None = None
+    counts: ScoreCounts | None = None
 
     @classmethod
     def of(cls, score: Score, groups: NDArray[np.int64] | None) -> Tally:
@@ -50,14 +55,17 @@ class Tally:
             nothing = np.zeros(classes, np.int64)
             return cls(float("nan"), nothing, nothing, NO_CLUSTERS)
         confusion = metrics.get(prefix + "confusion")
+        examples = np.asarray(metrics[prefix + "examples"], np.int64)
+        told: Any = [metrics[prefix + key] for key in FIELD_KEYS if prefix + key in metrics]
         return cls(
             loss=float(metrics[prefix + "loss"]),  # type: ignore[arg-type]
             correct=np.asarray(metrics[prefix + "correct"], np.int64),
-            examples=np.asarray(metrics[prefix + "examples"], np.int64),
+            examples=examples,
             clusters=Clusters(*metrics[prefix + "clusters"]),  # type: ignore[misc]
             confusion=None
             if confusion is None
             else np.asarray(confusion, np.int32).reshape(classes, classes),
+            counts=ScoreCounts.unpacked(told[0], told[1], told[2], examples) if told else None,
         )
 
     @property
@@ -79,6 +87,13 @@ class Tally:
     def balanced_accuracy(self) -> float:
         """Mean recall over the classes that occur."""
         return balanced_accuracy(self.correct, self.examples)
+
+    @property
+    def metrics(self) -> FieldMetrics | None:
+        """Metrics of the field; ``None`` without binned scores."""
+        if self.counts is None:
+            return None
+        return FieldMetrics.of(self.counts, self.correct, self.examples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +164,25 @@ def on_new_data(clients: Sequence[ClientTallies]) -> Summary | None:
     return summary
 
 
+def field_metrics(tallies: Sequence[Tally], *, shared: bool) -> FieldMetrics | None:
+    """Return the metrics of all scored examples together; ``None`` if one has no binned scores.
+
+    Args:
+        tallies: One per client.
+        shared: Whether clients that scored as many of each class scored the very same examples.
+    """
+    scored = [tally for tally in tallies if tally.total]
+    if shared and len({tally.examples.tobytes() for tally in scored}) == 1:
+        scored = scored[:1]
+    counts = [tally.counts for tally in scored if tally.counts is not None]
+    if not counts or len(counts) < len(scored):
+        return None
+    correct = np.sum([tally.correct for tally in scored], axis=0)
+    examples = np.sum([tally.examples for tally in scored], axis=0)
+    total = sum(counts[1:], counts[0])
+    return FieldMetrics.of(total, correct, examples)
+
+
 _UNKNOWN = Interval(float("nan"), float("nan"))
 
 
@@ -207,6 +241,7 @@ class ClientEvaluation:
         corrected: Scores of the final head, read with its own frequencies of classes; ``None``
             where there is no global head.
         method: What its local-only head was solved by.
+        temperature_losses: Summed losses of the final head by temperature; ``None`` if not told.
         pairs: What the federated, the personal and the corrected head got right beside the
             local-only one, by ``federated``, ``personal`` and ``corrected``.
     """
@@ -217,6 +252,7 @@ class ClientEvaluation:
     corrected: ClientTallies | None
     method: Method
     pairs: Mapping[str, Pairs]
+    temperature_losses: NDArray[np.float64] | None = None
 
     @classmethod
     def read(cls, metrics: MetricRecord, classes: int) -> ClientEvaluation:
@@ -244,6 +280,9 @@ class ClientEvaluation:
             corrected=beside("corrected-"),
             method=METHODS[int(metrics["local-only-method"])],  # type: ignore[arg-type]
             pairs=pairs,
+            temperature_losses=np.asarray(metrics[TEMPERATURE_LOSSES], np.float64)
+            if TEMPERATURE_LOSSES in metrics
+            else None,
         )
 
     @property

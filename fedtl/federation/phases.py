@@ -15,7 +15,8 @@ INIT = "query.init"
 TRAIN = MessageType.TRAIN
 EVALUATE = MessageType.EVALUATE
 
-# Above this many classes a client's confusion matrix is larger than its head: it is not asked for.
+# Above this many classes a client's confusion matrix is larger than its head: it is not asked for,
+# and neither are its binned scores.
 CONFUSION_CLASSES = 64
 
 IDENTITY_KEYS = frozenset({"fedtl-version", "backbone-fingerprint", "feature-size", "classes"})
@@ -24,6 +25,10 @@ HANDSHAKE_REPLY = Declaration(metrics={"census": CENSUS_KEYS}, config={"identity
 TRAIN_KEYS = frozenset({"num-examples", "train-loss", "held-out", "loss", "accuracy"})
 # What the server tells beside the final head: how many examples of each class there are in all.
 CLASS_COUNTS = "class-counts"
+
+# What the metrics of the field come from, and the losses over a grid of temperatures.
+FIELD_KEYS = ("score-bins", "predicted", "probabilities")
+TEMPERATURE_LOSSES = "temperature-losses"
 
 _SCORE_KEYS = ("num-examples", "loss", "accuracy", "correct", "examples", "clusters")
 _SCORES = ("", "test-", "local-only-", "local-only-test-")
@@ -38,6 +43,19 @@ def confusion_of(strategy: HeadStrategy) -> tuple[str, ...]:
     A client's own head is for its own examples: its errors on the test split are not asked for.
     """
     return ("", "test-") if strategy.global_head else ("",)
+
+
+def binned_scores_of(strategy: HeadStrategy) -> tuple[str, ...]:
+    """Return the scores of a closing evaluation that come with binned scores."""
+    if not strategy.global_head:
+        return ("", "local-only-")
+    personal = ("personal-",) if strategy.personalises else ()
+    return ("", "test-", "local-only-", _CORRECTED, *personal)
+
+
+def fits_temperature(strategy: HeadStrategy) -> bool:
+    """Return whether there is one head, whose outputs a temperature makes better probabilities."""
+    return strategy.global_head and strategy.outputs in ("probability", "log-odds")
 
 
 def paired_heads(strategy: HeadStrategy) -> tuple[str, ...]:
@@ -65,6 +83,9 @@ def evaluate_keys(strategy: HeadStrategy, classes: int) -> frozenset[str]:
     keys.add("local-only-method")
     if classes <= CONFUSION_CLASSES:
         keys |= {prefix + "confusion" for prefix in confusion_of(strategy)}
+        keys |= {prefix + key for prefix in binned_scores_of(strategy) for key in FIELD_KEYS}
+        if fits_temperature(strategy):
+            keys.add(TEMPERATURE_LOSSES)
     return frozenset(keys)
 
 

@@ -26,6 +26,7 @@ from fedtl.federation.round_zero import closed_form_start, learn_standardisation
 from fedtl.privacy.egress import LedgerEntry
 from fedtl.records import from_record, to_record
 from fedtl.statistics.intervals import Pairs
+from fedtl.statistics.metrics import best_temperature
 from fedtl.transfer.heads import one_thread
 from fedtl.transfer.lone_head import Method
 from fedtl.transfer.standardisation import Standardisation
@@ -82,6 +83,8 @@ class Outcome:
         pairs: What heads got right beside each client's local-only head, by kind of head
             (``federated``, ``personal``, ``corrected``) and client.
         methods: What each client's local-only head was solved by.
+        temperature: That makes the final head's probabilities likeliest on all clients' held-out
+            examples; ``None`` if it was not fitted.
         failures: ``(round, client, reason)``; round 0 is the handshake.
         bytes_up: Bytes from the sites.
         bytes_down: Bytes to them.
@@ -100,6 +103,7 @@ class Outcome:
     corrected: dict[int, ClientTallies] | None
     pairs: dict[str, dict[int, Pairs]]
     methods: dict[int, Method]
+    temperature: float | None
     failures: list[tuple[int, int, str]]
     bytes_up: int
     bytes_down: int
@@ -214,6 +218,13 @@ class Federation:
                 for kind in ("federated", "personal", "corrected")
             },
             methods={client: one.method for client, one in told.items()},
+            temperature=best_temperature(
+                [
+                    one.temperature_losses
+                    for _, one in sorted(told.items())
+                    if one.temperature_losses is not None
+                ]
+            ),
             failures=self._failures,
             bytes_up=self._bytes_up,
             bytes_down=self._bytes_down,

@@ -18,11 +18,14 @@ class Site:
         data: Its rows of a feature matrix.
         class_names: Names of the classes that labels index.
         backbone_fingerprint: SHA-256 that names backbone, weights and preprocessing.
+        smallest_cell: Counts of binned scores below this, but for 0, do not leave; 0 in a
+            simulation, where nobody is behind them.
     """
 
     data: ClientData
     class_names: tuple[str, ...]
     backbone_fingerprint: str
+    smallest_cell: int = 0
 
 
 OpenSite = Callable[[Context], Site]

@@ -22,6 +22,8 @@ from fedtl.report.summary import WAYS, client_rows, run_summary
 from fedtl.report.unseen import UnseenSite, head_rows, unseen_site
 from fedtl.transfer.head_file import TrainedHead
 
+_WITH_METRICS = ("federated", "local_only")
+
 
 def close_run(
     folder: RunFolder,
@@ -62,6 +64,7 @@ def close_run(
         identity.classes,
         identity.fingerprint,
         outcome.roll.class_counts,
+        outcome.temperature or 1.0,
     )
     if outcome.strategy.global_head:
         folder.write("head.safetensors", head.to_bytes())
@@ -146,6 +149,7 @@ def _csv(
     for way in gaining:
         header += [f"{way}_{kind}" for kind in ("gain", "gain_low", "gain_high", "verdict")]
         header += [f"{way}_{kind}" for kind in ("both", "only_local", "only_ours", "neither")]
+    header += [f"{way}_{kind}" for way in _WITH_METRICS for kind in ("auroc", "f1")]
     header += ["gain", "harmed", "local_only_method"]
     measures = ("accuracy", "balanced_accuracy") if unseen is not None else ()
     header += [f"local_only_unseen_{measure}" for measure in measures]
@@ -157,6 +161,10 @@ def _csv(
             cells += _score_cells(row.scores.get(way))
         for way in gaining:
             cells += _gain_cells(row.gains.get(way))
+        for way in _WITH_METRICS:
+            told = row.scores[way].metrics if way in row.scores else None
+            figures = (None, None) if told is None else (told.macro_auroc, told.macro_f1)
+            cells += map(_cell, figures)
         used = "personal" if "personal" in row.gains else "federated"
         cells += [_cell(row.gain(used)), "yes" if row.verdict(used) == "worse" else "no"]
         cells += [row.method, *(_cell(getattr(own, measure, None)) for measure in measures)]

@@ -11,6 +11,7 @@ from fedtl.report import client_plots, heat_maps, plots
 from fedtl.report.client_list import client_list
 from fedtl.report.headline import headline, subject
 from fedtl.report.markup import captioned, definitions, escaped, meter, table_of
+from fedtl.report.metrics_section import metrics_section
 from fedtl.report.new_data import new_data_section
 from fedtl.report.page import page_of
 from fedtl.report.result import ClientRow, Gain, OwnScore, RunResult
@@ -59,6 +60,7 @@ def _page(result: RunResult) -> str:
         "Accuracy": ("accuracy", _accuracy(result)),
         "Data": ("data", _data(result)),
         "Samples": ("samples", samples_section(result)),
+        "Metrics": ("metrics", metrics_section(result)),
         "Confusion": ("confusion", _confusion(result)),
         "What left each site": ("egress", _egress(result)),
         "Failures and warnings": ("failures", _failures(result)),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fedtl.report.unseen import UnseenSite
 from fedtl.statistics.intervals import Interval, Pairs
+from fedtl.statistics.metrics import FieldMetrics
 from fedtl.statistics.verdicts import Verdict
 
 
@@ -24,6 +25,7 @@ class OwnScore:
         correct: How many are right.
         examples: Of how many.
         interval: 95 % interval of the accuracy.
+        metrics: Metrics of the field; ``None`` without binned scores.
     """
 
     accuracy: float
@@ -31,6 +33,7 @@ class OwnScore:
     correct: int
     examples: int
     interval: Interval
+    metrics: FieldMetrics | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from fedtl.federation.evaluation import (
     ClientTallies,
     Summary,
     Tally,
+    field_metrics,
     on_new_data,
     on_own_data,
 )
@@ -102,7 +103,14 @@ def client_rows(
 def _own_score(tally: Tally) -> OwnScore:
     interval = tally.clusters.interval
     assert interval is not None
-    return OwnScore(tally.accuracy, tally.balanced_accuracy, tally.right, tally.total, interval)
+    return OwnScore(
+        tally.accuracy,
+        tally.balanced_accuracy,
+        tally.right,
+        tally.total,
+        interval,
+        tally.metrics,
+    )
 
 
 def run_summary(
@@ -125,7 +133,14 @@ def run_summary(
     training makes of all data in one place, over shuffles.
     """
     ways = ways_scored(outcome, centralised)
-    own = {way: asdict(on_own_data(list(tallies.values()))) for way, tallies in ways.items()}
+    classes = outcome.roll.identity.classes
+    own = {
+        way: {
+            **asdict(on_own_data(list(tallies.values()))),
+            "metrics": _metrics([one.held_out for one in tallies.values()], classes),
+        }
+        for way, tallies in ways.items()
+    }
     strategy = outcome.strategy
     used = "personal" if outcome.personal is not None else "federated"
     summary: dict[str, Any] = without_nan(
@@ -139,7 +154,7 @@ def run_summary(
             "global_head": strategy.global_head,
             **{way: own.get(way) for way in ("federated", "personal", "local_only", "centralised")},
             "corrected": own.get("corrected"),
-            "on_new_data": _new_data(ways, strategy.config.holdout_name),
+            "on_new_data": _new_data(ways, strategy.config.holdout_name, classes),
             "gains": {way: _gain(way, rows) for way, told in outcome.pairs.items() if told},
             "harmed_clients": [row.client for row in rows if row.verdict(used) == "worse"],
             "local_only_methods": dict(Counter(row.method for row in rows if row.method)),
@@ -157,6 +172,7 @@ def run_summary(
             },
             "peak_rss_mb": round(peak_mb, 1),
             "head_sha256": sha256,
+            "temperature": outcome.temperature,
             "backbone_fingerprint": outcome.roll.identity.fingerprint,
             "classes": list(outcome.roll.identity.classes),
             "versions": _versions(),
@@ -172,7 +188,21 @@ def _own_data(local_only: Mapping[str, Any]) -> str:
     return f"all clients' own held-out examples ({examples:,}{grouped})"
 
 
-def _new_data(ways: Mapping[str, Tallies], holdout_site: str) -> dict[str, Any] | None:
+def _metrics(
+    tallies: Sequence[Tally], classes: Sequence[str], *, shared: bool = False
+) -> dict[str, Any] | None:
+    found = field_metrics(tallies, shared=shared)
+    if found is None:
+        return None
+    told = asdict(found)
+    for name in ("auroc", "f1"):
+        told[name] = dict(zip(classes, told[name], strict=True))
+    return told
+
+
+def _new_data(
+    ways: Mapping[str, Tallies], holdout_site: str, classes: Sequence[str]
+) -> dict[str, Any] | None:
     scored: dict[str, Summary] = {}
     for way, tallies in ways.items():
         summary = on_new_data(list(tallies.values()))
@@ -188,7 +218,12 @@ def _new_data(ways: Mapping[str, Tallies], holdout_site: str) -> dict[str, Any] 
         "scored_on": f"a test part that is no client's{without} ({counted})",
         "examples": first.examples,
         **{
-            way: asdict(scored[way]) if way in scored else None
+            way: {
+                **asdict(scored[way]),
+                "metrics": _metrics([one.test for one in ways[way].values()], classes, shared=True),
+            }
+            if way in scored
+            else None
             for way in ("federated", "personal", "local_only", "centralised")
         },
     }

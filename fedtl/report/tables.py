@@ -172,6 +172,10 @@ def totals_table(result: RunResult) -> Table:
                 for scores in told
             ]
             rows.append((_INTERVAL, intervals))
+    figures = [scores.get("metrics") if scores else None for scores in told]
+    known = [found["macro_auroc"] if found else None for found in figures]
+    if any(value is not None for value in known):
+        rows.append(("AUROC", [MISSING if value is None else f"{value:.3f}" for value in known]))
     new = summary["on_new_data"]
     if new is not None:
         told_new = [new.get(way) for way in ways]

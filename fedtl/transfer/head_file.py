@@ -30,6 +30,8 @@ class TrainedHead:
         classes: Class names in label order.
         fingerprint: Of the backbone whose features it was trained on.
         class_counts: All clients' examples of each class; empty if unknown.
+        temperature: Logits are divided by it before they become probabilities; it changes no
+            prediction and is not part of the digest.
     """
 
     arrays: Mapping[str, NDArray[np.floating]]
@@ -37,6 +39,7 @@ class TrainedHead:
     classes: tuple[str, ...]
     fingerprint: str
     class_counts: tuple[int, ...] = ()
+    temperature: float = 1.0
 
     def tensors(self) -> dict[str, NDArray[np.floating[Any]]]:
         """Return everything that determines predictions, by name."""
@@ -63,6 +66,7 @@ class TrainedHead:
             "classes": list(self.classes),
             "backbone-fingerprint": self.fingerprint,
             "class-counts": list(self.class_counts),
+            "temperature": self.temperature,
         }
         # One entry: safetensors writes several in an order of chance, and bytes must not vary.
         content: bytes = save(
@@ -96,4 +100,5 @@ def read_head(path: Path) -> TrainedHead:
         classes=tuple(facts["classes"]),
         fingerprint=facts["backbone-fingerprint"],
         class_counts=tuple(facts.get("class-counts", ())),
+        temperature=facts.get("temperature", 1.0),
     )

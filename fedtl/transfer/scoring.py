@@ -23,12 +23,14 @@ class Score:
         truth: Labels, shape ``(n,)``.
         predicted: Predicted labels, shape ``(n,)``.
         classes: K.
+        logits: Shape ``(n, K)``, float32; ``None`` if they were not asked for.
     """
 
     loss_sum: float
     truth: NDArray[np.int64]
     predicted: NDArray[np.int64]
     classes: int
+    logits: NDArray[np.float32] | None = None
 
     @property
     def examples(self) -> int:
@@ -88,6 +90,8 @@ def score_clients(
     block: ClientBlock,
     rows: Sequence[NDArray[np.int64]],
     adjustment: Adjustment | None = None,
+    *,
+    keep_logits: bool = False,
 ) -> list[Score]:
     """Score client c's head, ``parameters[…][c]``, on ``rows[c]`` of the block's features.
 
@@ -97,9 +101,12 @@ def score_clients(
         block: The C clients; its own rows are not used, its standardisation is.
         rows: Row numbers per client; may be empty.
         adjustment: What becomes of the logits; nothing by default.
+        keep_logits: Whether scores hold the logits: 4 n K bytes.
     """
     losses = np.zeros(len(rows))
     predicted = [np.empty(len(client_rows), np.int64) for client_rows in rows]
+    width = block.classes if keep_logits else 0
+    kept = [np.empty((len(client_rows), width), np.float32) for client_rows in rows]
     done = np.zeros(len(rows), np.int64)
     for clients, index, counts in scoring_batches(rows):
         here = torch.from_numpy(clients)
@@ -113,10 +120,13 @@ def score_clients(
         losses[clients] += loss.sum(1).numpy()
         best = log_p.argmax(2).numpy()
         for line, (client, count) in enumerate(zip(clients, counts.sum(1).tolist(), strict=True)):
-            predicted[client][done[client] : done[client] + count] = best[line, :count]
+            place = slice(done[client], done[client] + count)
+            predicted[client][place] = best[line, :count]
+            if keep_logits:
+                kept[client][place] = logits[line, :count].numpy()
         done[clients] += counts.sum(1).numpy()
     labels = block.labels.numpy()
     return [
-        Score(float(loss), labels[client_rows], guess, block.classes)
-        for loss, client_rows, guess in zip(losses, rows, predicted, strict=True)
+        Score(float(loss), labels[client_rows], guess, block.classes, out if keep_logits else None)
+        for loss, client_rows, guess, out in zip(losses, rows, predicted, kept, strict=True)
     ]

@@ -1,0 +1,54 @@
+"""The page's table of the field's metrics: AUROC, F1, sensitivity, Brier score, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fedtl.report.markup import escaped, table_of
+from fedtl.report.result import RunResult
+from fedtl.report.ways import ways_of
+from fedtl.report.wording import MISSING
+
+_ALL = {"macro_auroc": "AUROC", "macro_f1": "F1", "brier": "Brier", "calibration_error": "ECE"}
+_TWO = {"sensitivity": "Sensitivity", "specificity": "Specificity"}
+
+
+def metrics_section(result: RunResult) -> str:
+    """Return the section's markup; empty if no way of learning has metrics."""
+    summary = result.summary
+    ways = {way: one for way, one in ways_of(result).items() if summary[way] is not None}
+    told = {one.title: summary[way].get("metrics") for way, one in ways.items()}
+    new = summary["on_new_data"] and summary["on_new_data"].get("federated")
+    if new is not None:
+        told["Federated, on new data"] = new.get("metrics")
+    rows = {title: found for title, found in told.items() if found is not None}
+    if not rows:
+        return ""
+    columns = _ALL | (_TWO if len(result.classes) == 2 else {})
+    cells = [[title, *(_cell(found, key) for key in columns)] for title, found in rows.items()]
+    binned = max(found["auroc_error"] or 0.0 for found in rows.values())
+    meaning = (
+        f"Of {result.classes[1]}."
+        if len(result.classes) == 2
+        else "Means over classes, each against the rest."
+    )
+    temperature = summary["temperature"]
+    fitted = (
+        ""
+        if temperature is None
+        else f" predict divides the head's outputs by a temperature of {temperature:.2f}, fitted on"
+        " held-out examples; Brier and ECE here are before that."
+    )
+    return (
+        "<h2>Metrics of the field</h2>\n"
+        + table_of(["", *columns.values()], cells, numbers=range(1, len(columns) + 1))
+        + f"<p>{escaped(meaning)} All clients' held-out examples together, from binned scores, "
+        f"which changes AUROC by {binned:.4f} at most. ECE is the expected calibration error. "
+        f"A dash: the outputs of such heads are no probabilities.{fitted}</p>"
+    )
+
+
+def _cell(found: Mapping[str, Any], key: str) -> str:
+    value = found[key]
+    return MISSING if value is None else f"{value:.3f}"
