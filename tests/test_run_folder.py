@@ -159,6 +159,7 @@ def test_clients_are_one_row_each(run: Path) -> None:
         for kind in ("gain", "gain_low", "gain_high", "verdict", *counts)
     ]
     labels = [f"label:{name}" for name in classes]
+    gains += [f"{way}_{kind}" for way in ("federated", "local_only") for kind in ("auroc", "f1")]
     told = [*CLIENT_COLUMNS, *scores, *gains, "gain", "harmed", "local_only_method", *labels]
     assert list(rows[0]) == told
     assert [row["client"] for row in rows] == [str(client) for client in range(SITES)]
