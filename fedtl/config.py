@@ -65,7 +65,8 @@ _RENDERED_SAMPLES = 9
 
 _FEDERATION, _DATA, _TRANSFER = "Federation", "Data and partition", "Backbone and head"
 _ADVERSITY, _READING = "What goes wrong at clients", "How folders of pictures are read"
-_TRAINING, _MACHINE, _OUTPUT = "Strategy and training", "Machine", "Output"
+_TRAINING, _PERSONAL = "Strategy and training", "Clients' own heads"
+_MACHINE, _OUTPUT = "Machine", "Output"
 
 
 def _effect(what: str) -> Any:
@@ -255,18 +256,6 @@ class RunConfig:
     learning_rate: float = _key(0.01, "Client learning rate.", _TRAINING, above=0.0, high=1e3)
     momentum: float = _key(0.9, "Client momentum.", _TRAINING, low=0.0, high=0.999_999)
     weight_decay: float = _key(1e-4, "L2 penalty of SGD.", _TRAINING, low=0.0, high=1e3)
-    personalise: int = _key(
-        0,
-        "Epochs that every client fine-tunes the final head by itself.",
-        _TRAINING,
-        low=0,
-        high=1000,
-    )
-    prior_correction: bool = _key(
-        False,
-        "Clients read the final head with their own frequencies of classes.",
-        _TRAINING,
-    )
     fedprox_mu: float = _key(
         0.1, "Pull of clients to the global head (fedprox).", _TRAINING, low=0.0, high=1e6
     )
@@ -357,6 +346,19 @@ class RunConfig:
         _TRAINING,
         above=0.0,
         high=1e6,
+    )
+
+    personalise: int = _key(
+        0,
+        "Epochs that every client fine-tunes the final head by itself.",
+        _PERSONAL,
+        low=0,
+        high=1000,
+    )
+    prior_correction: bool = _key(
+        False,
+        "Clients read the final head with their own frequencies of classes.",
+        _PERSONAL,
     )
 
     engine: str = _key(

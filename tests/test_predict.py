@@ -105,7 +105,8 @@ def test_predictions_are_those_that_the_run_scored(
     right = [Path(row["image"]).parent.name == row["predicted"] for row in rows]
     assert len(right) == 40
     summary = json.loads((run / "summary.json").read_text())
-    assert np.mean(right) == pytest.approx(summary["federated"]["accuracy"], abs=1e-12)
+    scored = summary["on_new_data"]["federated"]["accuracy"]
+    assert np.mean(right) == pytest.approx(scored, abs=1e-12)
 
 
 def test_probabilities_are_the_softmax_of_the_standardised_linear_head(
