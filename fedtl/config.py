@@ -286,6 +286,14 @@ class RunConfig:
         _TRAINING,
         choices=("full", "diagonal"),
     )
+    fedcof_parts: int = _key(
+        0,
+        "Random parts that a client sums its examples of a class in (fedcof); 0: enough for 100 "
+        "parts in all.",
+        _TRAINING,
+        low=0,
+        high=1000,
+    )
     qfedavg_q: float = _key(
         1.0,
         "How much a client's loss weighs (qfedavg); 0 is not at all.",
@@ -342,7 +350,7 @@ class RunConfig:
     )
     softmax_penalty: float = _key(
         0.05,
-        "L2 penalty per feature, on standardised features (fedsoftmax).",
+        "L2 penalty per feature, on standardised features (fedsoftmax, fedpft).",
         _TRAINING,
         above=0.0,
         high=1e6,

@@ -18,14 +18,18 @@ from fedtl.config import RunConfig
 from fedtl.determinism import generator
 from fedtl.errors import UsageError
 from fedtl.transfer.client_block import ClientBlock
-from fedtl.transfer.heads import CosineHead, Head
-from strategies.base import AloneHead, Arrays, HeadStrategy, Received, Reply, Search, Trained
+from fedtl.transfer.heads import CosineHead, Head, LinearHead
+from fedtl.transfer.softmax_regression import fit_softmax
+from fedtl.transfer.standardisation import Moments, Standardisation
+from strategies.base import AloneHead, Arrays, HeadStrategy, Range, Received, Reply, Search, Trained
 from strategies.base.coordinates import on_raw
 from strategies.base.iterative import LocalSGD
 from strategies.fed3r import chunks, symmetric, upper_triangle
 
 # Of the mean variance; float32 takes about the number of features times 1e-7.
 _ROUNDING = 1e-4
+# Largest component of the whitened gradient that is left: float32 weights keep no more.
+_CONVERGED = 1e-5
 
 
 class FedPFT(HeadStrategy):
@@ -40,17 +44,19 @@ class FedPFT(HeadStrategy):
     which a client has but one example, here they count, and the mean that is sent is then that
     example's features.
 
-    The authors' code trains with AdamW; here it is the SGD of the iterative strategies, over the
-    draws for ``rounds`` times ``local-epochs`` epochs, on standardised features, and the head is
-    then put on features as they are. A client alone, and the pooled data, need no Gaussian: they
-    train on the features themselves, so that what is missing to the centralised head is what the
-    Gaussians lose.
+    The authors' code trains with AdamW. A linear head is solved to convergence here: softmax
+    regression on standardised draws with the L2 penalty ``softmax-penalty`` times the number of
+    features, so that nothing but the Gaussians is between it and ``fedsoftmax``. Folds of the draws
+    are no way to choose that penalty: the same Gaussians are in all folds, and penalties too weak
+    for new pictures win. An ``mlp`` takes the SGD of the iterative strategies, over the draws for
+    ``rounds`` times ``local-epochs`` epochs. Either is then put on features as they are. A client
+    alone, and the pooled data, need no Gaussian: they train on the features themselves.
     """
 
     reply_record = "statistics"
     standardises = False
     one_round = True
-    search: ClassVar[Search] = LocalSGD.search
+    search: ClassVar[Search] = {**LocalSGD.search, "softmax-penalty": Range(1e-3, 1e1)}
 
     def __init__(self, config: RunConfig, head: Head) -> None:
         if isinstance(head, CosineHead):
@@ -126,12 +132,33 @@ class FedPFT(HeadStrategy):
 
     @property
     def alone_key(self) -> Hashable:
-        """See :class:`HeadStrategy`: the iterative strategies' own."""
+        """See :class:`HeadStrategy`: what is solved depends on its penalty alone."""
+        if isinstance(self.head, LinearHead):
+            return type(self), self.head, self.config.softmax_penalty
         return LocalSGD(self.config, self.head).alone_key
 
     def train_alone(self, block: ClientBlock) -> list[AloneHead]:
-        """Run SGD on each client's own features, as every iterative strategy does."""
-        return LocalSGD(self.config, self.head).train_alone(block)
+        """Train on each client's own features, as the server does on its draws."""
+        if not isinstance(self.head, LinearHead):
+            return LocalSGD(self.config, self.head).train_alone(block)
+        penalty = self.config.softmax_penalty
+        return [_solved(block, client, penalty) for client in range(len(block))]
+
+
+def _solved(block: ClientBlock, client: int, penalty: float) -> AloneHead:
+    """Return the softmax regression of a client's features, standardised by its own moments."""
+    rows = block.rows[client]
+    own = Standardisation.from_moments(Moments.of(block.features, rows))
+    here = torch.from_numpy(rows)
+    varying = max(1, int((own.scale > 0).sum()))
+    weight, bias = fit_softmax(
+        own.apply(block.features[here]),
+        block.labels[here],
+        block.classes,
+        penalty * varying,
+        _CONVERGED,
+    )
+    return AloneHead({"weight": weight.float().numpy(), "bias": bias.float().numpy()}, own)
 
 
 def _gaussians(block: ClientBlock, client: int, *, full: bool) -> Arrays:

@@ -39,6 +39,7 @@ class _Problem:
     classes: int
     parts: Sequence[NDArray[np.int64]]
     penalty: float = 0.1
+    fedcof_parts: int = 1
 
     @property
     def block(self) -> ClientBlock:
@@ -54,7 +55,12 @@ class _Problem:
         )
 
     def strategy(self, name: str) -> ClosedFormStrategy:
-        config = RunConfig(strategy=name, ridge_penalty=self.penalty)
+        config = RunConfig(
+            strategy=name,
+            ridge_penalty=self.penalty,
+            fedcof_parts=self.fedcof_parts,
+            clients=len(self.parts),
+        )
         built = load(name)(config, LinearHead(self.x.shape[1], self.classes))
         assert isinstance(built, ClosedFormStrategy)
         return built
@@ -326,7 +332,7 @@ def _paper_fedcof(problem: _Problem, gamma: float) -> Arrays:
 @pytest.mark.parametrize("clients", [1, 2, 5, 30])
 def test_fedcof_is_the_papers_head_about_the_global_mean(clients: int) -> None:
     problem = _problem(rows=80, clients=clients)
-    _assert_close(problem.solved("fedcof"), _paper_fedcof(problem, gamma=1.0))
+    _assert_close(problem.solved("fedcof"), _paper_fedcof(problem, gamma=0.3))
 
 
 def _anisotropic(rows: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -358,6 +364,65 @@ def test_fedcof_of_one_client_points_along_the_class_means() -> None:
     expected = {"weight": weight, "bias": -weight @ x.mean(0)}
     _assert_close(problem.alone("fedcof")[0], expected)
     _assert_close(problem.solved("fedcof"), expected)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 10**6))
+def test_fedcofs_parts_are_disjoint_and_of_two_examples_or_more(
+    rows: int, parts: int, seed: int
+) -> None:
+    """Told by features that are powers of two: a sum names its examples."""
+    draws = np.random.default_rng(seed)
+    x = np.zeros((rows, 2), np.float32)
+    half = rows // 2
+    x[:half, 0], x[half:, 1] = 2.0 ** np.arange(half), 2.0 ** np.arange(rows - half)
+    y = draws.integers(3, size=rows)
+    problem = _Problem(x, y, 3, [np.arange(rows)], fedcof_parts=parts)
+    strategy = problem.strategy("fedcof")
+    sent = strategy.client_statistics(problem.block, 0)
+    assert {name: value.shape for name, value in sent.items()} == dict(strategy.uplink)
+    for c in range(3):
+        counts, sums = sent["class-counts"][:, c], sent["class-sums"][:, c]
+        of_class = int((y == c).sum())
+        assert counts.sum() == of_class
+        np.testing.assert_array_equal(sums.sum(0), x[y == c].astype(np.float64).sum(0))
+        assert (sums[counts == 0] == 0).all()
+        made = counts[counts > 0]
+        assert len(made) == (min(parts, max(1, of_class // 2)) if of_class else 0)
+        assert (made >= min(2, of_class)).all()
+        named = [sum(f"{int(value):b}".count("1") for value in part) for part in sums]
+        assert named == counts.tolist()
+
+
+def test_fedcofs_deal_belongs_to_the_seed_and_the_client() -> None:
+    problem = _problem(rows=80, clients=2)
+    once, again = (replace(problem, fedcof_parts=5).replies("fedcof") for _ in range(2))
+    for one, other in zip(once, again, strict=True):
+        np.testing.assert_array_equal(one.arrays["class-sums"], other.arrays["class-sums"])
+    block = problem.block
+    strategy = replace(problem, fedcof_parts=5).strategy("fedcof")
+    elsewhere = replace(block, rows=block.rows[:1] * 2)
+    mine, theirs = (strategy.client_statistics(elsewhere, k)["class-sums"] for k in (0, 1))
+    assert not np.allclose(mine, theirs)
+    np.testing.assert_allclose(mine.sum(0), theirs.sum(0))
+
+
+@pytest.mark.parametrize(("clients", "parts"), [(10, 10), (7, 15), (100, 1), (5000, 1), (1, 100)])
+def test_fedcof_has_a_hundred_parts_or_more(clients: int, parts: int) -> None:
+    config = RunConfig(strategy="fedcof", clients=clients)
+    assert load("fedcof")(config, LinearHead(3, 2)).uplink["class-counts"] == (parts, 2)
+
+
+def test_parts_tell_fedcof_what_one_client_does_not() -> None:
+    x, y = _anisotropic(2_000, 0)
+    rows = [np.random.default_rng(1).permutation(2_000)]
+    new, labels = _anisotropic(2_000, 1)
+    accuracy = [
+        np.mean(_predicted(_Problem(x, y, 4, rows, fedcof_parts=m).solved("fedcof"), new) == labels)
+        for m in (1, 25)
+    ]
+    assert accuracy[0] < 0.65
+    assert accuracy[1] > 0.8
 
 
 def test_fedcof_does_not_mind_the_features_unit_or_origin() -> None:
@@ -439,7 +504,7 @@ def test_features_that_never_vary_give_a_finite_head(name: str) -> None:
     [
         ("afl", {"regularised-gram": (28,), "local-solution": (7, 4)}),
         ("fedncm", {"class-sums": (4, 6), "class-counts": (4,)}),
-        ("fedcof", {"class-sums": (4, 6), "class-counts": (4,)}),
+        ("fedcof", {"class-sums": (1, 4, 6), "class-counts": (1, 4)}),
         ("fedcgs", {"gram": (28,), "class-sums": (7, 4)}),
     ],
 )
@@ -454,10 +519,9 @@ def test_what_leaves_has_the_declared_names_and_shapes(
         assert all(value.flags["C_CONTIGUOUS"] for value in reply.arrays.values())
 
 
-@pytest.mark.parametrize("name", ["fedncm", "fedcof"])
-def test_class_sums_and_counts_are_what_leaves(name: str) -> None:
+def test_class_sums_and_counts_are_what_leaves() -> None:
     problem = replace(_problem(rows=5_000, clients=2), classes=4)
-    for rows, reply in zip(problem.parts, problem.replies(name), strict=True):
+    for rows, reply in zip(problem.parts, problem.replies("fedncm"), strict=True):
         for c in range(4):
             own = rows[problem.y[rows] == c]
             assert reply.arrays["class-counts"][c] == len(own)

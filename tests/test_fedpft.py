@@ -12,6 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 import strategies
 from fedtl.config import RunConfig
@@ -204,13 +206,30 @@ def test_the_head_on_features_as_they_are_has_the_same_logits(kind: str) -> None
         np.testing.assert_allclose(back["bias"], trained["bias"], rtol=1e-5, atol=1e-5)
 
 
-def test_a_client_alone_trains_on_its_features_as_with_fedavg() -> None:
+def test_a_linear_head_is_solved_to_convergence() -> None:
+    """As scikit-learn does on the same rows, standardised; no seed or step matters."""
+    x, y = (_normal((60, 4)) * [0.1, 1, 10, 3] + 2).astype(np.float32), np.arange(60) % 3
+    block = _block(x, y, [np.arange(25), np.arange(25, 60)])
+    heads = _strategy(4, 3, softmax_penalty=0.5).train_alone(block)
+    for rows, head in zip(block.rows, heads, strict=True):
+        scaled = StandardScaler().fit_transform(x[rows].astype(np.float64))
+        expected = LogisticRegression(C=1 / (0.5 * 4), tol=1e-9).fit(scaled, y[rows])
+        np.testing.assert_allclose(head.arrays["weight"], expected.coef_, atol=1e-4)
+        bias = head.arrays["bias"] - head.arrays["bias"].mean()
+        np.testing.assert_allclose(bias, expected.intercept_, atol=1e-4)
+    others = _strategy(4, 3, softmax_penalty=0.5, seed=9, rounds=1, learning_rate=1.0)
+    assert others.alone_key == _strategy(4, 3, softmax_penalty=0.5).alone_key
+    for one, other in zip(heads, others.train_alone(block), strict=True):
+        assert one.arrays["weight"].tobytes() == other.arrays["weight"].tobytes()
+
+
+def test_an_mlp_alone_trains_as_with_fedavg() -> None:
     x, y = _normal((30, 4)).astype(np.float32), np.arange(30) % 3
     block = _block(x, y, [np.arange(12), np.arange(12, 30)])
-    mine = _strategy(4, 3).train_alone(block)
-    theirs = strategies.build(RunConfig(rounds=5), _strategy(4, 3).head)
-    assert _strategy(4, 3).alone_key == theirs.alone_key
-    for own, other in zip(mine, theirs.train_alone(block), strict=True):
+    strategy = _strategy(4, 3, head="mlp", hidden_units=5)
+    theirs = strategies.build(strategy.config.replace(strategy="fedavg"), strategy.head)
+    assert strategy.alone_key == theirs.alone_key
+    for own, other in zip(strategy.train_alone(block), theirs.train_alone(block), strict=True):
         for name, value in other.arrays.items():
             assert own.arrays[name].tobytes() == value.tobytes()
 

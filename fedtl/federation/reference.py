@@ -104,7 +104,8 @@ def _shuffled(strategy: HeadStrategy) -> list[HeadStrategy]:
     config = strategy.config
     seeds = [derived_seed(config.seed, "pooled-shuffle", i) >> 1 for i in range(1, _SHUFFLES)]
     others = [strategies.build(config.replace(seed=seed), strategy.head) for seed in seeds]
-    return [strategy, *others]
+    # What trains alike whatever the seed is solved and not shuffled.
+    return [strategy, *(other for other in others if other.alone_key != strategy.alone_key)]
 
 
 def _tallies(

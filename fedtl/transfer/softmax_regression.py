@@ -24,7 +24,11 @@ _RESOLVED = 1e-14
 
 
 def fit_softmax(
-    features: Tensor, labels: Tensor, classes: int, penalty: float
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    penalty: float,
+    tolerance: float = _TOLERANCE,
 ) -> tuple[Tensor, Tensor]:
     """Return W and b of least Σᵢ -log softmax(W xᵢ + b)[yᵢ] + (penalty / 2) ‖W‖².
 
@@ -39,6 +43,7 @@ def fit_softmax(
         labels: y, shape ``(n,)``, int64, each in 0 … classes - 1.
         classes: Number of classes K.
         penalty: Weight of the squared norm; positive.
+        tolerance: Largest component of the gradient to stop at, in whitened coordinates.
 
     Returns:
         W of shape ``(K, d)`` and b of shape ``(K,)``, float64.
@@ -47,7 +52,7 @@ def fit_softmax(
         ValueError: The penalty is not positive, or there are no examples.
     """
     with one_thread():
-        return Whitened.of(features, labels, classes).solve(penalty)[0]
+        return Whitened.of(features, labels, classes).solve(penalty, tolerance=tolerance)[0]
 
 
 @dataclass(frozen=True)
