@@ -108,7 +108,7 @@ class RunConfig:
         choices=("none", "label-flip", "sign-flip", "noise", "scale"),
     )
     attackers: float = _key(
-        0.2, "Fraction of the clients that are hostile (attack).", _ADVERSITY, low=0.0, high=1.0
+        0.1, "Fraction of the clients that are hostile (attack).", _ADVERSITY, low=0.0, high=1.0
     )
     attack_strength: float = _key(
         10.0,
@@ -327,7 +327,7 @@ class RunConfig:
         high=1e3,
     )
     byzantine: float = _key(
-        0.2,
+        0.1,
         "Fraction of the clients that may be hostile (fedtrimmedavg, krum, multikrum, bulyan, "
         "fedmedian, geomedian).",
         _TRAINING,

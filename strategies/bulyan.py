@@ -18,6 +18,8 @@ class Bulyan(RobustStrategy):
     It needs n ≥ 4f + 3.
     """
 
+    mean_at_nought = True
+
     def most_hostile(self, clients: int) -> int:
         """Return the largest f with n ≥ 4f + 3."""
         return (clients - 3) // 4

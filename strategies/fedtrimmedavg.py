@@ -15,6 +15,8 @@ from strategies.base.robust import Matrix, RobustStrategy
 class FedTrimmedAvg(RobustStrategy):
     """wⱼ ← mean of wₖⱼ over k, without the f smallest and the f largest; bears f < n/2."""
 
+    mean_at_nought = True
+
     def most_hostile(self, clients: int) -> int:
         """Return the largest f that leaves something to average."""
         return (clients - 1) // 2

@@ -130,7 +130,7 @@ def test_hostile_heads_do_not_carry_the_result_away(name: str, seed: int, reach:
     """Two of eleven send whatever they like; the result stays where the honest ones are."""
     matrix = heads(11, seed)
     matrix[[1, 6]] *= reach
-    found = flat(rule(name).aggregate(1, ZERO, replies(matrix)))
+    found = flat(rule(name, byzantine=0.2).aggregate(1, ZERO, replies(matrix)))
     honest = np.delete(matrix, [1, 6], axis=0)
     reached = np.sqrt(np.square(honest).sum(1)).max()
     assert np.sqrt(np.square(found).sum()) <= 1.5 * reached
@@ -201,7 +201,7 @@ class Nodes:
         ("fedtrimmedavg", 4, 0.5, None),
     ],
 )
-def test_more_hostile_clients_than_the_rule_bears_are_refused_by_number(
+def test_more_hostile_clients_than_the_rule_tolerates_are_refused_by_number(
     name: str, clients: int, byzantine: float, borne: int | None
 ) -> None:
     """The papers: 2f + 3 for Krum, 4f + 3 for Bulyan, below one half for medians and means."""
@@ -213,8 +213,42 @@ def test_more_hostile_clients_than_the_rule_bears_are_refused_by_number(
         return len(list(strategy.configure_train(1, arrays, ConfigRecord(), grid)))
 
     if borne is None:
-        with pytest.raises(UsageError, match=rf"does not bear \d hostile clients of {clients}"):
+        with pytest.raises(UsageError, match=rf"tolerates at most \d hostile clients of {clients}"):
             asked()
     else:
         assert asked() == clients
         assert strategy.most_hostile(clients) >= borne
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_defaults_are_tolerated_and_reckon_with_a_hostile_client(name: str) -> None:
+    """With the default ten clients; a head a million times as long does not move the result."""
+    defaults = RunConfig(strategy=name)
+    assert round(defaults.attackers * defaults.clients) == 1
+    strategy = rule(name)
+    assert strategy.most_hostile(defaults.clients) >= 1
+    assert strategy.note == ""
+    for clients in (10, 7):
+        matrix = heads(clients)
+        matrix[2] *= 1e6
+        found = flat(strategy.aggregate(1, ZERO, replies(matrix)))
+        assert np.abs(found).max() <= np.abs(np.delete(matrix, 2, axis=0)).max()
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_that_reckons_with_nobody_says_so(name: str) -> None:
+    matrix = heads(8)
+    strategy = rule(name, byzantine=0.0)
+    found = flat(strategy.aggregate(1, ZERO, replies(matrix)))
+    is_mean = bool(np.allclose(found, matrix.mean(0), atol=1e-6))
+    assert "no hostile client (byzantine = 0)" in strategy.note
+    assert ("plain mean" in strategy.note) == is_mean
+    assert "of 2 clients it tolerates none" in rule(name, clients=2).note
+
+
+def test_which_rules_are_means_without_hostile_clients() -> None:
+    assert {name for name in RULES if rule(name).mean_at_nought} == {
+        "fedtrimmedavg",
+        "multikrum",
+        "bulyan",
+    }

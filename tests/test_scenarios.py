@@ -199,7 +199,7 @@ def test_a_class_a_client_leaves_fed3r_unharmed_and_not_fedavg(
 def test_attackers_ruin_the_mean_and_not_a_robust_rule(features: Path, tmp_path: Path) -> None:
     scenario = PROJECT / "simulations" / "attackers.toml"
     split = tmp_path / "parts.json"
-    split.write_text(json.dumps([list(range(client, 1000, 10)) for client in range(10)]))
+    split.write_text(json.dumps([list(range(client, 1000, 15)) for client in range(15)]))
     accuracy = {
         strategy: _accuracy(
             _simulated(

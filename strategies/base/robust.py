@@ -1,13 +1,14 @@
 """Servers that some of their clients may want to mislead: no mean of all heads, but a sturdier one.
 
 A single hostile head moves a mean anywhere. The rules built on this see heads as vectors, in
-float64, and bear a number f of hostile ones among n.
+float64, and tolerate a number f of hostile ones among n.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
+from typing import ClassVar
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message
@@ -23,10 +24,17 @@ Matrix = NDArray[np.float64]
 
 
 class RobustStrategy(IterativeStrategy):
-    """w ← a subclass's rule of the clients' heads, of which f = ⌊``byzantine`` · n⌋ may be hostile.
+    """w ← a subclass's rule of the clients' heads, of which f may be hostile.
 
-    The client half is local SGD.
+    f = ⌊``byzantine`` · n⌋ of n clients, but one at least: a rule that reckons with nobody is no
+    robust rule. f is 0 only with ``byzantine`` = 0 or where n clients are too few for any, and
+    :attr:`note` then says so. The client half is local SGD.
+
+    Attributes:
+        mean_at_nought: Whether the rule is the plain mean of all heads if f = 0.
     """
+
+    mean_at_nought: ClassVar[bool] = False
 
     @abstractmethod
     def combine(self, heads: Matrix, hostile: int) -> NDArray[np.float64]:
@@ -34,7 +42,7 @@ class RobustStrategy(IterativeStrategy):
 
     @abstractmethod
     def most_hostile(self, clients: int) -> int:
-        """Return the largest f that the rule bears among n clients; negative where none will do."""
+        """Return the largest f that the rule tolerates of n clients; negative if none will do."""
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -42,20 +50,21 @@ class RobustStrategy(IterativeStrategy):
         """Address the round's clients.
 
         Raises:
-            UsageError: The rule does not bear as many hostile ones among them as are expected.
+            UsageError: The rule does not tolerate as many hostile ones among them as are expected.
         """
         messages = list(super().configure_train(server_round, arrays, config, grid))
         clients, hostile = len(messages), self._expected(len(messages))
         if hostile > self.most_hostile(clients):
             raise UsageError(
-                f"strategy = {self.config.strategy!r} does not bear {hostile} hostile clients of "
-                f"{clients}, but at most {max(self.most_hostile(clients), 0)}; "
-                "use a smaller byzantine or more clients."
+                f"strategy = {self.config.strategy!r} tolerates at most "
+                f"{max(self.most_hostile(clients), 0)} hostile clients of {clients}, but "
+                f"byzantine = {self.config.byzantine:g} expects {hostile}; use a smaller byzantine "
+                "or more clients."
             )
         return messages
 
     def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
-        """Combine the heads that came; where clients failed, f is at most what the rest bear."""
+        """Combine the heads that came; if clients failed, f is at most what the rest tolerate."""
         heads = [
             np.concatenate([reply.arrays[name].ravel() for name in head]).astype(np.float64)
             for reply in replies
@@ -68,9 +77,23 @@ class RobustStrategy(IterativeStrategy):
         parts = zip(head.items(), np.split(combined, ends), strict=True)
         return as_head({name: part.reshape(value.shape) for (name, value), part in parts})
 
+    @property
+    def note(self) -> str:
+        """See :class:`HeadStrategy`: whether hostile clients were reckoned with at all."""
+        config = self.config
+        clients = max(1, round(config.fraction * config.clients))
+        if self._expected(clients):
+            return ""
+        why = f"of {clients} clients it tolerates none" if config.byzantine else "byzantine = 0"
+        what = ", and is then the plain mean of all heads" if self.mean_at_nought else ""
+        return f"{config.strategy} reckoned with no hostile client ({why}){what}."
+
     def _expected(self, clients: int) -> int:
         # 0.3 of 10 is 3, whatever the product's last bit.
-        return int(self.config.byzantine * clients + 1e-9)
+        expected = int(self.config.byzantine * clients + 1e-9)
+        if self.config.byzantine and not expected:
+            return min(1, max(self.most_hostile(clients), 0))
+        return expected
 
 
 def krum_scores(heads: Matrix, hostile: int) -> NDArray[np.float64]:
