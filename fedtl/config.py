@@ -266,7 +266,14 @@ class RunConfig:
         choices=("examples", "clients"),
     )
     feddyn_alpha: float = _key(
-        1.0, "Regularisation of the clients (feddyn).", _TRAINING, above=0.0, high=1e6
+        0.3, "Regularisation of the clients (feddyn).", _TRAINING, above=0.0, high=1e6
+    )
+    feddyn_steps: int = _key(
+        60,
+        "Fewest steps that a client solves its local problem by (feddyn).",
+        _TRAINING,
+        low=1,
+        high=100_000,
     )
     feddyn_weights: str = _key(
         "examples",

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
 from fedtl.transfer.client_block import ClientBlock
@@ -36,16 +37,17 @@ class FedDyn(IterativeStrategy):
     zero at first. α = ``feddyn-alpha``. The paper weighs all clients alike, 1/m and 1/|P|, and so
     does ``feddyn-weights = clients``; by examples, the fixed point is the pooled data's optimum.
 
-    gₖ is the gradient of Fₖ at θₖ only if the local problem is solved. SGD solves it to the part
-    that (1 - ηα/(1-μ))ᴷ leaves after K steps: with the default α = 1, η = 0.01 and μ = 0.9 a tenth
-    after 22 steps. A smaller α lets clients go farther in a round, and needs more ``local-epochs``;
-    with α = 0.01 and one epoch gₖ and h gather what was never a gradient, and accuracy falls from
-    round to round.
+    gₖ is the gradient of Fₖ at θₖ only if the local problem is solved. So a client takes epochs
+    until it has taken ``feddyn-steps``, however few its examples; ``local-epochs`` may be more.
+    Momentum makes few steps worse than none: it swings about the local minimum with an amplitude
+    of μ^(K/2) after K steps, 0.04 at μ = 0.9 and the default 60, but 0.5 after the dozen steps of
+    one epoch of 400 examples. What θₖ then overshoots, h adds up: accuracy falls from round to
+    round, most if clients are alike and overshoot together (IID, one epoch, α = 1: 77 % for 86).
     """
 
     search: ClassVar[Search] = {
         **IterativeStrategy.search,
-        "feddyn-alpha": Range(0.1, 10.0),
+        "feddyn-alpha": Range(0.03, 10.0),
     }
 
     def __init__(self, config: RunConfig, head: Head) -> None:
@@ -105,6 +107,10 @@ class FedDyn(IterativeStrategy):
             away = state["parameters"][name] - state["global"][name]
             slope.sub_(state["linear"][name]).add_(away, alpha=self.config.feddyn_alpha)
         self.sgd_step(state, gradients)
+
+    def local_steps(self, of_epoch: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return ``feddyn-steps`` or what ``local-epochs`` asks for, whichever is more."""
+        return np.maximum(super().local_steps(of_epoch), self.config.feddyn_steps)
 
     def client_memory(self, state: State) -> Tensors:
         """Return gₖ - α (θₖ - θₜ)."""

@@ -6,6 +6,7 @@ the code the order of the examples, and nothing else.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -48,6 +49,7 @@ def config(strategy: str, **changes: Any) -> RunConfig:
         "momentum": 0.0,
         "weight_decay": 0.01,
         "seed": 7,
+        "feddyn_steps": 1,
     }
     return RunConfig(strategy=strategy, **(plain | changes))
 
@@ -456,6 +458,23 @@ def test_the_limit_is_the_optimum_of_the_pooled_data(name: str, weights: str, ab
     if not absent:
         average = run(settings.replace(strategy="fedavg"), part)[-1]
         assert np.abs(average - expected).max() > 0.015
+
+
+def test_feddyn_takes_the_steps_it_needs_however_few_the_examples() -> None:
+    """Clients of 23, 6, 40 and 11 examples have 3, 1, 5 and 2 minibatches in an epoch."""
+    settings = config("feddyn", feddyn_steps=7, feddyn_alpha=0.3)
+    strategy = built(settings)
+    head: Arrays = dict(strategy.head.initial("seeded", 0))
+    trained = strategy.client_train(
+        block_of(), Sites(strategy, block_of()).received(head, range(4)), 1
+    )
+    for client, (result, steps) in enumerate(zip(trained, (7, 7, 10, 7), strict=True)):
+        theta = start = vector(head)
+        minibatches_met = batches(settings.replace(local_epochs=7), client, 1)
+        for x, y in itertools.islice(minibatches_met, steps):
+            gradient = loss_and_gradient(theta, x, y)[1] + settings.weight_decay * theta
+            theta = theta - settings.learning_rate * (gradient + 0.3 * (theta - start))
+        np.testing.assert_allclose(vector(result.arrays), theta, rtol=1e-4, atol=1e-6)
 
 
 def test_fednova_stretches_no_change_more_than_twice() -> None:

@@ -100,13 +100,13 @@ class IterativeStrategy(HeadStrategy):
         self, block: ClientBlock, received: Received, width: int, server_round: int
     ) -> list[Trained]:
         """Step clients that share a batch width; those with fewest minibatches are last."""
-        state = self.client_init(received, block)
-        if block.effort is not None:
+        state, plan = self.client_init(received, block), list(self._plan(block, width))
+        if any(clients is not None for clients, _ in plan):
             # What follows writes into every tensor, and some are views of what all were sent.
             state = _of(state, torch.arange(len(block)))
         loss_sum = torch.zeros(len(block), dtype=torch.float64)
         seen = torch.zeros(len(block), dtype=torch.float64)
-        for epoch, (clients, steps) in enumerate(self._plan(block, width)):
+        for epoch, (clients, steps) in enumerate(plan):
             part, working, loss, count = block, state, loss_sum, seen
             if clients is not None:
                 here = torch.from_numpy(clients)
@@ -145,17 +145,27 @@ class IterativeStrategy(HeadStrategy):
         """Yield, for each local epoch, the order of clients by falling steps, and their steps.
 
         The order is ``None`` where it is the block's own. Stragglers end early, in whichever epoch
-        that is.
+        that is, and so do clients that need fewer epochs than others.
         """
         steps = steps_of(block.sizes, width)
-        if block.effort is None:
+        budget = self.local_steps(steps)
+        if block.effort is None and (budget == self.config.local_epochs * steps).all():
             yield from [(None, steps)] * self.config.local_epochs
             return
-        budget = np.maximum(1, (block.effort * (self.config.local_epochs * steps)).astype(np.int64))
-        for epoch in range(self.config.local_epochs):
+        if block.effort is not None:
+            budget = np.maximum(1, (block.effort * budget).astype(np.int64))
+        for epoch in range(int((-(-budget // steps)).max())):
             left = (budget - epoch * steps).clip(0, steps)
             order = np.argsort(-left, kind="stable")
             yield order, left[order]
+
+    def local_steps(self, of_epoch: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many steps clients take in a round: ``local-epochs`` epochs of them.
+
+        Args:
+            of_epoch: Minibatches that each client has, shape ``(C,)``.
+        """
+        return self.config.local_epochs * of_epoch
 
     @property
     def alone_key(self) -> Hashable:
