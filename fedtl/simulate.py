@@ -71,11 +71,6 @@ def main(
     each_site = flags.get("holdout-site") == _EACH
     if each_site:
         del flags["holdout-site"]
-        if flags.get("pseudonyms"):
-            raise UsageError(
-                "holdout-site = each names sites in its table, which pseudonyms are to hide; leave "
-                "one of the two out."
-            )
     folder, checkpoint = _folder(config, resume, flags)
     try:
         with RunProgress(Console(stderr=True), quiet=quiet or as_json) as progress:

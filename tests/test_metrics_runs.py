@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 from sklearn.metrics import f1_score, roc_auc_score
+from small_federation import federated, small_sites
 
 from fedtl.config import RunConfig
 from fedtl.federation.classifier import Classifier
@@ -18,7 +19,6 @@ from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.federation.site import Site
 from fedtl.statistics.metrics import SMALLEST_CELL, FieldMetrics
 from fedtl.transfer.head_file import TrainedHead
-from tests.small_federation import federated, small_sites
 
 
 class _RealSites(SimulatedSites):
@@ -62,7 +62,7 @@ def test_the_metrics_are_those_of_the_heads_predictions(classes: int) -> None:
         else roc_auc_score(y, p, multi_class="ovr", average="macro")
     )
     assert isinstance(found, FieldMetrics)
-    assert abs(found.macro_auroc - exact) <= found.auroc_error < 0.01
+    assert abs(found.macro_auroc - exact) <= found.auroc_error < 0.02
     assert found.macro_f1 == pytest.approx(f1_score(y, p.argmax(1), average="macro"))
     squares = ((p - np.eye(classes)[y]) ** 2).sum(1).mean() / (2 if classes == 2 else 1)
     assert found.brier == pytest.approx(squares, rel=1e-5)

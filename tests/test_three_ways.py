@@ -162,6 +162,14 @@ def runs(site_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         return {name: future.result() for name, future in started.items()}
 
 
+def _without_metrics(summary: dict[str, Any]) -> dict[str, Any]:
+    scored = {
+        way: {name: value for name, value in summary[way].items() if name != "metrics"}
+        for way in ("federated", "local_only")
+    }
+    return {**summary, **scored}
+
+
 @pytest.mark.parametrize("way", ["flwr run", "real processes"])
 def test_the_same_bytes_come_out(
     way: str, simulated: dict[str, Any], runs: dict[str, Path]
@@ -170,7 +178,11 @@ def test_the_same_bytes_come_out(
     printed = (runs[way].parent / "printed.txt").read_text()
     assert (runs[way] / "summary.json").exists(), printed
     theirs = _summary(runs[way])
+    ours = simulated
+    if way == "real processes":
+        # Sites with data of their own tell of counts below five only that they are.
+        ours, theirs = _without_metrics(ours), _without_metrics(theirs)
     for key in ("head_sha256", "federated", "local_only", "backbone_fingerprint", "failures"):
-        assert theirs[key] == simulated[key], key
+        assert theirs[key] == ours[key], key
     missing = [(failure["round"], failure["client"]) for failure in theirs["failures"]]
     assert missing == [(1, 1), (2, 0)]
