@@ -9,10 +9,10 @@ from strategies.base import AloneHead, Arrays, IterativeStrategy, Received, Repl
 
 
 class Local(IterativeStrategy):
-    """wₖ ← local SGD on client k's own examples, for ``rounds`` times ``local-epochs`` epochs.
+    """wₖ is client k's local-only head: the best that its own examples give, solved exactly.
 
-    Clients send no array, and the server's head stays as it was. Each client standardises its
-    features by itself: its head is the local-only head of every iterative strategy, bit for bit.
+    Clients send no array, and the server's head stays as it was. It is the head that every strategy
+    is held against, bit for bit (:mod:`fedtl.transfer.lone_head`).
     """
 
     one_round = True
@@ -36,7 +36,7 @@ class Local(IterativeStrategy):
     def client_train(
         self, block: ClientBlock, received: Received, server_round: int
     ) -> list[Trained]:
-        """Do nothing: the closing evaluation trains local-only heads in any run."""
+        """Do nothing: the closing evaluation solves for local-only heads in any run."""
         return [Trained({}, float("nan")) for _ in range(len(block))]
 
     def personal_heads(

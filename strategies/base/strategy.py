@@ -171,7 +171,7 @@ class HeadStrategy(Strategy):
         Args:
             block: The clients, standardised as the server says.
             received: The final head and what clients remember; no arrays of the server.
-            alone: The heads they get without any federation, from :meth:`train_alone`.
+            alone: Their local-only heads, which are the same under every strategy.
         """
         # That module builds on this one.
         from strategies.base.iterative import fine_tuned
