@@ -38,7 +38,7 @@ def metrics_section(result: RunResult) -> str:
         ""
         if temperature is None
         else f" predict divides the head's outputs by a temperature of {temperature:.2f}, fitted on"
-        " held-out examples; Brier and ECE here are before that."
+        f" held-out examples; Brier and ECE here are before that.{_with_temperature(summary)}"
     )
     return (
         "<h2>Metrics of the field</h2>\n"
@@ -46,6 +46,16 @@ def metrics_section(result: RunResult) -> str:
         + f"<p>{escaped(meaning)} All clients' held-out examples together, from binned scores, "
         f"which changes AUROC by {binned:.4f} at most. ECE is the expected calibration error. "
         f"A dash: the outputs of such heads are no probabilities.{fitted}</p>"
+    )
+
+
+def _with_temperature(summary: Mapping[str, Any]) -> str:
+    error = summary["calibration_error_with_temperature"]
+    if error is None:
+        return ""
+    return (
+        f" With a temperature, the federated head's ECE is {error:.3f}: each client judged by the"
+        " one that all others' examples give."
     )
 
 
