@@ -26,6 +26,7 @@ from fedtl.statistics.metrics import (
     ScoreCounts,
     auroc,
     best_temperature,
+    packed_cells,
 )
 
 # Least-squares-like, usual and overconfident logits.
@@ -50,7 +51,7 @@ def _metrics(
 
 def _packed(counts: ScoreCounts) -> ScoreCounts:
     return ScoreCounts.unpacked(
-        counts.packed_cells(), counts.predicted.tolist(), counts.packed_probabilities()
+        packed_cells(counts.cells), counts.predicted.tolist(), counts.packed_probabilities()
     )
 
 
@@ -109,8 +110,8 @@ def test_clients_counts_add_up_to_those_of_all_examples() -> None:
 def test_cells_are_packed_by_runs_of_zeros() -> None:
     cells = np.zeros((1, 2, 100))
     cells[0, 0, 3], cells[0, 1, 98] = 7, 2
-    counts = ScoreCounts(cells, np.array([4, 5]), None, None)
-    assert counts.packed_cells() == [-3, 7, -194, 2, -1]
+    counts = ScoreCounts(cells, np.array([4.0, 5.0]), None, None)
+    assert packed_cells(counts.cells) == [-3, 7, -194, 2, -1]
     np.testing.assert_array_equal(_packed(counts).cells, cells)
     with pytest.raises(ValueError, match="199 cells"):
         ScoreCounts.unpacked([-199], [4, 5], [0.0])

@@ -14,7 +14,7 @@ from fedtl.federation import phases
 from fedtl.federation.alone import LoneHeads
 from fedtl.statistics.disclosure import Disclosed, disclosed_calibration
 from fedtl.statistics.intervals import Clusters, Pairs
-from fedtl.statistics.metrics import Calibration
+from fedtl.statistics.metrics import Calibration, packed_cells
 from fedtl.transfer.client_block import ClientBlock, ClientData
 from fedtl.transfer.heads import Head, Tensors
 from fedtl.transfer.lone_head import METHODS
@@ -166,14 +166,15 @@ def closing_metrics(
         metrics[prefix + "loss"] = told.loss
         metrics[prefix + "accuracy"] = score.accuracy
         metrics[prefix + "correct"] = told.correct.tolist()
-        metrics[prefix + "examples"] = told.examples.tolist()
+        metrics[prefix + "examples"] = score.examples_per_class.tolist()
         metrics[prefix + "clusters"] = list(Clusters.of(score.right, groups).values())
         if prefix in confusion_of and few:
             metrics[prefix + "confusion"] = told.confusion.ravel().tolist()
         if (counts := told.counts) is not None:
             binned = (
-                counts.packed_cells(),
-                counts.predicted.tolist(),
+                packed_cells(counts.cells),
+                packed_cells(told.rare),
+                counts.predicted.astype(int).tolist(),
                 counts.packed_probabilities(),
             )
             metrics |= {

@@ -11,8 +11,15 @@ from flwr.app import MetricRecord
 from numpy.typing import NDArray
 
 from fedtl.federation.phases import FIELD_KEYS, TEMPERATURE_KEYS
+from fedtl.statistics.disclosure import completed
 from fedtl.statistics.intervals import NO_CLUSTERS, Clusters, Interval, Pairs
-from fedtl.statistics.metrics import CALIBRATION_BINS, Calibration, FieldMetrics, ScoreCounts
+from fedtl.statistics.metrics import (
+    CALIBRATION_BINS,
+    Calibration,
+    FieldMetrics,
+    ScoreCounts,
+    unpacked_cells,
+)
 from fedtl.transfer.lone_head import METHODS, Method
 from fedtl.transfer.scoring import Score, balanced_accuracy
 
@@ -23,16 +30,16 @@ class Tally:
 
     Attributes:
         loss: Mean cross-entropy in nats; NaN where there was nothing to score.
-        correct: Per class, shape ``(K,)``; a real site's sum need not be that of ``clusters``: see
+        correct: Per class, shape ``(K,)``; a real site's are estimates: see
             :mod:`fedtl.statistics.disclosure`.
-        examples: Per class, shape ``(K,)``, likewise.
+        examples: Per class, shape ``(K,)``.
         clusters: Sums over groups, from which the interval comes.
         confusion: Shape ``(K, K)``, rows are the true class; ``None`` where not sent.
         counts: Binned scores; ``None`` where not sent.
     """
 
     loss: float
-    correct: NDArray[np.int64]
+    correct: NDArray[np.float64]
     examples: NDArray[np.int64]
     clusters: Clusters
     confusion: NDArray[np.integer] | None = None
@@ -54,7 +61,7 @@ class Tally:
             counts = ScoreCounts.of(score.logits, score.truth, probabilities=probabilities)
         return cls(
             loss=score.loss,
-            correct=score.correct_per_class,
+            correct=score.correct_per_class.astype(float),
             examples=score.examples_per_class,
             clusters=Clusters.of(score.right, groups),
             confusion=score.confusion,
@@ -66,18 +73,29 @@ class Tally:
         """Return the counts sent under ``prefix``; zero where the client had nothing to score."""
         if not metrics.get(prefix + "num-examples"):
             nothing = np.zeros(classes, np.int64)
-            return cls(float("nan"), nothing, nothing, NO_CLUSTERS)
+            return cls(float("nan"), nothing.astype(float), nothing, NO_CLUSTERS)
         confusion = metrics.get(prefix + "confusion")
+        examples = np.asarray(metrics[prefix + "examples"], np.int64)
+        clusters = Clusters(*metrics[prefix + "clusters"])  # type: ignore[misc]
         told: Any = [metrics[prefix + key] for key in FIELD_KEYS if prefix + key in metrics]
+        counts, rare = None, np.zeros(0)
+        if told:
+            cells, others, predicted, probabilities = told
+            counts, rare = (
+                ScoreCounts.unpacked(cells, predicted, probabilities),
+                unpacked_cells(others),
+            )
+        right = np.asarray(metrics[prefix + "correct"], np.int64)
+        correct, counts = completed(right, examples, clusters.correct, counts, rare)
         return cls(
             loss=float(metrics[prefix + "loss"]),  # type: ignore[arg-type]
-            correct=np.asarray(metrics[prefix + "correct"], np.int64),
-            examples=np.asarray(metrics[prefix + "examples"], np.int64),
-            clusters=Clusters(*metrics[prefix + "clusters"]),  # type: ignore[misc]
+            correct=correct,
+            examples=examples,
+            clusters=clusters,
             confusion=None
             if confusion is None
             else np.asarray(confusion, np.int32).reshape(classes, classes),
-            counts=ScoreCounts.unpacked(*told) if told else None,
+            counts=counts,
         )
 
     @property

@@ -27,7 +27,7 @@ TRAIN_KEYS = frozenset({"num-examples", "train-loss", "held-out", "loss", "accur
 CLASS_COUNTS = "class-counts"
 
 # What the metrics of the field come from, and what a temperature is fitted to and judged by.
-FIELD_KEYS = ("score-bins", "predicted", "probabilities")
+FIELD_KEYS = ("score-bins", "rare-bins", "predicted", "probabilities")
 TEMPERATURE_KEYS = ("temperature-losses", "temperature-gaps")
 
 _SCORE_KEYS = ("num-examples", "loss", "accuracy", "correct", "examples", "clusters")

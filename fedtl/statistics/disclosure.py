@@ -23,7 +23,7 @@ these tables leaves.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -50,6 +50,7 @@ from fedtl.transfer.scoring import Score
 
 SMALLEST_CELL = 5
 _LOSS_DIGITS = 2
+_UNTOLD, _RARE = -1, -1
 
 _Value = TypeVar("_Value", bound=np.generic)
 
@@ -60,18 +61,19 @@ class Disclosed:
 
     Attributes:
         loss: Mean cross-entropy in nats; to two decimals from a real site.
-        correct: Examples that are right, per class, shape ``(K,)``.
-        examples: Examples per class, shape ``(K,)``; 0 for a class that a real site does not tell
-            of.
-        confusion: Shape ``(K, K)``; rows are the true class.
+        correct: Examples that are right, per class, shape ``(K,)``; -1 for a class of which a real
+            site does not tell that.
+        confusion: Shape ``(K, K)``; rows are the true class, and empty for such classes.
         counts: Binned scores; ``None`` if they were not asked for.
+        rare: Of the examples of all such classes together, by the log-odds of their own, shape
+            ``(BINS,)``.
     """
 
     loss: float
     correct: NDArray[np.int64]
-    examples: NDArray[np.int64]
     confusion: NDArray[np.int64]
     counts: ScoreCounts | None
+    rare: Floats
 
     @classmethod
     def of(cls, score: Score, smallest: int, *, binned: bool, probabilities: bool) -> Disclosed:
@@ -89,9 +91,8 @@ class Disclosed:
         if binned:
             assert score.logits is not None
             counts = ScoreCounts.of(score.logits, score.truth, probabilities=probabilities)
-        return cls(
-            score.loss, score.correct_per_class, score.examples_per_class, score.confusion, counts
-        )
+        rare = np.zeros(BINS)
+        return cls(score.loss, score.correct_per_class, score.confusion, counts, rare)
 
 
 def disclosed_calibration(score: Score, smallest: int) -> Calibration:
@@ -122,7 +123,8 @@ def _sheltered(score: Score, smallest: int, *, binned: bool, probabilities: bool
     sizes = score.examples_per_class
     examples = np.where(sizes >= smallest, sizes, 0)
     confusion = np.zeros((classes, classes), np.int64)
-    told = _Told.of(score, smallest)
+    rare, is_rare = np.zeros(BINS), examples[score.truth] == 0
+    told = _Told(score, smallest)
     for label in np.flatnonzero(examples).tolist():
         called = score.predicted[score.truth == label]
         # The right ones first, so that blocks of wrong ones hold as few of them as can be.
@@ -136,10 +138,11 @@ def _sheltered(score: Score, smallest: int, *, binned: bool, probabilities: bool
     calibration = None
     if binned:
         assert score.logits is not None
-        known = examples[score.truth] > 0
+        own_odds = np.zeros(score.examples)
         for at, (label, odds) in enumerate(log_odds(score.logits)):
+            own_odds = np.where(score.truth == label, odds, own_odds)
             for side in (0, 1):
-                own = odds[known & ((score.truth == label) == side)]
+                own = odds[(score.truth == label) == side]
                 if len(own) < smallest:
                     continue
                 # The surest of what is right first.
@@ -148,38 +151,93 @@ def _sheltered(score: Score, smallest: int, *, binned: bool, probabilities: bool
                 drawn = bins_of(_drawn(own, blocks, lots))
                 np.add.at(cells[at, side], drawn, [len(block) for block in blocks])
                 told.add_bins(label, side, drawn, blocks)
+        if classes > 2 and is_rare.sum() >= smallest:
+            order = np.argsort(-own_odds[is_rare], kind="stable")
+            blocks = np.array_split(order, len(order) // smallest)
+            drawn = bins_of(_drawn(own_odds[is_rare], blocks, lots))
+            np.add.at(rare, drawn, [len(block) for block in blocks])
+            told.add_bins(_RARE, 1, drawn, blocks)
         if probabilities and score.examples >= smallest:
             calibration = calibration_of(*_sure(score, smallest))
         elif probabilities:
             calibration = np.zeros((3, CALIBRATION_BINS))
     if told.too_much:
-        examples, confusion, cells = examples * 0, confusion * 0, cells * 0
-    counts = ScoreCounts.of_cells(cells, confusion.sum(0), calibration) if binned else None
-    return Disclosed(
-        round(score.loss, _LOSS_DIGITS), confusion.diagonal().copy(), examples, confusion, counts
-    )
+        examples, confusion, cells, rare = examples * 0, confusion * 0, cells * 0, rare * 0
+    counts = None
+    if binned:
+        spread = _with_rare(cells, rare, np.where(examples, 0, sizes))
+        predicted = confusion.sum(0).astype(float)
+        counts = replace(ScoreCounts.of_cells(spread, predicted, calibration), cells=cells)
+    correct = np.where(examples, confusion.diagonal(), _UNTOLD)
+    return Disclosed(round(score.loss, _LOSS_DIGITS), correct, confusion, counts, rare)
+
+
+def completed(
+    correct: NDArray[np.int64],
+    examples: NDArray[np.int64],
+    right: int,
+    counts: ScoreCounts | None,
+    rare: Floats,
+) -> tuple[Floats, ScoreCounts | None]:
+    """Return how many of each class are right, and binned scores, with estimates where untold.
+
+    As many are right in all as are right, and so in the classes of which that is not told: in each
+    of these the same share. Those that are wrong are called other classes in proportion to these.
+
+    Args:
+        correct: As a site tells it, -1 for untold, shape ``(K,)``.
+        examples: Of each class, shape ``(K,)``.
+        right: How many are right in all.
+        counts: Binned scores, if there are.
+        rare: See :class:`Disclosed`.
+    """
+    untold = np.where(correct == _UNTOLD, examples, 0)
+    whole = np.maximum(correct, 0).astype(float)
+    if not untold.any():
+        return whole, counts
+    left = min(max(right - whole.sum(), 0.0), float(untold.sum()))
+    own = left * untold / untold.sum()
+    if counts is not None:
+        others = examples[None] * (1.0 - np.eye(len(examples)))
+        called = others / np.maximum(others.sum(1, keepdims=True), 1)
+        counts = replace(
+            counts,
+            cells=_with_rare(counts.cells, rare, untold),
+            predicted=counts.predicted + own + (untold - own) @ called,
+        )
+    return whole + own, counts
+
+
+def _with_rare(cells: Floats, rare: Floats, untold: NDArray[np.int64]) -> Floats:
+    """Return cells with what is told of untold classes together, given to each by its size."""
+    if not rare.any():
+        return cells
+    added = cells.copy()
+    added[:, 1] += np.outer(untold / untold.sum(), rare)
+    return added
 
 
 class _Told:
     """What tables tell of how many are wrong, beside how many that are in all.
 
+    Classes too small for a block are one: the last.
+
     Attributes:
-        low: At least so many of each class are wrong, shape ``(K,)``.
+        low: At least so many of each class are wrong, shape ``(K + 1,)``.
         high: At most so many.
         called: At least so many are wrongly called each class, shape ``(K,)``.
     """
 
-    def __init__(self, wrong: NDArray[np.int64], sizes: NDArray[np.int64], smallest: int) -> None:
-        self._wrong, self._sizes, self._smallest = wrong, sizes, smallest
-        self.low = np.zeros(len(sizes), np.int64)
-        self.high = sizes.copy()
-        self.called = np.zeros(len(sizes), np.int64)
-
-    @classmethod
-    def of(cls, score: Score, smallest: int) -> _Told:
-        """Return what is told before any table is."""
+    def __init__(self, score: Score, smallest: int) -> None:
         sizes = score.examples_per_class
-        return cls(sizes - score.correct_per_class, sizes, smallest)
+        wrong = sizes - score.correct_per_class
+        rare = sizes < smallest
+        self._smallest, self._classes = smallest, len(sizes)
+        self._sizes, self._wrong = (
+            np.append(np.where(rare, 0, one), one[rare].sum()) for one in (sizes, wrong)
+        )
+        self.low, self.high = np.zeros_like(self._sizes), self._sizes.copy()
+        self.called = np.zeros(len(sizes), np.int64)
 
     def add(
         self,
@@ -195,7 +253,7 @@ class _Told:
             self.low[label] = max(self.low[label], low)
         if right.any():
             last = len(right) - 1 - int(right[::-1].argmax())
-            high = self._sizes[label] - sizes[:last].sum() - 1
+            high = sizes.sum() - sizes[:last].sum() - 1
             self.high[label] = min(self.high[label], high)
 
     def add_bins(
@@ -206,7 +264,7 @@ class _Told:
         Below the middle a class is less likely than an even share, and not the one called; where
         its probability is above a half, it is.
         """
-        classes = len(self._sizes)
+        classes = self._classes
         unlikely = drawn < BINS // 2
         likely = drawn > int(bins_of(np.array([np.log(max(classes - 1, 1))]))[0])
         if classes == 2:
@@ -214,7 +272,8 @@ class _Told:
         if side:
             self.add(label, likely, unlikely, blocks)
         elif classes == 2:
-            self.add(0, unlikely, likely, blocks)
+            # Of the first class, if that has a block.
+            self.add(0 if self._sizes[0] else _RARE, unlikely, likely, blocks)
         elif likely.any():
             sizes = [len(block) for block in blocks]
             self.called[label] = sum(sizes[int(likely.argmax()) + 1 :]) + 1

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+_Counts = NDArray[np.int64] | NDArray[np.float64]
+
 BINS = 100
 CALIBRATION_BINS = 15
 TEMPERATURES = np.geomspace(0.01, 100.0, 61)
@@ -37,7 +39,7 @@ class ScoreCounts:
     Attributes:
         cells: Shape ``(R, 2, BINS)``: examples that are not of the class, and that are, by bin of
             the class's log-odds against the rest. R is K, or 1 for two classes: the second one's.
-        predicted: Examples that are called each class, shape ``(K,)``.
+        predicted: Examples that are called each class, shape ``(K,)``; estimates need not be whole.
         brier: Summed squared distance of probabilities from the one-hot label; for two classes, of
             the second one's probability from 0 or 1. ``None`` if outputs are no probabilities.
         calibration: Shape ``(3, CALIBRATION_BINS)``: examples, those that are right, and summed
@@ -45,7 +47,7 @@ class ScoreCounts:
     """
 
     cells: Floats
-    predicted: NDArray[np.int64]
+    predicted: Floats
     brier: float | None
     calibration: Floats | None
 
@@ -62,7 +64,7 @@ class ScoreCounts:
         """
         classes = logits.shape[1]
         best = logits.argmax(1)
-        predicted = np.bincount(best, minlength=classes)
+        predicted = np.bincount(best, minlength=classes).astype(float)
         cells = np.zeros((len(told_classes(classes)), 2, BINS))
         brier = 0.0
         for at, (label, odds) in enumerate(log_odds(logits)):
@@ -74,9 +76,7 @@ class ScoreCounts:
         return cls(cells, predicted, brier, calibration_of(falling_logits(logits), best == truth))
 
     @classmethod
-    def of_cells(
-        cls, cells: Floats, predicted: NDArray[np.int64], calibration: Floats | None
-    ) -> ScoreCounts:
+    def of_cells(cls, cells: Floats, predicted: Floats, calibration: Floats | None) -> ScoreCounts:
         """Return counts of which the cells are all that is known of scores.
 
         The Brier sum is then that of probabilities in the middle of their bins.
@@ -102,18 +102,6 @@ class ScoreCounts:
             self.calibration + other.calibration if whole else None,  # type: ignore[operator]
         )
 
-    def packed_cells(self) -> list[int]:
-        """Return the cells as a short list: -z stands for a run of z > 0 zeros."""
-        packed: list[int] = []
-        for cell in self.cells.astype(int).ravel().tolist():
-            if cell:
-                packed.append(cell)
-            elif packed and packed[-1] < 0:
-                packed[-1] -= 1
-            else:
-                packed.append(-1)
-        return packed
-
     def packed_probabilities(self) -> list[float]:
         """Return the Brier sum and the calibration bins; ``[0.0]`` if there are none."""
         if self.brier is None or self.calibration is None:
@@ -130,19 +118,37 @@ class ScoreCounts:
             ValueError: The list does not have as many cells as K classes have.
         """
         rows = len(told_classes(len(predicted)))
-        size = sum(-code if code < 0 else 1 for code in cells)
-        if size != rows * 2 * BINS:
-            raise ValueError(f"{size} cells of binned scores for {len(predicted)} classes")
-        flat: list[float] = []
-        for code in cells:
-            flat += [0.0] * -code if code < 0 else [float(code)]
+        flat = unpacked_cells(cells)
+        if len(flat) != rows * 2 * BINS:
+            raise ValueError(f"{len(flat)} cells of binned scores for {len(predicted)} classes")
         whole = len(probabilities) > 1
         return cls(
-            np.array(flat).reshape(rows, 2, BINS),
-            np.asarray(predicted, np.int64),
+            flat.reshape(rows, 2, BINS),
+            np.asarray(predicted, np.float64),
             float(probabilities[0]) if whole else None,
             np.array(probabilities[1:]).reshape(3, CALIBRATION_BINS) if whole else None,
         )
+
+
+def packed_cells(cells: Floats) -> list[int]:
+    """Return counts as a short list: -z stands for a run of z > 0 zeros."""
+    packed: list[int] = []
+    for cell in cells.astype(int).ravel().tolist():
+        if cell:
+            packed.append(cell)
+        elif packed and packed[-1] < 0:
+            packed[-1] -= 1
+        else:
+            packed.append(-1)
+    return packed
+
+
+def unpacked_cells(packed: Sequence[int]) -> Floats:
+    """Return what :func:`packed_cells` packed, in one dimension."""
+    flat: list[float] = []
+    for code in packed:
+        flat += [0.0] * -code if code < 0 else [float(code)]
+    return np.array(flat)
 
 
 def told_classes(classes: int) -> list[int]:
@@ -225,9 +231,7 @@ class FieldMetrics:
     calibration_error: float | None
 
     @classmethod
-    def of(
-        cls, counts: ScoreCounts, correct: NDArray[np.int64], examples: NDArray[np.int64]
-    ) -> FieldMetrics:
+    def of(cls, counts: ScoreCounts, correct: _Counts, examples: NDArray[np.int64]) -> FieldMetrics:
         """Return the metrics; ``correct`` and ``examples`` are by class, shape ``(K,)``."""
         two, count = len(examples) == 2, int(examples.sum())
         each = [auroc(cells[1], cells[0]) for cells in counts.cells]
@@ -265,9 +269,7 @@ def auroc_error(positives: Floats, negatives: Floats) -> float:
     return _ratio(tied, float(positives.sum() * negatives.sum()))
 
 
-def f1(
-    correct: NDArray[np.int64], examples: NDArray[np.int64], predicted: NDArray[np.int64]
-) -> list[float]:
+def f1(correct: _Counts, examples: NDArray[np.int64], predicted: _Counts) -> list[float]:
     """Return F1 of each class, 2 TP / (examples + predicted), all of shape ``(K,)``.
 
     NaN for a class that neither occurs nor is predicted.
