@@ -284,27 +284,24 @@ def test_other_examples_are_not_compared() -> None:
         difference_of({0: first}, {0: second})
 
 
-def test_who_is_behind_is_corrected_for_the_others_not_for_all_pairs() -> None:
-    curves = {f"{name}": [[level]] * 5 for name, level in zip(_MANY, _LEVELS, strict=True)}
-    at = standings(_compared(curves))[0]
-    best = at.rows[0]
-    raw = []
-    for row in at.rows[1:]:
-        marks = [
-            {seed: run.marks for seed, run in one.results.items() if run.marks}
-            for one in (best, row)
-        ]
-        one = difference_of(*marks)
-        assert one is not None
-        raw.append(one.p)
-    # Holm by hand: the smallest of m by m, the next by m - 1, never less than the one before.
-    order = np.argsort(raw)
-    steps = np.maximum.accumulate(np.array(raw)[order] * (len(raw) - np.arange(len(raw))))
-    expected = {
-        at.rows[1 + place].strategy for place, p in zip(order, steps, strict=True) if p < 0.05
+def test_who_is_behind_is_judged_over_the_seeds_that_all_have() -> None:
+    curves = {f"{name}": [[level]] * 6 for name, level in zip(_MANY, _LEVELS, strict=True)}
+    compared = _compared(curves)
+    at = standings(compared)[0]
+    assert {row.strategy for row in at.rows if row.behind} == {
+        "fedavg",
+        "fedprox",
+        "fednova",
+        "feddyn",
     }
-    assert {row.strategy for row in at.rows if row.behind} == expected
-    assert 0 < len(expected) < len(raw)
+    lost = {
+        cell: result
+        for cell, result in compared.results.items()
+        if (cell.strategy, cell.config.seed) != ("scaffold", 2)
+        and (cell.strategy != "fedavg" or cell.config.seed < 4)
+    }
+    fewer = standings(replace(compared, results=lost))[0]
+    assert {row.strategy for row in fewer.rows if row.behind} == {"fedprox", "fednova", "feddyn"}
 
 
 _MANY = ("fed3r", "fedavg", "fedprox", "fednova", "feddyn", "scaffold")

@@ -91,7 +91,7 @@ def ranking_captions(at: Standings) -> list[str]:
     if at.seeds < FEWEST_SEEDS:
         lines.append(f"no * below {FEWEST_SEEDS} seeds: that is too few for a test")
     elif any(row.behind for row in at.rows):
-        lines.append("* significantly behind the best (seeds and examples, Holm, p < .05)")
+        lines.append("* significantly behind the best (seeds and examples, minP, p < .05)")
     if at.attacked:
         lines.append("no attack: the same without hostile clients")
     lines.append(f"rounds and bytes: until {percent(at.target)} are reached; time: of all rounds")

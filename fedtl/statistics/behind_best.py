@@ -7,9 +7,9 @@ together with the tests: what the smallest p-value would be if all were equal (W
 Resampling-Based Multiple Testing, Wiley 1993, single-step minP; Hsu, Multiple Comparisons, 1996,
 chapter 4, on the best). A draw is of strategies whose seeds vary as much as theirs on average,
 independently of each other, and whose shared examples vary and covary as theirs do; it estimates
-its own variances anew, from as few seeds, so that five seeds are no narrower than they are. Each p-value is
-of Student's t with Satterthwaite's degrees of freedom and serves as a scale common to pairs of
-different degrees.
+its own variances anew, from as few seeds, so that five seeds are no narrower than they are. Each
+p-value is of Student's t with Satterthwaite's degrees of freedom and serves as a scale common to
+pairs of different degrees.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def _spread(values: Floats, sizes: Floats, each: Floats) -> _Spread:
     residual = (values - each[:, :, None] * sizes) / sizes.sum(1)[None, :, None]
     # Products of different seeds share nothing but the unit.
     together = residual.sum(1)
-    shared = together @ together.T - np.einsum("isg,jsg->ij", residual, residual)
+    flat = residual.reshape(count, -1)
+    shared = together @ together.T - flat @ flat.T
     by_units = shared / (seeds * (seeds - 1)) * units / (units - 1)
     return _Spread(of_seed, differences / seeds, by_units)
 

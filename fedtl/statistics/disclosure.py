@@ -181,8 +181,9 @@ def completed(
 ) -> tuple[Floats, ScoreCounts | None]:
     """Return how many of each class are right, and binned scores, with estimates where untold.
 
-    As many are right in all as are right, and so in the classes of which that is not told: in each
-    of these the same share. Those that are wrong are called other classes in proportion to these.
+    As many are right as is told of all, and so in the classes of which that is not told: in each of
+    these the same share; what these cannot make up for, the others do. Those that are wrong are
+    called other classes in proportion to these.
 
     Args:
         correct: As a site tells it, -1 for untold, shape ``(K,)``.
@@ -195,17 +196,21 @@ def completed(
     whole = np.maximum(correct, 0).astype(float)
     if not untold.any():
         return whole, counts
-    left = min(max(right - whole.sum(), 0.0), float(untold.sum()))
-    own = left * untold / untold.sum()
+    left = right - whole.sum()
+    change = min(max(left, 0.0), float(untold.sum())) * untold / untold.sum()
+    told = examples - untold
+    if told.any():
+        evened = whole + (left - change.sum()) * told / told.sum()
+        change += np.clip(evened, 0.0, told) - whole
     if counts is not None:
         others = examples[None] * (1.0 - np.eye(len(examples)))
         called = others / np.maximum(others.sum(1, keepdims=True), 1)
         counts = replace(
             counts,
             cells=_with_rare(counts.cells, rare, untold),
-            predicted=counts.predicted + own + (untold - own) @ called,
+            predicted=np.maximum(counts.predicted + change + (untold - change) @ called, 0.0),
         )
-    return whole + own, counts
+    return whole + change, counts
 
 
 def _with_rare(cells: Floats, rare: Floats, untold: NDArray[np.int64]) -> Floats:
