@@ -41,6 +41,7 @@ class Standing:
         accuracy: On new data, over seeds.
         interval: Its 95 % interval, over seeds and test examples; ``None`` if that is unknown.
         balanced: Mean recall over classes, over seeds.
+        pooled: What its training gives of all clients' data in one place, over seeds and shuffles.
         clean: Its accuracy without the attack, over the same seeds; ``None`` where there is none.
         reached: Runs that reached the target.
         rounds: Rounds to the target, over the runs that reached it.
@@ -56,6 +57,7 @@ class Standing:
     accuracy: Spread
     interval: Interval | None
     balanced: Spread
+    pooled: Spread
     clean: Spread | None
     reached: int
     rounds: Spread
@@ -206,6 +208,7 @@ def _standing(
         accuracy=_accuracy(runs),
         interval=None if estimate is None else estimate.share_interval,
         balanced=Spread.of(run.ranked["federated"]["balanced_accuracy"] for run in runs.values()),
+        pooled=Spread.of(one for run in runs.values() for one in run.ranked_training),
         clean=clean,
         reached=len(reaching),
         rounds=Spread.of(float(at.server_round) for at in reaching),
