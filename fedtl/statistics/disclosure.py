@@ -163,6 +163,7 @@ def _sheltered(score: Score, smallest: int, *, binned: bool, probabilities: bool
             calibration = np.zeros((3, CALIBRATION_BINS))
     if told.too_much:
         examples, confusion, cells, rare = examples * 0, confusion * 0, cells * 0, rare * 0
+        calibration = None if calibration is None else calibration * 0
     counts = None
     if binned:
         spread = _with_rare(cells, rare, np.where(examples, 0, sizes))
@@ -286,6 +287,8 @@ class _Told:
     @property
     def too_much(self) -> bool:
         """Whether only one value is left for how many of some class are right, or are wrong."""
+        if (self._sizes > 0).sum() == 1:
+            return False  # The number of right ones in all tells it anyway.
         total = self._wrong.sum()
         low = np.maximum(self.low, total - (self.high.sum() - self.high))
         high = np.minimum(self.high, total - (self.low.sum() - self.low))

@@ -79,7 +79,8 @@ class ScoreCounts:
     def of_cells(cls, cells: Floats, predicted: Floats, calibration: Floats | None) -> ScoreCounts:
         """Return counts of which the cells are all that is known of scores.
 
-        The Brier sum is then that of probabilities in the middle of their bins.
+        The Brier sum is then that of probabilities in the middle of their bins; examples that are
+        in nobody's cells of their own class count as the others there do.
 
         Args:
             cells: As in the attributes.
@@ -89,7 +90,9 @@ class ScoreCounts:
         if calibration is None:
             return cls(cells, predicted, None, None)
         p = _probability(_CENTRES, len(predicted))
-        brier = (cells[:, 0] @ p**2 + cells[:, 1] @ (1 - p) ** 2).sum()
+        own, told = cells[:, 1], cells[:, 1].sum()
+        share = calibration[0].sum() / told if len(cells) > 1 and told else 1.0
+        brier = (cells[:, 0] @ p**2).sum() + (own @ (1 - p) ** 2).sum() * share
         return cls(cells, predicted, float(brier), calibration)
 
     def __add__(self, other: ScoreCounts) -> ScoreCounts:
@@ -233,9 +236,10 @@ class FieldMetrics:
     @classmethod
     def of(cls, counts: ScoreCounts, correct: _Counts, examples: NDArray[np.int64]) -> FieldMetrics:
         """Return the metrics; ``correct`` and ``examples`` are by class, shape ``(K,)``."""
-        two, count = len(examples) == 2, int(examples.sum())
+        two = len(examples) == 2
         each = [auroc(cells[1], cells[0]) for cells in counts.cells]
         errors = [auroc_error(cells[1], cells[0]) for cells in counts.cells]
+        calibration = counts.calibration
         by_class = f1(correct, examples, counts.predicted)
         recall = [_ratio(float(c), float(n)) for c, n in zip(correct, examples, strict=True)]
         return cls(
@@ -246,10 +250,10 @@ class FieldMetrics:
             f1=by_class,
             sensitivity=recall[1] if two else None,
             specificity=recall[0] if two else None,
-            brier=None if counts.brier is None else _ratio(counts.brier, count),
-            calibration_error=None
-            if counts.calibration is None
-            else calibration_error(counts.calibration),
+            brier=None
+            if counts.brier is None or calibration is None
+            else _ratio(counts.brier, float(calibration[0].sum())),
+            calibration_error=None if calibration is None else calibration_error(calibration),
         )
 
 
