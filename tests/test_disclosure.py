@@ -34,7 +34,7 @@ EDGES = 0.1 * np.sinh(np.linspace(-1, 1, BINS + 1) * np.arcsinh(40 / 0.1))
 EDGES[[0, -1]] = -60, 60
 
 
-def _score(classes: int, count: int, seed: int, scale: float = 1.0) -> Score:
+def sites_score(classes: int, count: int, seed: int, scale: float = 1.0) -> Score:
     draws = np.random.default_rng(seed)
     truth = draws.integers(classes, size=count)
     logits = scale * (np.eye(classes)[truth] + draws.normal(size=(count, classes)))
@@ -46,7 +46,7 @@ def _scored(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> Score:
     return Score(float(losses.sum()), truth, logits.argmax(1), logits.shape[1], logits)
 
 
-def _told(score: Score, smallest: int = SMALLEST_CELL) -> Disclosed:
+def told_of(score: Score, smallest: int = SMALLEST_CELL) -> Disclosed:
     return Disclosed.of(score, smallest, binned=True, probabilities=True)
 
 
@@ -59,8 +59,8 @@ def _counts(told: Disclosed) -> ScoreCounts:
 @pytest.mark.parametrize("count", [3, 9, 40, 200])
 def test_no_count_below_five_but_zero_leaves(classes: int, count: int) -> None:
     for seed in range(20):
-        score = _score(classes, count, seed)
-        told, sizes = _told(score), score.examples_per_class
+        score = sites_score(classes, count, seed)
+        told, sizes = told_of(score), score.examples_per_class
         counts = _counts(told)
         tables = [told.correct, told.confusion, told.rare, counts.predicted, counts.cells]
         for table in tables:
@@ -91,17 +91,24 @@ def test_what_is_untold_of_classes_is_estimated_from_what_is_told_of_all() -> No
 
 
 def test_a_simulation_tells_all() -> None:
-    score = _score(3, 50, 0)
-    told = _told(score, 0)
+    score = sites_score(3, 50, 0)
+    told = told_of(score, 0)
     assert (told.confusion == score.confusion).all()
     assert told.loss == score.loss
     assert (_counts(told).cells[:, 1].sum(1) == score.examples_per_class).all()
 
 
 def test_the_same_scores_are_told_the_same_way() -> None:
-    first, again = _told(_score(4, 80, 1)), _told(_score(4, 80, 1))
+    first, again = told_of(sites_score(4, 80, 1)), told_of(sites_score(4, 80, 1))
     np.testing.assert_array_equal(_counts(first).cells, _counts(again).cells)
     np.testing.assert_array_equal(first.confusion, again.confusion)
+
+
+def spans_of(size: int) -> list[tuple[int, int]]:
+    """Return where each block of a class of this size begins and ends."""
+    blocks = size // SMALLEST_CELL
+    ends = np.cumsum([size // blocks + (one < size % blocks) for one in range(blocks)])
+    return list(pairwise([0, *ends.tolist()]))
 
 
 class _Attacker:
@@ -112,7 +119,7 @@ class _Attacker:
 
     def __init__(self, score: Score) -> None:
         self.sizes = score.examples_per_class
-        told = _told(score)
+        told = told_of(score)
         self.rows: list[NDArray[Any]] = []
         self.low: list[float] = []
         self.high: list[float] = []
@@ -135,17 +142,10 @@ class _Attacker:
         self.low.append(low)
         self.high.append(high)
 
-    def _spans(self, label: int) -> list[tuple[int, int]]:
-        """Return the first and last place of every block."""
-        size = int(self.sizes[label])
-        blocks = size // SMALLEST_CELL
-        ends = np.cumsum([size // blocks + (one < size % blocks) for one in range(blocks)])
-        return list(pairwise([0, *ends.tolist()]))
-
     def _blocks(self, label: int, cells: NDArray[np.float64], step: int) -> None:
         """Somebody of a block is in the bin that it is counted in."""
         told = np.repeat(np.arange(BINS), cells.astype(int))
-        for first, last in self._spans(label):
+        for first, last in spans_of(int(self.sizes[label])):
             place = int(told[first])
             assert (told[first:last] == place).all()
             at = np.arange(BINS)[::step]
@@ -159,7 +159,7 @@ class _Attacker:
     def _calls(self, label: int, wrong: int) -> None:
         """Somebody of a block is right, or wrong, as it is counted."""
         size = int(self.sizes[label])
-        for first, last in self._spans(label):
+        for first, last in spans_of(int(self.sizes[label])):
             if first < size - wrong:
                 self._know(self.wrong[label], 0, size - first - 1)
             else:
@@ -206,7 +206,7 @@ class _Attacker:
     [(14, 1.0, 0), (24, 3.0, 2), (40, 1.0, 3)],
 )
 def test_no_hidden_count_is_pinned(count: int, scale: float, seed: int) -> None:
-    score = _score(2, count, seed, scale)
+    score = sites_score(2, count, seed, scale)
     assert score.logits is not None
     attacker = _Attacker(score)
     odds = score.logits[:, 1].astype(float) - score.logits[:, 0]
@@ -228,11 +228,11 @@ def test_errors_by_class_are_not_pinned_by_how_many_there_are() -> None:
     hidden, tried = [], 0
     for seed in range(78, 90):
         draws = np.random.default_rng(seed)
-        score = _score(2, int(draws.integers(10, 24)), seed, 2.0)
+        score = sites_score(2, int(draws.integers(10, 24)), seed, 2.0)
         wrong = score.examples_per_class - score.correct_per_class
         if not 0 < wrong.sum() <= 3 or (score.examples_per_class < SMALLEST_CELL).any():
             continue
-        if (_told(score).correct < 0).all():
+        if (told_of(score).correct < 0).all():
             hidden.append(seed)
         attacker = _Attacker(score)
         for row, true in zip(attacker.wrong, wrong, strict=True):
@@ -245,7 +245,7 @@ def test_errors_by_class_are_not_pinned_by_how_many_there_are() -> None:
 
 
 def _completed(score: Score, smallest: int) -> tuple[NDArray[np.float64], ScoreCounts]:
-    told = _told(score, smallest)
+    told = told_of(score, smallest)
     right = int(score.right.sum())
     correct, counts = completed(
         told.correct, score.examples_per_class, right, told.counts, told.rare
@@ -267,7 +267,7 @@ def test_what_stand_ins_cost_ten_sites(classes: int, count: int) -> None:
     """Against scikit-learn on all scores: next to no bias, and a spread that falls with size."""
     gaps = []
     for seed in range(30):
-        scores = [_score(classes, count, 1000 * seed + site) for site in range(10)]
+        scores = [sites_score(classes, count, 1000 * seed + site) for site in range(10)]
         logits = np.concatenate([score.logits for score in scores if score.logits is not None])
         truth = np.concatenate([score.truth for score in scores])
         p = np.exp(log_softmax(logits.astype(float), 1))
@@ -303,19 +303,19 @@ def test_what_stand_ins_cost_ten_sites(classes: int, count: int) -> None:
 
 def test_a_sites_temperature_is_within_a_step_of_that_of_all_its_scores() -> None:
     for seed in range(10):
-        score = _score(4, 300, seed, 5.0)
+        score = sites_score(4, 300, seed, 5.0)
         assert score.logits is not None
         exact = best_temperature([Calibration.of(score.logits, score.truth)])
         found = best_temperature([disclosed_calibration(score, SMALLEST_CELL)])
         assert exact is not None
         assert found is not None
         assert abs(np.log10(found / exact)) < 1.01 * 4 / 60
-    assert best_temperature([disclosed_calibration(_score(4, 4, 0), SMALLEST_CELL)]) is None
+    assert best_temperature([disclosed_calibration(sites_score(4, 4, 0), SMALLEST_CELL)]) is None
 
 
 def test_a_temperature_is_judged_by_examples_it_was_not_fitted_to() -> None:
     """By hand: each client's outputs are divided by the best temperature of the others."""
-    scores = [_score(3, 30, seed, 4.0) for seed in range(5)]
+    scores = [sites_score(3, 30, seed, 4.0) for seed in range(5)]
     parts = [(s.logits, s.truth) for s in scores if s.logits is not None]
     gaps = np.zeros(15)
     for at, (logits, truth) in enumerate(parts):
@@ -339,13 +339,13 @@ def test_judging_by_the_fitted_examples_flatters() -> None:
     """Of two clients, on examples anew, the cross-fitted error is the nearer one."""
     flattered, honest, true = [], [], []
     for seed in range(150):
-        scores = [_score(2, 12, 7000 + 2 * seed + site, 4.0) for site in range(2)]
+        scores = [sites_score(2, 12, 7000 + 2 * seed + site, 4.0) for site in range(2)]
         told = [disclosed_calibration(score, 0) for score in scores]
         best = best_temperature(told)
         at = int(np.argmin(abs(TEMPERATURES - (best or 1.0))))
         flattered.append(np.abs(sum(one.gaps[at] for one in told)).sum() / 24)
         honest.append(cross_fitted_error(told))
-        fresh = disclosed_calibration(_score(2, 24, 90_000 + seed, 4.0), 0)
+        fresh = disclosed_calibration(sites_score(2, 24, 90_000 + seed, 4.0), 0)
         true.append(np.abs(fresh.gaps[at]).sum() / 24)
     assert np.mean(flattered) < np.mean(true) - 0.005
     assert abs(np.mean(honest) - np.mean(true)) < abs(np.mean(flattered) - np.mean(true))

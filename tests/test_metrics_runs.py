@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import softmax
+from scipy.special import logsumexp, softmax
 from sklearn.metrics import f1_score, roc_auc_score
 from small_federation import federated, small_sites
 
 from fedtl.config import RunConfig
+from fedtl.federation.alone import lone_heads
 from fedtl.federation.classifier import Classifier
 from fedtl.federation.evaluation import field_metrics
+from fedtl.federation.reference import centralised_reference
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.federation.site import Site
 from fedtl.statistics.disclosure import SMALLEST_CELL
 from fedtl.statistics.metrics import FieldMetrics
+from fedtl.transfer.client_block import ClientData
 from fedtl.transfer.head_file import TrainedHead
+from strategies.base import AloneHead
 
 
 class _RealSites(SimulatedSites):
@@ -95,6 +100,38 @@ def test_a_real_site_sends_no_small_counts_and_the_head_is_the_same() -> None:
     assert found.macro_f1 == pytest.approx(exact_metrics.macro_f1, abs=0.04)
     assert found.brier == pytest.approx(exact_metrics.brier, abs=0.03)
     assert found.calibration_error == pytest.approx(exact_metrics.calibration_error, abs=0.02)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_pooled_reference_has_metrics_too(classes: int) -> None:
+    x, y, parts = _data(classes)
+    found_head: list[AloneHead] = []
+
+    def solved(config: RunConfig, clients: Sequence[ClientData]) -> list[AloneHead]:
+        found_head.extend(lone_heads(config, clients))
+        return found_head[-1:]
+
+    config = RunConfig(strategy="fed3r", rounds=1, clients=len(parts))
+    with small_sites(x, y, parts) as sites:
+        outcome, _ = federated(config, sites)
+        clients = [sites.site(client).data for client in range(len(parts))]
+        centralised = centralised_reference(outcome.strategy, clients, solved)
+    (head,) = found_head
+    z = (x.astype(float) - head.standardisation.mean) * head.standardisation.scale
+    logits = z @ head.arrays["weight"].T.astype(float) + head.arrays["bias"]
+    p = softmax(logits, axis=1)
+    odds = [logits[:, k] - logsumexp(np.delete(logits, k, 1), axis=1) for k in range(classes)]
+    exact = [roc_auc_score(y == k, odds[k]) for k in range(classes)]
+    own = [one.held_out for _, one in sorted(centralised.tallies.items())]
+    found = field_metrics(own, shared=False)
+    assert found is not None
+    np.testing.assert_allclose(found.auroc, exact, atol=0.01)
+    assert found.macro_f1 == pytest.approx(f1_score(y, logits.argmax(1), average="macro"))
+    if centralised.method == "ridge":
+        assert found.brier is None
+    else:
+        squares = ((p - np.eye(classes)[y]) ** 2).sum(1).mean() / (2 if classes == 2 else 1)
+        assert found.brier == pytest.approx(squares, rel=1e-4)
 
 
 def test_no_temperature_where_outputs_are_no_probabilities() -> None:
