@@ -88,6 +88,7 @@ def simulate(
     """
     began = time.perf_counter()
     watch = MemoryWatch()
+    config = config.in_simulation()
     progress = folder.progress
     # An unknown strategy, or one that the head does not suit, is refused before anything starts.
     strategies.build(config, head_for(config, features=1, classes=2))
@@ -116,7 +117,7 @@ def simulate(
         for note in split_notes(inputs.dataset, split):
             folder.warn(note)
         split = _without_duplicates(config, folder, inputs, split)
-        sites = simulated_sites(inputs, split)
+        sites = simulated_sites(inputs, split, duplicates=config.duplicates)
         grid = _open_grid(config, starting, sites)
     except BaseException:
         starting.abandon()
