@@ -88,7 +88,7 @@ def simulate(
     """
     began = time.perf_counter()
     watch = MemoryWatch()
-    config = config.in_simulation()
+    asked, config = config, config.in_simulation()
     progress = folder.progress
     # An unknown strategy, or one that the head does not suit, is refused before anything starts.
     strategies.build(config, head_for(config, features=1, classes=2))
@@ -110,7 +110,7 @@ def simulate(
         extracted = time.perf_counter()
         _report_unreadable(folder, inputs)
         split = _split(config, folder, inputs, drawn, partitioner)
-        unread = unread_settings([config], inputs.dataset, len(split.names))
+        unread = unread_settings([asked], inputs.dataset, len(split.names))
         if unread:
             folder.warn(unread)
         config = config.replace(clients=len(split.names))
