@@ -107,11 +107,11 @@ def test_the_pooled_reference_has_metrics_too(classes: int) -> None:
     x, y, parts = _data(classes)
     found_head: list[AloneHead] = []
 
-    def solved(config: RunConfig, clients: Sequence[ClientData]) -> list[AloneHead]:
-        found_head.extend(lone_heads(config, clients))
+    def solved(config: RunConfig, clients: Sequence[ClientData], all_rows: bool) -> list[AloneHead]:
+        found_head.extend(lone_heads(config, clients, all_rows))
         return found_head[-1:]
 
-    config = RunConfig(strategy="fed3r", rounds=1, clients=len(parts))
+    config = RunConfig(strategy="fedavg", rounds=1, clients=len(parts))
     with small_sites(x, y, parts) as sites:
         outcome, _ = federated(config, sites)
         clients = [sites.site(client).data for client in range(len(parts))]

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from flwr.app import MetricRecordValues
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fedtl.federation import phases
 from fedtl.federation.alone import LoneHeads
+from fedtl.federation.left_out_scores import left_out_scores
 from fedtl.statistics.disclosure import Disclosed, disclosed_calibration
 from fedtl.statistics.intervals import Clusters, Pairs
 from fedtl.statistics.metrics import Calibration, packed_cells
@@ -34,8 +36,11 @@ class ClosingScores:
         everyone: All clients' examples of each class, shape ``(K,)``.
         lone_heads: Finds the heads that they would have alone.
         smallest_cells: Smaller counts of each client's tables do not leave.
+        training: What the final head says of each client's training rows, each left out of it,
+            shape ``(n, K)``; ``None`` if held-out rows alone are scored.
 
     Attributes:
+        own_rows: What each client's own data is scored on: held-out rows, after training rows.
         scores: By prefix, one per client.
         told: What leaves of them, likewise.
         calibration: Of the shared head on own held-out rows, one per client, if a temperature is
@@ -52,6 +57,7 @@ class ClosingScores:
         everyone: NDArray[np.int64],
         lone_heads: LoneHeads,
         smallest_cells: Sequence[int],
+        training: Sequence[Tensor] | None = None,
     ) -> None:
         self._smallest = smallest_cells
         self.scores: dict[str, list[Score]] = {}
@@ -59,9 +65,10 @@ class ClosingScores:
         head = strategy.head
         held_out = [client.held_out for client in clients]
         test = [client.test for client in clients]
-        alone = lone_heads(strategy.config, clients)
+        alone = lone_heads(strategy.config, clients, training is not None)
         self.methods = [METHODS.index(one.method) for one in alone]
         self._score_own("local-only-", alone)
+        self.own_rows = held_out
         if strategy.global_head:
             keep = block.classes <= phases.CONFUSION_CLASSES
             self.scores[""] = score_clients(head, received.head, block, held_out, keep_logits=keep)
@@ -71,6 +78,14 @@ class ClosingScores:
             if strategy.config.prior_correction:
                 self._score_corrected("personal-", received, held_out, correction)
                 self._score_corrected("personal-test-", received, test, correction)
+            if training is not None:
+                also = left_out_scores(
+                    strategy, clients, training, alone, everyone, correction, keep_logits=keep
+                )
+                for prefix, scores in also.items():
+                    pairs = zip(scores, self.scores[prefix], strict=True)
+                    self.scores[prefix] = [first + then for first, then in pairs]
+                self.own_rows = [np.concatenate([one.left_out, one.held_out]) for one in clients]
         if strategy.personalises and not strategy.config.prior_correction:
             own = strategy.personal_heads(block, received, alone)
             self._score_own("personal-" if strategy.global_head else "", own)
@@ -154,7 +169,7 @@ def closing_metrics(
         at: Which of them this is.
         client: What it holds.
     """
-    rows = {"": client.held_out, "test-": client.test, "unseen-": client.unseen}
+    rows = {"": closing.own_rows[at], "test-": client.test, "unseen-": client.unseen}
     few = client.classes <= phases.CONFUSION_CLASSES
     confusion_of = phases.confusion_of(strategy)
     metrics: dict[str, MetricRecordValues] = {"local-only-method": closing.methods[at]}
@@ -184,7 +199,7 @@ def closing_metrics(
         calibration = closing.calibration[at]
         told_by_temperature = (calibration.losses.tolist(), calibration.gaps.ravel().tolist())
         metrics |= dict(zip(phases.TEMPERATURE_KEYS, told_by_temperature, strict=True))
-    groups = None if client.groups is None else client.groups[client.held_out]
+    groups = None if client.groups is None else client.groups[closing.own_rows[at]]
     alone = closing.scores["local-only-"][at].right
     for prefix in phases.paired_heads(strategy):
         pairs = Pairs.of(alone, closing.scores[prefix][at].right, groups)

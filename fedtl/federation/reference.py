@@ -34,12 +34,13 @@ class Centralised:
         tallies: Scores of the best exactly solved head, by partition id.
         method: What it was solved by.
         trained: Accuracies, on own data and on new data, of the head that the strategy's own
-            training gives of all rows, once for every shuffle.
+            training gives of all rows, once for every shuffle; none on own data if training rows
+            are scored as well.
     """
 
     tallies: Mapping[int, ClientTallies]
     method: str
-    trained: Sequence[tuple[float, float | None]]
+    trained: Sequence[tuple[float | None, float | None]]
 
 
 def centralised_reference(
@@ -85,16 +86,20 @@ def centralised_reference(
         scale=torch.ones(1, width),
     )
     with one_thread(), torch.inference_mode():
-        (solved,) = lone_heads(config, [pooled])
+        all_rows = strategy.scores_all_rows
+        (solved,) = lone_heads(config, [pooled], all_rows)
         trained = [
             _tallies(each.head, train_alone(each, block)[0], clients)
             for each in _shuffled(strategy)
         ]
-        tallies = _tallies(strategy.head, solved, clients)
-    accuracies: list[tuple[float, float | None]] = []
+        tallies = _tallies(strategy.head, solved, clients, rows if all_rows else None)
+    accuracies: list[tuple[float | None, float | None]] = []
     for one in trained:
         own, new = on_own_data(list(one.values())), on_new_data(list(one.values()))
-        accuracies.append((own.accuracy, None if new is None else new.accuracy))
+        # Scores that leave out rows are not to be set beside scores that do not.
+        accuracies.append(
+            (None if all_rows else own.accuracy, None if new is None else new.accuracy)
+        )
     return Centralised(tallies, solved.method, accuracies)
 
 
@@ -110,36 +115,44 @@ def _shuffled(strategy: HeadStrategy) -> list[HeadStrategy]:
 
 
 def _tallies(
-    form: Head, head: AloneHead, clients: Sequence[ClientData]
+    form: Head,
+    head: AloneHead,
+    clients: Sequence[ClientData],
+    made_from: NDArray[np.int64] | None = None,
 ) -> dict[int, ClientTallies]:
+    """Return a head's scores, by partition id.
+
+    Args:
+        form: The run's.
+        head: The head.
+        clients: Whose data it is scored on.
+        made_from: The rows, rising, of which it says what it would without them, if they are to be
+            scored as well.
+    """
     first = clients[0]
     rows = [first.test, first.unseen, *(client.held_out for client in clients)]
-    test, unseen, *held_out = _tallies_of_rows(head, form, first, rows)
-    return {
-        client.partition_id: ClientTallies(own, test, unseen)
-        for client, own in zip(clients, held_out, strict=True)
-    }
-
-
-def _tallies_of_rows(
-    head: AloneHead, form: Head, data: ClientData, rows: Sequence[NDArray[np.int64]]
-) -> list[Tally]:
-    scores = scores_of_rows(
-        head.form or form,
-        head.arrays,
-        head.standardisation,
-        data,
-        rows,
-        keep_logits=bool(head.method) and data.classes <= CONFUSION_CLASSES,
+    keep = bool(head.method) and first.classes <= CONFUSION_CLASSES
+    test, unseen, *scores = scores_of_rows(
+        head.form or form, head.arrays, head.standardisation, first, rows, keep_logits=keep
     )
-    return [
-        Tally.of(
-            score,
-            None if data.groups is None else data.groups[here],
-            probabilities=head.method != "ridge",
-        )
-        for score, here in zip(scores, rows, strict=True)
-    ]
+    own_rows = [client.held_out for client in clients]
+    if made_from is not None and head.left_out is not None:
+        own_rows = [np.concatenate([client.left_out, client.held_out]) for client in clients]
+        labels, said = first.labels.numpy(), torch.from_numpy(head.left_out)
+        for at, client in enumerate(clients):
+            place = torch.from_numpy(np.searchsorted(made_from, client.left_out))
+            also = Score.of(said[place], labels[client.left_out], keep_logits=keep)
+            scores[at] = also + scores[at]
+
+    def tally(score: Score, rows: NDArray[np.int64]) -> Tally:
+        groups = None if first.groups is None else first.groups[rows]
+        return Tally.of(score, groups, probabilities=head.method != "ridge")
+
+    common = tally(test, first.test), tally(unseen, first.unseen)
+    return {
+        client.partition_id: ClientTallies(tally(score, rows), *common)
+        for client, score, rows in zip(clients, scores, own_rows, strict=True)
+    }
 
 
 @dataclass(frozen=True)
