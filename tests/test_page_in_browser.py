@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from test_report import plausible_result
 
+from fedtl.report import page as pages
 from fedtl.report.html import write_report
-from fedtl.report.markup import table_of
 from fedtl.report.result import RunResult
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -121,13 +121,14 @@ def test_the_policy_lets_the_one_script_run(tmp_path: Path) -> None:
     ],
 )
 def test_a_click_sorts_a_table(cells: list[str], expected: list[str], tmp_path: Path) -> None:
-    table = table_of(
+    table = pages.TextTable(
         ["Name", "Value"],
         [[f"row {at}", cell] for at, cell in enumerate([*cells, "5"])],
-        row_classes=[""] * len(cells) + ["total"],
+        styles=[""] * len(cells) + ["total"],
     )
-    plain = page_of(plausible_result(clients=2), tmp_path)
-    page = re.sub(r"<main>.*</main>", lambda _: f"<main>{table}</main>", plain, flags=re.DOTALL)
+    view = {"heading": "Some", "told": "", "table": table, "after": ""}
+    section = pages.Section("Some", "some", "table.html", view)
+    page = pages.page_of("base.html", "a table", [section])
     script = """(() => {
       const head = document.querySelectorAll("th")[1];
       const seen = () => [...document.querySelectorAll("td")].map((td) => td.textContent).join("|");

@@ -9,6 +9,7 @@ from fedtl.report.result import ClientRow, RunResult
 from fedtl.report.unseen import UnseenScore, UnseenSite
 from fedtl.report.ways import ways_of
 from fedtl.report.wording import (
+    MARKS,
     MISSING,
     byte_size,
     count_of,
@@ -136,10 +137,6 @@ def plain_table(*headings: str) -> Table:
     for heading in headings[1:]:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
-
-
-MARKS = {"better": "▲", "worse": "▼"}
-"""How verdicts are marked."""
 
 
 def _numbers(row: ClientRow, ways: Sequence[str], gaining: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedtl.report.markup import captioned, escaped, table_of
+from fedtl.report.page import Section, TextTable
 from fedtl.report.result import RunResult
 from fedtl.report.theme import (
     CENTRALISED,
@@ -29,19 +29,22 @@ _MOST_BARS = 24
 _MOST_ROWS = 200
 
 
-def unseen_section(result: RunResult) -> str:
-    """Return what the heads are worth at the unseen site; empty where every site took part."""
+def unseen_section(result: RunResult) -> Section | None:
+    """Return what the heads are worth at the unseen site; ``None`` if every site took part."""
     site = result.unseen
     if site is None:
-        return ""
+        return None
     sentences = [site.verdict(), site.balanced_verdict(), site.unlearnt_note()]
-    verdict = escaped(" ".join(sentence for sentence in sentences if sentence))
-    picture = captioned(
-        unseen_plot(site),
-        f"All {site.examples:,} examples of {escaped(site.name)}, of its training and its test "
-        "part alike; every other figure of this report is of the sites that take part.",
-    )
-    return f'<h2>An unseen site</h2>\n<p class="verdict">{verdict}</p>\n{picture}\n{_table(site)}'
+    left_out = len(site.alone) - _MOST_ROWS
+    view = {
+        "site": site,
+        "verdict": " ".join(filter(None, sentences)),
+        "plot": unseen_plot(site),
+        "title": "All heads as a table"
+        + (f" ({left_out:,} more in clients.csv)" if left_out > 0 else ""),
+        "table": _table(site),
+    }
+    return Section("Unseen site", "unseen", "unseen.html", view)
 
 
 def unseen_plot(site: UnseenSite) -> Plot:
@@ -105,21 +108,14 @@ def unseen_plot(site: UnseenSite) -> Plot:
         return Plot(svg(figure, "unseen", alt + "."), note)
 
 
-def _table(site: UnseenSite) -> str:
-    shown = site.best_first[:_MOST_ROWS]
+def _table(site: UnseenSite) -> TextTable:
     rows = [_row("Federated", site.federated, None)]
     if site.centralised is not None:
         rows.append(_row("Centralised", site.centralised, site.federated))
-    for client in shown:
+    for client in site.best_first[:_MOST_ROWS]:
         rows.append(_row(f"{site.client_names[client]} alone", site.alone[client], site.federated))
-    left_out = len(site.alone) - len(shown)
-    title = "All heads as a table" + (f" ({left_out:,} more in clients.csv)" if left_out else "")
-    table = table_of(
-        ["Head", "Accuracy", "Balanced accuracy", "Federated above it, points"],
-        rows,
-        numbers=(1, 2, 3),
-    )
-    return f"<details><summary>{escaped(title)}</summary>{table}</details>"
+    headings = ["Head", "Accuracy", "Balanced accuracy", "Federated above it, points"]
+    return TextTable(headings, rows, (1, 2, 3))
 
 
 def _row(name: str, score: UnseenScore, federated: UnseenScore | None) -> list[str]:
