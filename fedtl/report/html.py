@@ -21,6 +21,7 @@ from fedtl.report.run_sections import (
 from fedtl.report.samples import samples_section
 from fedtl.report.seeds_section import seeds_section
 from fedtl.report.unseen_section import unseen_section
+from fedtl.report.unseen_sites_section import unseen_sites_section
 
 
 def write_report(path: Path, result: RunResult) -> None:
@@ -38,6 +39,7 @@ def write_report(path: Path, result: RunResult) -> None:
         seeds_section(result),
         new_data_section(result),
         unseen_section(result),
+        unseen_sites_section(result),
         _accuracy(result),
         _data(result),
         samples_section(result),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.report.result import RunResult
+from fedtl.report.spots import bands, strips
 from fedtl.report.tables import SCORES
 from fedtl.report.theme import (
     LINE,
@@ -20,7 +22,7 @@ from fedtl.report.theme import (
     themed,
 )
 from fedtl.report.ways import ways_of
-from fedtl.report.wording import known, percent
+from fedtl.report.wording import count_of, known, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +97,18 @@ def accuracy_by_round(result: RunResult) -> Plot:
         bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
         bottom.set_xlim(rounds[0], rounds[-1])
         alt = "Accuracy by round: " + ", ".join(text for _, text, _ in ends) + "."
-        return Plot(svg(figure, "rounds", alt))
+        titles = [_round(row, {main: ours.label + name_of_main}) for row in result.rounds]
+        spots = [spot for axes in figure.axes for spot in strips(axes, rounds, titles)]
+        return Plot(svg(figure, "rounds", alt, spots=spots))
+
+
+def _round(row: Mapping[str, Any], mains: Mapping[str, str]) -> str:
+    """Return what one round came to."""
+    names = {**mains, "worst_client_accuracy": "worst client", "test_accuracy": "on new data"}
+    told = [f"{text} {percent(row[name])}" for name, text in names.items() if known(row[name])]
+    losses = {"loss": "held-out loss", "train_loss": "training loss"}
+    told += [f"{text} {row[name]:.3f}" for name, text in losses.items() if known(row[name])]
+    return f"round {row['round']}, {count_of(row['clients'], 'client')}: {', '.join(told)}"
 
 
 def score_ladder(result: RunResult) -> Plot:
@@ -106,7 +119,7 @@ def score_ladder(result: RunResult) -> Plot:
     with themed():
         figure = figure_of(WIDTH, 60 + 52 * len(SCORES))
         axes = figure.subplots()
-        described = []
+        titles = []
         for position, score in enumerate(SCORES):
             shown = {
                 way: result.summary[way][score]
@@ -117,7 +130,7 @@ def score_ladder(result: RunResult) -> Plot:
                 low, high = min(shown.values()), max(shown.values())
                 axes.plot([low, high], [position] * 2, color=LINE, linewidth=6, zorder=1)
             for way, value in shown.items():
-                label, colour, marker = ways[way]
+                _, colour, marker = ways[way]
                 hero = way == "federated"
                 axes.plot(
                     value,
@@ -139,7 +152,8 @@ def score_ladder(result: RunResult) -> Plot:
                         color=colour,
                         fontweight="bold" if hero else "normal",
                     )
-                described.append(f"{label} {SCORES[score]} {percent(value)}")
+            each = [f"{ways[way].label} {percent(value)}" for way, value in shown.items()]
+            titles.append(f"{SCORES[score]}: {', '.join(each)}")
         axes.set_yticks(range(len(SCORES)), list(SCORES.values()))
         axes.set_ylim(len(SCORES) - 0.4, -0.6)
         percent_axis(axes, "x")
@@ -152,7 +166,8 @@ def score_ladder(result: RunResult) -> Plot:
             if result.summary[way]
         ]
         figure.legend(handles=handles, loc="outside upper left", ncols=4)
-        return Plot(svg(figure, "rounds", "; ".join(described) + "."))
+        alt = "; ".join(titles) + "."
+        return Plot(svg(figure, "rounds", alt, spots=bands(axes, titles)))
 
 
 def _series(result: RunResult, name: str) -> NDArray[np.float64]:

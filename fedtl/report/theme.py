@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from markupsafe import Markup
 
+from fedtl.report.spots import Spot, title_of
 from fedtl.report.wording import printable
 
 if TYPE_CHECKING:
@@ -87,24 +88,6 @@ class Plot:
 
     svg: Markup
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Spot:
-    """A part of a figure that says something to whoever points at it.
-
-    Attributes:
-        axes: Where it lies.
-        left, bottom, right, top: Its edges in data coordinates; beyond the axes it is cut.
-        title: What it says.
-    """
-
-    axes: Axes
-    left: float
-    bottom: float
-    right: float
-    top: float
-    title: str
 
 
 @dataclass(frozen=True)
@@ -223,7 +206,7 @@ def svg(
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", text)
-    told = {f"{name}-{gid}": _title(title) for gid, title in (titles or {}).items()}
+    told = {f"{name}-{gid}": title_of(title) for gid, title in (titles or {}).items()}
     text = re.sub(r'<g id="([^"]+)">', lambda found: f"{found[0]}{told.get(found[1], '')}", text)
     for placeholder, variable in _VARIABLES.items():
         text = text.replace(placeholder, variable)
@@ -235,21 +218,5 @@ def svg(
     text = re.sub(r'\s(?:width|height)="[\d.]+pt"', "", text, count=2)
     text = text.removeprefix("<svg ").rstrip().removesuffix("</svg>")
     # Positions are known only now, as writing the figure lays it out.
-    drawn = Markup("\n").join(_rectangle(spot) for spot in spots)
+    drawn = Markup("\n").join(spot.rectangle() for spot in spots)
     return opening + Markup(text) + drawn + Markup("</svg>")
-
-
-def _title(text: str) -> Markup:
-    return Markup("<title>{}</title>").format(printable(text))
-
-
-def _rectangle(spot: Spot) -> Markup:
-    """Return an element that is seen only if pointed at, within the axes."""
-    corners = ((spot.left, spot.bottom), (spot.right, spot.top))
-    (left, bottom), (right, top) = spot.axes.transData.transform(corners)
-    box = spot.axes.bbox
-    left, right = (min(max(x, box.x0), box.x1) for x in sorted((left, right)))
-    bottom, top = (min(max(y, box.y0), box.y1) for y in sorted((bottom, top)))
-    place = (left, spot.axes.figure.bbox.height - top, right - left, top - bottom)
-    opening = '<rect class="spot" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}">'
-    return Markup(opening).format(*place) + _title(spot.title) + Markup("</rect>")

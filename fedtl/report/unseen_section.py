@@ -6,6 +6,7 @@ import numpy as np
 
 from fedtl.report.page import Section, TextTable
 from fedtl.report.result import RunResult
+from fedtl.report.spots import bands
 from fedtl.report.theme import (
     CENTRALISED,
     FEDERATED,
@@ -22,7 +23,7 @@ from fedtl.report.theme import (
     themed,
 )
 from fedtl.report.unseen import UnseenScore, UnseenSite
-from fedtl.report.wording import count_of, percent, points, shortened
+from fedtl.report.wording import count_of, percent, points, shortened, span
 
 _NAME_WIDTH = 22
 _MOST_BARS = 24
@@ -68,6 +69,10 @@ def unseen_plot(site: UnseenSite) -> Plot:
             0.62,
             color=[colour for _, colour, _ in heads],
         )
+        for position, (_, _, score) in enumerate(heads):
+            if score.accuracy_low is not None and score.accuracy_high is not None:
+                ends = [score.accuracy_low, score.accuracy_high]
+                axes.plot(ends, [position] * 2, color=INK, lw=1)
         # The halo keeps the tick visible where it lies on a bar.
         for colour, width in ((SURFACE, 6.0), (INK, 2.5)):
             axes.plot(
@@ -98,14 +103,17 @@ def unseen_plot(site: UnseenSite) -> Plot:
         axes.tick_params(left=False)
         percent_axis(axes, "x")
         axes.set_xlabel(
-            f"accuracy on {site.name} (bars) and balanced accuracy (ticks)", color=MUTED
+            f"accuracy on {shortened(site.name, _NAME_WIDTH)} (bars, with 95 % intervals) and "
+            "balanced accuracy (ticks)",
+            color=MUTED,
         )
         alt = f"Accuracy on {site.name}: " + "; ".join(
             f"{name} {percent(score.accuracy)}" for name, _, score in heads
         )
         left_out = len(site.alone) - len(shown)
         note = f"{count_of(left_out, 'own head')} of lower accuracy left out." if left_out else ""
-        return Plot(svg(figure, "unseen", alt + "."), note)
+        spots = bands(axes, [f"{name}: {score.told}" for name, _, score in heads])
+        return Plot(svg(figure, "unseen", alt + ".", spots=spots), note)
 
 
 def _table(site: UnseenSite) -> TextTable:
@@ -114,10 +122,12 @@ def _table(site: UnseenSite) -> TextTable:
         rows.append(_row("Centralised", site.centralised, site.federated))
     for client in site.best_first[:_MOST_ROWS]:
         rows.append(_row(f"{site.client_names[client]} alone", site.alone[client], site.federated))
-    headings = ["Head", "Accuracy", "Balanced accuracy", "Federated above it, points"]
-    return TextTable(headings, rows, (1, 2, 3))
+    headings = ["Head", "Accuracy", "95 % interval", "Balanced accuracy"]
+    headings.append("Federated above it, points")
+    return TextTable(headings, rows, range(1, 5))
 
 
 def _row(name: str, score: UnseenScore, federated: UnseenScore | None) -> list[str]:
     ahead = "" if federated is None else points(federated.accuracy - score.accuracy)
-    return [name, percent(score.accuracy), percent(score.balanced_accuracy), ahead]
+    interval = span(score.accuracy_low, score.accuracy_high)
+    return [name, percent(score.accuracy), interval, percent(score.balanced_accuracy), ahead]
