@@ -419,7 +419,7 @@ def test_page_shows_personal_heads_with_a_mark_of_their_own(tmp_path: Path) -> N
 
 def test_page_without_a_global_head_compares_clients_on_their_own_examples(tmp_path: Path) -> None:
     result = plausible_result(global_head=False)
-    assert verdict(result).startswith("Over working alone clients gain 23.4 points.")
+    assert verdict(result).startswith("Compared with working alone, clients gain 23.4 points.")
     _, markup = _page_of(result, tmp_path)
     last = percent(result.rounds[-1]["mean_client_accuracy"])
     assert f"personal, mean client {last}" in markup
@@ -499,22 +499,27 @@ def _gain(accuracy: float | None, low: float | None = None, **verdicts: int) -> 
     [
         (
             {"federated": _gain(0.042, 0.011, better=4, no_clear_difference=6)},
-            "Over working alone clients gain 4.2 points.",
+            "Compared with working alone, clients gain 4.2 points.",
         ),
         (
             {"federated": _gain(-0.01, -0.05, worse=1), "corrected": _gain(0.03, 0.01, better=1)},
-            "Over working alone clients neither clearly gain nor lose (−1.0 point), but gain 3.0 "
-            "points if the shared head is read with their own mix of classes.",
+            "Compared with working alone, clients neither clearly gain nor lose (−1.0 point), but "
+            "gain 3.0 points if the shared head is read with their own mix of classes.",
         ),
         (
             {"federated": _gain(-0.04, -0.05), "personal": _gain(0.02, 0.01)},
-            "Over working alone clients lose 4.0 points, but gain 2.0 points with the heads of "
-            "their own.",
+            "Compared with working alone, clients lose 4.0 points, but gain 2.0 points with the "
+            "heads of their own.",
+        ),
+        (
+            {"federated": _gain(-0.04, -0.05), "corrected": _gain(-0.03, -0.07)},
+            "Compared with working alone, clients lose 4.0 points; if the shared head is read with "
+            "their own mix of classes, a loss of 3.0 points is not clear.",
         ),
         (
             {"federated": _gain(0.0), "personal": _gain(0.02, -0.01)},
-            "Over working alone clients neither clearly gain nor lose (0.0 points), nor with the "
-            "heads of their own (+2.0).",
+            "Compared with working alone, clients neither clearly gain nor lose (0.0 points), nor "
+            "with the heads of their own (+2.0).",
         ),
         ({"federated": _gain(None)}, "The federated head could not be scored."),
     ],

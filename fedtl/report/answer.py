@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from fedtl.report.result import ClientRow, RunResult
+from fedtl.report.result import ClientRow, Gain, RunResult
 from fedtl.report.ways import Way, ways_of
 from fedtl.report.wording import MARKS, points, points_span, share_of, shortened
 
@@ -28,14 +28,18 @@ def verdict(result: RunResult) -> str:
     if not gains:
         return f"{heads} could not be scored."
     first = gains["federated"]
-    told = f"Over working alone clients {_gained(first)}"
+    told = f"Compared with working alone, clients {_gained(first)}"
     other = "personal" if "personal" in gains else "corrected"
     if other in gains:
         if _sign(first) == _sign(gains[other]) == 0:
-            second = points(gains[other]["accuracy"])
-            return f"{told}, nor {_READINGS[other]} ({second})."
-        joined = "and" if _sign(first) == _sign(gains[other]) else "but"
-        told += f", {joined} {_gained(gains[other])} {_READINGS[other]}"
+            return f"{told}, nor {_READINGS[other]} ({points(gains[other]['accuracy'])})."
+        second = gains[other]
+        if not _sign(second) and _sign(first) * second["accuracy"] > 0:
+            noun = "gain" if second["accuracy"] > 0 else "loss"
+            size = f"{100 * abs(second['accuracy']):.1f} points"
+            return f"{told}; {_READINGS[other]}, a {noun} of {size} is not clear."
+        joined = "and" if _sign(first) == _sign(second) else "but"
+        told += f", {joined} {_gained(second)} {_READINGS[other]}"
     return f"{told}."
 
 
@@ -132,12 +136,19 @@ def answer(result: RunResult) -> Answer | None:
                 ways[way],
                 gain.difference,
                 points_span(*gain.interval),
-                f"{MARKS.get(gain.verdict or '', '')} {gain.verdict}".strip(),
+                _verdict(gain, len(result.clients)),
             )
             for way in told
             if (gain := row.gains.get(way)) is not None
         ],
     )
+
+
+def _verdict(gain: Gain, clients: int) -> str:
+    low, high = gain.interval
+    if gain.verdict == "no clear difference" and not low <= 0 <= high:
+        return f"no clear difference, as one of {clients:,} tests"
+    return f"{MARKS.get(gain.verdict or '', '')} {gain.verdict}".strip()
 
 
 def _counts(gain: Mapping[str, Any]) -> str:

@@ -108,7 +108,7 @@ def _client_bars(result: RunResult) -> Plot:
                 fontweight="bold" if verdict in MARKS else "normal",
             )
         axes.annotate(
-            "gain, points",
+            f"gain, {ways[used].label}",
             (1, 1),
             (10, 6),
             xycoords="axes fraction",

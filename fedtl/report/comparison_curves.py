@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fedtl.comparison.standings import Standing, Standings
 from fedtl.report.comparison_look import Looks
 from fedtl.report.plots import label_line_ends
+from fedtl.report.spots import Spot, strips
 from fedtl.report.theme import (
     CENTRALISED,
     SURFACE,
@@ -19,11 +20,14 @@ from fedtl.report.theme import (
     percent_axis,
     themed,
 )
-from fedtl.report.wording import known, percent, shortened
+from fedtl.report.wording import byte_size, known, percent, shortened
 
 _NAME_WIDTH = 22
 _LABEL_HEIGHT = 17.0
 _MARKS_PER_LINE = 8
+
+Curve = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+"""By round, over seeds: mean and standard deviation of the accuracy, and mean bytes until then."""
 
 
 def accuracy_by_round(at: Standings, look: Looks) -> Drawing:
@@ -75,7 +79,20 @@ def accuracy_by_round(at: Standings, look: Looks) -> Drawing:
         axes.set_xlabel("round")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlim(1 - 0.02 * last, max(last, 1.5))
-        return Drawing(figure, "Accuracy by round: " + ", ".join(text for _, text, _ in ends) + ".")
+        alt = "Accuracy by round: " + ", ".join(text for _, text, _ in ends) + "."
+        curves = {row.strategy: _curve(row) for row in at.rows}
+        titles = [_round(curves, index) for index in range(last)]
+        return Drawing(figure, alt, spots=strips(axes, range(1, last + 1), titles))
+
+
+def _round(curves: Mapping[str, Curve], index: int) -> str:
+    """Return what every strategy had come to after one round."""
+    told = [
+        f"{name} {percent(mean[index])} ± {100 * sd[index]:.1f}"
+        for name, (mean, sd, _) in curves.items()
+        if index < len(mean)
+    ]
+    return f"round {index + 1}: {', '.join(told)}"
 
 
 def accuracy_by_bytes(at: Standings, look: Looks) -> Drawing:
@@ -86,6 +103,7 @@ def accuracy_by_bytes(at: Standings, look: Looks) -> Drawing:
         figure = figure_of(WIDTH, _height(len(at.rows)))
         axes = figure.subplots()
         ends: list[tuple[float, str, str]] = []
+        marks: list[tuple[float, float, str]] = []
         for row in _grey_first(at.rows, look):
             colour, dashes, marker = style = look[row.strategy]
             mean, _, sent = _curve(row)
@@ -95,6 +113,8 @@ def accuracy_by_bytes(at: Standings, look: Looks) -> Drawing:
                 axes.plot(sent, mean, color=colour, linewidth=style.width, dashes=dashes)
             mark = marker or "o"
             size = 9 if marker else 6
+            told = f"{row.strategy}: {percent(mean[-1])} after {byte_size(sent[-1])}"
+            marks.append((sent[-1], mean[-1], told))
             axes.plot(
                 sent[-1], mean[-1], mark, color=colour, markersize=size, markeredgecolor=SURFACE
             )
@@ -108,9 +128,14 @@ def accuracy_by_bytes(at: Standings, look: Looks) -> Drawing:
         axes.minorticks_off()
         axes.set_ylabel("accuracy")
         axes.set_xlabel("bytes that crossed the sites' borders, both ways")
-        return Drawing(
-            figure, "Accuracy against bytes: " + ", ".join(text for _, text, _ in ends) + "."
-        )
+        alt = "Accuracy against bytes: " + ", ".join(text for _, text, _ in ends) + "."
+        low, high = axes.get_ylim()
+        near = 0.025 * (high - low)
+        spots = [
+            Spot(axes, end / 1.04, value - near, end * 1.04, value + near, text)
+            for end, value, text in marks
+        ]
+        return Drawing(figure, alt, spots=spots)
 
 
 def accuracy_by_value(key: str, points: Sequence[Standings], look: Looks) -> Drawing:
@@ -151,7 +176,14 @@ def accuracy_by_value(key: str, points: Sequence[Standings], look: Looks) -> Dra
         percent_axis(axes, "y")
         axes.set_ylabel("accuracy")
         axes.set_xlabel(key)
-        return Drawing(figure, f"Final accuracy of every strategy by {key}.")
+        titles = [f"{key} {values[place]:g}: {_final(points[place])}" for place in order]
+        alt = f"Final accuracy of every strategy by {key}."
+        return Drawing(figure, alt, spots=strips(axes, values[order].tolist(), titles))
+
+
+def _final(at: Standings) -> str:
+    told = [f"{row.strategy} {percent(row.accuracy.mean)}" for row in at.rows]
+    return ", ".join(told)
 
 
 def _grey_first(rows: Sequence[Standing], look: Looks) -> list[Standing]:
@@ -159,10 +191,7 @@ def _grey_first(rows: Sequence[Standing], look: Looks) -> list[Standing]:
     return sorted(rows, key=lambda row: bool(look[row.strategy].marker))
 
 
-def _curve(
-    row: Standing,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and standard deviation of the accuracy over seeds, and mean bytes, by round."""
+def _curve(row: Standing) -> Curve:
     runs = [run.rounds for run in row.results.values()]
     length = min(len(rounds) for rounds in runs)
     accuracy = np.array(

@@ -163,6 +163,7 @@ def _point(at: Standings, look: Looks, place: int, *, alone: bool) -> Section:
         "rounds": curves.accuracy_by_round(at, look).plot(f"rounds-{place}") if ranked else None,
         "bytes": curves.accuracy_by_bytes(at, look).plot(f"bytes-{place}") if ranked else None,
         "gains": plots.gains(at).plot(f"gains-{place}"),
+        "narrow_gains": plots.gains(at, width=NARROW).plot(f"gains-narrow-{place}"),
         "differences": _differences(at),
         "significance": "Bold: p < .05 over seeds and test examples together, corrected for all "
         "pairs (Holm)."

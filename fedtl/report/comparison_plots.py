@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedtl.comparison.standings import Standings
+from fedtl.comparison.standings import Standing, Standings
 from fedtl.report.comparison_look import Looks
+from fedtl.report.spots import bands
 from fedtl.report.theme import (
     CENTRALISED,
     CORRECTED,
@@ -22,12 +25,12 @@ from fedtl.report.theme import (
     percent_axis,
     themed,
 )
-from fedtl.report.wording import known, percent, shortened, span
+from fedtl.report.wording import count_of, known, percent, points, points_span, shortened, span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_NAME_WIDTH = 22
+_NAME_WIDTH, _SHORT_NAME_WIDTH = 22, 14
 _MOST_DOTS = 300
 _VERDICT_COLOURS = {"better": FEDERATED, "worse": HARMED}
 
@@ -82,21 +85,35 @@ def intervals(at: Standings, look: Looks, *, width: float = WIDTH) -> Drawing:
                 color=CENTRALISED,
             )
             described.append(f"centralised {percent(at.centralised.mean)}")
-        longest = _NAME_WIDTH if width >= WIDTH else 14
-        axes.set_yticks(range(len(rows)), [shortened(row.strategy, longest) for row in rows])
-        axes.set_ylim(-0.6, len(rows) - 0.4)
-        axes.tick_params(left=False)
-        axes.spines["left"].set_visible(False)
+        _name_rows(axes, [row.strategy for row in rows], width)
         percent_axis(axes, "x")
         axes.margins(x=0.08)
         axes.autoscale_view()
         low, high = axes.get_xlim()
         axes.set_xlim(max(low, -0.01), min(high, 1.01))
         axes.set_xlabel("accuracy " + ("on new data" if at.new_data else "on held-out examples"))
-        return Drawing(figure, "Accuracy with its 95% interval: " + ", ".join(described) + ".")
+        alt = "Accuracy with its 95% interval: " + ", ".join(described) + "."
+        return Drawing(figure, alt, spots=bands(axes, [_told(at, row) for row in rows]))
 
 
-def gains(at: Standings) -> Drawing:
+def _name_rows(axes: Axes, names: Sequence[str], width: float) -> None:
+    longest = _NAME_WIDTH if width >= WIDTH else _SHORT_NAME_WIDTH
+    axes.set_yticks(range(len(names)), [shortened(name, longest) for name in names])
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.tick_params(left=False)
+    axes.spines["left"].set_visible(False)
+
+
+def _told(at: Standings, row: Standing) -> str:
+    told = f"{row.strategy}: {percent(row.accuracy.mean)}, mean of {count_of(at.seeds, 'seed')}"
+    if row.interval is not None:
+        told += f"; 95 % interval {span(*row.interval)}"
+    if row.clean is not None and known(row.clean.mean):
+        told += f"; without the attack {percent(row.clean.mean)}"
+    return told
+
+
+def gains(at: Standings, *, width: float = WIDTH) -> Drawing:
     """Draw what each client gains over its own head, all seeds together, a row per strategy.
 
     Dots of clients that the test calls better or worse off are in colour. A second stroke is the
@@ -104,10 +121,11 @@ def gains(at: Standings) -> Drawing:
     """
     rows = at.own.rows[::-1]
     with themed():
-        figure = figure_of(WIDTH, 60 + 30 * len(rows))
+        figure = figure_of(width, 60 + 30 * len(rows))
         axes = figure.subplots()
         axes.axvline(0, color=MUTED, linewidth=1)
         described, left_out = [], False
+        titles = [f"{row.strategy}: no client was scored" for row in rows]
         for place, row in enumerate(rows):
             clients = [client for run in row.results.values() for client in run.clients]
             told = [
@@ -127,20 +145,25 @@ def gains(at: Standings) -> Drawing:
                 axes.scatter(found, place + offset, s=12, c=colours, alpha=0.75, zorder=3)
             left_out |= len(found) > _MOST_DOTS
             _stroke(axes, median, place, MUTED)
+            count = Counter(client.verdicts.get(client.used) for client in clients)
+            titles[place] = (
+                f"{row.strategy}: median {points(median)} points, the middle half from "
+                f"{points_span(first, third)}; {count['better']:,} better off, {count['worse']:,} "
+                f"worse, of {len(told):,} clients over all seeds"
+            )
             described.append(f"{row.strategy} median {100 * median:+.1f} points")
             corrected = [gain for one in clients if (gain := one.gain("corrected")) is not None]
             if corrected:
                 _stroke(axes, float(np.median(corrected)), place, CORRECTED)
                 described.append(f"corrected {100 * np.median(corrected):+.1f}")
-        axes.set_yticks(range(len(rows)), [shortened(row.strategy, _NAME_WIDTH) for row in rows])
-        axes.set_ylim(-0.6, len(rows) - 0.4)
-        axes.tick_params(left=False)
-        axes.spines["left"].set_visible(False)
+        _name_rows(axes, [row.strategy for row in rows], width)
         axes.grid(True, axis="x")
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.3g}" if value else "0")
         axes.set_xlabel("points over the client's own head")
         note = "If there are many clients, their dots are left out." if left_out else ""
-        return Drawing(figure, "Gain over local-only: " + "; ".join(described) + ".", note)
+        return Drawing(
+            figure, "Gain over local-only: " + "; ".join(described) + ".", note, bands(axes, titles)
+        )
 
 
 def _stroke(axes: Axes, value: float, place: int, colour: str) -> None:
