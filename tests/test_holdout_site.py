@@ -33,8 +33,8 @@ from fedtl.data.unseen_site import withhold_site
 from fedtl.errors import UsageError
 from fedtl.federation.preparation import open_data, prepare_inputs, split_into_clients
 from fedtl.report.run_folder import RunFolder
-from fedtl.report.tables import unseen_table
 from fedtl.report.unseen import UnseenScore, UnseenSite
+from fedtl.report.unseen_tables import unseen_table
 
 SITES = ("east", "north", "south", "west")
 UNSEEN = "south"
