@@ -30,7 +30,7 @@ Curve = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 """By round, over seeds: mean and standard deviation of the accuracy, and mean bytes until then."""
 
 
-def accuracy_by_round(at: Standings, look: Looks) -> Drawing:
+def accuracy_by_round(at: Standings, look: Looks, *, width: float = WIDTH) -> Drawing:
     """Draw the mean accuracy of every strategy by round, with a band of one standard deviation.
 
     A strategy of one round is a mark, continued as a thin line.
@@ -39,7 +39,7 @@ def accuracy_by_round(at: Standings, look: Looks) -> Drawing:
 
     last = max((len(_curve(row)[0]) for row in at.rows), default=1)
     with themed():
-        figure = figure_of(WIDTH, _height(len(at.rows) + 1))
+        figure = figure_of(width, _height(len(at.rows) + 1))
         axes = figure.subplots()
         ends: list[tuple[float, str, str]] = []
         for row in _grey_first(at.rows, look):
@@ -77,7 +77,7 @@ def accuracy_by_round(at: Standings, look: Looks) -> Drawing:
         percent_axis(axes, "y")
         axes.set_ylabel("accuracy")
         axes.set_xlabel("round")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(10 if width >= WIDTH else 4, integer=True))
         axes.set_xlim(1 - 0.02 * last, max(last, 1.5))
         alt = "Accuracy by round: " + ", ".join(text for _, text, _ in ends) + "."
         curves = {row.strategy: _curve(row) for row in at.rows}
@@ -95,12 +95,12 @@ def _round(curves: Mapping[str, Curve], index: int) -> str:
     return f"round {index + 1}: {', '.join(told)}"
 
 
-def accuracy_by_bytes(at: Standings, look: Looks) -> Drawing:
+def accuracy_by_bytes(at: Standings, look: Looks, *, width: float = WIDTH) -> Drawing:
     """Draw the mean accuracy of every strategy against the bytes sent until then."""
     from matplotlib.ticker import LogLocator
 
     with themed():
-        figure = figure_of(WIDTH, _height(len(at.rows)))
+        figure = figure_of(width, _height(len(at.rows)))
         axes = figure.subplots()
         ends: list[tuple[float, str, str]] = []
         marks: list[tuple[float, float, str]] = []
@@ -123,11 +123,11 @@ def accuracy_by_bytes(at: Standings, look: Looks) -> Drawing:
         label_line_ends(axes, ends, height=_height(len(at.rows)) - 50)
         percent_axis(axes, "y")
         axes.grid(True, axis="x")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if width >= WIDTH else (1.0,)))
         axes.xaxis.set_major_formatter(lambda value, _: _bytes(value))
         axes.minorticks_off()
         axes.set_ylabel("accuracy")
-        axes.set_xlabel("bytes that crossed the sites' borders, both ways")
+        axes.set_xlabel("bytes over the sites' borders, both ways")
         alt = "Accuracy against bytes: " + ", ".join(text for _, text, _ in ends) + "."
         low, high = axes.get_ylim()
         near = 0.025 * (high - low)
@@ -138,13 +138,15 @@ def accuracy_by_bytes(at: Standings, look: Looks) -> Drawing:
         return Drawing(figure, alt, spots=spots)
 
 
-def accuracy_by_value(key: str, points: Sequence[Standings], look: Looks) -> Drawing:
+def accuracy_by_value(
+    key: str, points: Sequence[Standings], look: Looks, *, width: float = WIDTH
+) -> Drawing:
     """Draw the final accuracy of every global head against a number that varies."""
     values = np.array([float(dict(at.point)[key]) for at in points])
     order = np.argsort(values)
     ranked = [name for name in look if any(_row_of(at, name) for at in points)]
     with themed():
-        figure = figure_of(WIDTH, _height(len(ranked)))
+        figure = figure_of(width, _height(len(ranked)))
         axes = figure.subplots()
         ends: list[tuple[float, str, str]] = []
         for strategy in sorted(ranked, key=lambda name: bool(look[name].marker)):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from fedtl.report.comparison_table import (
     tuned_text,
 )
 from fedtl.report.page import Section, TextTable, page_of
-from fedtl.report.theme import NARROW
+from fedtl.report.theme import NARROW, Drawing, Plot
 from fedtl.report.wording import MISSING, count_of, known, percent, sentence
 from fedtl.statistics.two_way import FEWEST_SEEDS
 
@@ -135,14 +136,17 @@ def _overview(every: Sequence[Standings], look: Looks) -> Section | None:
     keys = [key for key, _ in every[0].point]
     values = [dict(at.point)[keys[0]] for at in every]
     numbers = len(keys) == 1 and not any(isinstance(value, str | bool) for value in values)
+    scored = [row for at in ranked for row in at.rows if known(row.accuracy.mean)]
+    ends = [end for row in scored for end in row.interval or (row.accuracy.mean,)]
+    limits = (min(ends), max(ends)) if ends else None
     view = {
         "heading": _question(ranked[0]),
         "points": [
-            {"label": point_label(at.point), "dots": _dots(at, look, f"overview-{place}")}
+            {"label": point_label(at.point), "dots": _dots(at, look, f"overview-{place}", limits)}
             for place, at in enumerate(ranked)
         ],
         "key": keys[0],
-        "by_value": curves.accuracy_by_value(keys[0], every, look).plot("by-value")
+        "by_value": _both(partial(curves.accuracy_by_value, keys[0], every, look), "by-value")
         if numbers
         else None,
     }
@@ -152,7 +156,7 @@ def _overview(every: Sequence[Standings], look: Looks) -> Section | None:
 def _point(at: Standings, look: Looks, place: int, *, alone: bool) -> Section:
     title = point_label(at.point) or "Standings"
     ranked = bool(at.rows)
-    view = {
+    view: dict[str, Any] = {
         "heading": title,
         "question": _question(at),
         "dots": _dots(at, look, str(place)) if ranked and alone else None,
@@ -160,10 +164,7 @@ def _point(at: Standings, look: Looks, place: int, *, alone: bool) -> Section:
         "ranking_told": _sentences(ranking_captions(at)),
         "own": _own_data(at),
         "own_told": _sentences([*own_data_captions(at), _WORST]),
-        "rounds": curves.accuracy_by_round(at, look).plot(f"rounds-{place}") if ranked else None,
-        "bytes": curves.accuracy_by_bytes(at, look).plot(f"bytes-{place}") if ranked else None,
-        "gains": plots.gains(at).plot(f"gains-{place}"),
-        "narrow_gains": plots.gains(at, width=NARROW).plot(f"gains-narrow-{place}"),
+        "gains": _both(partial(plots.gains, at), f"gains-{place}"),
         "differences": _differences(at),
         "significance": "Bold: p < .05 over seeds and test examples together, corrected for all "
         "pairs (Holm)."
@@ -173,6 +174,10 @@ def _point(at: Standings, look: Looks, place: int, *, alone: bool) -> Section:
             ["Strategy", "Values"], [[name, tuned_text(found)] for name, found in at.tuned.items()]
         ),
     }
+    if ranked:
+        rounds = _both(partial(curves.accuracy_by_round, at, look), f"rounds-{place}")
+        sent = _both(partial(curves.accuracy_by_bytes, at, look), f"bytes-{place}")
+        view |= {"rounds": rounds, "bytes": sent}
     return Section(title, f"point-{place}", "comparison_point.html", view)
 
 
@@ -180,15 +185,21 @@ def _question(at: Standings) -> str:
     return "On new data" if at.new_data else "Global heads on all held-out examples"
 
 
-def _dots(at: Standings, look: Looks, name: str) -> dict[str, Any]:
+def _dots(
+    at: Standings, look: Looks, name: str, limits: tuple[float, float] | None = None
+) -> dict[str, Any]:
     """Return every global head's accuracy with its interval."""
     over = "seeds and test examples together." if at.seeds > 1 else "test examples."
     return {
         "told": f"Accuracy of each global head, mean over seeds, and its 95% interval, over {over}"
         + (" Hollow: the same without the attack." if at.attacked else ""),
-        "wide": plots.intervals(at, look).plot(f"intervals-{name}"),
-        "narrow": plots.intervals(at, look, width=NARROW).plot(f"intervals-narrow-{name}"),
+        "plots": _both(partial(plots.intervals, at, look, limits=limits), f"intervals-{name}"),
     }
+
+
+def _both(draw: Callable[..., Drawing], name: str) -> tuple[Plot, Plot]:
+    """Return a chart for a desk and paper, and for a telephone."""
+    return draw().plot(name), draw(width=NARROW).plot(f"{name}-narrow")
 
 
 def _ranking(at: Standings) -> TextTable:

@@ -35,10 +35,22 @@ _MOST_DOTS = 300
 _VERDICT_COLOURS = {"better": FEDERATED, "worse": HARMED}
 
 
-def intervals(at: Standings, look: Looks, *, width: float = WIDTH) -> Drawing:
+def intervals(
+    at: Standings,
+    look: Looks,
+    *,
+    width: float = WIDTH,
+    limits: tuple[float, float] | None = None,
+) -> Drawing:
     """Draw every global head's accuracy as a dot on its 95 % interval, the best at the top.
 
     Where there is an attack, the accuracy without it is a hollow dot on the same line.
+
+    Args:
+        at: The standings.
+        look: Of every strategy.
+        width: Of the picture.
+        limits: Accuracies that the axis shows besides, so that charts have the same.
     """
     rows = [row for row in at.rows if known(row.accuracy.mean)][::-1]
     with themed():
@@ -87,6 +99,8 @@ def intervals(at: Standings, look: Looks, *, width: float = WIDTH) -> Drawing:
             described.append(f"centralised {percent(at.centralised.mean)}")
         _name_rows(axes, [row.strategy for row in rows], width)
         percent_axis(axes, "x")
+        if limits is not None:
+            axes.update_datalim([(end, 0) for end in limits])
         axes.margins(x=0.08)
         axes.autoscale_view()
         low, high = axes.get_xlim()

@@ -20,6 +20,7 @@ from fedtl.report.run_sections import (
 )
 from fedtl.report.samples import samples_section
 from fedtl.report.seeds_section import seeds_section
+from fedtl.report.theme import NARROW
 from fedtl.report.unseen_section import unseen_section
 from fedtl.report.unseen_sites_section import unseen_sites_section
 
@@ -61,6 +62,7 @@ def _data(result: RunResult) -> Section:
         "told": "Examples per client and class, held-out ones included; the stronger a cell's "
         "colour, the larger the class's share of that client's examples.",
         "plot": heat_maps.label_map(result),
+        "narrow": None,
     }
     return Section("Data", "data", "plot.html", view)
 
@@ -68,6 +70,7 @@ def _data(result: RunResult) -> Section:
 def _accuracy(result: RunResult) -> Section:
     if len(result.rounds) > 1:
         heading, plot = "Accuracy by round", plots.accuracy_by_round(result)
+        narrow = plots.accuracy_by_round(result, width=NARROW)
         told = (
             f"The global head on {result.summary['scored_on']}, and on those of the client it "
             "serves worst."
@@ -76,10 +79,10 @@ def _accuracy(result: RunResult) -> Section:
             "worst; the other lines are the mean client's too."
         )
     else:
-        heading, plot = "Accuracy, in one round", plots.score_ladder(result)
+        heading, plot, narrow = "Accuracy, in one round", plots.score_ladder(result), None
         told = (
             "There is one round, so there is no curve: the four scores of the ways of learning, "
             "side by side."
         )
-    view = {"heading": heading, "told": told, "plot": plot}
+    view = {"heading": heading, "told": told, "plot": plot, "narrow": narrow}
     return Section("Accuracy", "accuracy", "plot.html", view)

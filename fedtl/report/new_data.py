@@ -26,7 +26,7 @@ def new_data_section(result: RunResult) -> Section | None:
         cells = [percent(scores["accuracy"]), interval, percent(scores["balanced_accuracy"])]
         rows.append([name, *cells])
     rows += _training(result.summary.get("centralised_training"))
-    headings = ["Head", "Accuracy", "95 % interval", "Balanced accuracy"]
+    headings = ["Head", "Accuracy", "95 % interval", "Balanced"]
     view = {
         "heading": "On new data",
         "told": "Another question than that of the clients' own data: what the heads are worth to "

@@ -36,7 +36,7 @@ _DASHES = {
 }
 
 
-def accuracy_by_round(result: RunResult) -> Plot:
+def accuracy_by_round(result: RunResult, *, width: float = WIDTH) -> Plot:
     """Draw the global head's accuracy and loss by round, with lines for the other ways' accuracy.
 
     All are measured on clients' own held-out examples. Without a global head the main line is the
@@ -50,12 +50,12 @@ def accuracy_by_round(result: RunResult) -> Plot:
         main, measure, name_of_main = "accuracy", "accuracy", ""
     else:
         main = measure = "mean_client_accuracy"
-        name_of_main = ", mean client"
+        name_of_main = ", mean client" if width >= WIDTH else ", mean"
     rounds = [row["round"] for row in result.rounds]
     losses = {name: _series(result, name) for name in ("loss", "train_loss")}
     with_loss = any(np.isfinite(values).any() for values in losses.values())
     with themed():
-        figure = figure_of(WIDTH, 460 if with_loss else 320)
+        figure = figure_of(width, 460 if with_loss else 320)
         upper, lower = (
             figure.subplots(2, 1, sharex=True, height_ratios=[2.4, 1])
             if with_loss
@@ -72,8 +72,8 @@ def accuracy_by_round(result: RunResult) -> Plot:
             values = _series(result, name)
             if np.isfinite(values).any():
                 upper.plot(rounds, values, color=ours.colour, linewidth=thickness)
-                last = float(values[np.isfinite(values)][-1])
-                ends.append((last, f"{text} {percent(last)}", ours.colour))
+                end = float(values[np.isfinite(values)][-1])
+                ends.append((end, f"{text} {percent(end)}", ours.colour))
         for way, dashes in _DASHES.items():
             scores = result.summary[way] if way in ways else None
             if scores and known(scores[measure]):
@@ -84,22 +84,24 @@ def accuracy_by_round(result: RunResult) -> Plot:
         percent_axis(upper, "y")
         upper.set_ylabel("accuracy")
         if lower is not None:
+            last: list[tuple[float, str, str]] = []
             for name, style, text in (("loss", "-", "held-out"), ("train_loss", ":", "training")):
-                lower.plot(
-                    rounds, losses[name], style, color=ours.colour, linewidth=1.8, label=text
-                )
+                lower.plot(rounds, losses[name], style, color=ours.colour, linewidth=1.8)
+                if np.isfinite(losses[name]).any():
+                    last.append((losses[name][np.isfinite(losses[name])][-1], text, ours.colour))
+            label_line_ends(lower, last, height=110)
             lower.set_ylabel("loss")
             lower.grid(axis="y")
-            lower.legend(loc="upper right", ncols=2)
         figure.align_ylabels()
         bottom = lower if lower is not None else upper
         bottom.set_xlabel("round")
-        bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+        bottom.xaxis.set_major_locator(MaxNLocator(10 if width >= WIDTH else 4, integer=True))
         bottom.set_xlim(rounds[0], rounds[-1])
         alt = "Accuracy by round: " + ", ".join(text for _, text, _ in ends) + "."
         titles = [_round(row, {main: ours.label + name_of_main}) for row in result.rounds]
         spots = [spot for axes in figure.axes for spot in strips(axes, rounds, titles)]
-        return Plot(svg(figure, "rounds", alt, spots=spots))
+        name = "rounds" if width >= WIDTH else "rounds-narrow"
+        return Plot(svg(figure, name, alt, spots=spots))
 
 
 def _round(row: Mapping[str, Any], mains: Mapping[str, str]) -> str:
