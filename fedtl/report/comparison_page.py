@@ -204,11 +204,11 @@ def _both(draw: Callable[..., Drawing], name: str) -> tuple[Plot, Plot]:
 
 def _ranking(at: Standings) -> TextTable:
     headings = ["Strategy", "Accuracy", *ranking_headings(at)[1:]]
-    headings.insert(-3, "Balanced")
+    headings.insert(3, "Balanced")
     rows = []
     for row in at.rows:
         cells = ranking_cells(at, row)
-        cells.insert(-3, spread_text(row.balanced))
+        cells.insert(2, spread_text(row.balanced))
         rows.append([f"{row.strategy}{_STAR if row.behind else ''}", *cells])
     rows.append(["centralised", spread_text(at.centralised), *[""] * (len(headings) - 2)])
     styles = ["best", *[""] * (len(at.rows) - 1), "reference"]

@@ -82,9 +82,8 @@ def intervals(
                 zorder=4,
             )
             known_span = "" if row.interval is None else f" ({span(*row.interval)})"
-            described.append(
-                f"{shortened(row.strategy, _NAME_WIDTH)} {percent(row.accuracy.mean)}{known_span}"
-            )
+            name = shortened(row.strategy, _NAME_WIDTH)
+            described.insert(0, f"{name} {percent(row.accuracy.mean)}{known_span}")
         if known(at.centralised.mean):
             axes.axvline(at.centralised.mean, color=CENTRALISED, linewidth=1.6, dashes=(5, 3))
             axes.annotate(
