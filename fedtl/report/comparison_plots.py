@@ -56,7 +56,7 @@ def intervals(
     with themed():
         figure = figure_of(width, 76 + 27 * len(rows))
         axes = figure.subplots()
-        described = []
+        described: list[str] = []
         for place, row in enumerate(rows):
             colour, _, marker = look[row.strategy]
             if row.interval is not None:
