@@ -69,8 +69,7 @@ def _data(result: RunResult) -> Section:
 
 def _accuracy(result: RunResult) -> Section:
     if len(result.rounds) > 1:
-        heading, plot = "Accuracy by round", plots.accuracy_by_round(result)
-        narrow = plots.accuracy_by_round(result, width=NARROW)
+        heading, draw = "Accuracy by round", plots.accuracy_by_round
         told = (
             f"The global head on {result.summary['scored_on']}, and on those of the client it "
             "serves worst."
@@ -79,10 +78,15 @@ def _accuracy(result: RunResult) -> Section:
             "worst; the other lines are the mean client's too."
         )
     else:
-        heading, plot, narrow = "Accuracy, in one round", plots.score_ladder(result), None
+        heading, draw = "Accuracy, in one round", plots.score_ladder
         told = (
             "There is one round, so there is no curve: the four scores of the ways of learning, "
             "side by side."
         )
-    view = {"heading": heading, "told": told, "plot": plot, "narrow": narrow}
+    view = {
+        "heading": heading,
+        "told": told,
+        "plot": draw(result),
+        "narrow": draw(result, width=NARROW),
+    }
     return Section("Accuracy", "accuracy", "plot.html", view)

@@ -100,8 +100,7 @@ def accuracy_by_round(result: RunResult, *, width: float = WIDTH) -> Plot:
         alt = "Accuracy by round: " + ", ".join(text for _, text, _ in ends) + "."
         titles = [_round(row, {main: ours.label + name_of_main}) for row in result.rounds]
         spots = [spot for axes in figure.axes for spot in strips(axes, rounds, titles)]
-        name = "rounds" if width >= WIDTH else "rounds-narrow"
-        return Plot(svg(figure, name, alt, spots=spots))
+        return Plot(svg(figure, _name(width), alt, spots=spots))
 
 
 def _round(row: Mapping[str, Any], mains: Mapping[str, str]) -> str:
@@ -113,13 +112,13 @@ def _round(row: Mapping[str, Any], mains: Mapping[str, str]) -> str:
     return f"round {row['round']}, {count_of(row['clients'], 'client')}: {', '.join(told)}"
 
 
-def score_ladder(result: RunResult) -> Plot:
+def score_ladder(result: RunResult, *, width: float = WIDTH) -> Plot:
     """Draw the four scores of the ways of learning side by side; for runs of a single round."""
     from matplotlib.lines import Line2D
 
     ways = ways_of(result)
     with themed():
-        figure = figure_of(WIDTH, 60 + 52 * len(SCORES))
+        figure = figure_of(width, (60 if width >= WIDTH else 90) + 52 * len(SCORES))
         axes = figure.subplots()
         titles = []
         for position, score in enumerate(SCORES):
@@ -159,6 +158,8 @@ def score_ladder(result: RunResult) -> Plot:
         axes.set_yticks(range(len(SCORES)), list(SCORES.values()))
         axes.set_ylim(len(SCORES) - 0.4, -0.6)
         percent_axis(axes, "x")
+        if width < WIDTH:
+            axes.locator_params(axis="x", nbins=4)
         axes.margins(x=0.08)
         axes.tick_params(left=False)
         axes.spines["left"].set_visible(False)
@@ -167,9 +168,13 @@ def score_ladder(result: RunResult) -> Plot:
             for way, (label, colour, marker) in ways.items()
             if result.summary[way]
         ]
-        figure.legend(handles=handles, loc="outside upper left", ncols=4)
+        figure.legend(handles=handles, loc="outside upper left", ncols=4 if width >= WIDTH else 2)
         alt = "; ".join(titles) + "."
-        return Plot(svg(figure, "rounds", alt, spots=bands(axes, titles)))
+        return Plot(svg(figure, _name(width), alt, spots=bands(axes, titles)))
+
+
+def _name(width: float) -> str:
+    return "rounds" if width >= WIDTH else "rounds-narrow"
 
 
 def _series(result: RunResult, name: str) -> NDArray[np.float64]:
