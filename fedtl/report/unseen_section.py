@@ -13,7 +13,7 @@ from fedtl.report.theme import (
     HARMED,
     INK,
     LOCAL,
-    MUTED,
+    NARROW,
     SURFACE,
     WIDTH,
     Plot,
@@ -25,7 +25,7 @@ from fedtl.report.theme import (
 from fedtl.report.unseen import UnseenScore, UnseenSite
 from fedtl.report.wording import count_of, percent, points, shortened, span
 
-_NAME_WIDTH = 22
+_NAME_WIDTH, _SHORT_NAME_WIDTH = 22, 11
 _MOST_BARS = 24
 _MOST_ROWS = 200
 
@@ -40,7 +40,7 @@ def unseen_section(result: RunResult) -> Section | None:
     view = {
         "site": site,
         "verdict": " ".join(filter(None, sentences)),
-        "plot": unseen_plot(site),
+        "plots": (unseen_plot(site), unseen_plot(site, width=NARROW)),
         "title": "All heads as a table"
         + (f" ({left_out:,} more in clients.csv)" if left_out > 0 else ""),
         "table": _table(site),
@@ -48,20 +48,23 @@ def unseen_section(result: RunResult) -> Section | None:
     return Section("Unseen site", "unseen", "unseen.html", view)
 
 
-def unseen_plot(site: UnseenSite) -> Plot:
+def unseen_plot(site: UnseenSite, *, width: float = WIDTH) -> Plot:
     """Draw every head's accuracy on the unseen site as a bar, the clients' own by rank."""
+    narrow = width < WIDTH
+    name_width = _SHORT_NAME_WIDTH if narrow else _NAME_WIDTH
     shown = site.best_first[:_MOST_BARS]
     heads = [("federated", FEDERATED, site.federated)]
     if site.centralised is not None:
         heads.append(("centralised", CENTRALISED, site.centralised))
     for client in shown:
-        name = f"{shortened(site.client_names[client], _NAME_WIDTH)} alone"
+        name = f"{shortened(site.client_names[client], name_width)} alone"
         colour = HARMED if client in site.unbeaten else LOCAL
         heads.append((name, colour, site.alone[client]))
     positions = np.arange(len(heads))
     height = 34.0 if len(heads) <= 12 else 24.0
+    mark = " ▲" if narrow else " ▲ not beaten"
     with themed():
-        figure = figure_of(WIDTH, len(heads) * height + 70)
+        figure = figure_of(width, len(heads) * height + 70)
         axes = figure.subplots()
         axes.barh(
             positions,
@@ -74,20 +77,20 @@ def unseen_plot(site: UnseenSite) -> Plot:
                 ends = [score.accuracy_low, score.accuracy_high]
                 axes.plot(ends, [position] * 2, color=INK, lw=1)
         # The halo keeps the tick visible where it lies on a bar.
-        for colour, width in ((SURFACE, 6.0), (INK, 2.5)):
+        for colour, thickness in ((SURFACE, 6.0), (INK, 2.5)):
             axes.plot(
                 [score.balanced_accuracy for _, _, score in heads],
                 positions,
                 "|",
                 color=colour,
                 markersize=0.5 * height,
-                markeredgewidth=width,
+                markeredgewidth=thickness,
                 clip_on=False,
             )
         axes.axvline(site.federated.accuracy, color=FEDERATED, linewidth=1.2, linestyle="--")
         for position, (_, colour, score) in enumerate(heads):
             axes.annotate(
-                percent(score.accuracy) + (" ▲ not beaten" if colour == HARMED else ""),
+                percent(score.accuracy) + mark * (colour == HARMED),
                 (1, position),
                 (10, 0),
                 xycoords=("axes fraction", "data"),
@@ -102,18 +105,17 @@ def unseen_plot(site: UnseenSite) -> Plot:
         axes.set_xlim(0, 1)
         axes.tick_params(left=False)
         percent_axis(axes, "x")
-        axes.set_xlabel(
-            f"accuracy on {shortened(site.name, _NAME_WIDTH)} (bars, with 95 % intervals) and "
-            "balanced accuracy (ticks)",
-            color=MUTED,
-        )
+        if narrow:
+            axes.locator_params(axis="x", nbins=3)
         alt = f"Accuracy on {site.name}: " + "; ".join(
             f"{name} {percent(score.accuracy)}" for name, _, score in heads
         )
         left_out = len(site.alone) - len(shown)
         note = f"{count_of(left_out, 'own head')} of lower accuracy left out." if left_out else ""
         spots = bands(axes, [f"{name}: {score.told}" for name, _, score in heads])
-        return Plot(svg(figure, "unseen", alt + ".", spots=spots), note)
+        return Plot(
+            svg(figure, "unseen-narrow" if narrow else "unseen", alt + ".", spots=spots), note
+        )
 
 
 def _table(site: UnseenSite) -> TextTable:
