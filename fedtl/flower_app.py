@@ -44,7 +44,7 @@ from fedtl.federation.server import Federation
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.federation.site import Site
 from fedtl.records import config_record
-from fedtl.statistics.metrics import SMALLEST_CELL
+from fedtl.statistics.disclosure import SMALLEST_CELL
 from fedtl.transfer.client_block import ClientData
 from fedtl.transfer.shared_features import SharedFeatures
 

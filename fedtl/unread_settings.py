@@ -15,7 +15,9 @@ from strategies.base import ClosedFormStrategy
 _Reason = Callable[[RunConfig, Dataset, int], str]
 
 
-def unread_settings(configs: Sequence[RunConfig], dataset: Dataset, clients: int) -> str:
+def unread_settings(
+    configs: Sequence[RunConfig], dataset: Dataset, clients: int, *, compared: bool = False
+) -> str:
     """Return a sentence that names every setting without effect; empty if there is none.
 
     A setting counts if its value is not the default, and if it could alter a result: what is for
@@ -26,12 +28,15 @@ def unread_settings(configs: Sequence[RunConfig], dataset: Dataset, clients: int
         configs: The run's configuration, or those of all runs of a comparison.
         dataset: Their data.
         clients: How many clients the data became.
+        compared: Whether they are the runs of a comparison.
     """
     defaults = RunConfig().to_mapping()
     told = []
     for key, default in defaults.items():
         changed = [config for config in configs if config.to_mapping()[key] != default]
         reasons = [_reason(key, config, dataset, clients) for config in changed]
+        if compared and changed and key in _NOT_IN_COMPARISONS:
+            reasons = [_NOT_IN_COMPARISONS[key]]
         if reasons and all(reasons):
             value = changed[0].to_mapping()[key]
             told.append(f"{key} = {_written(value)} ({reasons[0]})")
@@ -130,6 +135,11 @@ def _training(config: RunConfig, dataset: Dataset, clients: int) -> str:
     closed = issubclass(strategies.load(config.strategy), ClosedFormStrategy)
     return f"strategy = {config.strategy}" if closed and not config.personalise else ""
 
+
+_NOT_IN_COMPARISONS = {
+    "samples": "a comparison shows no pictures",
+    "pseudonyms": "a comparison calls clients by number, and the sites of holdout-site by name",
+}
 
 _READERS: dict[str, _Reason] = {
     "clients": _clients,

@@ -125,6 +125,7 @@ def test_above_eight_the_best_five_and_fedavg_are_in_colour() -> None:
             global_head=True,
             own_data=dict.fromkeys(("federated", "local_only", "centralised"), figures),
             new_data={},
+            trained=[],
             rounds=[RoundPoint(1, accuracy, 1)],
             marks=None,
             clients=[],

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from fedtl.statistics.two_way import TwoWay
-from fedtl.statistics.verdicts import holm
 
 Floats = NDArray[np.float64]
 SEEDS = 5
@@ -90,29 +89,6 @@ def test_differences_of_equals_cover_nought(model: str) -> None:
         assert span is not None
         alarms += not span.low <= 0 <= span.high
     assert alarms / trials <= 0.065
-
-
-def test_a_star_among_equals_is_rare() -> None:
-    """Four equal strategies, each held against the one that chance put first."""
-    rng = np.random.default_rng(5)
-    stars, trials = 0, 300
-    sizes = np.ones((SEEDS, 300))
-    for _ in range(trials):
-        shared = rng.normal(size=(1, 300))
-        right = [
-            (
-                1.3
-                + shared
-                + 0.3 * rng.normal(size=(1, 300))
-                + 0.05 * rng.normal(size=(SEEDS, 1))
-                + 0.3 * rng.normal(size=(SEEDS, 300))
-                > 0
-            ).astype(float)
-            for _ in range(4)
-        ]
-        best, *others = sorted(right, key=lambda one: -one.mean())
-        stars += min(holm([TwoWay.of(best - other, sizes).p for other in others])) < 0.05
-    assert stars / trials <= 0.07
 
 
 def test_the_variance_is_that_of_two_way_analysis_of_variance() -> None:

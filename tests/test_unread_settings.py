@@ -68,6 +68,15 @@ def test_a_setting_that_is_read_is_not_told(config: dict[str, Any]) -> None:
     assert _told(config) == ""
 
 
+def test_what_a_comparison_does_not_read() -> None:
+    configs = [RunConfig(samples="4", pseudonyms=True, seed=seed) for seed in (1, 2)]
+    assert unread_settings(configs, FEATURES, 2) == ""
+    told = unread_settings(configs, FEATURES, 2, compared=True)
+    assert "samples = 4 (a comparison shows no pictures)" in told
+    assert "pseudonyms = True (a comparison calls clients by number" in told
+    assert told.endswith("have no effect")
+
+
 def test_the_test_fraction_of_data_with_a_test_split() -> None:
     own = replace(FEATURES, test=np.arange(40) < 10)
     assert "test-fraction = 0.3 (the data have a test split" in _told(

@@ -113,6 +113,7 @@ class RunCell:
             global_head=outcome.strategy.global_head,
             own_data=own,
             new_data=new if len(scene.sites.test) else {},
+            trained=[(_known(held), _known(test)) for held, test in centralised.trained],
             rounds=_points(
                 journal,
                 ranked["accuracy"] if outcome.strategy.global_head else None,
@@ -148,7 +149,11 @@ def _scores(summary: Summary | None) -> dict[str, float | None]:
     if summary is None:
         return {}
     told = asdict(summary)
-    return {name: None if math.isnan(value) else value for name, value in told.items()}
+    return {name: _known(value) for name, value in told.items()}
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
 
 
 def _points(journal: _Memory, final: float | None, *, tested: bool) -> list[RoundPoint]:

@@ -21,7 +21,7 @@ _WHOLE = (
     "failures",
     "seed",
 )
-_WHOLE_ENDINGS = ("_correct", "_examples", "_groups", "_better", "_worse", "_clients")
+_WHOLE_ENDINGS = ("_correct", "_examples", "_groups", "_better", "_worse", "_clients", "_shuffles")
 
 
 def to_frame(folder: str | Path) -> DataFrame:

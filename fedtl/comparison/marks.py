@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,23 +74,56 @@ def difference_of(first: Mapping[int, Marks], second: Mapping[int, Marks]) -> Tw
     ahead = []
     for seed in sorted(first.keys() & second.keys()):
         ours, other = first[seed], second[seed]
-        if (ours.count, ours.numbers) != (other.count, other.numbers):
-            raise UsageError(
-                "The data has changed since a part of this comparison ran; compare anew, with "
-                "another --out."
-            )
+        _check_same(ours, other)
         if ours.count:
             ahead.append((ours.right.astype(np.float64) - other.right, ours.units))
     return _two_way(ahead)
 
 
-def _two_way(scored: list[tuple[NDArray[np.float64], NDArray[np.int64]]]) -> TwoWay | None:
-    if not scored:
+def values_of(
+    marks: Sequence[Sequence[Marks]],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return what k heads get right with S seeds, by unit; ``None`` where nothing was scored.
+
+    Args:
+        marks: By head and seed.
+
+    Returns:
+        How many of each unit's examples are right, shape ``(k, S, G)``, and how many there are,
+        shape ``(S, G)``.
+
+    Raises:
+        UsageError: Heads were not scored on the same examples.
+    """
+    for own in marks[1:]:
+        for one, other in zip(marks[0], own, strict=True):
+            _check_same(one, other)
+    if not all(one.count for one in marks[0]):
         return None
+    tables = [_by_unit([(one.right.astype(np.float64), one.units) for one in own]) for own in marks]
+    return np.array([values for values, _ in tables]), tables[0][1]
+
+
+def _check_same(first: Marks, second: Marks) -> None:
+    if (first.count, first.numbers) != (second.count, second.numbers):
+        raise UsageError(
+            "The data has changed since a part of this comparison ran; compare anew, with another "
+            "--out."
+        )
+
+
+def _two_way(scored: list[tuple[NDArray[np.float64], NDArray[np.int64]]]) -> TwoWay | None:
+    return TwoWay.of(*_by_unit(scored)) if scored else None
+
+
+def _by_unit(
+    scored: list[tuple[NDArray[np.float64], NDArray[np.int64]]],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return sums of values and counts of examples, by seed and unit."""
     units = np.unique(np.concatenate([numbers for _, numbers in scored]))
     values, sizes = np.zeros((2, len(scored), len(units)))
     for seed, (one, numbers) in enumerate(scored):
         at = np.searchsorted(units, numbers)
         values[seed] = np.bincount(at, weights=one, minlength=len(units))
         sizes[seed] = np.bincount(at, minlength=len(units))
-    return TwoWay.of(values, sizes)
+    return values, sizes

@@ -66,6 +66,8 @@ class CellResult:
             are, ``personal`` and ``corrected``), the figures of
             :class:`fedtl.federation.evaluation.Summary` on clients' own held-out examples.
         new_data: The same on the global test part; empty without one.
+        trained: Accuracies, on own data and on new data, of the head that the strategy's training
+            gives of all clients' rows in one place, once for every shuffle; ``None`` without data.
         rounds: One per round.
         marks: Which examples the global head gets right, of the global test part, or else of all
             clients' own held-out ones; ``None`` without a global head.
@@ -81,6 +83,7 @@ class CellResult:
     global_head: bool
     own_data: dict[str, dict[str, float | None]]
     new_data: dict[str, dict[str, float | None]]
+    trained: list[tuple[float | None, float | None]]
     rounds: list[RoundPoint]
     marks: Marks | None
     clients: list[ClientScore]
@@ -94,6 +97,12 @@ class CellResult:
     def ranked(self) -> dict[str, dict[str, float | None]]:
         """The figures by which global heads are ranked: on new data, or else on own data."""
         return self.new_data or self.own_data
+
+    @property
+    def ranked_training(self) -> list[float]:
+        """The accuracies of ``trained`` on what global heads are ranked by."""
+        each = [new if self.new_data else own for own, new in self.trained]
+        return [accuracy for accuracy in each if accuracy is not None]
 
     @property
     def harmed(self) -> int:
@@ -127,4 +136,5 @@ class CellResult:
         clients = [ClientScore(**row) for row in content.pop("clients")]
         told = content.pop("marks")
         marks = None if told is None else Marks(**told)
-        return cls(**content, rounds=rounds, marks=marks, clients=clients)
+        trained = [(own, new) for own, new in content.pop("trained")]
+        return cls(**content, rounds=rounds, marks=marks, clients=clients, trained=trained)

@@ -9,7 +9,9 @@ from typing import Any
 
 from fedtl.comparison.own_data import READINGS
 from fedtl.comparison.plan import Cell
+from fedtl.comparison.result import CellResult
 from fedtl.comparison.runner import Compared
+from fedtl.comparison.spread import Spread
 from fedtl.comparison.standings import Standing, Standings
 from fedtl.report.run_folder import without_nan
 from fedtl.statistics.verdicts import Verdict
@@ -44,6 +46,7 @@ def cell_rows(compared: Compared) -> list[dict[str, Any]]:
                     if way in result.own_data
                     for verdict in _COUNTED
                 },
+                **_training(result),
                 "clients": len(result.clients),
                 "harmed_clients": result.harmed,
                 "rounds": len(result.rounds),
@@ -69,6 +72,16 @@ def _figures(
         for way, figures in ways.items()
         for name, value in figures.items()
     }
+
+
+def _training(result: CellResult) -> dict[str, float | int | None]:
+    """Return what the same training makes of pooled data: its mean over shuffles, and spread."""
+    figures: dict[str, float | int | None] = {}
+    for place, prefix in enumerate(("", "new_data_")):
+        spread = Spread.of(pair[place] for pair in result.trained)
+        figures[f"{prefix}pooled_training_accuracy"] = spread.mean if spread.count else None
+        figures[f"{prefix}pooled_training_sd"] = spread.sd if spread.count > 1 else None
+    return {**figures, "pooled_training_shuffles": len(result.trained)}
 
 
 def round_rows(compared: Compared) -> list[dict[str, Any]]:
@@ -135,6 +148,7 @@ def _standing(row: Standing) -> dict[str, Any]:
         "accuracy": asdict(row.accuracy),
         "interval": None if row.interval is None else row.interval._asdict(),
         "balanced_accuracy": asdict(row.balanced),
+        "pooled_training": asdict(row.pooled),
         "without_attack": None if row.clean is None else asdict(row.clean),
         "reached_target": row.reached,
         "rounds_to_target": asdict(row.rounds),

@@ -163,7 +163,7 @@ def _scenes(
             for scene, config in first.items()
         }
         counts = max(len(split.names) for split in drawn.values())
-        unread = unread_settings([cell.config for cell in cells], dataset, counts)
+        unread = unread_settings([cell.config for cell in cells], dataset, counts, compared=True)
         if unread:
             progress.warn(unread)
         inputs = prepare_inputs(base, dataset, progress.features)

@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fedtl.comparison.marks import accuracy_of, difference_of
+from fedtl.comparison.marks import accuracy_of, difference_of, values_of
 from fedtl.comparison.own_data import OwnData, own_data
 from fedtl.comparison.plan import Point
 from fedtl.comparison.result import CellResult
 from fedtl.comparison.spread import Spread
+from fedtl.statistics.behind_best import p_behind_best
 from fedtl.statistics.intervals import Interval
 from fedtl.statistics.two_way import FEWEST_SEEDS, TwoWay
 from fedtl.statistics.verdicts import SIGNIFICANT, holm
@@ -40,13 +41,15 @@ class Standing:
         accuracy: On new data, over seeds.
         interval: Its 95 % interval, over seeds and test examples; ``None`` if that is unknown.
         balanced: Mean recall over classes, over seeds.
+        pooled: What its training gives of all clients' data in one place, over seeds and shuffles.
         clean: Its accuracy without the attack, over the same seeds; ``None`` where there is none.
         reached: Runs that reached the target.
         rounds: Rounds to the target, over the runs that reached it.
         bytes: Bytes to the target, likewise.
         seconds: Of all rounds of a run.
-        behind: Whether it is significantly behind the best, Holm's correction being for as many
-            tests as there are others; never with fewer than five seeds.
+        behind: Whether it is significantly behind the best, by a test that knows that the same
+            data chose the best (:mod:`fedtl.statistics.behind_best`); never with fewer than five
+            seeds.
     """
 
     strategy: str
@@ -54,6 +57,7 @@ class Standing:
     accuracy: Spread
     interval: Interval | None
     balanced: Spread
+    pooled: Spread
     clean: Spread | None
     reached: int
     rounds: Spread
@@ -147,7 +151,7 @@ def _at(point: Point, runs: Runs, clean: Runs | None, compared: Compared) -> Sta
     target = compared.plan.target or (_OF_THE_BEST * max(scored) if scored else math.nan)
     order = sorted(ranked, key=lambda name: -1.0 if math.isnan(means[name]) else -means[name])
     estimates = _estimates(ranked, order)
-    behind = _behind(estimates, order)
+    behind = _behind(ranked, order)
     attacked = compared.plan.without_attack(point) is not None
     rows = [
         _standing(
@@ -204,6 +208,7 @@ def _standing(
         accuracy=_accuracy(runs),
         interval=None if estimate is None else estimate.share_interval,
         balanced=Spread.of(run.ranked["federated"]["balanced_accuracy"] for run in runs.values()),
+        pooled=Spread.of(one for run in runs.values() for one in run.ranked_training),
         clean=clean,
         reached=len(reaching),
         rounds=Spread.of(float(at.server_round) for at in reaching),
@@ -236,24 +241,23 @@ def _estimates(ranked: Runs, order: Sequence[str]) -> Estimates:
     }
 
 
-def _behind(estimates: Estimates, order: Sequence[str]) -> set[str]:
+def _behind(ranked: Runs, order: Sequence[str]) -> set[str]:
     """Return the strategies that are significantly behind the first.
 
-    Each is tested against the most accurate alone, which is enough for the truly best to be among
-    them in at most 5 of 100 comparisons (Hsu, "Constrained Simultaneous Confidence Intervals for
-    Multiple Comparisons with the Best", Annals of Statistics 12, 1984). If all are equal, any is
-    among them in 3 to 5 of 100 simulated comparisons of up to five strategies, in 5 to 7 of ten and
-    in 8 to 12 of twenty; who asks that of all pairs has :class:`Difference`, with 0 to 4.
+    Over the seeds that all have; a strategy with fewer than five is held against none.
     """
-    if not order:
+    marks = {
+        name: {seed: run.marks for seed, run in ranked[name].items() if run.marks} for name in order
+    }
+    tested = [name for name in order if len(marks[name]) >= FEWEST_SEEDS]
+    if len(tested) < 2 or tested[0] != order[0]:
         return set()
-    best, *others = order
-    tests = [_significance(estimates[best, other]) for other in others]
-    return {other for other, p in zip(others, holm(tests), strict=True) if p < SIGNIFICANT}
-
-
-def _significance(estimate: TwoWay | None) -> float:
-    return math.nan if estimate is None or estimate.seeds < FEWEST_SEEDS else estimate.p
+    seeds = sorted(set.intersection(*(set(marks[name]) for name in tested)))
+    found = values_of([[marks[name][seed] for seed in seeds] for name in tested])
+    if len(seeds) < FEWEST_SEEDS or found is None or found[0].shape[2] < 2:
+        return set()
+    p_values = p_behind_best(*found)
+    return {name for name, p in zip(tested, p_values, strict=True) if p < SIGNIFICANT}
 
 
 def _differences(estimates: Estimates) -> dict[tuple[str, str], Difference]:

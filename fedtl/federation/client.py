@@ -237,10 +237,13 @@ def _evaluate(
     memory = recall([context for _, context, _ in clients], strategy, head)
     received, data = Received(head, memory=memory), [site.data for *_, site in clients]
     everyone = np.array(clients[0].message.content["config"][phases.CLASS_COUNTS], np.int64)
-    closing = ClosingScores(strategy, _block(clients), received, data, everyone, lone_heads)
+    smallest = [site.smallest_cell for *_, site in clients]
+    closing = ClosingScores(
+        strategy, _block(clients), received, data, everyone, lone_heads, smallest
+    )
     answers = []
     for at, (*_, site) in enumerate(clients):
-        metrics = closing_metrics(strategy, closing, at, site.data, site.smallest_cell)
+        metrics = closing_metrics(strategy, closing, at, site.data)
         answers.append(_Answer(RecordDict({"metrics": to_metrics(metrics)})))
     return answers
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from fedtl.federation import phases
 from fedtl.federation.alone import LoneHeads
+from fedtl.statistics.disclosure import Disclosed, disclosed_calibration
 from fedtl.statistics.intervals import Clusters, Pairs
-from fedtl.statistics.metrics import ScoreCounts, temperature_losses
+from fedtl.statistics.metrics import Calibration, packed_cells
 from fedtl.transfer.client_block import ClientBlock, ClientData
 from fedtl.transfer.heads import Head, Tensors
 from fedtl.transfer.lone_head import METHODS
@@ -32,12 +33,13 @@ class ClosingScores:
         clients: What they hold.
         everyone: All clients' examples of each class, shape ``(K,)``.
         lone_heads: Finds the heads that they would have alone.
+        smallest_cells: Smaller counts of each client's tables do not leave.
 
     Attributes:
         scores: By prefix, one per client.
-        counts: Binned scores by prefix, one per client; none if there are many classes.
-        temperature_losses: Of the shared head on own held-out rows, one array per client, if a
-            temperature is fitted to it.
+        told: What leaves of them, likewise.
+        calibration: Of the shared head on own held-out rows, one per client, if a temperature is
+            fitted to it.
         methods: What each client's local-only head was solved by, an index into ``METHODS``.
     """
 
@@ -49,7 +51,9 @@ class ClosingScores:
         clients: Sequence[ClientData],
         everyone: NDArray[np.int64],
         lone_heads: LoneHeads,
+        smallest_cells: Sequence[int],
     ) -> None:
+        self._smallest = smallest_cells
         self.scores: dict[str, list[Score]] = {}
         self._strategy, self._block, self._clients = strategy, block, clients
         head = strategy.head
@@ -74,36 +78,39 @@ class ClosingScores:
             unseen = [client.unseen for client in clients]
             self.scores["unseen-"] = _score_on_common(head, received.head, block, unseen)
             self.scores["local-only-unseen-"] = self._scores_of(alone, unseen)
-        self._count()
+        self._tell()
 
-    def _count(self) -> None:
-        """Bin what is asked for, and let go of all logits."""
+    def _tell(self) -> None:
+        """Count what is asked for, and let go of all logits."""
         strategy = self._strategy
-        self.counts: dict[str, list[ScoreCounts]] = {}
-        self.temperature_losses: list[NDArray[np.float64]] = []
-        if self._block.classes > phases.CONFUSION_CLASSES:
-            return
+        self.told: dict[str, list[Disclosed]] = {}
+        self.calibration: list[Calibration] = []
+        few = self._block.classes <= phases.CONFUSION_CLASSES
+        binned = phases.binned_scores_of(strategy) if few else ()
         shared = strategy.outputs in ("probability", "log-odds")
-        for prefix in phases.binned_scores_of(strategy):
+        alone = [METHODS[method] != "ridge" for method in self.methods]
+        for prefix, scores in self.scores.items():
             # What is read with own frequencies of classes has had its scale fitted.
             corrected = prefix == "corrected-" or (
                 prefix == "personal-" and strategy.config.prior_correction
             )
-            alone = [METHODS[method] != "ridge" for method in self.methods]
             each = alone if prefix == "local-only-" else [shared or corrected] * len(alone)
-            found: dict[int, ScoreCounts] = {}
-            for score, probabilities in zip(self.scores[prefix], each, strict=True):
+            found: dict[tuple[int, int], Disclosed] = {}
+            for score, smallest, sure in zip(scores, self._smallest, each, strict=True):
                 # One score of rows that are nobody's may stand for all clients.
-                if id(score) not in found:
-                    assert score.logits is not None
-                    found[id(score)] = ScoreCounts.of(
-                        score.logits, score.truth, probabilities=probabilities
+                if (id(score), smallest) not in found:
+                    found[id(score), smallest] = Disclosed.of(
+                        score, smallest, binned=prefix in binned, probabilities=sure
                     )
-            self.counts[prefix] = [found[id(score)] for score in self.scores[prefix]]
-        if phases.fits_temperature(strategy):
-            for score in self.scores[""]:
-                assert score.logits is not None
-                self.temperature_losses.append(temperature_losses(score.logits, score.truth))
+            self.told[prefix] = [
+                found[id(score), smallest]
+                for score, smallest in zip(scores, self._smallest, strict=True)
+            ]
+        if few and phases.fits_temperature(strategy):
+            self.calibration = [
+                disclosed_calibration(score, smallest)
+                for score, smallest in zip(self.scores[""], self._smallest, strict=True)
+            ]
         for prefix, scores in self.scores.items():
             self.scores[prefix] = [replace(score, logits=None) for score in scores]
 
@@ -137,11 +144,7 @@ class ClosingScores:
 
 
 def closing_metrics(
-    strategy: HeadStrategy,
-    closing: ClosingScores,
-    at: int,
-    client: ClientData,
-    smallest_cell: int,
+    strategy: HeadStrategy, closing: ClosingScores, at: int, client: ClientData
 ) -> dict[str, MetricRecordValues]:
     """Return the metrics in which a client tells its scores: :func:`phases.evaluate_keys`.
 
@@ -150,35 +153,37 @@ def closing_metrics(
         closing: The scores of some clients.
         at: Which of them this is.
         client: What it holds.
-        smallest_cell: Smaller counts of binned scores, but for 0, do not leave.
     """
     rows = {"": client.held_out, "test-": client.test, "unseen-": client.unseen}
+    few = client.classes <= phases.CONFUSION_CLASSES
     confusion_of = phases.confusion_of(strategy)
     metrics: dict[str, MetricRecordValues] = {"local-only-method": closing.methods[at]}
     for prefix, scores in closing.scores.items():
-        score = scores[at]
+        score, told = scores[at], closing.told[prefix][at]
         scored = next(part for part in ("test-", "unseen-", "") if prefix.endswith(part))
         groups = None if client.groups is None else client.groups[rows[scored]]
         metrics[prefix + "num-examples"] = score.examples
-        metrics[prefix + "loss"] = score.loss
+        metrics[prefix + "loss"] = told.loss
         metrics[prefix + "accuracy"] = score.accuracy
-        metrics[prefix + "correct"] = score.correct_per_class.tolist()
+        metrics[prefix + "correct"] = told.correct.tolist()
         metrics[prefix + "examples"] = score.examples_per_class.tolist()
         metrics[prefix + "clusters"] = list(Clusters.of(score.right, groups).values())
-        if prefix in confusion_of and score.classes <= phases.CONFUSION_CLASSES:
-            metrics[prefix + "confusion"] = score.confusion.ravel().tolist()
-    if client.classes <= phases.CONFUSION_CLASSES:
-        for prefix in phases.binned_scores_of(strategy):
-            counts = closing.counts[prefix][at]
-            told = (
-                counts.packed_cells(smallest_cell),
-                counts.predicted.tolist(),
-                counts.packed_probabilities(smallest_cell),
+        if prefix in confusion_of and few:
+            metrics[prefix + "confusion"] = told.confusion.ravel().tolist()
+        if (counts := told.counts) is not None:
+            binned = (
+                packed_cells(counts.cells),
+                packed_cells(told.rare),
+                counts.predicted.astype(int).tolist(),
+                counts.packed_probabilities(),
             )
-            for key, value in zip(phases.FIELD_KEYS, told, strict=True):
-                metrics[prefix + key] = value
-        if phases.fits_temperature(strategy):
-            metrics[phases.TEMPERATURE_LOSSES] = closing.temperature_losses[at].tolist()
+            metrics |= {
+                prefix + key: value for key, value in zip(phases.FIELD_KEYS, binned, strict=True)
+            }
+    if few and phases.fits_temperature(strategy):
+        calibration = closing.calibration[at]
+        told_by_temperature = (calibration.losses.tolist(), calibration.gaps.ravel().tolist())
+        metrics |= dict(zip(phases.TEMPERATURE_KEYS, told_by_temperature, strict=True))
     groups = None if client.groups is None else client.groups[client.held_out]
     alone = closing.scores["local-only-"][at].right
     for prefix in phases.paired_heads(strategy):

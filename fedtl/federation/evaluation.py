@@ -10,9 +10,16 @@ import numpy as np
 from flwr.app import MetricRecord
 from numpy.typing import NDArray
 
-from fedtl.federation.phases import FIELD_KEYS, TEMPERATURE_LOSSES
+from fedtl.federation.phases import FIELD_KEYS, TEMPERATURE_KEYS
+from fedtl.statistics.disclosure import completed
 from fedtl.statistics.intervals import NO_CLUSTERS, Clusters, Interval, Pairs
-from fedtl.statistics.metrics import FieldMetrics, ScoreCounts
+from fedtl.statistics.metrics import (
+    CALIBRATION_BINS,
+    Calibration,
+    FieldMetrics,
+    ScoreCounts,
+    unpacked_cells,
+)
 from fedtl.transfer.lone_head import METHODS, Method
 from fedtl.transfer.scoring import Score, balanced_accuracy
 
@@ -23,7 +30,8 @@ class Tally:
 
     Attributes:
         loss: Mean cross-entropy in nats; NaN where there was nothing to score.
-        correct: Per class, shape ``(K,)``.
+        correct: Per class, shape ``(K,)``; a real site's are estimates: see
+            :mod:`fedtl.statistics.disclosure`.
         examples: Per class, shape ``(K,)``.
         clusters: Sums over groups, from which the interval comes.
         confusion: Shape ``(K, K)``, rows are the true class; ``None`` where not sent.
@@ -31,21 +39,33 @@ class Tally:
     """
 
     loss: float
-    correct: NDArray[np.int64]
+    correct: NDArray[np.float64]
     examples: NDArray[np.int64]
     clusters: Clusters
     confusion: NDArray[np.integer] | None = None
     counts: ScoreCounts | None = None
 
     @classmethod
-    def of(cls, score: Score, groups: NDArray[np.int64] | None) -> Tally:
-        """Return the counts of a score; ``groups`` are those of its examples."""
+    def of(
+        cls, score: Score, groups: NDArray[np.int64] | None, *, probabilities: bool = False
+    ) -> Tally:
+        """Return the counts of a score, binned if it has its logits.
+
+        Args:
+            score: What is counted.
+            groups: Those of its examples.
+            probabilities: Whether the softmax of its logits means probabilities.
+        """
+        counts = None
+        if score.logits is not None and score.examples:
+            counts = ScoreCounts.of(score.logits, score.truth, probabilities=probabilities)
         return cls(
             loss=score.loss,
-            correct=score.correct_per_class,
+            correct=score.correct_per_class.astype(float),
             examples=score.examples_per_class,
             clusters=Clusters.of(score.right, groups),
             confusion=score.confusion,
+            counts=counts,
         )
 
     @classmethod
@@ -53,30 +73,40 @@ class Tally:
         """Return the counts sent under ``prefix``; zero where the client had nothing to score."""
         if not metrics.get(prefix + "num-examples"):
             nothing = np.zeros(classes, np.int64)
-            return cls(float("nan"), nothing, nothing, NO_CLUSTERS)
+            return cls(float("nan"), nothing.astype(float), nothing, NO_CLUSTERS)
         confusion = metrics.get(prefix + "confusion")
         examples = np.asarray(metrics[prefix + "examples"], np.int64)
+        clusters = Clusters(*metrics[prefix + "clusters"])  # type: ignore[misc]
         told: Any = [metrics[prefix + key] for key in FIELD_KEYS if prefix + key in metrics]
+        counts, rare = None, np.zeros(0)
+        if told:
+            cells, others, predicted, probabilities = told
+            counts, rare = (
+                ScoreCounts.unpacked(cells, predicted, probabilities),
+                unpacked_cells(others),
+            )
+        right = np.asarray(metrics[prefix + "correct"], np.int64)
+        correct, counts = completed(right, examples, clusters.correct, counts, rare)
         return cls(
             loss=float(metrics[prefix + "loss"]),  # type: ignore[arg-type]
-            correct=np.asarray(metrics[prefix + "correct"], np.int64),
+            correct=correct,
             examples=examples,
-            clusters=Clusters(*metrics[prefix + "clusters"]),  # type: ignore[misc]
+            clusters=clusters,
             confusion=None
             if confusion is None
             else np.asarray(confusion, np.int32).reshape(classes, classes),
-            counts=ScoreCounts.unpacked(told[0], told[1], told[2], examples) if told else None,
+            counts=counts,
         )
 
     @property
     def total(self) -> int:
         """Examples scored."""
-        return int(self.examples.sum())
+        return self.clusters.examples
 
     @property
     def right(self) -> int:
         """Examples that are right."""
-        return int(self.correct.sum())
+        return self.clusters.correct
 
     @property
     def accuracy(self) -> float:
@@ -155,7 +185,7 @@ def on_new_data(clients: Sequence[ClientTallies]) -> Summary | None:
     if not tested:
         return None
     each = [tally.accuracy for tally in tested]
-    common = len({tally.examples.tobytes() for tally in tested}) == 1
+    common = _alike(tested)
     if not common:
         return _summary(tested, each, sum((tally.clusters for tally in tested), NO_CLUSTERS))
     summary = _summary(tested, each, tested[0].clusters)
@@ -172,7 +202,7 @@ def field_metrics(tallies: Sequence[Tally], *, shared: bool) -> FieldMetrics | N
         shared: Whether clients that scored as many of each class scored the very same examples.
     """
     scored = [tally for tally in tallies if tally.total]
-    if shared and len({tally.examples.tobytes() for tally in scored}) == 1:
+    if shared and _alike(scored):
         scored = scored[:1]
     counts = [tally.counts for tally in scored if tally.counts is not None]
     if not counts or len(counts) < len(scored):
@@ -183,15 +213,21 @@ def field_metrics(tallies: Sequence[Tally], *, shared: bool) -> FieldMetrics | N
     return FieldMetrics.of(total, correct, examples)
 
 
+def _alike(tallies: Sequence[Tally]) -> bool:
+    """Return whether all scored as many examples of each class."""
+    return len({(tally.total, tally.examples.tobytes()) for tally in tallies}) == 1
+
+
 _UNKNOWN = Interval(float("nan"), float("nan"))
 
 
 def _summary(tallies: Sequence[Tally], each: Sequence[float], clusters: Clusters) -> Summary:
     correct = sum((tally.correct for tally in tallies), np.zeros(1, np.int64))
     examples = sum((tally.examples for tally in tallies), np.zeros(1, np.int64))
+    right, scored = sum(tally.right for tally in tallies), sum(tally.total for tally in tallies)
     interval = clusters.interval or _UNKNOWN
     return Summary(
-        accuracy=float(correct.sum() / examples.sum()) if examples.sum() else float("nan"),
+        accuracy=right / scored if scored else float("nan"),
         accuracy_low=interval.low,
         accuracy_high=interval.high,
         balanced_accuracy=balanced_accuracy(correct, examples),
@@ -241,7 +277,7 @@ class ClientEvaluation:
         corrected: Scores of the final head, read with its own frequencies of classes; ``None``
             where there is no global head.
         method: What its local-only head was solved by.
-        temperature_losses: Summed losses of the final head by temperature; ``None`` if not told.
+        calibration: How sure the final head should be; ``None`` if it is not told.
         pairs: What the federated, the personal and the corrected head got right beside the
             local-only one, by ``federated``, ``personal`` and ``corrected``.
     """
@@ -252,7 +288,7 @@ class ClientEvaluation:
     corrected: ClientTallies | None
     method: Method
     pairs: Mapping[str, Pairs]
-    temperature_losses: NDArray[np.float64] | None = None
+    calibration: Calibration | None = None
 
     @classmethod
     def read(cls, metrics: MetricRecord, classes: int) -> ClientEvaluation:
@@ -280,9 +316,7 @@ class ClientEvaluation:
             corrected=beside("corrected-"),
             method=METHODS[int(metrics["local-only-method"])],  # type: ignore[arg-type]
             pairs=pairs,
-            temperature_losses=np.asarray(metrics[TEMPERATURE_LOSSES], np.float64)
-            if TEMPERATURE_LOSSES in metrics
-            else None,
+            calibration=_calibration(metrics),
         )
 
     @property
@@ -290,3 +324,11 @@ class ClientEvaluation:
         """The final head's score, as a further round would have told it."""
         own = self.federated.held_out
         return RoundScore(own.total, own.loss, own.accuracy)
+
+
+def _calibration(metrics: MetricRecord) -> Calibration | None:
+    if not metrics.keys() >= set(TEMPERATURE_KEYS):
+        return None
+    losses, gaps = (np.asarray(metrics[key], np.float64) for key in TEMPERATURE_KEYS)
+    examples = int(metrics["num-examples"]) if losses.any() else 0  # type: ignore[arg-type]
+    return Calibration(examples, losses, gaps.reshape(-1, CALIBRATION_BINS))

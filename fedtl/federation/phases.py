@@ -26,9 +26,9 @@ TRAIN_KEYS = frozenset({"num-examples", "train-loss", "held-out", "loss", "accur
 # What the server tells beside the final head: how many examples of each class there are in all.
 CLASS_COUNTS = "class-counts"
 
-# What the metrics of the field come from, and the losses over a grid of temperatures.
-FIELD_KEYS = ("score-bins", "predicted", "probabilities")
-TEMPERATURE_LOSSES = "temperature-losses"
+# What the metrics of the field come from, and what a temperature is fitted to and judged by.
+FIELD_KEYS = ("score-bins", "rare-bins", "predicted", "probabilities")
+TEMPERATURE_KEYS = ("temperature-losses", "temperature-gaps")
 
 _SCORE_KEYS = ("num-examples", "loss", "accuracy", "correct", "examples", "clusters")
 _SCORES = ("", "test-", "local-only-", "local-only-test-")
@@ -85,7 +85,7 @@ def evaluate_keys(strategy: HeadStrategy, classes: int) -> frozenset[str]:
         keys |= {prefix + "confusion" for prefix in confusion_of(strategy)}
         keys |= {prefix + key for prefix in binned_scores_of(strategy) for key in FIELD_KEYS}
         if fits_temperature(strategy):
-            keys.add(TEMPERATURE_LOSSES)
+            keys.update(TEMPERATURE_KEYS)
     return frozenset(keys)
 
 

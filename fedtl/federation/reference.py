@@ -15,6 +15,7 @@ from fedtl.determinism import derived_seed
 from fedtl.federation.alone import LoneHeads, TrainAlone, lone_heads, train_alone
 from fedtl.federation.client import head_for
 from fedtl.federation.evaluation import ClientTallies, Tally, on_new_data, on_own_data
+from fedtl.federation.phases import CONFUSION_CLASSES
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.transfer.client_block import ClientBlock, ClientData
 from fedtl.transfer.heads import Head, Tensors, one_thread
@@ -112,17 +113,33 @@ def _tallies(
     form: Head, head: AloneHead, clients: Sequence[ClientData]
 ) -> dict[int, ClientTallies]:
     first = clients[0]
-    test, unseen, *held_out = score_rows(
-        head.form or form,
-        head.arrays,
-        head.standardisation,
-        first,
-        [first.test, first.unseen, *(client.held_out for client in clients)],
-    )
+    rows = [first.test, first.unseen, *(client.held_out for client in clients)]
+    test, unseen, *held_out = _tallies_of_rows(head, form, first, rows)
     return {
         client.partition_id: ClientTallies(own, test, unseen)
         for client, own in zip(clients, held_out, strict=True)
     }
+
+
+def _tallies_of_rows(
+    head: AloneHead, form: Head, data: ClientData, rows: Sequence[NDArray[np.int64]]
+) -> list[Tally]:
+    scores = scores_of_rows(
+        head.form or form,
+        head.arrays,
+        head.standardisation,
+        data,
+        rows,
+        keep_logits=bool(head.method) and data.classes <= CONFUSION_CLASSES,
+    )
+    return [
+        Tally.of(
+            score,
+            None if data.groups is None else data.groups[here],
+            probabilities=head.method != "ridge",
+        )
+        for score, here in zip(scores, rows, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -136,22 +153,7 @@ class TestScore:
         """See :class:`fedtl.federation.server.TestScorer`."""
         data = self.sites.site(0).data
         head = head_for(self.config, features=data.features.shape[1], classes=data.classes)
-        return score_rows(head, arrays, standardisation, data, [data.test])[0].accuracy
-
-
-def score_rows(
-    head: Head,
-    arrays: Arrays,
-    standardisation: Standardisation | None,
-    data: ClientData,
-    rows: Sequence[NDArray[np.int64]],
-) -> list[Tally]:
-    """Return the counts of one head's scores on several sets of rows of a feature matrix."""
-    scores = scores_of_rows(head, arrays, standardisation, data, rows)
-    return [
-        Tally.of(score, None if data.groups is None else data.groups[here])
-        for score, here in zip(scores, rows, strict=True)
-    ]
+        return scores_of_rows(head, arrays, standardisation, data, [data.test])[0].accuracy
 
 
 def scores_of_rows(
@@ -160,6 +162,8 @@ def scores_of_rows(
     standardisation: Standardisation | None,
     data: ClientData,
     rows: Sequence[NDArray[np.int64]],
+    *,
+    keep_logits: bool = False,
 ) -> list[Score]:
     """Return one head's scores, example by example, on several sets of rows."""
     block = ClientBlock(
@@ -176,4 +180,4 @@ def scores_of_rows(
         for name, value in arrays.items()
     }
     with one_thread(), torch.inference_mode():
-        return score_clients(head, parameters, block, rows)
+        return score_clients(head, parameters, block, rows, keep_logits=keep_logits)

@@ -26,7 +26,7 @@ from fedtl.federation.round_zero import closed_form_start, learn_standardisation
 from fedtl.privacy.egress import LedgerEntry
 from fedtl.records import from_record, to_record
 from fedtl.statistics.intervals import Pairs
-from fedtl.statistics.metrics import best_temperature
+from fedtl.statistics.metrics import best_temperature, cross_fitted_error
 from fedtl.transfer.heads import one_thread
 from fedtl.transfer.lone_head import Method
 from fedtl.transfer.standardisation import Standardisation
@@ -85,6 +85,8 @@ class Outcome:
         methods: What each client's local-only head was solved by.
         temperature: That makes the final head's probabilities likeliest on all clients' held-out
             examples; ``None`` if it was not fitted.
+        tempered_error: Calibration error with it, each client judged by the others' temperature;
+            ``None`` if there is no telling.
         failures: ``(round, client, reason)``; round 0 is the handshake.
         bytes_up: Bytes from the sites.
         bytes_down: Bytes to them.
@@ -104,6 +106,7 @@ class Outcome:
     pairs: dict[str, dict[int, Pairs]]
     methods: dict[int, Method]
     temperature: float | None
+    tempered_error: float | None
     failures: list[tuple[int, int, str]]
     bytes_up: int
     bytes_down: int
@@ -201,6 +204,9 @@ class Federation:
             closing = time.perf_counter()
             phase = self._evaluate(exchange, strategy, arrays, done, pending, roll)
         told: dict[int, ClientEvaluation] = phase.metrics
+        calibration = [
+            one.calibration for _, one in sorted(told.items()) if one.calibration is not None
+        ]
         return Outcome(
             strategy=strategy,
             arrays=arrays,
@@ -218,13 +224,8 @@ class Federation:
                 for kind in ("federated", "personal", "corrected")
             },
             methods={client: one.method for client, one in told.items()},
-            temperature=best_temperature(
-                [
-                    one.temperature_losses
-                    for _, one in sorted(told.items())
-                    if one.temperature_losses is not None
-                ]
-            ),
+            temperature=best_temperature(calibration),
+            tempered_error=cross_fitted_error(calibration),
             failures=self._failures,
             bytes_up=self._bytes_up,
             bytes_down=self._bytes_down,

@@ -18,8 +18,8 @@ class Site:
         data: Its rows of a feature matrix.
         class_names: Names of the classes that labels index.
         backbone_fingerprint: SHA-256 that names backbone, weights and preprocessing.
-        smallest_cell: Counts of binned scores below this, but for 0, do not leave; 0 in a
-            simulation, where nobody is behind them.
+        smallest_cell: Counts below this, but for 0, do not leave in tables of scores; 0 in a
+            simulation, where nobody is behind them. See :mod:`fedtl.statistics.disclosure`.
     """
 
     data: ClientData

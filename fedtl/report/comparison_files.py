@@ -33,6 +33,9 @@ _SPECIAL = {
     **{letter: "\\" + letter for letter in "&%$#_{}"},
 }
 
+# What pdflatex prints without further packages.
+_LAST_LATIN, _PUNCTUATION = 0x17F, "‘’“”–—…"
+
 
 def comparison_tex(compared: Compared) -> str:
     """Return LaTeX that needs the package booktabs: two tables for every point."""
@@ -41,7 +44,10 @@ def comparison_tex(compared: Compared) -> str:
         if at.rows:
             parts.append(_ranking(at, place))
         parts.append(_own_data(at, place))
-    return "\n\n".join(parts) + "\n"
+    text = "\n\n".join(parts) + "\n"
+    if any(ord(letter) > _LAST_LATIN and letter not in _PUNCTUATION for letter in text):
+        text = f"% Holds letters that pdflatex does not know; lualatex and xelatex do.\n{text}"
+    return text
 
 
 def figure_files(compared: Compared) -> Iterator[tuple[str, bytes]]:
@@ -62,7 +68,7 @@ def figure_files(compared: Compared) -> Iterator[tuple[str, bytes]]:
 
 def _ranking(at: Standings, place: int) -> str:
     headings = ["Strategy", "Accuracy", r"95\,\% interval"]
-    headings += ["Without attack"] if at.attacked else []
+    headings.append("Without attack" if at.attacked else "Pooled")
     rows = []
     for row in at.rows:
         cells = [
@@ -70,8 +76,7 @@ def _ranking(at: Standings, place: int) -> str:
             spread_text(row.accuracy),
             MISSING if row.interval is None else span(*row.interval),
         ]
-        if at.attacked:
-            cells.append(MISSING if row.clean is None else spread_text(row.clean))
+        cells.append(spread_text(row.pooled if row.clean is None else row.clean))
         rows.append([cells[0], *map(escaped_tex, cells[1:])])
     last = ["centralised", escaped_tex(spread_text(at.centralised))]
     where = "new data" if at.new_data else "all held-out examples"

@@ -56,8 +56,9 @@ def own_data_table(at: Standings) -> Table:
 
 def ranking_headings(at: Standings) -> list[str]:
     """Return what :func:`ranking_cells` are."""
-    clean = ["No attack"] if at.attacked else []
-    return ["Accuracy", "95% interval", *clean, "Rounds", "Bytes", "Time"]
+    # Eighty columns hold one of the two, and pooled data know no attack.
+    beside = "No attack" if at.attacked else "Pooled"
+    return ["Accuracy", "95% interval", beside, "Rounds", "Bytes", "Time"]
 
 
 def ranking_cells(at: Standings, row: Standing) -> list[str]:
@@ -70,7 +71,7 @@ def ranking_cells(at: Standings, row: Standing) -> list[str]:
     return [
         spread_text(row.accuracy),
         MISSING if row.interval is None else span(*row.interval),
-        *([MISSING if row.clean is None else spread_text(row.clean)] if at.attacked else []),
+        spread_text(row.pooled if row.clean is None else row.clean),
         rounds,
         sent,
         _seconds(row.seconds.mean),
@@ -91,9 +92,12 @@ def ranking_captions(at: Standings) -> list[str]:
     if at.seeds < FEWEST_SEEDS:
         lines.append(f"no * below {FEWEST_SEEDS} seeds: that is too few for a test")
     elif any(row.behind for row in at.rows):
-        lines.append("* significantly behind the best (seeds and examples, Holm, p < .05)")
-    if at.attacked:
-        lines.append("no attack: the same without hostile clients")
+        lines.append("* significantly behind the best (seeds and examples, minP, p < .05)")
+    lines.append(
+        "no attack: the same without hostile clients"
+        if at.attacked
+        else "pooled: the same training on all data in one place, over seeds and shuffles"
+    )
     lines.append(f"rounds and bytes: until {percent(at.target)} are reached; time: of all rounds")
     if any(0 < row.reached < len(row.results) for row in at.rows):
         lines.append("(k/n): k of n runs got there")

@@ -38,7 +38,7 @@ def metrics_section(result: RunResult) -> Section | None:
         ""
         if temperature is None
         else f" predict divides the head's outputs by a temperature of {temperature:.2f}, fitted on"
-        " held-out examples; Brier and ECE here are before that."
+        f" held-out examples; Brier and ECE here are before that.{_with_temperature(summary)}"
     )
     view = {
         "heading": "Metrics of the field",
@@ -49,6 +49,16 @@ def metrics_section(result: RunResult) -> Section | None:
         f"the outputs of such heads are no probabilities.{fitted}",
     }
     return Section("Metrics", "metrics", "table.html", view)
+
+
+def _with_temperature(summary: Mapping[str, Any]) -> str:
+    error = summary["calibration_error_with_temperature"]
+    if error is None:
+        return ""
+    return (
+        f" With a temperature, the federated head's ECE is {error:.3f}: each client judged by the"
+        " one that all others' examples give."
+    )
 
 
 def _cell(found: Mapping[str, Any], key: str) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fedtl.report.predictions import Predictions
 from fedtl.report.wording import percent, share_of, shortened, span
 from fedtl.statistics.intervals import Clusters
+from fedtl.statistics.metrics import calibration_error, calibration_of, falling_logits
 from fedtl.transfer.scoring import balanced_accuracy
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _CLASS_WIDTH = 18
 _MOST_CONFUSED = 2
-_CONFIDENCE_BINS = 10
+_SMALLEST_PROBABILITY = 1e-300
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,7 @@ class Scored:
         confusion: Shape ``(K, K)``, int64; rows are the true class.
         clusters: Sums over groups, from which the interval comes.
         calibration_error: By how much the probability of the predicted class and the share that is
-            right differ, in ten bins of that probability, weighted by their sizes; ``None`` for
+            right differ, in 15 bins of that probability, weighted by their sizes; ``None`` for
             scores that are no probabilities.
     """
 
@@ -56,7 +57,8 @@ class Scored:
         pairs = np.bincount(labels * count + predicted, minlength=count**2)
         error = None
         if predictions.measure == "probability":
-            error = _calibration_error(predictions.values.max(1), right)
+            logits = np.log(np.maximum(predictions.values, _SMALLEST_PROBABILITY))
+            error = calibration_error(calibration_of(falling_logits(logits), right))
         return cls(
             tuple(predictions.classes),
             pairs.reshape(count, count),
@@ -123,10 +125,3 @@ class Scored:
             lines.append(f"calibration error {percent(self.calibration_error)}")
         table.caption = "\n".join(lines)
         return table
-
-
-def _calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
-    """Return the expected calibration error of Guo, Pleiss, Sun & Weinberger (ICML 2017)."""
-    bins = np.minimum((confidence * _CONFIDENCE_BINS).astype(np.int64), _CONFIDENCE_BINS - 1)
-    sums = np.bincount(bins, weights=confidence - right, minlength=_CONFIDENCE_BINS)
-    return float(np.abs(sums).sum() / len(confidence))

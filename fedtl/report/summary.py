@@ -173,6 +173,7 @@ def run_summary(
             "peak_rss_mb": round(peak_mb, 1),
             "head_sha256": sha256,
             "temperature": outcome.temperature,
+            "calibration_error_with_temperature": outcome.tempered_error,
             "backbone_fingerprint": outcome.roll.identity.fingerprint,
             "classes": list(outcome.roll.identity.classes),
             "versions": _versions(),

@@ -8,7 +8,7 @@ binning errs by at most half of the pairs that share one: :func:`auroc_error`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,17 +16,20 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+_Counts = NDArray[np.int64] | NDArray[np.float64]
+
 BINS = 100
 CALIBRATION_BINS = 15
 TEMPERATURES = np.geomspace(0.01, 100.0, 61)
-SMALLEST_CELL = 5
 
 # Log-odds, plus log(K - 1) so that 0 is a class as likely as any other, are binned evenly in
 # arsinh(x / s): fine near 0, where a least-squares head's lie, and of an even relative width far
 # from it, where an overconfident softmax's do.
 _LINEAR, _FARTHEST = 0.1, 40.0
-_EDGES = np.linspace(-1, 1, BINS + 1)[1:-1] * np.arcsinh(_FARTHEST / _LINEAR)
-_SUPPRESSED = -1
+_STEPS = np.linspace(-1, 1, BINS + 1) * np.arcsinh(_FARTHEST / _LINEAR)
+_EDGES = _STEPS[1:-1]
+_CENTRES = _LINEAR * np.sinh((_STEPS[1:] + _STEPS[:-1]) / 2)
+_CALIBRATION_EDGES = np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +39,7 @@ class ScoreCounts:
     Attributes:
         cells: Shape ``(R, 2, BINS)``: examples that are not of the class, and that are, by bin of
             the class's log-odds against the rest. R is K, or 1 for two classes: the second one's.
-        predicted: Examples that are called each class, shape ``(K,)``.
+        predicted: Examples that are called each class, shape ``(K,)``; estimates need not be whole.
         brier: Summed squared distance of probabilities from the one-hot label; for two classes, of
             the second one's probability from 0 or 1. ``None`` if outputs are no probabilities.
         calibration: Shape ``(3, CALIBRATION_BINS)``: examples, those that are right, and summed
@@ -44,7 +47,7 @@ class ScoreCounts:
     """
 
     cells: Floats
-    predicted: NDArray[np.int64]
+    predicted: Floats
     brier: float | None
     calibration: Floats | None
 
@@ -59,29 +62,35 @@ class ScoreCounts:
             truth: Labels.
             probabilities: Whether the softmax means probabilities.
         """
-        shifted = np.asarray(logits, np.float64)
-        count, classes = shifted.shape
-        log_p = shifted - _logsumexp(shifted)[:, None]
-        told = [1] if classes == 2 else list(range(classes))
-        cells = np.zeros((len(told), 2, BINS))
-        for at, label in enumerate(told):
-            others = _logsumexp(np.delete(shifted, label, 1))
-            odds = shifted[:, label] - others + np.log(classes - 1)
-            bins = np.searchsorted(_EDGES, np.arcsinh(odds / _LINEAR))
-            np.add.at(cells[at], ((truth == label).astype(int), bins), 1)
+        classes = logits.shape[1]
         best = logits.argmax(1)
-        predicted = np.bincount(best, minlength=classes)
+        predicted = np.bincount(best, minlength=classes).astype(float)
+        cells = np.zeros((len(told_classes(classes)), 2, BINS))
+        brier = 0.0
+        for at, (label, odds) in enumerate(log_odds(logits)):
+            own = truth == label
+            np.add.at(cells[at], (own.astype(int), bins_of(odds)), 1)
+            brier += float(np.square(_probability(odds, classes) - own).sum())
         if not probabilities:
             return cls(cells, predicted, None, None)
-        p = np.exp(log_p)
-        squares = (p - np.eye(classes)[truth]) ** 2
-        confidence = p[np.arange(count), best]
-        edges = np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1]
-        place = np.searchsorted(edges, confidence)
-        weights = (np.ones(count), (best == truth).astype(float), confidence)
-        binned = [np.bincount(place, one, minlength=CALIBRATION_BINS) for one in weights]
-        calibration = np.array(binned, np.float64)
-        return cls(cells, predicted, float(squares[:, told].sum()), calibration)
+        return cls(cells, predicted, brier, calibration_of(falling_logits(logits), best == truth))
+
+    @classmethod
+    def of_cells(cls, cells: Floats, predicted: Floats, calibration: Floats | None) -> ScoreCounts:
+        """Return counts of which the cells are all that is known of scores.
+
+        The Brier sum is then that of probabilities in the middle of their bins.
+
+        Args:
+            cells: As in the attributes.
+            predicted: Likewise.
+            calibration: Likewise; ``None`` if outputs are no probabilities.
+        """
+        if calibration is None:
+            return cls(cells, predicted, None, None)
+        p = _probability(_CENTRES, len(predicted))
+        brier = (cells[:, 0] @ p**2 + cells[:, 1] @ (1 - p) ** 2).sum()
+        return cls(cells, predicted, float(brier), calibration)
 
     def __add__(self, other: ScoreCounts) -> ScoreCounts:
         """Return both together; Brier and calibration only if both have them."""
@@ -93,74 +102,105 @@ class ScoreCounts:
             self.calibration + other.calibration if whole else None,  # type: ignore[operator]
         )
 
-    def packed_cells(self, smallest: int) -> list[int]:
-        """Return the cells as a short list.
-
-        Counts stand for themselves, -1 for a count below ``smallest`` that is not 0, and -(z + 1)
-        for a run of z > 0 zeros.
-        """
-        packed: list[int] = []
-        run = 0
-        for cell in self.cells.astype(int).ravel().tolist():
-            if cell == 0:
-                run += 1
-                continue
-            if run:
-                packed.append(-(run + 1))
-                run = 0
-            packed.append(cell if cell >= smallest else _SUPPRESSED)
-        if run:
-            packed.append(-(run + 1))
-        return packed
-
-    def packed_probabilities(self, smallest: int) -> list[float]:
-        """Return the Brier sum and the calibration bins; ``[0.0]`` if there are none.
-
-        A bin of fewer than ``smallest`` examples is sent as empty.
-        """
+    def packed_probabilities(self) -> list[float]:
+        """Return the Brier sum and the calibration bins; ``[0.0]`` if there are none."""
         if self.brier is None or self.calibration is None:
             return [0.0]
-        told = np.where(self.calibration[0] >= smallest, self.calibration, 0.0)
-        return [self.brier, *told.ravel().tolist()]
+        return [self.brier, *self.calibration.ravel().tolist()]
 
     @classmethod
     def unpacked(
-        cls,
-        cells: Sequence[int],
-        predicted: Sequence[int],
-        probabilities: Sequence[float],
-        examples: NDArray[np.int64],
+        cls, cells: Sequence[int], predicted: Sequence[int], probabilities: Sequence[float]
     ) -> ScoreCounts:
-        """Return what was packed; ``examples`` are those of each class, shape ``(K,)``.
-
-        What a row of cells lacks of its class's examples is shared evenly among its suppressed
-        cells, whose counts are then estimates.
+        """Return what was packed.
 
         Raises:
             ValueError: The list does not have as many cells as K classes have.
         """
-        classes = len(examples)
-        told = [1] if classes == 2 else list(range(classes))
-        size = sum(-code - 1 if code < _SUPPRESSED else 1 for code in cells)
-        if size != len(told) * 2 * BINS:
-            raise ValueError(f"{size} cells of binned scores for {classes} classes")
-        flat: list[float] = []
-        for code in cells:
-            flat += [0.0] * (-code - 1) if code < _SUPPRESSED else [float(code)]
-        found = np.array(flat).reshape(len(told), 2, BINS)
-        for at, label in enumerate(told):
-            totals = (int(examples.sum() - examples[label]), int(examples[label]))
-            for line, total in zip(found[at], totals, strict=True):
-                hidden = line < 0
-                if hidden.any():
-                    line[hidden] = max(total - line[~hidden].sum(), 0) / hidden.sum()
+        rows = len(told_classes(len(predicted)))
+        flat = unpacked_cells(cells)
+        if len(flat) != rows * 2 * BINS:
+            raise ValueError(f"{len(flat)} cells of binned scores for {len(predicted)} classes")
         whole = len(probabilities) > 1
         return cls(
-            found,
-            np.asarray(predicted, np.int64),
+            flat.reshape(rows, 2, BINS),
+            np.asarray(predicted, np.float64),
             float(probabilities[0]) if whole else None,
             np.array(probabilities[1:]).reshape(3, CALIBRATION_BINS) if whole else None,
         )
+
+
+def packed_cells(cells: Floats) -> list[int]:
+    """Return counts as a short list: -z stands for a run of z > 0 zeros."""
+    packed: list[int] = []
+    for cell in cells.astype(int).ravel().tolist():
+        if cell:
+            packed.append(cell)
+        elif packed and packed[-1] < 0:
+            packed[-1] -= 1
+        else:
+            packed.append(-1)
+    return packed
+
+
+def unpacked_cells(packed: Sequence[int]) -> Floats:
+    """Return what :func:`packed_cells` packed, in one dimension."""
+    flat: list[float] = []
+    for code in packed:
+        flat += [0.0] * -code if code < 0 else [float(code)]
+    return np.array(flat)
+
+
+def told_classes(classes: int) -> list[int]:
+    """Return the classes whose scores are binned: of two, the second."""
+    return [1] if classes == 2 else list(range(classes))
+
+
+def log_odds(logits: NDArray[np.floating]) -> Iterator[tuple[int, Floats]]:
+    """Yield each of :func:`told_classes` and its log-odds against the rest, plus log(K - 1).
+
+    Args:
+        logits: Shape ``(n, K)``; the log-odds have shape ``(n,)``.
+    """
+    exact = np.asarray(logits, np.float64)
+    classes = exact.shape[1]
+    for label in told_classes(classes):
+        others = logsumexp(np.delete(exact, label, 1))
+        yield label, exact[:, label] - others + np.log(classes - 1)
+
+
+def bins_of(odds: Floats) -> NDArray[np.int64]:
+    """Return the bins of log-odds as :func:`log_odds` has them, of the same shape."""
+    return np.searchsorted(_EDGES, np.arcsinh(odds / _LINEAR))
+
+
+def _probability(odds: Floats, classes: int) -> Floats:
+    p: Floats = 1 / (1 + np.exp(np.clip(np.log(classes - 1) - odds, -700, 700)))
+    return p
+
+
+def falling_logits(logits: NDArray[np.floating]) -> Floats:
+    """Return each example's logits from the highest to the lowest."""
+    return -np.sort(-np.asarray(logits, np.float64), axis=1)
+
+
+def calibration_of(falling: Floats, right: NDArray[np.bool_], temperature: float = 1.0) -> Floats:
+    """Return examples, those right, and summed confidence, by bin of confidence.
+
+    Args:
+        falling: Each example's logits, the highest first, shape ``(n, K)``.
+        right: Whether each is right, shape ``(n,)``.
+        temperature: By which logits are divided before their softmax.
+
+    Returns:
+        Shape ``(3, CALIBRATION_BINS)``.
+    """
+    scaled = falling / temperature
+    confidence = np.exp(scaled[:, 0] - logsumexp(scaled))
+    place = np.searchsorted(_CALIBRATION_EDGES, confidence)
+    weights = (np.ones(len(right)), right.astype(float), confidence)
+    binned = [np.bincount(place, one, minlength=CALIBRATION_BINS) for one in weights]
+    return np.array(binned, np.float64)
 
 
 @dataclass(frozen=True)
@@ -191,9 +231,7 @@ class FieldMetrics:
     calibration_error: float | None
 
     @classmethod
-    def of(
-        cls, counts: ScoreCounts, correct: NDArray[np.int64], examples: NDArray[np.int64]
-    ) -> FieldMetrics:
+    def of(cls, counts: ScoreCounts, correct: _Counts, examples: NDArray[np.int64]) -> FieldMetrics:
         """Return the metrics; ``correct`` and ``examples`` are by class, shape ``(K,)``."""
         two, count = len(examples) == 2, int(examples.sum())
         each = [auroc(cells[1], cells[0]) for cells in counts.cells]
@@ -231,9 +269,7 @@ def auroc_error(positives: Floats, negatives: Floats) -> float:
     return _ratio(tied, float(positives.sum() * negatives.sum()))
 
 
-def f1(
-    correct: NDArray[np.int64], examples: NDArray[np.int64], predicted: NDArray[np.int64]
-) -> list[float]:
+def f1(correct: _Counts, examples: NDArray[np.int64], predicted: _Counts) -> list[float]:
     """Return F1 of each class, 2 TP / (examples + predicted), all of shape ``(K,)``.
 
     NaN for a class that neither occurs nor is predicted.
@@ -258,22 +294,83 @@ def temperature_losses(
         truth: Labels, shape ``(n,)``.
     """
     scaled, own = np.asarray(logits, np.float64), np.arange(len(truth))
-    losses = [(_logsumexp(scaled / t) - scaled[own, truth] / t).sum() for t in TEMPERATURES]
+    losses = [(logsumexp(scaled / t) - scaled[own, truth] / t).sum() for t in TEMPERATURES]
     return np.array(losses)
 
 
-def best_temperature(losses: Sequence[NDArray[np.float64]]) -> float | None:
+def temperature_gaps(falling: Floats, right: NDArray[np.bool_]) -> Floats:
+    """Return Σ (right - confidence) by bin of confidence, for each of ``TEMPERATURES``.
+
+    Args:
+        falling: Each example's logits, the highest first, shape ``(n, K)``.
+        right: Whether each is right, shape ``(n,)``.
+
+    Returns:
+        Shape ``(T, CALIBRATION_BINS)``.
+    """
+    each = [calibration_of(falling, right, float(t)) for t in TEMPERATURES]
+    return np.array([told[1] - told[2] for told in each])
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What a client tells of how sure a head should be; empty if it has too few examples.
+
+    Attributes:
+        examples: How many examples that are.
+        losses: As :func:`temperature_losses` has them, shape ``(T,)``.
+        gaps: As :func:`temperature_gaps` has them, shape ``(T, CALIBRATION_BINS)``.
+    """
+
+    examples: int
+    losses: Floats
+    gaps: Floats
+
+    @classmethod
+    def of(cls, logits: NDArray[np.floating], truth: NDArray[np.int64]) -> Calibration:
+        """Return it for logits ``(n, K)`` of examples with labels ``(n,)``."""
+        gaps = temperature_gaps(falling_logits(logits), logits.argmax(1) == truth)
+        return cls(len(truth), temperature_losses(logits, truth), gaps)
+
+
+def best_temperature(told: Sequence[Calibration]) -> float | None:
     """Return the T at which clients' summed losses are least; ``None`` if nobody tells any.
 
     A head's accuracy does not depend on T, how sure it says to be does.
     """
-    told = [one for one in losses if np.isfinite(one).all() and one.any()]
-    if not told:
+    best = _best(told)
+    return None if best is None else float(TEMPERATURES[best])
+
+
+def cross_fitted_error(told: Sequence[Calibration]) -> float | None:
+    """Return the calibration error that the fitted temperature has on examples it has not seen.
+
+    Each client's outputs are divided by the temperature that the *other* clients' examples make
+    best, so that no example is judged by a temperature that was fitted to it; Stone,
+    "Cross-Validatory Choice and Assessment of Statistical Predictions", Journal of the Royal
+    Statistical Society B 36, 1974. ``None`` with fewer than two clients that tell anything.
+    """
+    known = [one for one in told if _usable(one)]
+    if len(known) < 2:
         return None
-    return float(TEMPERATURES[int(np.argmin(np.sum(told, axis=0)))])
+    gaps = np.zeros(CALIBRATION_BINS)
+    for at, one in enumerate(known):
+        others = _best([*known[:at], *known[at + 1 :]])
+        gaps += one.gaps[others]
+    return float(np.abs(gaps).sum() / sum(one.examples for one in known))
 
 
-def _logsumexp(values: Floats) -> Floats:
+def _usable(one: Calibration) -> bool:
+    return bool(one.examples and np.isfinite(one.losses).all())
+
+
+def _best(told: Sequence[Calibration]) -> int | None:
+    losses = [one.losses for one in told if _usable(one)]
+    return int(np.argmin(np.sum(losses, axis=0))) if losses else None
+
+
+def logsumexp(values: Floats) -> Floats:
+    """Return log Σ exp of each row of ``(n, K)``."""
     top = values.max(1)
     total: Floats = top + np.log(np.exp(values - top[:, None]).sum(1))
     return total

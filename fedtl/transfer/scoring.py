@@ -75,7 +75,9 @@ class Score:
         return np.bincount(pair, minlength=self.classes**2).reshape(self.classes, self.classes)
 
 
-def balanced_accuracy(correct: NDArray[np.int64], examples: NDArray[np.int64]) -> float:
+def balanced_accuracy(
+    correct: NDArray[np.int64] | NDArray[np.float64], examples: NDArray[np.int64]
+) -> float:
     """Return mean recall over the classes that occur; both arguments have shape ``(K,)``.
 
     The same as scikit-learn's ``balanced_accuracy_score``; NaN where no class occurs.

@@ -1,0 +1,92 @@
+"""Sites with data of their own, as Flower's runtimes run them: what they tell of small counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import Context, Message
+from small_federation import Notes
+
+from fedtl import flower_app
+from fedtl.config import RunConfig
+from fedtl.engine.inline_grid import InlineGrid
+from fedtl.federation import phases
+from fedtl.federation.server import Federation, Outcome
+
+SITES = 3
+FEWEST = 5
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three sites' features; the last has four examples of its rarest class, so holds out one."""
+    root = tmp_path_factory.mktemp("own")
+    draws = np.random.default_rng(0)
+    for site in range(SITES):
+        y = draws.integers(3 if site < 2 else 2, size=200)
+        y[:4] = 2
+        x = np.eye(3, 8)[y] + 0.7 * draws.normal(size=(200, 8))
+        classes = np.array(["a", "b", "c"])
+        np.savez(root / f"{site}.npz", x=x.astype(np.float32), y=y, classes=classes)
+    return root
+
+
+def _federate(folder: Path, cache: Path, strategy: str) -> tuple[Outcome, list[Message]]:
+    """Run the sites' federation, each site's process being new for every message."""
+    told: list[Message] = []
+    config = RunConfig(clients=SITES, rounds=2, strategy=strategy, cache=str(cache))
+
+    def sites(messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message]:
+        replies = []
+        for message, context in zip(messages, contexts, strict=True):
+            partition = context.node_config["partition-id"]
+            context.node_config["data"] = f"features:{folder / f'{partition}.npz'}"
+            context.node_config["cache"] = str(cache / str(partition))
+            flower_app._read_site.cache_clear()
+            replies.append(flower_app.reply(message, context))
+            if message.metadata.message_type == phases.EVALUATE:
+                told.append(replies[-1])
+        return replies
+
+    grid = InlineGrid(SITES, sites, config.to_mapping(), block=1)
+    return Federation(grid, config, Notes()).run(), told
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fed3r", "ditto", "local"])
+def test_no_small_count_leaves(folder: Path, tmp_path: Path, strategy: str) -> None:
+    outcome, told = _federate(folder, tmp_path, strategy)
+    assert len(told) == SITES
+    for message in told:
+        metrics = dict(message.content["metrics"])
+        tables = ("correct", "confusion", "predicted", "score-bins", "rare-bins")
+        named = [key for key in metrics if key.endswith(tables)]
+        assert len(named) > 8
+        for key in named:
+            counts = np.asarray(metrics[key])
+            assert not ((counts > 0) & (counts < FEWEST)).any(), key
+        for key in metrics:
+            if key.endswith("loss") and not np.isnan(metrics[key]):
+                assert metrics[key] == round(metrics[key], 2)
+    # Of the last site's rarest class nothing is told but that it is there.
+    last = told[-1].content["metrics"]
+    assert last["examples"][2] == 1
+    assert last["correct"][2] == -1
+    held_out = outcome.federated[SITES - 1].held_out
+    assert held_out.correct.sum() == pytest.approx(held_out.right, abs=2 * (FEWEST - 1))
+
+
+def test_what_a_run_concludes_is_that_of_all_counts(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, _ = _federate(folder, tmp_path / "real", "fedavg")
+    monkeypatch.setattr(flower_app, "SMALLEST_CELL", 0)
+    exact, _ = _federate(folder, tmp_path / "exact", "fedavg")
+    for name, array in exact.arrays.items():
+        np.testing.assert_array_equal(real.arrays[name], array)
+    assert real.pairs == exact.pairs
+    for client, tallies in exact.federated.items():
+        assert real.federated[client].held_out.clusters == tallies.held_out.clusters
+    assert exact.federated[SITES - 1].held_out.examples[2] == 1
