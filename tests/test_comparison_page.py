@@ -56,3 +56,17 @@ def test_above_eight_strategies_the_rest_is_grey() -> None:
         r'<svg [^>]*aria-label="Accuracy with its.*?</svg>', page_of(), re.DOTALL
     )
     assert len(set(re.findall(r"var\(--series-\d\)", chart))) == 6, "the best five, and FedAvg"
+
+
+def test_under_attack_the_page_has_both_what_is_without_it_and_what_is_pooled() -> None:
+    plan = Plan(RunConfig(attack="sign-flip"), ("fedavg", "krum"), 2)
+    results = {
+        cell: scored(cell, [0.9 if cell.config.attack == "none" else 0.4]) for cell in plan.cells()
+    }
+    page = comparison_page(Compared(plan, results, {}, {}))
+    (head, row) = re.findall(r"<tr.*?</tr>", page[page.index("<table") :], re.DOTALL)[:2]
+    columns, cells = (re.findall(r">([^<>]+)</t[hd]>", line) for line in (head, row))
+    told = dict(zip(columns, cells, strict=True))
+    assert told["No attack"] == "90.0±0.0"
+    assert told["Pooled"].startswith("41.0")  # 1 point above the attacked head, as scored() has it
+    assert told["Balanced"] == "40.0±0.0" == told["Accuracy"]

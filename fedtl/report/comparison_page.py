@@ -192,7 +192,13 @@ def _dots(
     over = "seeds and test examples together." if at.seeds > 1 else "test examples."
     return {
         "told": f"Accuracy of each global head, mean over seeds, and its 95% interval, over {over}"
-        + (" Hollow: the same without the attack." if at.attacked else ""),
+        + (" Hollow: the same without the attack." if at.attacked else "")
+        + (
+            " A green stroke below is what the same training gives of all data in one place, its "
+            "line one standard deviation over seeds and shuffles."
+            if any(known(row.pooled.mean) for row in at.rows)
+            else ""
+        ),
         "plots": _both(partial(plots.intervals, at, look, limits=limits), f"intervals-{name}"),
     }
 
@@ -205,10 +211,14 @@ def _both(draw: Callable[..., Drawing], name: str) -> tuple[Plot, Plot]:
 def _ranking(at: Standings) -> TextTable:
     headings = ["Strategy", "Accuracy", *ranking_headings(at)[1:]]
     headings.insert(3, "Balanced")
+    if at.attacked:  # without an attack they are there already
+        headings.insert(5, "Pooled")
     rows = []
     for row in at.rows:
         cells = ranking_cells(at, row)
         cells.insert(2, spread_text(row.balanced))
+        if at.attacked:
+            cells.insert(4, spread_text(row.pooled))
         rows.append([f"{row.strategy}{_STAR if row.behind else ''}", *cells])
     rows.append(["centralised", spread_text(at.centralised), *[""] * (len(headings) - 2)])
     styles = ["best", *[""] * (len(at.rows) - 1), "reference"]

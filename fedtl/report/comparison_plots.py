@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedtl.comparison.spread import Spread
 from fedtl.comparison.standings import Standing, Standings
 from fedtl.report.comparison_look import Looks
 from fedtl.report.spots import bands
@@ -44,7 +45,8 @@ def intervals(
 ) -> Drawing:
     """Draw every global head's accuracy as a dot on its 95 % interval, the best at the top.
 
-    Where there is an attack, the accuracy without it is a hollow dot on the same line.
+    Where there is an attack, the accuracy without it is a hollow dot on the same line. Below the
+    dot is a stroke for the same training on pooled data.
 
     Args:
         at: The standings.
@@ -81,6 +83,7 @@ def intervals(
                 markeredgecolor=SURFACE,
                 zorder=4,
             )
+            _pooled(axes, row.pooled, place)
             known_span = "" if row.interval is None else f" ({span(*row.interval)})"
             name = shortened(row.strategy, _NAME_WIDTH)
             described.insert(0, f"{name} {percent(row.accuracy.mean)}{known_span}")
@@ -109,6 +112,19 @@ def intervals(
         return Drawing(figure, alt, spots=bands(axes, [_told(at, row) for row in rows]))
 
 
+def _pooled(axes: Axes, pooled: Spread, place: int) -> None:
+    """Draw what the same training gives of pooled data, with one standard deviation."""
+    if not known(pooled.mean):
+        return
+    below = place - 0.3
+    if known(pooled.sd):
+        ends = [pooled.mean - pooled.sd, pooled.mean + pooled.sd]
+        axes.plot(ends, [below] * 2, color=CENTRALISED, linewidth=1.2, zorder=1)
+    axes.plot(
+        pooled.mean, below, "|", color=CENTRALISED, markersize=8, markeredgewidth=1.8, zorder=1
+    )
+
+
 def _name_rows(axes: Axes, names: Sequence[str], width: float) -> None:
     longest = _NAME_WIDTH if width >= WIDTH else _SHORT_NAME_WIDTH
     axes.set_yticks(range(len(names)), [shortened(name, longest) for name in names])
@@ -121,6 +137,9 @@ def _told(at: Standings, row: Standing) -> str:
     told = f"{row.strategy}: {percent(row.accuracy.mean)}, mean of {count_of(at.seeds, 'seed')}"
     if row.interval is not None:
         told += f"; 95 % interval {span(*row.interval)}"
+    if known(row.pooled.mean):
+        told += f"; the same training on pooled data {percent(row.pooled.mean)}"
+        told += f" ± {100 * row.pooled.sd:.1f}" if known(row.pooled.sd) else ""
     if row.clean is not None and known(row.clean.mean):
         told += f"; without the attack {percent(row.clean.mean)}"
     return told
