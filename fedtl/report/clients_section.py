@@ -7,7 +7,16 @@ from fedtl.report.page import Section, TextTable
 from fedtl.report.result import ClientRow, Gain, OwnScore, RunResult
 from fedtl.report.tables import by_gain, ends_by_gain, gain_lines
 from fedtl.report.ways import ways_of
-from fedtl.report.wording import MARKS, MISSING, percent, points, points_span, share_of, span
+from fedtl.report.wording import (
+    MARKS,
+    MISSING,
+    own_data,
+    percent,
+    points,
+    points_span,
+    share_of,
+    span,
+)
 
 _MOST_ROWS = 200
 
@@ -17,6 +26,7 @@ def clients_section(result: RunResult) -> Section:
     ways = ways_of(result)
     rows, title = _rows(result)
     view = {
+        "scored_on": own_data(result.summary),
         "gains": "; ".join(gain_lines(result)),
         "wide": client_plots.client_plot(result),
         "narrow": client_plots.narrow_client_plot(result),

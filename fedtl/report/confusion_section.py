@@ -7,7 +7,7 @@ import numpy as np
 from fedtl.report.heat_maps import confusion_map
 from fedtl.report.page import Section, TextTable
 from fedtl.report.result import RunResult
-from fedtl.report.wording import percent
+from fedtl.report.wording import own_data, percent
 
 _MOST_PAIRS = 8
 
@@ -34,7 +34,7 @@ def confusion_section(result: RunResult) -> Section | None:
     view = {
         "whose": "The federated head"
         if result.summary["global_head"]
-        else "Every client's own head, on its own held-out examples",
+        else f"Every client's own head, on {own_data(result.summary)}",
         "plot": confusion_map(result),
         "pairs": TextTable(headings, rows, (2, 3), caption="The most frequent confusions"),
     }

@@ -23,6 +23,7 @@ from fedtl.report.seeds_section import seeds_section
 from fedtl.report.theme import NARROW
 from fedtl.report.unseen_section import unseen_section
 from fedtl.report.unseen_sites_section import unseen_sites_section
+from fedtl.report.wording import own_data
 
 
 def write_report(path: Path, result: RunResult) -> None:
@@ -74,7 +75,7 @@ def _accuracy(result: RunResult) -> Section:
             f"The global head on {result.summary['scored_on']}, and on those of the client it "
             "serves worst."
             if result.summary["global_head"]
-            else "Clients' own heads on their own held-out examples, the mean client and the "
+            else f"Clients' own heads on {own_data(result.summary)}, the mean client and the "
             "worst; the other lines are the mean client's too."
         )
     else:

@@ -8,7 +8,7 @@ from typing import Any
 from fedtl.report.page import Section, TextTable
 from fedtl.report.result import RunResult
 from fedtl.report.ways import ways_of
-from fedtl.report.wording import MISSING
+from fedtl.report.wording import MISSING, own_data
 
 _ALL = {"macro_auroc": "AUROC", "macro_f1": "F1", "brier": "Brier", "calibration_error": "ECE"}
 _TWO = {"sensitivity": "Sensitivity", "specificity": "Specificity"}
@@ -44,8 +44,8 @@ def metrics_section(result: RunResult) -> Section | None:
         "heading": "Metrics of the field",
         "told": "",
         "table": TextTable(["", *columns.values()], cells, range(1, len(columns) + 1)),
-        "after": f"{meaning} All clients' held-out examples together, from binned scores, which "
-        f"changes AUROC by {binned:.4f} at most. ECE is the expected calibration error. A dash: "
+        "after": f"{meaning} Of all clients together, on {own_data(summary)}, from binned scores, "
+        f"which changes AUROC by {binned:.4f} at most. ECE is the expected calibration error. A dash: "
         f"the outputs of such heads are no probabilities.{fitted}",
     }
     return Section("Metrics", "metrics", "table.html", view)
