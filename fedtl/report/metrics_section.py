@@ -45,8 +45,8 @@ def metrics_section(result: RunResult) -> Section | None:
         "told": "",
         "table": TextTable(["", *columns.values()], cells, range(1, len(columns) + 1)),
         "after": f"{meaning} Of all clients together, on {own_data(summary)}, from binned scores, "
-        f"which changes AUROC by {binned:.4f} at most. ECE is the expected calibration error. A dash: "
-        f"the outputs of such heads are no probabilities.{fitted}",
+        f"which changes AUROC by {binned:.4f} at most. ECE is the expected calibration error. A "
+        f"dash: the outputs of such heads are no probabilities.{fitted}",
     }
     return Section("Metrics", "metrics", "table.html", view)
 
