@@ -730,6 +730,14 @@ def test_the_first_screen_tells_the_smallest_client_by_name(tmp_path: Path) -> N
     assert f"Federated {points(gain.difference)} {low} to {high}" in own
     assert gain.verdict is not None and gain.verdict in own and "Corrected" in own
 
+    # An interval on one side of zero beside "no clear difference" needs a word.
+    unclear = replace(gain, interval=Interval(0.01, 0.3), verdict="no clear difference")
+    rows = [
+        replace(one, gains={"federated": unclear}) if one is row else one for one in result.clients
+    ]
+    _, own = _answers(_page_of(replace(result, clients=rows), tmp_path)[1])
+    assert "no clear difference by the test, which is stricter than the interval" in own
+
     # A hostile client is not asked what federation brings it.
     honest = {way: replace(one, verdict=None) for way, one in row.gains.items()}
     rows = [replace(one, gains=honest) if one is row else one for one in result.clients]

@@ -136,7 +136,7 @@ def answer(result: RunResult) -> Answer | None:
                 ways[way],
                 gain.difference,
                 points_span(*gain.interval),
-                _verdict(gain, len(result.clients)),
+                _verdict(gain),
             )
             for way in told
             if (gain := row.gains.get(way)) is not None
@@ -144,10 +144,10 @@ def answer(result: RunResult) -> Answer | None:
     )
 
 
-def _verdict(gain: Gain, clients: int) -> str:
+def _verdict(gain: Gain) -> str:
     low, high = gain.interval
     if gain.verdict == "no clear difference" and not low <= 0 <= high:
-        return f"no clear difference, as one of {clients:,} tests"
+        return f"{gain.verdict} by the test, which is stricter than the interval"
     return f"{MARKS.get(gain.verdict or '', '')} {gain.verdict}".strip()
 
 
