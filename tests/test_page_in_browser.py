@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from test_comparison_page import page_of as compared
 from test_report import plausible_result
 
 from fedtl.report import page as pages
@@ -85,6 +86,17 @@ def test_a_telephone_shows_gains_without_scrolling_sideways(shape: str, tmp_path
     assert scroll <= inner and right <= inner
     assert wide == 0, "the wide chart is hidden"
     assert bottom <= 844, "all clients and the smallest are on the first screen"
+
+
+def test_a_telephone_shows_every_chart_of_a_comparison_whole(tmp_path: Path) -> None:
+    script = """(() => {
+      const charts = [...document.querySelectorAll("figure.narrow svg")];
+      const ends = charts.map((one) => one.getBoundingClientRect().right);
+      return [document.documentElement.scrollWidth, Math.max(...ends), charts.length];
+    })()"""
+    scroll, right, charts = map(float, probed(compared(), tmp_path, script)[1:-1].split(","))
+    assert scroll <= 390 and right <= 390
+    assert charts == 4, "dots, by round, by bytes and gains"
 
 
 @pytest.mark.parametrize("shape", SHAPES)
