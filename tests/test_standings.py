@@ -120,6 +120,7 @@ def test_the_most_accurate_is_first_and_who_is_clearly_behind_is_marked() -> Non
     at = standings(_compared(curves))[0]
     assert [row.strategy for row in at.rows] == ["fed3r", "fedprox", "fedavg"]
     assert [row.behind for row in at.rows] == [False, False, True]
+    assert verdict([at]) == "Most accurate on new data: fed3r 90.0%, surely ahead of 1 of 2 others."
     found = at.differences["fed3r", "fedavg"]
     assert found.mean == pytest.approx(0.2)
     assert found.significant
@@ -136,6 +137,7 @@ def test_below_five_seeds_nothing_is_called_significant() -> None:
     assert at.differences["fed3r", "fedavg"].p < 1e-6
     assert not at.differences["fed3r", "fedavg"].significant
     assert not any(row.behind for row in at.rows)
+    assert verdict([at]).endswith("fed3r 90.0%; 4 seeds cannot tell how surely.")
     assert any("no * below 5 seeds" in line for line in ranking_captions(at))
     more = standings(_compared({name: [*each, each[0]] for name, each in curves.items()}))[0]
     assert more.differences["fed3r", "fedavg"].significant

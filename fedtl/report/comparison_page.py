@@ -95,7 +95,19 @@ def verdict(every: Sequence[Standings]) -> str:
         f"{name} {percent(score)}" + (f" at {label}" if label else "")
         for label, (name, score) in best.items()
     ]
-    return f"Most accurate {where}: {'; '.join(parts)}."
+    sure = _ahead(every[0]) if len(every) == 1 else ""
+    return f"Most accurate {where}: {'; '.join(parts)}{sure}."
+
+
+def _ahead(at: Standings) -> str:
+    """Return how many of the others the best is surely better than."""
+    others = len(at.rows) - 1
+    if not others:
+        return ""
+    if at.seeds < FEWEST_SEEDS:
+        return f"; {count_of(at.seeds, 'seed')} cannot tell how surely"
+    behind = sum(row.behind for row in at.rows)
+    return f", surely ahead of {behind} of {count_of(others, 'other')}"
 
 
 def _best(at: Standings) -> tuple[str, float] | None:
