@@ -24,9 +24,10 @@ from fedtl.comparison.standings import standings
 from fedtl.config import RunConfig
 from fedtl.errors import UsageError
 from fedtl.report.comparison_files import comparison_tex, escaped_tex
-from fedtl.report.comparison_page import comparison_page, verdict
+from fedtl.report.comparison_page import comparison_page
 from fedtl.report.comparison_plots import gains
 from fedtl.report.comparison_table import ranking_captions, ranking_headings
+from fedtl.report.comparison_verdict import verdict
 from fedtl.statistics.verdicts import Verdict, holm
 
 _ROWS = 400
