@@ -214,13 +214,9 @@ def _show(
     elif quiet:
         print(folder.path)
     else:
-        from fedtl.report.tables import (
-            client_table,
-            totals_table,
-            unseen_sites_table,
-            unseen_table,
-        )
+        from fedtl.report.tables import client_table, totals_table
         from fedtl.report.terminal import standard_output
+        from fedtl.report.unseen_tables import unseen_sites_table, unseen_table
 
         console = standard_output()
         console.print(client_table(result))

@@ -291,7 +291,9 @@ def test_the_page_asks_for_nothing_and_shows_every_strategy(folder: Path) -> Non
         assert f'<th scope="row">{strategy}' in page
     identifiers = re.findall(r'\bid="([^"]+)"', page)
     assert len(identifiers) == len(set(identifiers))
-    assert page.count("<svg") == 1 + 2 * 5
+    # Dots of two points and accuracy by value; at each point by round, by bytes and gains; each
+    # for a desk and for a telephone.
+    assert page.count("<svg") == 2 * (2 + 1 + 2 * 3)
 
 
 def test_figures_and_tables_for_a_paper(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import re
@@ -19,6 +20,7 @@ from in_process import complaint, finished
 from numpy.typing import NDArray
 from rich.console import Console
 from safetensors.numpy import load_file
+from scipy.stats import binomtest
 from sklearn.linear_model import Ridge
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from sklearn.preprocessing import StandardScaler
@@ -31,8 +33,8 @@ from fedtl.data.unseen_site import withhold_site
 from fedtl.errors import UsageError
 from fedtl.federation.preparation import open_data, prepare_inputs, split_into_clients
 from fedtl.report.run_folder import RunFolder
-from fedtl.report.tables import unseen_table
 from fedtl.report.unseen import UnseenScore, UnseenSite
+from fedtl.report.unseen_tables import unseen_table
 
 SITES = ("east", "north", "south", "west")
 UNSEEN = "south"
@@ -260,9 +262,13 @@ def test_the_scores_are_those_of_the_heads(folder: Path, tmp_path: Path) -> None
     x, y = data["x"].astype(np.float64), data["y"]
 
     def scores(predicted: NDArray[Any]) -> dict[str, float]:
+        right = binomtest(int((y[away] == predicted).sum()), int(away.sum()))
+        low, high = right.proportion_ci(method="wilson")
         return {
             "accuracy": float(accuracy_score(y[away], predicted)),
             "balanced_accuracy": float(balanced_accuracy_score(y[away], predicted)),
+            "accuracy_low": low,
+            "accuracy_high": high,
         }
 
     def ridge(rows: list[int]) -> dict[str, float]:
@@ -273,19 +279,23 @@ def test_the_scores_are_those_of_the_heads(folder: Path, tmp_path: Path) -> None
         return scores(model.predict(scaler.transform(x[away])).argmax(1))
 
     head = load_file(run / "head.safetensors")
-    assert site["federated"] == scores((x[away] @ head["weight"].T + head["bias"]).argmax(1))
+    predicted = (x[away] @ head["weight"].T + head["bias"]).argmax(1)
+    assert site["federated"] == pytest.approx(scores(predicted), abs=1e-9)
     clients = json.loads((run / "partition.json").read_text())["clients"]
-    assert site["centralised"] == ridge([row for one in clients for row in one["train"]])
+    pooled = ridge([row for one in clients for row in one["train"]])
+    assert site["centralised"] == pytest.approx(pooled, abs=1e-9)
     rows, own, solved = _rows(run, "clients.csv"), [], 0
     for row, client in zip(rows, clients, strict=True):
         told = {m: float(row[f"local_only_unseen_{m}"]) for m in ("accuracy", "balanced_accuracy")}
         if row["local_only_method"] == "ridge":
             solved += 1
-            assert told == pytest.approx(ridge(client["train"]), abs=1e-6)
+            alone = ridge(client["train"])
+            assert told == pytest.approx({m: alone[m] for m in told}, abs=1e-6)
         own.append(told)
     assert solved
     best = max(range(len(own)), key=lambda client: own[client]["accuracy"])
-    assert site["local_only_best"] == pytest.approx({"client": best, **own[best]}, abs=1e-6)
+    told_best = {key: site["local_only_best"][key] for key in ("client", *own[best])}
+    assert told_best == pytest.approx({"client": best, **own[best]}, abs=1e-6)
     for measure in ("accuracy", "balanced_accuracy"):
         mean = np.mean([scores[measure] for scores in own])
         assert site["local_only_mean"][measure] == pytest.approx(mean, abs=1e-6)
@@ -446,7 +456,8 @@ def test_classes_that_nobody_could_learn_are_named(folder: Path, tmp_path: Path)
     np.savez(tmp_path / "more.npz", **arrays)
     run = _run(tmp_path / "run", tmp_path / "more.npz", "--holdout-site", UNSEEN)
     assert _summary(run)["unseen_site"]["unlearnt_classes"] == ["3"]
-    assert "No client has south&#x27;s 3: no head can know" in (run / "report.html").read_text()
+    page = html.unescape((run / "report.html").read_text())
+    assert "No client has south's 3: no head can know" in page
 
 
 def test_each_site_in_turn_is_a_run_of_its_own(folder: Path, tmp_path: Path) -> None:
@@ -463,6 +474,16 @@ def test_each_site_in_turn_is_a_run_of_its_own(folder: Path, tmp_path: Path) -> 
             own = matrix[client["name"]][site]
             assert own == client["local_only_unseen_accuracy"]
         assert matrix[site][site] == ""
+    page = (run / "report.html").read_text()
+    (section,) = re.findall(r'<section id="unseen-sites">(.*?)</section>', page, re.DOTALL)
+    shown = dict(re.findall(r'title="(\S+(?: alone)? on \S+): ([^"]*)"', section))
+    assert len(shown) == (1 + len(SITES)) * len(SITES), "two shared heads and every other site's"
+    for site, one in told.items():
+        ours = one["federated"]
+        interval = f"{100 * ours['accuracy_low']:.1f} to {100 * ours['accuracy_high']:.1f}"
+        accuracy = f"{100 * ours['accuracy']:.1f}% (95 % interval {interval})"
+        assert shown[f"federated on {site}"].startswith(accuracy)
+        assert f"{site} alone on {site}" not in shown
     lone = tmp_path / "lone.npz"
     arrays = _arrays()
     del arrays["site"]

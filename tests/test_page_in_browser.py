@@ -9,10 +9,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from test_comparison_page import page_of as compared
 from test_report import plausible_result
 
+from fedtl.report import page as pages
 from fedtl.report.html import write_report
-from fedtl.report.markup import table_of
 from fedtl.report.result import RunResult
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -87,6 +88,17 @@ def test_a_telephone_shows_gains_without_scrolling_sideways(shape: str, tmp_path
     assert bottom <= 844, "all clients and the smallest are on the first screen"
 
 
+def test_a_telephone_shows_every_chart_of_a_comparison_whole(tmp_path: Path) -> None:
+    script = """(() => {
+      const charts = [...document.querySelectorAll("figure.narrow svg")];
+      const ends = charts.map((one) => one.getBoundingClientRect().right);
+      return [document.documentElement.scrollWidth, Math.max(...ends), charts.length];
+    })()"""
+    scroll, right, charts = map(float, probed(compared(), tmp_path, script)[1:-1].split(","))
+    assert scroll <= 390 and right <= 390
+    assert charts == 4, "dots, by round, by bytes and gains"
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_answer_prints_on_two_pages(shape: str, tmp_path: Path) -> None:
     page = page_of(SHAPES[shape], tmp_path)
@@ -121,13 +133,14 @@ def test_the_policy_lets_the_one_script_run(tmp_path: Path) -> None:
     ],
 )
 def test_a_click_sorts_a_table(cells: list[str], expected: list[str], tmp_path: Path) -> None:
-    table = table_of(
+    table = pages.TextTable(
         ["Name", "Value"],
         [[f"row {at}", cell] for at, cell in enumerate([*cells, "5"])],
-        row_classes=[""] * len(cells) + ["total"],
+        styles=[""] * len(cells) + ["total"],
     )
-    plain = page_of(plausible_result(clients=2), tmp_path)
-    page = re.sub(r"<main>.*</main>", lambda _: f"<main>{table}</main>", plain, flags=re.DOTALL)
+    view = {"heading": "Some", "told": "", "table": table, "after": ""}
+    section = pages.Section("Some", "some", "table.html", view)
+    page = pages.page_of("base.html", "a table", [section])
     script = """(() => {
       const head = document.querySelectorAll("th")[1];
       const seen = () => [...document.querySelectorAll("td")].map((td) => td.textContent).join("|");

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import io
 import math
 import re
@@ -409,7 +410,8 @@ def test_page_shows_personal_heads_with_a_mark_of_their_own(tmp_path: Path) -> N
         _, markup = _page_of(plausible_result(with_personal=True, rounds=rounds), tmp_path)
         pictures = re.findall(r"<svg .*?</svg>", markup, re.DOTALL)
         drawn = [picture for picture in pictures if "var(--personal)" in picture]
-        assert len(drawn) == 2, "by round or score, and by client"
+        charts = {re.sub(r"^.*?id=\"([a-z]+)-.*$", r"\1", one, flags=re.DOTALL) for one in drawn}
+        assert charts == {"rounds", "clients"}, "by round or score, and by client"
         assert '<div class="way personal"><dt>Personal</dt><dd class="figure">85.1%' in markup
         assert "with the heads of their own" in markup
     _, without = _page_of(plausible_result(), tmp_path)
@@ -418,7 +420,7 @@ def test_page_shows_personal_heads_with_a_mark_of_their_own(tmp_path: Path) -> N
 
 def test_page_without_a_global_head_compares_clients_on_their_own_examples(tmp_path: Path) -> None:
     result = plausible_result(global_head=False)
-    assert verdict(result).startswith("Over working alone clients gain 23.4 points.")
+    assert verdict(result).startswith("Compared with working alone, clients gain 23.4 points.")
     _, markup = _page_of(result, tmp_path)
     last = percent(result.rounds[-1]["mean_client_accuracy"])
     assert f"personal, mean client {last}" in markup
@@ -498,22 +500,27 @@ def _gain(accuracy: float | None, low: float | None = None, **verdicts: int) -> 
     [
         (
             {"federated": _gain(0.042, 0.011, better=4, no_clear_difference=6)},
-            "Over working alone clients gain 4.2 points.",
+            "Compared with working alone, clients gain 4.2 points.",
         ),
         (
             {"federated": _gain(-0.01, -0.05, worse=1), "corrected": _gain(0.03, 0.01, better=1)},
-            "Over working alone clients neither clearly gain nor lose (−1.0 point), but gain 3.0 "
-            "points if the shared head is read with their own mix of classes.",
+            "Compared with working alone, clients neither clearly gain nor lose (−1.0 point), but "
+            "gain 3.0 points if the shared head is read with their own mix of classes.",
         ),
         (
             {"federated": _gain(-0.04, -0.05), "personal": _gain(0.02, 0.01)},
-            "Over working alone clients lose 4.0 points, but gain 2.0 points with the heads of "
-            "their own.",
+            "Compared with working alone, clients lose 4.0 points, but gain 2.0 points with the "
+            "heads of their own.",
+        ),
+        (
+            {"federated": _gain(-0.04, -0.05), "corrected": _gain(-0.03, -0.07)},
+            "Compared with working alone, clients lose 4.0 points; if the shared head is read with "
+            "their own mix of classes, a loss of 3.0 points is not clear.",
         ),
         (
             {"federated": _gain(0.0), "personal": _gain(0.02, -0.01)},
-            "Over working alone clients neither clearly gain nor lose (0.0 points), nor with the "
-            "heads of their own (+2.0).",
+            "Compared with working alone, clients neither clearly gain nor lose (0.0 points), nor "
+            "with the heads of their own (+2.0).",
         ),
         ({"federated": _gain(None)}, "The federated head could not be scored."),
     ],
@@ -698,7 +705,7 @@ def test_wording(written: str, expected: str) -> None:
 def test_what_must_be_known_of_lone_heads_is_told_beside_them(tmp_path: Path) -> None:
     plain = plausible_result()
     told = replace(plain, summary={**plain.summary, "alone_note": "the pooled head is another's"})
-    assert "The pooled head is another's." in _page_of(told, tmp_path)[1].replace("&#x27;", "'")
+    assert "The pooled head is another's." in html.unescape(_page_of(told, tmp_path)[1])
     assert "the pooled head is another's" in " ".join(_printed(totals_table(told)))
     assert "another's" not in " ".join(_printed(totals_table(plain)))
 
@@ -722,6 +729,14 @@ def test_the_first_screen_tells_the_smallest_client_by_name(tmp_path: Path) -> N
     assert own.startswith(f"The smallest: {row.name} {row.examples} training examples; alone right")
     assert f"Federated {points(gain.difference)} {low} to {high}" in own
     assert gain.verdict is not None and gain.verdict in own and "Corrected" in own
+
+    # An interval on one side of zero beside "no clear difference" needs a word.
+    unclear = replace(gain, interval=Interval(0.01, 0.3), verdict="no clear difference")
+    rows = [
+        replace(one, gains={"federated": unclear}) if one is row else one for one in result.clients
+    ]
+    _, own = _answers(_page_of(replace(result, clients=rows), tmp_path)[1])
+    assert "no clear difference by the test, which is stricter than the interval" in own
 
     # A hostile client is not asked what federation brings it.
     honest = {way: replace(one, verdict=None) for way, one in row.gains.items()}

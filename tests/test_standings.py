@@ -24,9 +24,10 @@ from fedtl.comparison.standings import standings
 from fedtl.config import RunConfig
 from fedtl.errors import UsageError
 from fedtl.report.comparison_files import comparison_tex, escaped_tex
-from fedtl.report.comparison_page import comparison_page, verdict
+from fedtl.report.comparison_page import comparison_page
 from fedtl.report.comparison_plots import gains
 from fedtl.report.comparison_table import ranking_captions, ranking_headings
+from fedtl.report.comparison_verdict import verdict
 from fedtl.statistics.verdicts import Verdict, holm
 
 _ROWS = 400
@@ -120,6 +121,7 @@ def test_the_most_accurate_is_first_and_who_is_clearly_behind_is_marked() -> Non
     at = standings(_compared(curves))[0]
     assert [row.strategy for row in at.rows] == ["fed3r", "fedprox", "fedavg"]
     assert [row.behind for row in at.rows] == [False, False, True]
+    assert verdict([at]) == "Most accurate on new data: fed3r 90.0%, surely ahead of 1 of 2 others."
     found = at.differences["fed3r", "fedavg"]
     assert found.mean == pytest.approx(0.2)
     assert found.significant
@@ -136,6 +138,7 @@ def test_below_five_seeds_nothing_is_called_significant() -> None:
     assert at.differences["fed3r", "fedavg"].p < 1e-6
     assert not at.differences["fed3r", "fedavg"].significant
     assert not any(row.behind for row in at.rows)
+    assert verdict([at]).endswith("fed3r 90.0%; 4 seeds cannot tell how surely.")
     assert any("no * below 5 seeds" in line for line in ranking_captions(at))
     more = standings(_compared({name: [*each, each[0]] for name, each in curves.items()}))[0]
     assert more.differences["fed3r", "fedavg"].significant

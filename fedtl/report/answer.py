@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from fedtl.report.markup import escaped
-from fedtl.report.result import ClientRow, RunResult
-from fedtl.report.tables import MARKS
+from fedtl.report.result import ClientRow, Gain, RunResult
 from fedtl.report.ways import Way, ways_of
-from fedtl.report.wording import count_of, points, points_span, share_of, shortened
+from fedtl.report.wording import MARKS, points, points_span, share_of, shortened
 
 _NAME_WIDTH = 40
 _READINGS = {
@@ -29,14 +28,18 @@ def verdict(result: RunResult) -> str:
     if not gains:
         return f"{heads} could not be scored."
     first = gains["federated"]
-    told = f"Over working alone clients {_gained(first)}"
+    told = f"Compared with working alone, clients {_gained(first)}"
     other = "personal" if "personal" in gains else "corrected"
     if other in gains:
         if _sign(first) == _sign(gains[other]) == 0:
-            second = points(gains[other]["accuracy"])
-            return f"{told}, nor {_READINGS[other]} ({second})."
-        joined = "and" if _sign(first) == _sign(gains[other]) else "but"
-        told += f", {joined} {_gained(gains[other])} {_READINGS[other]}"
+            return f"{told}, nor {_READINGS[other]} ({points(gains[other]['accuracy'])})."
+        second = gains[other]
+        if not _sign(second) and _sign(first) * second["accuracy"] > 0:
+            noun = "gain" if second["accuracy"] > 0 else "loss"
+            size = f"{100 * abs(second['accuracy']):.1f} points"
+            return f"{told}; {_READINGS[other]}, a {noun} of {size} is not clear."
+        joined = "and" if _sign(first) == _sign(second) else "but"
+        told += f", {joined} {_gained(second)} {_READINGS[other]}"
     return f"{told}."
 
 
@@ -67,60 +70,89 @@ def smallest(result: RunResult) -> ClientRow | None:
     return min(scored, key=lambda row: (row.examples, row.client), default=None)
 
 
-def answer(result: RunResult) -> str:
+class GainLine(NamedTuple):
+    """What one way of learning brings, and how sure that is.
+
+    Attributes:
+        way: Of learning.
+        gain: Over working alone, a fraction.
+        span: Its 95 % interval, in points.
+        sure: Its verdict, or how many clients have which.
+    """
+
+    way: Way
+    gain: float
+    span: str
+    sure: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What federation brings.
+
+    Attributes:
+        clients: How many there are.
+        everyone: Its gains, all clients together.
+        name: The smallest client's.
+        examples: How many that one trains on.
+        alone: How often its own head is right.
+        own: Its gains.
+    """
+
+    clients: int
+    everyone: Sequence[GainLine]
+    name: str
+    examples: int
+    alone: str
+    own: Sequence[GainLine]
+
+
+def answer(result: RunResult) -> Answer | None:
     """Return the gains of all clients together and of the smallest, with how sure they are.
 
     Returns:
-        Markup; empty if nothing could be scored.
+        ``None`` if nothing could be scored.
     """
     ways = ways_of(result)
     gains = result.summary["gains"]
     told = {way: gains[way] for way in ways if way in gains and gains[way]["accuracy"] is not None}
     row = smallest(result)
     if not told or row is None:
-        return ""
-    everyone = "".join(
-        _line(ways[way], way, gain["accuracy"], (gain["low"], gain["high"]), _counts(gain))
-        for way, gain in told.items()
+        return None
+    alone = row.scores["local_only"]
+    return Answer(
+        clients=len(result.clients),
+        everyone=[
+            GainLine(
+                ways[way], gain["accuracy"], points_span(gain["low"], gain["high"]), _counts(gain)
+            )
+            for way, gain in told.items()
+        ],
+        name=shortened(row.name, _NAME_WIDTH),
+        examples=row.examples,
+        alone=share_of(alone.correct, alone.examples),
+        own=[
+            GainLine(
+                ways[way],
+                gain.difference,
+                points_span(*gain.interval),
+                _verdict(gain),
+            )
+            for way in told
+            if (gain := row.gains.get(way)) is not None
+        ],
     )
-    score = row.scores["local_only"]
-    own = "".join(
-        _line(
-            ways[way],
-            way,
-            row.gains[way].difference,
-            row.gains[way].interval,
-            f"{MARKS.get(row.verdict(way) or '', '')} {row.verdict(way)}".strip(),
-        )
-        for way in told
-        if way in row.gains
-    )
-    alone = share_of(score.correct, score.examples)
-    name = escaped(shortened(row.name, _NAME_WIDTH))
-    return (
-        '<div class="answers">'
-        f'<div class="answer"><h2>All {count_of(len(result.clients), "client")}</h2>'
-        f"<p>Gain over working alone, points; 95 % interval</p>{everyone}</div>"
-        f'<div class="answer"><h2>The smallest: {name}</h2>'
-        f"<p>{count_of(row.examples, 'training example')}; alone right in {alone}</p>{own}</div>"
-        "</div>"
-    )
+
+
+def _verdict(gain: Gain) -> str:
+    low, high = gain.interval
+    if gain.verdict == "no clear difference" and not low <= 0 <= high:
+        return f"{gain.verdict} by the test, which is stricter than the interval"
+    return f"{MARKS.get(gain.verdict or '', '')} {gain.verdict}".strip()
 
 
 def _counts(gain: Mapping[str, Any]) -> str:
     return (
         f"{gain['better']:,} better off, {gain['worse']:,} worse, "
         f"{gain['no_clear_difference']:,} no clear difference"
-    )
-
-
-def _line(
-    way: Way, key: str, gain: float, interval: tuple[float | None, float | None], sure: str
-) -> str:
-    style = "personal" if way.label == "personal" else key
-    span = points_span(*interval)
-    return (
-        f'<div class="gain {style}"><span class="way-name">{way.title}</span>'
-        f'<b class="points">{points(gain)}</b><span class="span">{span}</span>'
-        f'<span class="sure">{escaped(sure)}</span></div>'
     )

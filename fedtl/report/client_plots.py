@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.report.result import ClientRow, RunResult
-from fedtl.report.tables import MARKS, by_gain
+from fedtl.report.tables import by_gain
 from fedtl.report.theme import (
     CENTRALISED,
     HARMED,
@@ -26,6 +26,7 @@ from fedtl.report.theme import (
 )
 from fedtl.report.ways import ways_of
 from fedtl.report.wording import (
+    MARKS,
     count_of,
     percent,
     points,
@@ -107,7 +108,7 @@ def _client_bars(result: RunResult) -> Plot:
                 fontweight="bold" if verdict in MARKS else "normal",
             )
         axes.annotate(
-            "gain, points",
+            f"gain, {ways[used].label}",
             (1, 1),
             (10, 6),
             xycoords="axes fraction",

@@ -118,6 +118,7 @@ def close_run(
         warnings=warnings_of(folder),
         panel=panel,
         unseen=unseen,
+        unseen_sites=unseen_sites,
     )
     write_report(folder.path / "report.html", result)
     return result

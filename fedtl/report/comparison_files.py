@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from fedtl.comparison.plan import point_label
 from fedtl.comparison.runner import Compared
 from fedtl.comparison.standings import Standings
+from fedtl.report import comparison_curves as curves
 from fedtl.report import comparison_plots as plots
 from fedtl.report.comparison_look import looks
 from fedtl.report.comparison_table import (
@@ -57,8 +58,8 @@ def figure_files(compared: Compared) -> Iterator[tuple[str, bytes]]:
         drawings: dict[str, Drawing] = {"gains": plots.gains(at)}
         if at.rows:
             drawings["accuracy"] = plots.intervals(at, look)
-            drawings["rounds"] = plots.accuracy_by_round(at, look)
-            drawings["bytes"] = plots.accuracy_by_bytes(at, look)
+            drawings["rounds"] = curves.accuracy_by_round(at, look)
+            drawings["bytes"] = curves.accuracy_by_bytes(at, look)
         where = "".join(f"_{key}={value}" for key, value in at.point)
         for name, drawing in drawings.items():
             for kind, content in drawing.files().items():

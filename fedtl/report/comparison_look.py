@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from fedtl.comparison.standings import Standings
@@ -45,6 +45,8 @@ class Look(NamedTuple):
 
 
 GREY = Look(MUTED, (1, 0), "")
+Looks = Mapping[str, Look]
+"""By strategy."""
 
 
 def looks(every: Sequence[Standings], strategies: Sequence[str]) -> dict[str, Look]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fedtl.comparison.plan import Cell, Plan, point_label, value_text
 from fedtl.comparison.runner import Compared
-from fedtl.comparison.standings import Standings
+from fedtl.comparison.standings import Difference, Standings
+from fedtl.report import comparison_curves as curves
 from fedtl.report import comparison_plots as plots
-from fedtl.report.comparison_look import looks
-from fedtl.report.comparison_plots import Looks
+from fedtl.report.comparison_look import Looks, looks
 from fedtl.report.comparison_table import (
     READING_NAMES,
     REFERENCE_NAMES,
@@ -23,37 +25,35 @@ from fedtl.report.comparison_table import (
     spread_text,
     tuned_text,
 )
-from fedtl.report.markup import captioned, definitions, escaped, table_of
-from fedtl.report.page import page_of
-from fedtl.report.wording import (
-    MISSING,
-    count_of,
-    known,
-    percent,
-    points,
-    points_span,
-    shortened,
-)
+from fedtl.report.comparison_verdict import own_verdict, verdict
+from fedtl.report.page import Section, TextTable, page_of
+from fedtl.report.theme import NARROW, Drawing, Plot
+from fedtl.report.wording import MISSING, count_of, known, percent, sentence
 from fedtl.statistics.two_way import FEWEST_SEEDS
 
-# As wide as a phone leaves to a chart, in CSS pixels.
-_NARROW = 320.0
 _STAR = "\N{NO-BREAK SPACE}*"
 _WORST = "worst: the client with the lowest accuracy, each on its own examples"
 
 
 def comparison_page(compared: Compared) -> str:
     """Return the page: no request leaves it, pictures and plots lie inside."""
-    every = compared.points
-    look = looks(every, compared.plan.strategies)
-    sections: dict[str, tuple[str, str]] = {"Overview": ("overview", _overview(every, look))}
-    for place, at in enumerate(every):
-        title = point_label(at.point) or "Standings"
-        sections[title] = (f"point-{place}", _point(at, look, place, title))
-    sections["Failures"] = ("failures", _failures(compared.failed))
-    sections["Configuration"] = ("configuration", _configuration(compared.plan))
+    every, plan = compared.points, compared.plan
+    look = looks(every, plan.strategies)
+    sections = [
+        _overview(every, look),
+        *(_point(at, look, place, alone=len(every) == 1) for place, at in enumerate(every)),
+        _failures(compared.failed),
+        _configuration(plan),
+    ]
     return page_of(
-        f"fedtl comparison: {_subject(compared.plan)}", _headline(compared, every), sections
+        "comparison.html",
+        f"fedtl comparison: {_subject(plan)}",
+        sections,
+        subject=_subject(plan),
+        verdict=verdict(every),
+        own_verdict=own_verdict(every),
+        facts=_facts(compared),
+        failed=len(compared.failed),
     )
 
 
@@ -67,147 +67,116 @@ def _strategies(plan: Plan) -> str:
     return f"{count} {'strategy' if count == 1 else 'strategies'}"
 
 
-def _headline(compared: Compared, every: Sequence[Standings]) -> str:
+def _facts(compared: Compared) -> list[tuple[str, str]]:
+    """Return figures, and what each counts."""
     plan = compared.plan
-    facts = [
-        f"<b>{_strategies(plan)}</b>",
-        f"<b>{count_of(plan.seeds, 'seed')}</b>",
-        f"<b>{len(compared.results):,}</b> runs",
-        *([] if "rounds" in plan.vary else [f"<b>{count_of(plan.base.rounds, 'round')}</b>"]),
-        *(
-            f"<b>{escaped(key)}</b> {escaped(', '.join(map(value_text, values)))}"
-            for key, values in plan.vary.items()
-        ),
+    return [
+        (_strategies(plan), ""),
+        (count_of(plan.seeds, "seed"), ""),
+        (f"{len(compared.results):,}", "runs"),
+        *([] if "rounds" in plan.vary else [(count_of(plan.base.rounds, "round"), "")]),
+        *((key, ", ".join(map(value_text, values))) for key, values in plan.vary.items()),
     ]
-    items = "".join(f"<li>{fact}</li>" for fact in facts)
-    if compared.failed:
-        items += (
-            f'<li class="bad"><a class="bad" href="#failures">{len(compared.failed)} failed</a>'
-        )
-    return (
-        f'<p class="eyebrow">{escaped(_subject(plan))}</p>\n<h1>{escaped(verdict(every))}</h1>\n'
-        f'<p class="scored">{escaped(own_verdict(every))}</p>\n<ul class="facts">{items}</ul>'
-    )
 
 
-def verdict(every: Sequence[Standings]) -> str:
-    """Return which global head is most accurate, in the sentence at the top of the page."""
-    best = {point_label(at.point): found for at in every if (found := _best(at)) is not None}
-    if not best:
-        return "No strategy here has a global head, so none is ranked."
-    where = "on new data" if every[0].new_data else "on held-out examples"
-    names = list(dict.fromkeys(name for name, _ in best.values()))
-    if len(names) == 1 and len(best) > 1:
-        scores = [score for _, score in best.values()]
-        low, high = percent(min(scores)), percent(max(scores))
-        verb = "are" if " and " in names[0] else "is"
-        span = low if low == high else f"{low} to {high}"
-        return f"{names[0]} {verb} the most accurate {where} throughout: {span}."
-    parts = [
-        f"{name} {percent(score)}" + (f" at {label}" if label else "")
-        for label, (name, score) in best.items()
-    ]
-    return f"Most accurate {where}: {'; '.join(parts)}."
-
-
-def _best(at: Standings) -> tuple[str, float] | None:
-    """Return the best strategy, or the several that give the same, and its accuracy."""
-    if not at.rows or not known(at.rows[0].accuracy.mean):
+def _overview(every: Sequence[Standings], look: Looks) -> Section | None:
+    """Return the global heads at every point, then accuracy against the number that varies."""
+    ranked = [at for at in every if at.rows]
+    if len(every) < 2 or not ranked:
         return None
-    score = at.rows[0].accuracy.mean
-    names = [row.strategy for row in at.rows if row.accuracy.mean == score]
-    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names), score
-
-
-def own_verdict(every: Sequence[Standings]) -> str:
-    """Return what clients have of it on their own data, in one sentence."""
-    parts = []
-    for at in every:
-        first = at.own.rows[0]
-        if not known(first.best):
-            continue
-        way = max(
-            (way for way, one in first.readings.items() if known(one.accuracy.mean)),
-            key=lambda way: first.readings[way].accuracy.mean,
-        )
-        label = point_label(at.point)
-        alone = at.own.references["local_only"][0].mean
-        parts.append(
-            (f"at {label}: " if label else "")
-            + f"{first.strategy} ({READING_NAMES[way].lower()}) {percent(first.best)}, alone "
-            + percent(alone)
-        )
-    return f"On clients' own data: {'; '.join(parts)}." if parts else ""
-
-
-def _overview(every: Sequence[Standings], look: Looks) -> str:
-    """Return accuracy against the one number that varies."""
     keys = [key for key, _ in every[0].point]
-    if len(keys) != 1 or len(every) < 2 or not any(at.rows for at in every):
-        return ""
-    if any(isinstance(dict(at.point)[keys[0]], str | bool) for at in every):
-        return ""
-    return f"<h2>Accuracy by {escaped(keys[0])}</h2>\n" + captioned(
-        plots.accuracy_by_value(keys[0], every, look).plot("by-value"),
-        "Final accuracy of the global head, mean over seeds; the band is one standard deviation.",
-    )
+    values = [dict(at.point)[keys[0]] for at in every]
+    numbers = len(keys) == 1 and not any(isinstance(value, str | bool) for value in values)
+    scored = [row for at in ranked for row in at.rows if known(row.accuracy.mean)]
+    ends = [end for row in scored for end in row.interval or (row.accuracy.mean,)]
+    limits = (min(ends), max(ends)) if ends else None
+    view = {
+        "heading": _question(ranked[0]),
+        "points": [
+            {"label": point_label(at.point), "dots": _dots(at, look, f"overview-{place}", limits)}
+            for place, at in enumerate(ranked)
+        ],
+        "key": keys[0],
+        "by_value": _both(partial(curves.accuracy_by_value, keys[0], every, look), "by-value")
+        if numbers
+        else None,
+    }
+    return Section("Overview", "overview", "comparison_overview.html", view)
 
 
-def _point(at: Standings, look: Looks, place: int, title: str) -> str:
-    parts = [f"<h2>{escaped(title)}</h2>"]
-    if at.rows:
-        parts += [f"<h3>{_on_new_data(at)}</h3>", _ranking(at, look, place)]
-    parts += ["<h3>On clients' own data</h3>", _own_data(at)]
-    if at.rows:
-        rounds = captioned(
-            plots.accuracy_by_round(at, look).plot(f"rounds-{place}"),
-            "The global head after every round, mean over seeds; the band is one standard "
-            "deviation. A mark with a dotted line is a strategy of one round.",
-        )
-        sent = captioned(
-            plots.accuracy_by_bytes(at, look).plot(f"bytes-{place}"),
-            "The same against all bytes until then, handshake and standardisation included.",
-        )
-        parts += ["<h3>By round</h3>", rounds, "<h3>By bytes</h3>", sent]
-    gained = captioned(
-        plots.gains(at).plot(f"gains-{place}"),
-        "Accuracy of the head that a client would use on its own held-out examples minus that of "
-        "its own head: a dot per client and seed, in colour if the test calls it better or worse "
-        "off; the middle half as a bar, the median as a stroke. The second stroke is the median of "
-        "the global head corrected for each client's own class frequencies.",
-    )
-    parts += ["<h3>What clients gain</h3>", gained, _matrix(at), _tuned(at)]
-    return "\n".join(parts)
+def _point(at: Standings, look: Looks, place: int, *, alone: bool) -> Section:
+    title = point_label(at.point) or "Standings"
+    ranked = bool(at.rows)
+    view: dict[str, Any] = {
+        "heading": title,
+        "question": _question(at),
+        "dots": _dots(at, look, str(place)) if ranked and alone else None,
+        "ranking": _ranking(at) if ranked else None,
+        "ranking_told": _sentences(ranking_captions(at)),
+        "own": _own_data(at),
+        "own_told": _sentences([*own_data_captions(at), _WORST]),
+        "gains": _both(partial(plots.gains, at), f"gains-{place}"),
+        "differences": _differences(at),
+        "significance": "Bold: p < .05 over seeds and test examples together, corrected for all "
+        "pairs (Holm)."
+        if at.seeds >= FEWEST_SEEDS
+        else f"None is called significant below {FEWEST_SEEDS} seeds.",
+        "tuned": TextTable(
+            ["Strategy", "Values"], [[name, tuned_text(found)] for name, found in at.tuned.items()]
+        ),
+    }
+    if ranked:
+        rounds = _both(partial(curves.accuracy_by_round, at, look), f"rounds-{place}")
+        sent = _both(partial(curves.accuracy_by_bytes, at, look), f"bytes-{place}")
+        view |= {"rounds": rounds, "bytes": sent}
+    return Section(title, f"point-{place}", "comparison_point.html", view)
 
 
-def _on_new_data(at: Standings) -> str:
+def _question(at: Standings) -> str:
     return "On new data" if at.new_data else "Global heads on all held-out examples"
 
 
-def _ranking(at: Standings, look: Looks, place: int) -> str:
-    """Return the dots with their intervals, then the same as a table."""
-    narrow = plots.intervals(at, look, width=_NARROW).plot(f"intervals-narrow-{place}")
-    whole = captioned(
-        plots.intervals(at, look).plot(f"intervals-{place}"),
-        "Accuracy of each global head, mean over seeds, and its 95% interval, over "
-        + ("seeds and test examples together." if at.seeds > 1 else "test examples.")
-        + (" Hollow: the same without the attack." if at.attacked else ""),
-        narrow,
-    )
-    headers = ["Strategy", "Accuracy", *ranking_headings(at)[1:]]
-    headers.insert(-3, "Balanced")
+def _dots(
+    at: Standings, look: Looks, name: str, limits: tuple[float, float] | None = None
+) -> dict[str, Any]:
+    """Return every global head's accuracy with its interval."""
+    over = "seeds and test examples together." if at.seeds > 1 else "test examples."
+    return {
+        "told": f"Accuracy of each global head, mean over seeds, and its 95% interval, over {over}"
+        + (" Hollow: the same without the attack." if at.attacked else "")
+        + (
+            " A green stroke below is what the same training gives of all data in one place, its "
+            "line one standard deviation over seeds and shuffles."
+            if any(known(row.pooled.mean) for row in at.rows)
+            else ""
+        ),
+        "plots": _both(partial(plots.intervals, at, look, limits=limits), f"intervals-{name}"),
+    }
+
+
+def _both(draw: Callable[..., Drawing], name: str) -> tuple[Plot, Plot]:
+    """Return a chart for a desk and paper, and for a telephone."""
+    return draw().plot(name), draw(width=NARROW).plot(f"{name}-narrow")
+
+
+def _ranking(at: Standings) -> TextTable:
+    headings = ["Strategy", "Accuracy", *ranking_headings(at)[1:]]
+    headings.insert(3, "Balanced")
+    if at.attacked:  # without an attack they are there already
+        headings.insert(5, "Pooled")
     rows = []
     for row in at.rows:
         cells = ranking_cells(at, row)
-        cells.insert(-3, spread_text(row.balanced))
+        cells.insert(2, spread_text(row.balanced))
+        if at.attacked:
+            cells.insert(4, spread_text(row.pooled))
         rows.append([f"{row.strategy}{_STAR if row.behind else ''}", *cells])
-    rows.append(["centralised", spread_text(at.centralised), *[""] * (len(headers) - 2)])
+    rows.append(["centralised", spread_text(at.centralised), *[""] * (len(headings) - 2)])
     styles = ["best", *[""] * (len(at.rows) - 1), "reference"]
-    table = table_of(headers, rows, numbers=range(1, len(headers)), row_classes=styles)
-    return f"{whole}\n{table}\n<p>{escaped(_sentences(ranking_captions(at)))}</p>"
+    return TextTable(headings, rows, range(1, len(headings)), styles)
 
 
-def _own_data(at: Standings) -> str:
+def _own_data(at: Standings) -> TextTable:
     """Return what every kind of head gives clients, beside going alone."""
     shown = shown_readings(at)
     headers = ["Strategy"]
@@ -233,69 +202,40 @@ def _own_data(at: Standings) -> str:
         cells = [spread_text(accuracy), percent(worst.mean).removesuffix("%")]
         rows.append([name, *cells, *[""] * (len(headers) - 3)])
         styles.append("reference")
-    table = table_of(headers, rows, numbers=range(1, len(headers)), row_classes=styles)
-    return f"{table}\n<p>{escaped(_sentences([*own_data_captions(at), _WORST]))}</p>"
+    return TextTable(headers, rows, range(1, len(headers)), styles)
 
 
 def _sentences(lines: Sequence[str]) -> str:
-    return " ".join(f"{line[0].upper()}{line[1:]}." for line in lines)
+    return " ".join(map(sentence, lines))
 
 
-def _tuned(at: Standings) -> str:
-    if not at.tuned:
-        return ""
-    rows = [[name, tuned_text(found)] for name, found in at.tuned.items()]
-    return "<h3>What searches chose</h3>\n" + table_of(["Strategy", "Values"], rows)
-
-
-def _matrix(at: Standings) -> str:
-    """Return who is ahead of whom, and whether chance would hardly give that."""
+def _differences(at: Standings) -> dict[str, list[Difference | None]]:
+    """Return how far each is ahead of each; empty if nothing is to be set against another."""
     names = [row.strategy for row in at.rows]
     if len(names) < 2 or at.seeds < 2:
-        return ""
-    head = "".join(f'<th scope="col">{escaped(shortened(name, 14))}</th>' for name in names)
-    body = []
-    for a in names:
-        cells = []
-        for b in names:
-            if a == b:
-                cells.append("<td></td>")
-                continue
-            found = at.differences[a, b]
-            style = ' class="significant"' if found.significant else ""
-            spread = "" if found.interval is None else points_span(*found.interval)
-            cells.append(
-                f'<td{style} title="{escaped(spread)}; p = {found.p:.3g}">{points(found.mean)}</td>'
-            )
-        body.append(f'<tr><th scope="row">{escaped(shortened(a, 22))}</th>{"".join(cells)}</tr>')
-    told = (
-        "Bold: p &lt; .05 over seeds and test examples together, corrected for all pairs (Holm)."
-        if at.seeds >= FEWEST_SEEDS
-        else f"None is called significant below {FEWEST_SEEDS} seeds."
-    )
-    return (
-        "<h3>Differences</h3>\n<p>Points of accuracy by which the row is ahead of the column, mean "
-        f"over seeds. {told}</p>\n"
-        f'<div class="table"><table class="matrix"><thead><tr><th></th>{head}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
-    )
+        return {}
+    return {a: [None if a == b else at.differences[a, b] for b in names] for a in names}
 
 
-def _failures(failed: Mapping[Cell, str]) -> str:
+def _failures(failed: Mapping[Cell, str]) -> Section | None:
     if not failed:
-        return ""
+        return None
     rows = [[cell.strategy, cell.scene.replace("_", ", "), why] for cell, why in failed.items()]
-    return "<h2>Runs that failed</h2>\n" + table_of(["Strategy", "Run", "Reason"], rows)
+    view = {
+        "heading": "Runs that failed",
+        "told": "",
+        "table": TextTable(["Strategy", "Run", "Reason"], rows),
+        "after": "",
+    }
+    return Section("Failures", "failures", "table.html", view)
 
 
-def _configuration(plan: Plan) -> str:
+def _configuration(plan: Plan) -> Section:
     shared = {
         key: value
         for key, value in plan.base.to_mapping().items()
         if key not in (*plan.vary, "strategy", "name", "out")
     }
-    return (
-        "<h2>Configuration</h2>\n<p>What all runs share. Each run's own file lies in cells/, and "
-        "<code>python -m fedtl.simulate --config</code> with it gives the same head.</p>\n"
-        f"{definitions(shared)}"
+    return Section(
+        "Configuration", "configuration", "comparison_configuration.html", {"shared": shared}
     )

@@ -1,16 +1,17 @@
-"""The charts of a comparison: accuracies with intervals, by round, against bytes, and gains."""
+"""The charts of a comparison with a row per strategy: accuracies with intervals, and gains."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fedtl.comparison.spread import Spread
 from fedtl.comparison.standings import Standing, Standings
-from fedtl.report.comparison_look import Look
-from fedtl.report.plots import label_line_ends
+from fedtl.report.comparison_look import Looks
+from fedtl.report.spots import bands
 from fedtl.report.theme import (
     CENTRALISED,
     CORRECTED,
@@ -25,30 +26,39 @@ from fedtl.report.theme import (
     percent_axis,
     themed,
 )
-from fedtl.report.wording import known, percent, shortened, span
+from fedtl.report.wording import count_of, known, percent, points, points_span, shortened, span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_NAME_WIDTH = 22
+_NAME_WIDTH, _SHORT_NAME_WIDTH = 22, 14
 _MOST_DOTS = 300
-_LABEL_HEIGHT = 17.0
-_MARKS_PER_LINE = 8
 _VERDICT_COLOURS = {"better": FEDERATED, "worse": HARMED}
 
-Looks = Mapping[str, Look]
 
-
-def intervals(at: Standings, look: Looks, *, width: float = WIDTH) -> Drawing:
+def intervals(
+    at: Standings,
+    look: Looks,
+    *,
+    width: float = WIDTH,
+    limits: tuple[float, float] | None = None,
+) -> Drawing:
     """Draw every global head's accuracy as a dot on its 95 % interval, the best at the top.
 
-    Where there is an attack, the accuracy without it is a hollow dot on the same line.
+    Where there is an attack, the accuracy without it is a hollow dot on the same line. Below the
+    dot is a stroke for the same training on pooled data.
+
+    Args:
+        at: The standings.
+        look: Of every strategy.
+        width: Of the picture.
+        limits: Accuracies that the axis shows besides, so that charts have the same.
     """
     rows = [row for row in at.rows if known(row.accuracy.mean)][::-1]
     with themed():
         figure = figure_of(width, 76 + 27 * len(rows))
         axes = figure.subplots()
-        described = []
+        described: list[str] = []
         for place, row in enumerate(rows):
             colour, _, marker = look[row.strategy]
             if row.interval is not None:
@@ -73,10 +83,10 @@ def intervals(at: Standings, look: Looks, *, width: float = WIDTH) -> Drawing:
                 markeredgecolor=SURFACE,
                 zorder=4,
             )
+            _pooled(axes, row.pooled, place)
             known_span = "" if row.interval is None else f" ({span(*row.interval)})"
-            described.append(
-                f"{shortened(row.strategy, _NAME_WIDTH)} {percent(row.accuracy.mean)}{known_span}"
-            )
+            name = shortened(row.strategy, _NAME_WIDTH)
+            described.insert(0, f"{name} {percent(row.accuracy.mean)}{known_span}")
         if known(at.centralised.mean):
             axes.axvline(at.centralised.mean, color=CENTRALISED, linewidth=1.6, dashes=(5, 3))
             axes.annotate(
@@ -89,108 +99,53 @@ def intervals(at: Standings, look: Looks, *, width: float = WIDTH) -> Drawing:
                 color=CENTRALISED,
             )
             described.append(f"centralised {percent(at.centralised.mean)}")
-        longest = _NAME_WIDTH if width >= WIDTH else 14
-        axes.set_yticks(range(len(rows)), [shortened(row.strategy, longest) for row in rows])
-        axes.set_ylim(-0.6, len(rows) - 0.4)
-        axes.tick_params(left=False)
-        axes.spines["left"].set_visible(False)
+        _name_rows(axes, [row.strategy for row in rows], width)
         percent_axis(axes, "x")
+        if limits is not None:
+            axes.update_datalim([(end, 0) for end in limits])
         axes.margins(x=0.08)
         axes.autoscale_view()
         low, high = axes.get_xlim()
         axes.set_xlim(max(low, -0.01), min(high, 1.01))
         axes.set_xlabel("accuracy " + ("on new data" if at.new_data else "on held-out examples"))
-        return Drawing(figure, "Accuracy with its 95% interval: " + ", ".join(described) + ".")
+        alt = "Accuracy with its 95% interval: " + ", ".join(described) + "."
+        return Drawing(figure, alt, spots=bands(axes, [_told(at, row) for row in rows]))
 
 
-def accuracy_by_round(at: Standings, look: Looks) -> Drawing:
-    """Draw the mean accuracy of every strategy by round, with a band of one standard deviation.
-
-    A strategy of one round is a mark, continued as a thin line.
-    """
-    from matplotlib.ticker import MaxNLocator
-
-    last = max((len(_curve(row)[0]) for row in at.rows), default=1)
-    with themed():
-        figure = figure_of(WIDTH, _height(len(at.rows) + 1))
-        axes = figure.subplots()
-        ends: list[tuple[float, str, str]] = []
-        for row in _grey_first(at.rows, look):
-            colour, dashes, marker = style = look[row.strategy]
-            mean, sd, _ = _curve(row)
-            if not len(mean):
-                continue
-            rounds = np.arange(1, len(mean) + 1)
-            if len(mean) == 1:
-                axes.plot([1, last], [mean[0]] * 2, color=colour, linewidth=1.2, dashes=(1, 2.5))
-                mark = marker or "o"
-                axes.plot(1, mean[0], mark, color=colour, markersize=8, markeredgecolor=SURFACE)
-            else:
-                axes.plot(
-                    rounds,
-                    mean,
-                    color=colour,
-                    linewidth=style.width,
-                    dashes=dashes,
-                    marker=marker or None,
-                    markevery=max(1, len(mean) // _MARKS_PER_LINE),
-                    markersize=6.5,
-                    markeredgecolor=SURFACE,
-                )
-                if marker:
-                    axes.fill_between(
-                        rounds, mean - sd, mean + sd, color=colour, alpha=0.12, linewidth=0
-                    )
-            ends.append((mean[-1], _end(row, mean[-1]), colour))
-        if known(at.centralised.mean):
-            value = at.centralised.mean
-            axes.axhline(value, color=CENTRALISED, linewidth=1.4, dashes=(6, 3))
-            ends.append((value, f"centralised {percent(value)}", CENTRALISED))
-        label_line_ends(axes, ends, height=_height(len(at.rows) + 1) - 50)
-        percent_axis(axes, "y")
-        axes.set_ylabel("accuracy")
-        axes.set_xlabel("round")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlim(1 - 0.02 * last, max(last, 1.5))
-        return Drawing(figure, "Accuracy by round: " + ", ".join(text for _, text, _ in ends) + ".")
+def _pooled(axes: Axes, pooled: Spread, place: int) -> None:
+    """Draw what the same training gives of pooled data, with one standard deviation."""
+    if not known(pooled.mean):
+        return
+    below = place - 0.3
+    if known(pooled.sd):
+        ends = [pooled.mean - pooled.sd, pooled.mean + pooled.sd]
+        axes.plot(ends, [below] * 2, color=CENTRALISED, linewidth=1.2, zorder=1)
+    axes.plot(
+        pooled.mean, below, "|", color=CENTRALISED, markersize=8, markeredgewidth=1.8, zorder=1
+    )
 
 
-def accuracy_by_bytes(at: Standings, look: Looks) -> Drawing:
-    """Draw the mean accuracy of every strategy against the bytes sent until then."""
-    from matplotlib.ticker import LogLocator
-
-    with themed():
-        figure = figure_of(WIDTH, _height(len(at.rows)))
-        axes = figure.subplots()
-        ends: list[tuple[float, str, str]] = []
-        for row in _grey_first(at.rows, look):
-            colour, dashes, marker = style = look[row.strategy]
-            mean, _, sent = _curve(row)
-            if not len(mean):
-                continue
-            if len(mean) > 1:
-                axes.plot(sent, mean, color=colour, linewidth=style.width, dashes=dashes)
-            mark = marker or "o"
-            size = 9 if marker else 6
-            axes.plot(
-                sent[-1], mean[-1], mark, color=colour, markersize=size, markeredgecolor=SURFACE
-            )
-            ends.append((mean[-1], _end(row, mean[-1]), colour))
-        axes.set_xscale("log")
-        label_line_ends(axes, ends, height=_height(len(at.rows)) - 50)
-        percent_axis(axes, "y")
-        axes.grid(True, axis="x")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.xaxis.set_major_formatter(lambda value, _: _bytes(value))
-        axes.minorticks_off()
-        axes.set_ylabel("accuracy")
-        axes.set_xlabel("bytes that crossed the sites' borders, both ways")
-        return Drawing(
-            figure, "Accuracy against bytes: " + ", ".join(text for _, text, _ in ends) + "."
-        )
+def _name_rows(axes: Axes, names: Sequence[str], width: float) -> None:
+    longest = _NAME_WIDTH if width >= WIDTH else _SHORT_NAME_WIDTH
+    axes.set_yticks(range(len(names)), [shortened(name, longest) for name in names])
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.tick_params(left=False)
+    axes.spines["left"].set_visible(False)
 
 
-def gains(at: Standings) -> Drawing:
+def _told(at: Standings, row: Standing) -> str:
+    told = f"{row.strategy}: {percent(row.accuracy.mean)}, mean of {count_of(at.seeds, 'seed')}"
+    if row.interval is not None:
+        told += f"; 95 % interval {span(*row.interval)}"
+    if known(row.pooled.mean):
+        told += f"; the same training on pooled data {percent(row.pooled.mean)}"
+        told += f" ± {100 * row.pooled.sd:.1f}" if known(row.pooled.sd) else ""
+    if row.clean is not None and known(row.clean.mean):
+        told += f"; without the attack {percent(row.clean.mean)}"
+    return told
+
+
+def gains(at: Standings, *, width: float = WIDTH) -> Drawing:
     """Draw what each client gains over its own head, all seeds together, a row per strategy.
 
     Dots of clients that the test calls better or worse off are in colour. A second stroke is the
@@ -198,10 +153,11 @@ def gains(at: Standings) -> Drawing:
     """
     rows = at.own.rows[::-1]
     with themed():
-        figure = figure_of(WIDTH, 60 + 30 * len(rows))
+        figure = figure_of(width, 60 + 30 * len(rows))
         axes = figure.subplots()
         axes.axvline(0, color=MUTED, linewidth=1)
         described, left_out = [], False
+        titles = [f"{row.strategy}: no client was scored" for row in rows]
         for place, row in enumerate(rows):
             clients = [client for run in row.results.values() for client in run.clients]
             told = [
@@ -221,102 +177,26 @@ def gains(at: Standings) -> Drawing:
                 axes.scatter(found, place + offset, s=12, c=colours, alpha=0.75, zorder=3)
             left_out |= len(found) > _MOST_DOTS
             _stroke(axes, median, place, MUTED)
+            count = Counter(client.verdicts.get(client.used) for client in clients)
+            titles[place] = (
+                f"{row.strategy}: median {points(median)} points, the middle half from "
+                f"{points_span(first, third)}; {count['better']:,} better off, {count['worse']:,} "
+                f"worse, of {len(told):,} clients over all seeds"
+            )
             described.append(f"{row.strategy} median {100 * median:+.1f} points")
             corrected = [gain for one in clients if (gain := one.gain("corrected")) is not None]
             if corrected:
                 _stroke(axes, float(np.median(corrected)), place, CORRECTED)
                 described.append(f"corrected {100 * np.median(corrected):+.1f}")
-        axes.set_yticks(range(len(rows)), [shortened(row.strategy, _NAME_WIDTH) for row in rows])
-        axes.set_ylim(-0.6, len(rows) - 0.4)
-        axes.tick_params(left=False)
-        axes.spines["left"].set_visible(False)
+        _name_rows(axes, [row.strategy for row in rows], width)
         axes.grid(True, axis="x")
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.3g}" if value else "0")
         axes.set_xlabel("points over the client's own head")
         note = "If there are many clients, their dots are left out." if left_out else ""
-        return Drawing(figure, "Gain over local-only: " + "; ".join(described) + ".", note)
+        return Drawing(
+            figure, "Gain over local-only: " + "; ".join(described) + ".", note, bands(axes, titles)
+        )
 
 
 def _stroke(axes: Axes, value: float, place: int, colour: str) -> None:
     axes.plot(value, place, "|", color=colour, markersize=20, markeredgewidth=2.5, zorder=4)
-
-
-def accuracy_by_value(key: str, points: Sequence[Standings], look: Looks) -> Drawing:
-    """Draw the final accuracy of every global head against a number that varies."""
-    values = np.array([float(dict(at.point)[key]) for at in points])
-    order = np.argsort(values)
-    ranked = [name for name in look if any(_row_of(at, name) for at in points)]
-    with themed():
-        figure = figure_of(WIDTH, _height(len(ranked)))
-        axes = figure.subplots()
-        ends: list[tuple[float, str, str]] = []
-        for strategy in sorted(ranked, key=lambda name: bool(look[name].marker)):
-            colour, dashes, marker = style = look[strategy]
-            rows = [_row_of(points[place], strategy) for place in order]
-            mean = np.array([row.accuracy.mean if row else np.nan for row in rows])
-            sd = np.nan_to_num([row.accuracy.sd if row else np.nan for row in rows])
-            axes.plot(
-                values[order],
-                mean,
-                color=colour,
-                linewidth=style.width,
-                dashes=dashes,
-                marker=marker or ".",
-                markersize=8 if marker else 5,
-                markeredgecolor=SURFACE,
-            )
-            if marker:
-                axes.fill_between(
-                    values[order], mean - sd, mean + sd, color=colour, alpha=0.12, linewidth=0
-                )
-            if np.isfinite(mean[-1]):
-                ends.append((mean[-1], f"{shortened(strategy, _NAME_WIDTH)}", colour))
-        if values.min() > 0 and values.max() > 20 * values.min():
-            axes.set_xscale("log")
-        axes.set_xticks(values[order], [f"{value:g}" for value in values[order]])
-        axes.minorticks_off()
-        label_line_ends(axes, ends, height=_height(len(ranked)) - 50)
-        percent_axis(axes, "y")
-        axes.set_ylabel("accuracy")
-        axes.set_xlabel(key)
-        return Drawing(figure, f"Final accuracy of every strategy by {key}.")
-
-
-def _grey_first(rows: Sequence[Standing], look: Looks) -> list[Standing]:
-    """Return the rows so that those in colour are drawn over the others."""
-    return sorted(rows, key=lambda row: bool(look[row.strategy].marker))
-
-
-def _curve(
-    row: Standing,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and standard deviation of the accuracy over seeds, and mean bytes, by round."""
-    runs = [run.rounds for run in row.results.values()]
-    length = min(len(rounds) for rounds in runs)
-    accuracy = np.array(
-        [[np.nan if p.accuracy is None else p.accuracy for p in rounds[:length]] for rounds in runs]
-    )
-    if np.isnan(accuracy).all():
-        return np.empty(0), np.empty(0), np.empty(0)
-    sent = np.array([[p.bytes for p in rounds[:length]] for rounds in runs], np.float64)
-    sd = accuracy.std(0, ddof=1) if len(runs) > 1 else np.zeros(length)
-    return accuracy.mean(0), sd, sent.mean(0)
-
-
-def _row_of(at: Standings, strategy: str) -> Standing | None:
-    return next((row for row in at.rows if row.strategy == strategy), None)
-
-
-def _end(row: Standing, value: float) -> str:
-    return f"{shortened(row.strategy, _NAME_WIDTH)} {percent(value)}"
-
-
-def _height(labels: int) -> float:
-    return max(300.0, 70 + _LABEL_HEIGHT * labels)
-
-
-def _bytes(value: float) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if value >= size:
-            return f"{value / size:g} {unit}"
-    return f"{value:g} B"

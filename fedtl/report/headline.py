@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fedtl.report.answer import answer, verdict
-from fedtl.report.markup import escaped, meter
 from fedtl.report.result import RunResult
 from fedtl.report.tables import SCORES
 from fedtl.report.ways import Way, ways_of
@@ -17,6 +17,7 @@ from fedtl.report.wording import (
     duration,
     known,
     percent,
+    sentence,
     span,
 )
 
@@ -35,37 +36,67 @@ def subject(result: RunResult) -> str:
     return f"{data} · {result.summary['strategy']} · {count_of(len(result.clients), 'client')}"
 
 
-def headline(result: RunResult) -> str:
-    """Return the verdict, the accuracies that it rests on, and the facts of the run."""
+def headline(result: RunResult) -> dict[str, object]:
+    """Return what ``report.html`` shows above its sections."""
     summary = result.summary
-    cards = "".join(
-        _way_card(way, summary[key], _beside(key, summary)) for key, way in ways_of(result).items()
-    )
-    trained_on = sum(row.examples for row in result.clients)
-    held_out = sum(row.held_out for row in result.clients)
-    facts = [
-        f"<b>{count_of(summary['rounds'], 'round')}</b>",
-        f"<b>{trained_on:,}</b> training examples",
-        f"<b>{held_out:,}</b> held out",
-        f"<b>{count_of(len(result.classes), 'class')}</b>",
-        f"<b>{byte_size(summary['bytes_up'])}</b> up, "
-        f"<b>{byte_size(summary['bytes_down'])}</b> down",
-        f"<b>{duration(summary['seconds']['total'])}</b>",
+    return {
+        "subject": subject(result),
+        "verdict": verdict(result),
+        "note": summary.get("note"),
+        "answer": answer(result),
+        "cards": [
+            _card(way, summary[key], _beside(key, summary)) for key, way in ways_of(result).items()
+        ],
+        "scored": f"Accuracy, with its 95 % interval, on {_scored(summary)}.",
+        "facts": _facts(result),
+        "unseen": result.unseen,
+        "attention": _attention(result),
+    }
+
+
+@dataclass(frozen=True)
+class Card:
+    """One way of learning.
+
+    Attributes:
+        way: Of learning.
+        accuracy: All clients' held-out examples together, a fraction; ``None`` if there is none.
+        interval: Its 95 % interval.
+        meaning: What its heads are.
+        rest: Its other scores.
+        beside: What must be known besides.
+    """
+
+    way: Way
+    accuracy: float | None
+    interval: str
+    meaning: str
+    rest: str
+    beside: str
+
+
+def _card(way: Way, scores: Mapping[str, Any] | None, beside: str) -> Card:
+    meaning = _MEANINGS[way.label]
+    if not scores:
+        return Card(way, None, "", meaning, "Not computed in this run.", beside)
+    interval = span(scores["accuracy_low"], scores["accuracy_high"])
+    rest = ", ".join(f"{SCORES[name]} {percent(scores[name])}" for name in list(SCORES)[1:])
+    return Card(way, scores["accuracy"], interval, meaning, sentence(rest), beside)
+
+
+def _facts(result: RunResult) -> list[tuple[str, str]]:
+    """Return figures, and what each counts."""
+    summary = result.summary
+    rounds, classes = count_of(summary["rounds"], "round"), count_of(len(result.classes), "class")
+    return [
+        (rounds, ""),
+        (f"{sum(row.examples for row in result.clients):,}", "training examples"),
+        (f"{sum(row.held_out for row in result.clients):,}", "held out"),
+        (classes, ""),
+        (byte_size(summary["bytes_up"]), "up"),
+        (byte_size(summary["bytes_down"]), "down"),
+        (duration(summary["seconds"]["total"]), ""),
     ]
-    items = "".join(f"<li>{fact}</li>" for fact in facts) + _unseen(result) + _attention(result)
-    scored = f"Accuracy, with its 95 % interval, on {_scored(summary)}."
-    return (
-        f'<p class="eyebrow">{escaped(subject(result))}</p>\n<h1>{escaped(verdict(result))}</h1>\n'
-        f'{_note(summary)}{answer(result)}\n<dl class="ways">{cards}</dl>\n'
-        f'<p class="eyebrow scored">{escaped(scored)}</p>'
-        f'\n<ul class="facts">{items}</ul>'
-    )
-
-
-def _note(summary: Mapping[str, Any]) -> str:
-    """Return what the strategy has to say of its run, for example the penalty it chose."""
-    note = str(summary.get("note") or "")
-    return f'<p class="note">{escaped(note[:1].upper() + note[1:])}</p>\n' if note else ""
 
 
 def _beside(way: str, summary: Mapping[str, Any]) -> str:
@@ -103,49 +134,13 @@ def _scored(summary: Mapping[str, Any]) -> str:
     return ". ".join(filter(None, (str(summary["scored_on"]), note[:1].upper() + note[1:])))
 
 
-def _unseen(result: RunResult) -> str:
-    """Return how many of the clients' own heads the shared one betters where no client is."""
-    site = result.unseen
-    if site is None:
-        return ""
-    beaten = f"<b>{site.beaten('accuracy'):,}</b> of {len(site.alone):,} own heads beaten"
-    return f'<li><a href="#unseen">{beaten} on <b>{escaped(site.name)}</b>, unseen</a></li>'
-
-
-def _attention(result: RunResult) -> str:
-    """Return the facts that ask for a look: harmed clients, failures, warnings."""
+def _attention(result: RunResult) -> list[tuple[str, str, str]]:
+    """Return the facts that ask for a look, each with the section that tells of it."""
     failed = sum(len(row["failed"]) for row in result.rounds)
+    warnings = len(result.warnings)
     facts = [
-        (
-            result.harmed,
-            f"<b>{result.harmed:,}</b> of {len(result.clients):,} worse off than alone",
-            "clients",
-        ),
-        (failed, f"<b>{count_of(failed, 'failure')}</b>", "failures"),
-        (len(result.warnings), f"<b>{count_of(len(result.warnings), 'warning')}</b>", "failures"),
+        ("clients", result.harmed, f"of {len(result.clients):,} worse off than alone"),
+        ("failures", failed, count_of(failed, "failure").partition(" ")[2]),
+        ("failures", warnings, count_of(warnings, "warning").partition(" ")[2]),
     ]
-    return "".join(
-        f'<li class="bad"><a class="bad" href="#{anchor}">{text}</a></li>'
-        for number, text, anchor in facts
-        if number
-    )
-
-
-def _way_card(way: Way, scores: Mapping[str, Any] | None, beside: str) -> str:
-    style, meaning = way.label.replace("-", "_"), _MEANINGS[way.label]
-    accuracy = scores["accuracy"] if scores else None
-    known_span = span(scores["accuracy_low"], scores["accuracy_high"]) if scores else ""
-    interval = known_span
-    rest = (
-        ", ".join(f"{SCORES[name]} {percent(scores[name])}" for name in list(SCORES)[1:])
-        if scores
-        else "Not computed in this run"
-    )
-    return (
-        f'<div class="way {style}"><dt>{way.title}</dt><dd class="figure">{percent(accuracy)}</dd>'
-        f"<dd>{meter(accuracy)}</dd>"
-        f'<dd class="interval">{interval}</dd><dd class="meaning">{meaning}</dd>'
-        f'<dd class="meaning more">{rest[0].upper()}{rest[1:]}.</dd>'
-        + (f'<dd class="meaning more">{escaped(beside)}</dd>' if beside else "")
-        + "</div>"
-    )
+    return [(anchor, f"{number:,}", words) for anchor, number, words in facts if number]

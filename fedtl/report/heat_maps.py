@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.report.result import RunResult
+from fedtl.report.spots import bands, cells
 from fedtl.report.theme import INK, MUTED, SURFACE, WIDTH, Plot, figure_of, svg, themed
-from fedtl.report.wording import count_of, shortened
+from fedtl.report.wording import count_of, percent, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +73,18 @@ def label_map(result: RunResult) -> Plot:
         bars.locator_params(axis="x", nbins=3)
         bars.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         alt = f"Heat map of {count_of(clients, 'client')} by {count_of(classes, 'class')}."
-        return Plot(svg(figure, "labels", alt), f"{client_note} {class_note}".strip())
+        spots = []
+        if named:
+
+            def told(row: int, column: int) -> str:
+                whose, of = result.client_names[row], result.classes[columns[column]]
+                share = percent(float(shares[row, column]))
+                return f"{whose}, {of}: {count_of(int(counts[row, column]), 'example')}, {share}"
+
+            each = zip(result.client_names, totals.tolist(), strict=True)
+            spots = cells(heat, counts, told)
+            spots += bands(bars, [f"{name}: {count_of(all_, 'example')}" for name, all_ in each])
+        return Plot(svg(figure, "labels", alt, spots=spots), f"{client_note} {class_note}".strip())
 
 
 def _bands(
@@ -110,7 +122,14 @@ def confusion_map(result: RunResult) -> Plot:
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
         alt = f"Confusion matrix of {count_of(classes, 'class')}, rows true, columns predicted."
-        return Plot(svg(figure, "confusion", alt), note)
+
+        def told(row: int, column: int) -> str:
+            true, taken = result.classes[columns[row]], result.classes[columns[column]]
+            right = "recognised" if row == column else f"taken for {taken}"
+            of = f"{counts[row, column]:,} of {confusion[columns[row]].sum():,}"
+            return f"{true}: {of} {right}, {percent(float(shares[row, column]))}"
+
+        return Plot(svg(figure, "confusion", alt, spots=cells(axes, counts, told)), note)
 
 
 def _most_frequent(totals: NDArray[np.int64]) -> tuple[NDArray[np.int64], str]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fedtl.report.markup import escaped, table_of
+from fedtl.report.page import Section, TextTable
 from fedtl.report.result import RunResult
 from fedtl.report.ways import ways_of
-from fedtl.report.wording import MISSING
+from fedtl.report.wording import MISSING, own_data
 
 _ALL = {"macro_auroc": "AUROC", "macro_f1": "F1", "brier": "Brier", "calibration_error": "ECE"}
 _TWO = {"sensitivity": "Sensitivity", "specificity": "Specificity"}
 
 
-def metrics_section(result: RunResult) -> str:
-    """Return the section's markup; empty if no way of learning has metrics."""
+def metrics_section(result: RunResult) -> Section | None:
+    """Return the metrics; ``None`` if no way of learning has metrics."""
     summary = result.summary
     ways = {way: one for way, one in ways_of(result).items() if summary[way] is not None}
     told = {one.title: summary[way].get("metrics") for way, one in ways.items()}
@@ -24,7 +24,7 @@ def metrics_section(result: RunResult) -> str:
         told["Federated, on new data"] = new.get("metrics")
     rows = {title: found for title, found in told.items() if found is not None}
     if not rows:
-        return ""
+        return None
     columns = _ALL | (_TWO if len(result.classes) == 2 else {})
     cells = [[title, *(_cell(found, key) for key in columns)] for title, found in rows.items()]
     binned = max(found["auroc_error"] or 0.0 for found in rows.values())
@@ -40,13 +40,15 @@ def metrics_section(result: RunResult) -> str:
         else f" predict divides the head's outputs by a temperature of {temperature:.2f}, fitted on"
         f" held-out examples; Brier and ECE here are before that.{_with_temperature(summary)}"
     )
-    return (
-        "<h2>Metrics of the field</h2>\n"
-        + table_of(["", *columns.values()], cells, numbers=range(1, len(columns) + 1))
-        + f"<p>{escaped(meaning)} All clients' held-out examples together, from binned scores, "
-        f"which changes AUROC by {binned:.4f} at most. ECE is the expected calibration error. "
-        f"A dash: the outputs of such heads are no probabilities.{fitted}</p>"
-    )
+    view = {
+        "heading": "Metrics of the field",
+        "told": "",
+        "table": TextTable(["", *columns.values()], cells, range(1, len(columns) + 1)),
+        "after": f"{meaning} Of all clients together, on {own_data(summary)}, from binned scores, "
+        f"which changes AUROC by {binned:.4f} at most. ECE is the expected calibration error. A "
+        f"dash: the outputs of such heads are no probabilities.{fitted}",
+    }
+    return Section("Metrics", "metrics", "table.html", view)
 
 
 def _with_temperature(summary: Mapping[str, Any]) -> str:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fedtl.report.markup import escaped, table_of
+from fedtl.report.page import Section, TextTable
 from fedtl.report.result import RunResult
 from fedtl.report.ways import ways_of
 from fedtl.report.wording import known, percent, span
 
 
-def new_data_section(result: RunResult) -> str:
-    """Return the heads' scores on the global test part; empty if the run has none."""
+def new_data_section(result: RunResult) -> Section | None:
+    """Return the heads' scores on the global test part; ``None`` if the run has none."""
     new = result.summary["on_new_data"]
     if new is None:
-        return ""
+        return None
     rows = []
     for way, one in ways_of(result).items():
         scores = new.get(way)
@@ -26,14 +26,15 @@ def new_data_section(result: RunResult) -> str:
         cells = [percent(scores["accuracy"]), interval, percent(scores["balanced_accuracy"])]
         rows.append([name, *cells])
     rows += _training(result.summary.get("centralised_training"))
-    table = table_of(
-        ["Head", "Accuracy", "95 % interval", "Balanced accuracy"], rows, numbers=(1, 2, 3)
-    )
-    return (
-        "<h2>On new data</h2>\n<p>Another question than that of the clients' own data: what the "
-        "heads are worth to a site that joins later. Scored on "
-        f"{escaped(new['scored_on'])}.</p>\n{table}"
-    )
+    headings = ["Head", "Accuracy", "95 % interval", "Balanced"]
+    view = {
+        "heading": "On new data",
+        "told": "Another question than that of the clients' own data: what the heads are worth to "
+        f"a site that joins later. Scored on {new['scored_on']}.",
+        "table": TextTable(headings, rows, (1, 2, 3)),
+        "after": "",
+    }
+    return Section("New data", "new-data", "table.html", view)
 
 
 def _training(told: Mapping[str, Any] | None) -> list[list[str]]:

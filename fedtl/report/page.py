@@ -1,48 +1,129 @@
-"""The frame of every page that fedtl writes: one file that opens offline and asks for nothing."""
+"""Pages from templates: each is one file that opens offline and asks for nothing.
+
+Templates escape whatever they are given, names of clients, classes and files included; what is
+markup already, such as a picture, is a :class:`markupsafe.Markup`.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from importlib import resources
+from typing import Any
 
-from fedtl.report.markup import escaped
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from fedtl.report import wording
 
 
-def page_of(title: str, headline: str, sections: Mapping[str, tuple[str, str]]) -> str:
+@dataclass(frozen=True)
+class Section:
+    """A part of a page.
+
+    Attributes:
+        title: What the page's navigation calls it.
+        anchor: Its id.
+        template: Which file of ``templates`` shows it.
+        view: What that template shows, there by the name ``view``.
+    """
+
+    title: str
+    anchor: str
+    template: str
+    view: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table of plain text for the macro ``table``.
+
+    Attributes:
+        headings: One per column.
+        rows: The cells; the first of a row is its header.
+        numbers: Columns to align to the right.
+        styles: A CSS class per row, empty for none; may be absent altogether.
+        caption: What the table is, if its section does not say it.
+    """
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: Collection[int] = ()
+    styles: Sequence[str] = ()
+    caption: str = ""
+
+    def style(self, row: int) -> str:
+        """Return a row's CSS class."""
+        return self.styles[row] if self.styles else ""
+
+
+def page_of(
+    template: str, title: str, sections: Sequence[Section | None], **headline: object
+) -> str:
     """Return a page.
 
     Args:
-        title: What the browser shows, plain text.
-        headline: Markup of the top of the page.
-        sections: By title, each section's anchor and markup; those without markup are left out.
+        template: Which file of ``templates`` shows its top.
+        title: What the browser shows.
+        sections: Its parts; ``None`` for one that this page does not have.
+        headline: What the top shows.
     """
-    present = {name: (anchor, body) for name, (anchor, body) in sections.items() if body}
-    links = "".join(
-        f'<a href="#{anchor}">{escaped(name)}</a>' for name, (anchor, _) in present.items()
+    script = _file("sort_tables.js")
+    return (
+        environment()
+        .get_template(template)
+        .render(
+            title=title,
+            sections=[section for section in sections if section is not None],
+            style=Markup(_file("report.css")),
+            script=Markup(script),
+            digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            **headline,
+        )
     )
-    style, script = _file("report.css"), _file("sort_tables.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    parts = [
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        # The browser itself then refuses any request, and any script but the one that sorts tables,
-        # whatever a name in the data may hold.
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'\">",
-        '<link rel="icon" href="data:,">',
-        f"<title>{escaped(title)}</title>",
-        f"<style>\n{style}</style>\n</head>\n<body>",
-        f'<header>{headline}\n<nav aria-label="Sections">{links}</nav></header>\n<main>',
-        *(f'<section id="{anchor}">\n{body}\n</section>' for anchor, body in present.values()),
-        "</main>",
-        "<footer><p>Written by fedtl. This page holds everything it shows and asks the network for "
-        "nothing.</p></footer>",
-        f"<script>{script}</script>\n</body>\n</html>\n",
-    ]
-    return "\n".join(parts)
+
+
+@cache
+def environment() -> Environment:
+    """Return what fills templates in; a name that a view does not have is an error."""
+    made = Environment(
+        loader=PackageLoader("fedtl.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for write in (
+        wording.byte_size,
+        wording.count_of,
+        wording.duration,
+        wording.percent,
+        wording.points,
+        wording.sentence,
+        wording.share_of,
+        wording.shortened,
+    ):
+        made.filters[write.__name__] = write
+    made.filters["filled"] = _filled
+    made.filters["points_span"] = lambda interval: wording.points_span(*interval)
+    made.filters["thousands"] = lambda number: f"{number:,}"
+    made.globals.update(missing=wording.MISSING, marks=wording.MARKS)
+    return made
+
+
+def _printable(value: object) -> object:
+    return value if hasattr(value, "__html__") else wording.printable(value)
+
+
+def _filled(fraction: float | None) -> str:
+    """Return how much of a bar is filled, in percent."""
+    return (
+        f"{100 * min(max(fraction, 0.0), 1.0):.1f}" if fraction and wording.known(fraction) else "0"
+    )
 
 
 def _file(name: str) -> str:

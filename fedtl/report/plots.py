@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.report.result import RunResult
+from fedtl.report.spots import bands, strips
 from fedtl.report.tables import SCORES
 from fedtl.report.theme import (
     LINE,
@@ -20,7 +22,7 @@ from fedtl.report.theme import (
     themed,
 )
 from fedtl.report.ways import ways_of
-from fedtl.report.wording import known, percent
+from fedtl.report.wording import count_of, known, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +36,7 @@ _DASHES = {
 }
 
 
-def accuracy_by_round(result: RunResult) -> Plot:
+def accuracy_by_round(result: RunResult, *, width: float = WIDTH) -> Plot:
     """Draw the global head's accuracy and loss by round, with lines for the other ways' accuracy.
 
     All are measured on clients' own held-out examples. Without a global head the main line is the
@@ -48,12 +50,12 @@ def accuracy_by_round(result: RunResult) -> Plot:
         main, measure, name_of_main = "accuracy", "accuracy", ""
     else:
         main = measure = "mean_client_accuracy"
-        name_of_main = ", mean client"
+        name_of_main = ", mean client" if width >= WIDTH else ", mean"
     rounds = [row["round"] for row in result.rounds]
     losses = {name: _series(result, name) for name in ("loss", "train_loss")}
     with_loss = any(np.isfinite(values).any() for values in losses.values())
     with themed():
-        figure = figure_of(WIDTH, 460 if with_loss else 320)
+        figure = figure_of(width, 460 if with_loss else 320)
         upper, lower = (
             figure.subplots(2, 1, sharex=True, height_ratios=[2.4, 1])
             if with_loss
@@ -70,8 +72,8 @@ def accuracy_by_round(result: RunResult) -> Plot:
             values = _series(result, name)
             if np.isfinite(values).any():
                 upper.plot(rounds, values, color=ours.colour, linewidth=thickness)
-                last = float(values[np.isfinite(values)][-1])
-                ends.append((last, f"{text} {percent(last)}", ours.colour))
+                end = float(values[np.isfinite(values)][-1])
+                ends.append((end, f"{text} {percent(end)}", ours.colour))
         for way, dashes in _DASHES.items():
             scores = result.summary[way] if way in ways else None
             if scores and known(scores[measure]):
@@ -82,31 +84,43 @@ def accuracy_by_round(result: RunResult) -> Plot:
         percent_axis(upper, "y")
         upper.set_ylabel("accuracy")
         if lower is not None:
+            last: list[tuple[float, str, str]] = []
             for name, style, text in (("loss", "-", "held-out"), ("train_loss", ":", "training")):
-                lower.plot(
-                    rounds, losses[name], style, color=ours.colour, linewidth=1.8, label=text
-                )
+                lower.plot(rounds, losses[name], style, color=ours.colour, linewidth=1.8)
+                if np.isfinite(losses[name]).any():
+                    last.append((losses[name][np.isfinite(losses[name])][-1], text, ours.colour))
+            label_line_ends(lower, last, height=110)
             lower.set_ylabel("loss")
             lower.grid(axis="y")
-            lower.legend(loc="upper right", ncols=2)
         figure.align_ylabels()
         bottom = lower if lower is not None else upper
         bottom.set_xlabel("round")
-        bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+        bottom.xaxis.set_major_locator(MaxNLocator(10 if width >= WIDTH else 4, integer=True))
         bottom.set_xlim(rounds[0], rounds[-1])
         alt = "Accuracy by round: " + ", ".join(text for _, text, _ in ends) + "."
-        return Plot(svg(figure, "rounds", alt))
+        titles = [_round(row, {main: ours.label + name_of_main}) for row in result.rounds]
+        spots = [spot for axes in figure.axes for spot in strips(axes, rounds, titles)]
+        return Plot(svg(figure, _name(width), alt, spots=spots))
 
 
-def score_ladder(result: RunResult) -> Plot:
+def _round(row: Mapping[str, Any], mains: Mapping[str, str]) -> str:
+    """Return what one round came to."""
+    names = {**mains, "worst_client_accuracy": "worst client", "test_accuracy": "on new data"}
+    told = [f"{text} {percent(row[name])}" for name, text in names.items() if known(row[name])]
+    losses = {"loss": "held-out loss", "train_loss": "training loss"}
+    told += [f"{text} {row[name]:.3f}" for name, text in losses.items() if known(row[name])]
+    return f"round {row['round']}, {count_of(row['clients'], 'client')}: {', '.join(told)}"
+
+
+def score_ladder(result: RunResult, *, width: float = WIDTH) -> Plot:
     """Draw the four scores of the ways of learning side by side; for runs of a single round."""
     from matplotlib.lines import Line2D
 
     ways = ways_of(result)
     with themed():
-        figure = figure_of(WIDTH, 60 + 52 * len(SCORES))
+        figure = figure_of(width, (60 if width >= WIDTH else 90) + 52 * len(SCORES))
         axes = figure.subplots()
-        described = []
+        titles = []
         for position, score in enumerate(SCORES):
             shown = {
                 way: result.summary[way][score]
@@ -117,7 +131,7 @@ def score_ladder(result: RunResult) -> Plot:
                 low, high = min(shown.values()), max(shown.values())
                 axes.plot([low, high], [position] * 2, color=LINE, linewidth=6, zorder=1)
             for way, value in shown.items():
-                label, colour, marker = ways[way]
+                _, colour, marker = ways[way]
                 hero = way == "federated"
                 axes.plot(
                     value,
@@ -139,10 +153,13 @@ def score_ladder(result: RunResult) -> Plot:
                         color=colour,
                         fontweight="bold" if hero else "normal",
                     )
-                described.append(f"{label} {SCORES[score]} {percent(value)}")
+            each = [f"{ways[way].label} {percent(value)}" for way, value in shown.items()]
+            titles.append(f"{SCORES[score]}: {', '.join(each)}")
         axes.set_yticks(range(len(SCORES)), list(SCORES.values()))
         axes.set_ylim(len(SCORES) - 0.4, -0.6)
         percent_axis(axes, "x")
+        if width < WIDTH:
+            axes.locator_params(axis="x", nbins=4)
         axes.margins(x=0.08)
         axes.tick_params(left=False)
         axes.spines["left"].set_visible(False)
@@ -151,8 +168,13 @@ def score_ladder(result: RunResult) -> Plot:
             for way, (label, colour, marker) in ways.items()
             if result.summary[way]
         ]
-        figure.legend(handles=handles, loc="outside upper left", ncols=4)
-        return Plot(svg(figure, "rounds", "; ".join(described) + "."))
+        figure.legend(handles=handles, loc="outside upper left", ncols=4 if width >= WIDTH else 2)
+        alt = "; ".join(titles) + "."
+        return Plot(svg(figure, _name(width), alt, spots=bands(axes, titles)))
+
+
+def _name(width: float) -> str:
+    return "rounds" if width >= WIDTH else "rounds-narrow"
 
 
 def _series(result: RunResult, name: str) -> NDArray[np.float64]:

@@ -177,6 +177,7 @@ class RunResult:
         warnings: One sentence each, for example about images that could not be read.
         panel: Pictures by site and class; ``None`` where the run's own process has none.
         unseen: The site that took no part; ``None`` where all did.
+        unseen_sites: What runs without one site each gave on that site.
     """
 
     config: Mapping[str, str | int | float | bool]
@@ -192,6 +193,7 @@ class RunResult:
     warnings: Sequence[str] = field(default_factory=tuple)
     panel: SitePanel | None = None
     unseen: UnseenSite | None = None
+    unseen_sites: Sequence[UnseenSite] = ()
 
     @property
     def used(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fedtl.report.markup import table_of
+from fedtl.report.page import Section, TextTable
 from fedtl.report.result import RunResult
 from fedtl.report.ways import ways_of
 from fedtl.report.wording import MISSING, percent, points, points_span, span
@@ -12,11 +12,11 @@ from fedtl.report.wording import MISSING, percent, points, points_span, span
 Mean = Mapping[str, float | None]
 
 
-def seeds_section(result: RunResult) -> str:
-    """Return means over seeds with their intervals; empty for a run of a single seed."""
+def seeds_section(result: RunResult) -> Section | None:
+    """Return means over seeds with their intervals; ``None`` for a run of a single seed."""
     told = result.summary.get("over_seeds")
     if told is None:
-        return ""
+        return None
     rows = [
         [
             way.title,
@@ -28,12 +28,16 @@ def seeds_section(result: RunResult) -> str:
     ]
     headers = ["Head", "Own data", "95 % interval", "Gain, points", "95 % interval"]
     headers += ["New data", "95 % interval"]
-    table = table_of(headers, rows, numbers=range(1, len(headers)))
-    return (
-        f"<h2>Over {len(told['seeds'])} seeds</h2>\n<p>The mean over seeds of who holds what, of "
-        "who takes part and of shuffles; every other figure of this page is of the first seed. "
-        f"seeds.csv has each of them.</p>\n{table}"
-    )
+    headings = ["Head", "Own data", "95 % interval", "Gain, points", "95 % interval"]
+    headings += ["New data", "95 % interval"]
+    view = {
+        "heading": f"Over {len(told['seeds'])} seeds",
+        "told": "The mean over seeds of who holds what, of who takes part and of shuffles; every "
+        "other figure of this page is of the first seed. seeds.csv has each of them.",
+        "table": TextTable(headings, rows, range(1, len(headings))),
+        "after": "",
+    }
+    return Section("Seeds", "seeds", "table.html", view)
 
 
 def _accuracy(mean: Mean | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""The tables that end a run in the terminal: clients, totals, unseen site, in 80 columns."""
+"""The tables that end a run in the terminal, clients and totals, in 80 columns."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fedtl.report.result import ClientRow, RunResult
-from fedtl.report.unseen import UnseenScore, UnseenSite
 from fedtl.report.ways import ways_of
 from fedtl.report.wording import (
+    MARKS,
     MISSING,
     byte_size,
     count_of,
@@ -27,13 +27,11 @@ if TYPE_CHECKING:
 
 _SHOWN_WHOLE = 20
 _SHOWN_PER_END = 8
-_OWN_HEADS_SHOWN = 10
 _WIDTH = 80
 _NAME_WIDTH, _SHORTEST_NAME = 18, 8
 _COLUMN_GAP = 2
 _SHORT_TITLES = {"local_only": "Local", "centralised": "Central"}
 _INTERVAL = "  95 % interval"
-_UNSEEN_CAPTION_ROOM = 42
 
 SCORES = {
     "accuracy": "accuracy",
@@ -137,10 +135,6 @@ def plain_table(*headings: str) -> Table:
     for heading in headings[1:]:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
-
-
-MARKS = {"better": "▲", "worse": "▼"}
-"""How verdicts are marked."""
 
 
 def _numbers(row: ClientRow, ways: Sequence[str], gaining: Sequence[str]) -> list[str]:
@@ -253,63 +247,3 @@ def gain_lines(result: RunResult) -> list[str]:
             f"{gain['no_clear_difference']} no clear difference"
         )
     return lines
-
-
-def unseen_sites_table(sites: Sequence[UnseenSite]) -> Table:
-    """Return a row per site, of the heads that were learnt without it."""
-    from rich.text import Text
-
-    table = plain_table("Unseen site", "Inputs", "Federated", "Central", "Best own", "Beaten")
-    table.columns[0].min_width = _UNSEEN_CAPTION_ROOM - 12
-    for site in sites:
-        best = site.alone[site.best_first[0]]
-        table.add_row(
-            Text(shortened(site.name, _NAME_WIDTH)),
-            f"{site.examples:,}",
-            percent(site.federated.accuracy),
-            percent(site.centralised.accuracy if site.centralised else None),
-            percent(best.accuracy),
-            f"{site.beaten('accuracy')} of {len(site.alone)}",
-        )
-    table.caption = (
-        "each row is a run without that site; best own: of the others' local-only heads\n"
-        "beaten: own heads to which the federated head is superior; all in unseen_sites.csv"
-    )
-    return table
-
-
-def unseen_table(site: UnseenSite) -> Table:
-    """Return how the shared head, the pooled one and the clients' own do on the unseen site.
-
-    Of more than ten clients the best ten are shown: they are what federation has to beat.
-    """
-    from rich.text import Text
-
-    table = plain_table(f"On {shortened(site.name, _NAME_WIDTH)}, unseen", "Accuracy", "Balanced")
-    table.columns[0].min_width = _UNSEEN_CAPTION_ROOM
-
-    def add(name: str, score: UnseenScore, mark: str, style: str | None) -> None:
-        accuracy = f"{percent(score.accuracy)} {mark}"
-        table.add_row(Text(name), accuracy, percent(score.balanced_accuracy), style=style)
-
-    add("federated", site.federated, " ", "bold")
-    if site.centralised is not None:
-        add("centralised", site.centralised, " ", None)
-    for client in site.best_first[:_OWN_HEADS_SHOWN]:
-        name = f"{shortened(site.client_names[client], _NAME_WIDTH)} alone"
-        unbeaten = client in site.unbeaten
-        add(name, site.alone[client], "▲" if unbeaten else " ", "yellow" if unbeaten else None)
-    left_out = len(site.alone) - _OWN_HEADS_SHOWN
-    if left_out > 0:
-        table.add_row("⋮", style="dim")
-    beaten, count = site.beaten("accuracy"), len(site.alone)
-    captions = ["▲ not beaten by the federated head"] if site.unbeaten else []
-    if left_out > 0:
-        captions.append(f"{count_of(left_out, 'lower own head')} left out, all in clients.csv")
-    captions += [
-        f"all {site.examples:,} of its examples, none of them used before",
-        f"federated beats {beaten:,} of {count:,} own heads, by balanced accuracy "
-        f"{site.beaten('balanced_accuracy'):,}",
-    ]
-    table.caption = "\n".join(captions)
-    return table

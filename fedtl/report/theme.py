@@ -9,13 +9,15 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from html import escape
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal
 
+from markupsafe import Markup
+
+from fedtl.report.spots import Spot, title_of
 from fedtl.report.wording import printable
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ class Plot:
         note: One sentence on what was left out or put together; empty where nothing was.
     """
 
-    svg: str
+    svg: Markup
     note: str = ""
 
 
@@ -96,16 +98,18 @@ class Drawing:
         figure: Drawn within :func:`themed`.
         alt: What it shows, in words.
         note: As of :class:`Plot`.
+        spots: What its parts say on a page.
     """
 
     figure: Figure
     alt: str
     note: str = ""
+    spots: Sequence[Spot] = ()
 
     def plot(self, name: str) -> Plot:
         """Return it for the page, where ``name`` makes its identifiers unique."""
         with themed():
-            return Plot(svg(self.figure, name, self.alt), self.note)
+            return Plot(svg(self.figure, name, self.alt, spots=self.spots), self.note)
 
     def files(self) -> dict[str, bytes]:
         """Return it as files for a paper, by ``svg`` and ``pdf``, in the light theme's colours."""
@@ -178,7 +182,13 @@ def percent_axis(axes: Axes, which: Literal["x", "y"]) -> None:
     axis.grid(True)
 
 
-def svg(figure: Figure, name: str, alt: str, titles: Mapping[str, str] | None = None) -> str:
+def svg(
+    figure: Figure,
+    name: str,
+    alt: str,
+    titles: Mapping[str, str] | None = None,
+    spots: Sequence[Spot] = (),
+) -> Markup:
     """Return the figure as an element that can stand in a page beside others.
 
     Args:
@@ -186,6 +196,7 @@ def svg(figure: Figure, name: str, alt: str, titles: Mapping[str, str] | None = 
         name: Tells its ids from those of the page's other figures.
         alt: What it shows, in words.
         titles: What a mark says to whoever points at it, by the mark's ``gid``.
+        spots: The same for parts that are no mark; the later lie over the earlier.
     """
     buffer = io.StringIO()
     figure.savefig(
@@ -195,16 +206,17 @@ def svg(figure: Figure, name: str, alt: str, titles: Mapping[str, str] | None = 
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", text)
-    for gid, title in (titles or {}).items():
-        opened = f'<g id="{name}-{gid}">'
-        text = text.replace(opened, f"{opened}<title>{escape(printable(title))}</title>")
+    told = {f"{name}-{gid}": title_of(title) for gid, title in (titles or {}).items()}
+    text = re.sub(r'<g id="([^"]+)">', lambda found: f"{found[0]}{told.get(found[1], '')}", text)
     for placeholder, variable in _VARIABLES.items():
         text = text.replace(placeholder, variable)
     width = re.search(r'width="([\d.]+)pt"', text)
     assert width is not None
-    opening = (
-        f'<svg role="img" aria-label="{escape(printable(alt))}" '
-        f'style="--natural-width:{float(width[1]):.0f}px" '
+    opening = Markup('<svg role="img" aria-label="{}" style="--natural-width:{:.0f}px" ').format(
+        printable(alt), float(width[1])
     )
     text = re.sub(r'\s(?:width|height)="[\d.]+pt"', "", text, count=2)
-    return opening + text.removeprefix("<svg ")
+    text = text.removeprefix("<svg ").rstrip().removesuffix("</svg>")
+    # Positions are known only now, as writing the figure lays it out.
+    drawn = Markup("\n").join(spot.rectangle() for spot in spots)
+    return opening + Markup(text) + drawn + Markup("</svg>")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fedtl.federation.evaluation import ClientTallies, Tally
-from fedtl.report.wording import count_of, percent
+from fedtl.report.wording import count_of, percent, span
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +21,26 @@ class UnseenScore:
     Attributes:
         accuracy: Examples that are right.
         balanced_accuracy: Mean recall over the classes that the site has.
+        accuracy_low, accuracy_high: The accuracy's 95 % interval; ``None`` if it is unknown.
     """
 
     accuracy: float
     balanced_accuracy: float
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
+
+    @property
+    def told(self) -> str:
+        """Both scores with what is known of them, for people."""
+        known_span = span(self.accuracy_low, self.accuracy_high)
+        between = f" (95 % interval {known_span})" if known_span else ""
+        return f"{percent(self.accuracy)}{between}, balanced {percent(self.balanced_accuracy)}"
 
     @classmethod
     def of(cls, tally: Tally) -> UnseenScore:
         """Return the scores of a tally."""
-        return cls(tally.accuracy, tally.balanced_accuracy)
+        low, high = tally.clusters.interval or (None, None)
+        return cls(tally.accuracy, tally.balanced_accuracy, low, high)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,17 +144,38 @@ class UnseenSite:
         }
 
 
+def heads_by_site(sites: Sequence[UnseenSite]) -> dict[str, list[UnseenScore | None]]:
+    """Return every head's score on every site; ``None`` on a site that it was learnt from.
+
+    The federated and the centralised head of a column are learnt without its site. Clients that are
+    sites come in the order of the sites.
+    """
+    clients = {name for site in sites for name in site.client_names}
+    own = [site.name for site in sites if site.name in clients]
+    own += sorted(clients.difference(own), key=_natural)
+    return {
+        head: [_score_of(site, head) for site in sites]
+        for head in ("federated", "centralised", *own)
+    }
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return what puts ``client-10`` after ``client-9``."""
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)
+    ]
+
+
 def head_rows(sites: Sequence[UnseenSite]) -> list[dict[str, str]]:
     """Return the rows of ``unseen_sites.csv``: a head each, and its accuracy on every site."""
-    own = list(dict.fromkeys(name for site in sites for name in site.client_names))
-    rows: list[dict[str, str]] = []
-    for head in ("federated", "centralised", *own):
-        row = {"head": head}
-        for site in sites:
-            score = _score_of(site, head)
-            row[site.name] = "" if score is None else f"{score.accuracy:.6f}"
-        rows.append(row)
-    return rows
+    return [
+        {"head": head}
+        | {
+            site.name: "" if score is None else f"{score.accuracy:.6f}"
+            for site, score in zip(sites, scores, strict=True)
+        }
+        for head, scores in heads_by_site(sites).items()
+    ]
 
 
 def _score_of(site: UnseenSite, head: str) -> UnseenScore | None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedtl.report.markup import captioned, escaped, table_of
+from fedtl.report.page import Section, TextTable
 from fedtl.report.result import RunResult
+from fedtl.report.spots import bands
 from fedtl.report.theme import (
     CENTRALISED,
     FEDERATED,
     HARMED,
     INK,
     LOCAL,
-    MUTED,
+    NARROW,
     SURFACE,
     WIDTH,
     Plot,
@@ -22,42 +23,48 @@ from fedtl.report.theme import (
     themed,
 )
 from fedtl.report.unseen import UnseenScore, UnseenSite
-from fedtl.report.wording import count_of, percent, points, shortened
+from fedtl.report.wording import count_of, percent, points, shortened, span
 
-_NAME_WIDTH = 22
+_NAME_WIDTH, _SHORT_NAME_WIDTH = 22, 11
 _MOST_BARS = 24
 _MOST_ROWS = 200
 
 
-def unseen_section(result: RunResult) -> str:
-    """Return what the heads are worth at the unseen site; empty where every site took part."""
+def unseen_section(result: RunResult) -> Section | None:
+    """Return what the heads are worth at the unseen site; ``None`` if every site took part."""
     site = result.unseen
     if site is None:
-        return ""
+        return None
     sentences = [site.verdict(), site.balanced_verdict(), site.unlearnt_note()]
-    verdict = escaped(" ".join(sentence for sentence in sentences if sentence))
-    picture = captioned(
-        unseen_plot(site),
-        f"All {site.examples:,} examples of {escaped(site.name)}, of its training and its test "
-        "part alike; every other figure of this report is of the sites that take part.",
-    )
-    return f'<h2>An unseen site</h2>\n<p class="verdict">{verdict}</p>\n{picture}\n{_table(site)}'
+    left_out = len(site.alone) - _MOST_ROWS
+    view = {
+        "site": site,
+        "verdict": " ".join(filter(None, sentences)),
+        "plots": (unseen_plot(site), unseen_plot(site, width=NARROW)),
+        "title": "All heads as a table"
+        + (f" ({left_out:,} more in clients.csv)" if left_out > 0 else ""),
+        "table": _table(site),
+    }
+    return Section("Unseen site", "unseen", "unseen.html", view)
 
 
-def unseen_plot(site: UnseenSite) -> Plot:
+def unseen_plot(site: UnseenSite, *, width: float = WIDTH) -> Plot:
     """Draw every head's accuracy on the unseen site as a bar, the clients' own by rank."""
+    narrow = width < WIDTH
+    name_width = _SHORT_NAME_WIDTH if narrow else _NAME_WIDTH
     shown = site.best_first[:_MOST_BARS]
     heads = [("federated", FEDERATED, site.federated)]
     if site.centralised is not None:
         heads.append(("centralised", CENTRALISED, site.centralised))
     for client in shown:
-        name = f"{shortened(site.client_names[client], _NAME_WIDTH)} alone"
+        name = f"{shortened(site.client_names[client], name_width)} alone"
         colour = HARMED if client in site.unbeaten else LOCAL
         heads.append((name, colour, site.alone[client]))
     positions = np.arange(len(heads))
     height = 34.0 if len(heads) <= 12 else 24.0
+    mark = " ▲" if narrow else " ▲ not beaten"
     with themed():
-        figure = figure_of(WIDTH, len(heads) * height + 70)
+        figure = figure_of(width, len(heads) * height + 70)
         axes = figure.subplots()
         axes.barh(
             positions,
@@ -65,21 +72,25 @@ def unseen_plot(site: UnseenSite) -> Plot:
             0.62,
             color=[colour for _, colour, _ in heads],
         )
+        for position, (_, _, score) in enumerate(heads):
+            if score.accuracy_low is not None and score.accuracy_high is not None:
+                ends = [score.accuracy_low, score.accuracy_high]
+                axes.plot(ends, [position] * 2, color=INK, lw=1)
         # The halo keeps the tick visible where it lies on a bar.
-        for colour, width in ((SURFACE, 6.0), (INK, 2.5)):
+        for colour, thickness in ((SURFACE, 6.0), (INK, 2.5)):
             axes.plot(
                 [score.balanced_accuracy for _, _, score in heads],
                 positions,
                 "|",
                 color=colour,
                 markersize=0.5 * height,
-                markeredgewidth=width,
+                markeredgewidth=thickness,
                 clip_on=False,
             )
         axes.axvline(site.federated.accuracy, color=FEDERATED, linewidth=1.2, linestyle="--")
         for position, (_, colour, score) in enumerate(heads):
             axes.annotate(
-                percent(score.accuracy) + (" ▲ not beaten" if colour == HARMED else ""),
+                percent(score.accuracy) + mark * (colour == HARMED),
                 (1, position),
                 (10, 0),
                 xycoords=("axes fraction", "data"),
@@ -94,34 +105,31 @@ def unseen_plot(site: UnseenSite) -> Plot:
         axes.set_xlim(0, 1)
         axes.tick_params(left=False)
         percent_axis(axes, "x")
-        axes.set_xlabel(
-            f"accuracy on {site.name} (bars) and balanced accuracy (ticks)", color=MUTED
-        )
+        if narrow:
+            axes.locator_params(axis="x", nbins=3)
         alt = f"Accuracy on {site.name}: " + "; ".join(
             f"{name} {percent(score.accuracy)}" for name, _, score in heads
         )
         left_out = len(site.alone) - len(shown)
         note = f"{count_of(left_out, 'own head')} of lower accuracy left out." if left_out else ""
-        return Plot(svg(figure, "unseen", alt + "."), note)
+        spots = bands(axes, [f"{name}: {score.told}" for name, _, score in heads])
+        return Plot(
+            svg(figure, "unseen-narrow" if narrow else "unseen", alt + ".", spots=spots), note
+        )
 
 
-def _table(site: UnseenSite) -> str:
-    shown = site.best_first[:_MOST_ROWS]
+def _table(site: UnseenSite) -> TextTable:
     rows = [_row("Federated", site.federated, None)]
     if site.centralised is not None:
         rows.append(_row("Centralised", site.centralised, site.federated))
-    for client in shown:
+    for client in site.best_first[:_MOST_ROWS]:
         rows.append(_row(f"{site.client_names[client]} alone", site.alone[client], site.federated))
-    left_out = len(site.alone) - len(shown)
-    title = "All heads as a table" + (f" ({left_out:,} more in clients.csv)" if left_out else "")
-    table = table_of(
-        ["Head", "Accuracy", "Balanced accuracy", "Federated above it, points"],
-        rows,
-        numbers=(1, 2, 3),
-    )
-    return f"<details><summary>{escaped(title)}</summary>{table}</details>"
+    headings = ["Head", "Accuracy", "95 % interval", "Balanced accuracy"]
+    headings.append("Federated above it, points")
+    return TextTable(headings, rows, range(1, 5))
 
 
 def _row(name: str, score: UnseenScore, federated: UnseenScore | None) -> list[str]:
     ahead = "" if federated is None else points(federated.accuracy - score.accuracy)
-    return [name, percent(score.accuracy), percent(score.balanced_accuracy), ahead]
+    interval = span(score.accuracy_low, score.accuracy_high)
+    return [name, percent(score.accuracy), interval, percent(score.balanced_accuracy), ahead]

@@ -26,6 +26,11 @@ class Way(NamedTuple):
         """What it is called at the head of a column."""
         return self.label.capitalize()
 
+    @property
+    def style(self) -> str:
+        """Its CSS class."""
+        return self.label.replace("-", "_")
+
 
 _PERSONAL = Way("personal", PERSONAL, "^")
 _CORRECTED = Way("corrected", CORRECTED, "v")

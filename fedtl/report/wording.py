@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 MISSING = "\N{EN DASH}"
+MARKS = {"better": "▲", "worse": "▼"}
+"""How verdicts are marked."""
 
 # Below this a percentage says more than is known.
 _FEWEST_FOR_PERCENT = 100
@@ -82,6 +84,11 @@ def count_of(count: int, noun: str) -> str:
     """Return a count with its noun, ``"1 client"``, ``"10,000 clients"``, ``"2 classes"``."""
     plural = noun + ("es" if noun.endswith("s") else "s")
     return f"{count:,} {noun if count == 1 else plural}"
+
+
+def sentence(line: str) -> str:
+    """Return a line as a sentence: its first letter large, a full stop at its end."""
+    return f"{line[:1].upper()}{line[1:]}".removesuffix(".") + "."
 
 
 def printable(text: object) -> str:
