@@ -10,7 +10,7 @@ import typer
 
 from fedtl.command_line import absolute_paths, run_command, with_config
 from fedtl.comparison.axes import Axes, read_values, read_vary, varying_keys
-from fedtl.config import RunConfig
+from fedtl.config import AUTO, RunConfig
 from fedtl.config_file import compare_table, from_mapping, from_toml
 from fedtl.errors import FedtlError, UsageError
 
@@ -118,6 +118,10 @@ def _folder(
             else:
                 flags[key] = values[0]
     base = absolute_paths(from_mapping(flags, where="the command line", base=base))
+    if base.partition == AUTO and not {"alpha", "clients", "partition"}.isdisjoint(vary):
+        # What varies is who holds what of one pool.
+        base = base.replace(partition="dirichlet")
+    base = base.settled()
     settings = {**table, **given}
     names = str(settings.pop("strategies", ""))
     # Imports torch, seconds; a mistake in the flags has been told by now.

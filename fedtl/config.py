@@ -46,6 +46,9 @@ def _key(
     return dataclasses.field(default=default, metadata={"rule": rule})
 
 
+# What partition = auto and hospitals-sites = 0 come to: see RunConfig.settled.
+AUTO = "auto"
+_POOLED_SITES, _OWN_MIX, _FEWEST_PICTURES = 5, 3.0, 20
 PARTITIONS = (
     "iid",
     "dirichlet",
@@ -84,7 +87,7 @@ class RunConfig:
 
     clients: int = _key(10, "Number of clients.", _FEDERATION, low=1, high=1_000_000)
     rounds: int = _key(
-        20, "Training rounds; closed-form strategies need one.", _FEDERATION, low=1, high=1_000_000
+        50, "Training rounds; closed-form strategies need one.", _FEDERATION, low=1, high=1_000_000
     )
     fraction: float = _key(
         1.0, "Fraction of the clients trained in a round.", _FEDERATION, above=0.0, high=1.0
@@ -125,8 +128,9 @@ class RunConfig:
         _DATA,
     )
     partition: str = _key(
-        "dirichlet",
-        f"How data becomes clients: {', '.join(PARTITIONS)}, or file:PARTS.json.",
+        AUTO,
+        f"How data becomes clients: {', '.join(PARTITIONS)}, or file:PARTS.json; auto is "
+        "dirichlet, but one hospital per client of rendered data without alpha or hospitals-sites.",
         _DATA,
     )
     alpha: float = _key(
@@ -178,7 +182,13 @@ class RunConfig:
     hospitals_test_images: int = _key(
         1000, "Rendered global test images (hospitals).", _DATA, low=0, high=10_000_000
     )
-    hospitals_sites: int = _key(5, "Rendered sites (hospitals).", _DATA, low=1, high=10_000)
+    hospitals_sites: int = _key(
+        0,
+        "Rendered sites (hospitals); 0 is 5, or one per client if partition = auto.",
+        _DATA,
+        low=0,
+        high=10_000,
+    )
     hospitals_size: int = _key(64, "Rendered image side in pixels.", _DATA, low=16, high=1024)
     hospitals_shift: float = _key(
         1.0, "Strength of the difference between rendered sites.", _DATA, low=0.0, high=5.0
@@ -419,11 +429,12 @@ class RunConfig:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check(kebab(field.name), getattr(self, field.name), field.metadata["rule"])
-        if self.partition not in PARTITIONS and not self.partition.startswith("file:"):
+        known = self.partition in (AUTO, *PARTITIONS)
+        if not known and not self.partition.startswith("file:"):
             near = nearest(self.partition, PARTITIONS)
             raise UsageError(
                 f"partition = {self.partition!r} is not known{near} "
-                f"It is one of {', '.join(PARTITIONS)} or file:PARTS.json."
+                f"It is one of {', '.join(PARTITIONS)}, {AUTO} or file:PARTS.json."
             )
         if self.head != "linear" and self.head_init == "zero":
             raise UsageError(
@@ -453,6 +464,30 @@ class RunConfig:
     def holdout_name(self) -> str:
         """What the site that takes part in nothing is called in what is written; may be empty."""
         return HOLDOUT_PSEUDONYM if self.pseudonyms and self.holdout_site else self.holdout_site
+
+    def settled(self) -> RunConfig:
+        """Return the configuration with what ``partition`` = auto and ``hospitals-sites`` = 0 are.
+
+        With rendered data every client is then a hospital of its own, with a case mix of its own,
+        unless alpha or the number of sites asks for shares of a pool, or a hospital would have
+        too few pictures to learn from.
+        """
+        default = RunConfig()
+        rendered = self.data == "hospitals"
+        pooled = self.alpha != default.alpha or self.hospitals_sites > 0
+        enough = self.hospitals_images >= _FEWEST_PICTURES * self.clients
+        if self.partition == AUTO and rendered and enough and not pooled:
+            mix = self.hospitals_prevalence
+            return self.replace(
+                partition="natural",
+                hospitals_sites=self.clients,
+                hospitals_prevalence=_OWN_MIX if mix == default.hospitals_prevalence else mix,
+            )
+        partition = "dirichlet" if self.partition == AUTO else self.partition
+        sites = self.hospitals_sites or (_POOLED_SITES if rendered else 0)
+        if (partition, sites) == (self.partition, self.hospitals_sites):
+            return self
+        return self.replace(partition=partition, hospitals_sites=sites)
 
     def in_simulation(self) -> RunConfig:
         """Return the configuration as ``simulate`` reads it."""

@@ -58,7 +58,7 @@ _SITE_KEYS = ("data", "top-level", "group-from", "labels", "weights", "cache")
 
 def reply(message: Message, context: Context) -> Message:
     """Return this client's reply, in whatever process Flower runs it."""
-    config = from_mapping(context.run_config, where="Flower's run config")
+    config = from_mapping(context.run_config, where="Flower's run config").settled()
     return answer([message], [context], config=config, open_site=open_site)[0]
 
 
@@ -76,7 +76,7 @@ def serve(grid: Grid, context: Context) -> None:
 
     began = time.perf_counter()
     watch = MemoryWatch()
-    config = from_mapping(context.run_config, where="Flower's run config")
+    config = from_mapping(context.run_config, where="Flower's run config").settled()
     folder = RunFolder.create(config)
     try:
         with RunProgress(Console(stderr=True)) as progress:
@@ -132,7 +132,7 @@ def _config_of(context: Context) -> RunConfig:
     """Return the run's configuration as it applies at this site."""
     config = from_mapping(context.run_config, where="Flower's run config")
     own = {key: context.node_config[key] for key in _SITE_KEYS if key in context.node_config}
-    return from_mapping(own, where="this site's node config", base=config)
+    return from_mapping(own, where="this site's node config", base=config).settled()
 
 
 def _cache(config: RunConfig) -> Path:

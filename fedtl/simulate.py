@@ -124,7 +124,7 @@ def _folder(
 
         return RunFolder.reopen(resume)
     base = RunConfig() if config is None else from_toml(config)
-    chosen = absolute_paths(from_mapping(flags, where="the command line", base=base))
+    chosen = absolute_paths(from_mapping(flags, where="the command line", base=base)).settled()
     # Imports torch, seconds; a mistake in the flags has been told by now.
     from fedtl.report.run_folder import RunFolder
 

@@ -77,7 +77,7 @@ def _written(value: Scalar) -> str:
 
 
 def _clients(config: RunConfig, dataset: Dataset, clients: int) -> str:
-    if config.partition == "natural":
+    if config.partition == "natural" and config.clients != clients:
         return f"partition = natural has {clients:,} sites"
     if config.partition.startswith("file:"):
         return f"the file of the partition has {clients:,} lists"

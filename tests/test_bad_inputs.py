@@ -173,14 +173,14 @@ BAD_INPUTS = {
         ["--holdout-site 3", "its sites are 0, 1, 2"],
     ),
     "misspelt site": (
-        ("--partition", "natural", "--holdout-site", "hospital5"),
+        ("--partition", "natural", "--holdout-site", "Adler"),
         USAGE,
-        ["hospitals has no such site; did you mean hospital-5?"],
+        ["hospitals has no such site; did you mean Alder?"],
     ),
     "one site left": (
-        ("--hospitals-sites", "2", "--partition", "natural", "--holdout-site", "hospital-1"),
+        ("--hospitals-sites", "2", "--partition", "natural", "--holdout-site", "Alder"),
         USAGE,
-        ["leaves training data at hospital-2 alone", "at least 2"],
+        ["leaves training data at Birch alone", "at least 2"],
     ),
     # --- combinations
     "fed3r with mlp": ((*SITES, "--strategy", "fed3r", "--head", "mlp"), USAGE, ["fed3r", "mlp"]),

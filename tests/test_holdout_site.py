@@ -379,7 +379,7 @@ def test_the_backbone_sees_the_pictures_of_the_unseen_site_once(tmp_path: Path) 
     small = {"hospitals_images": 160, "hospitals_test_images": 40, "hospitals_size": 32}
     config = RunConfig(cache=str(tmp_path), partition="natural", **small)  # type: ignore[arg-type]
     assert prepare_inputs(config, open_data(config), None).computed == 200
-    for site in ("hospital-1", "hospital-4"):
+    for site in ("Alder", "Dogwood"):
         held = config.replace(holdout_site=site)
         assert prepare_inputs(held, open_data(held), None).computed == 0
 

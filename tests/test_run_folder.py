@@ -21,6 +21,7 @@ from scipy.stats import binomtest
 
 from fedtl import simulate
 from fedtl.config import RunConfig
+from fedtl.data.hospitals.names import hospital_names
 
 ROUNDS, SITES, IMAGES, TEST_IMAGES = 3, 3, 90, 24
 SCENARIO = [
@@ -163,7 +164,7 @@ def test_clients_are_one_row_each(run: Path) -> None:
     told = [*CLIENT_COLUMNS, *scores, *gains, "gain", "harmed", "local_only_method", *labels]
     assert list(rows[0]) == told
     assert [row["client"] for row in rows] == [str(client) for client in range(SITES)]
-    assert [row["name"] for row in rows] == [f"hospital-{site}" for site in range(1, SITES + 1)]
+    assert [row["name"] for row in rows] == list(hospital_names(SITES))
     for row in rows:
         assert sum(int(row[name]) for name in labels) == int(row["examples"]) + int(row["held_out"])
         gain = float(row["federated_accuracy"]) - float(row["local_only_accuracy"])
@@ -242,7 +243,7 @@ def test_what_is_printed_has_no_control_characters_and_fits_80_columns(
     assert max(map(len, table)) <= 80
     assert report == f"report: {run / 'report.html'}"
     for site in range(1, SITES + 1):
-        assert f"hospital-{site}" in end.stdout
+        assert hospital_names(SITES)[site - 1] in end.stdout
     assert f"round {ROUNDS}/{ROUNDS}" in end.stderr
 
 

@@ -88,7 +88,7 @@ def simulate(
     """
     began = time.perf_counter()
     watch = MemoryWatch()
-    asked, config = config, config.in_simulation()
+    asked, config = config, config.settled().in_simulation()
     progress = folder.progress
     # An unknown strategy, or one that the head does not suit, is refused before anything starts.
     strategies.build(config, head_for(config, features=1, classes=2))

@@ -79,6 +79,7 @@ def open_data(config: RunConfig, *, own: bool = False) -> Dataset:
     Raises:
         UsageError: There is no such data or it is unusable.
     """
+    config = config.settled()
     effects = SiteShift(
         stain=config.hospitals_stain,
         illumination=config.hospitals_illumination,
@@ -293,6 +294,7 @@ def split_into_clients(config: RunConfig, dataset: Dataset, process: PartitionPr
     Raises:
         UsageError: The partition cannot be made.
     """
+    config = config.settled()
     parts, names = process.partition_rows(
         dataset,
         config.partition,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fedtl.data.dataset import Dataset
 from fedtl.data.hospitals.cell_types import CELL_TYPES
 from fedtl.data.hospitals.draws import Draws
+from fedtl.data.hospitals.names import hospital_names
 from fedtl.data.hospitals.optics import photograph
 from fedtl.data.hospitals.options import HospitalsOptions
 from fedtl.data.hospitals.painting import dye_amounts
@@ -122,8 +123,7 @@ def hospitals_dataset(seed: int, options: HospitalsOptions) -> Dataset:
     streams = np.concatenate(
         [np.arange(options.images), _TEST_STREAM + np.arange(options.test_images)]
     )
-    digits = len(str(options.sites))
-    names = np.array([f"hospital-{s + 1:0{digits}d}" for s in range(options.sites)])
+    names = np.array(hospital_names(options.sites))
     classes = tuple(CELL_TYPES)
     return Dataset(
         name="hospitals",
