@@ -363,6 +363,13 @@ class RunConfig:
         high=1e6,
     )
 
+    own_data_rows: str = _key(
+        "auto",
+        "Rows that clients score on: held-out, or all, of which training rows are left out of the "
+        "heads (fed3r, balancedridge, fedcgs, fedncm); auto is all in simulate, else held-out.",
+        _PERSONAL,
+        choices=("auto", "all", "held-out"),
+    )
     personalise: int = _key(
         0,
         "Epochs that every client fine-tunes the final head by itself.",
@@ -446,6 +453,10 @@ class RunConfig:
     def holdout_name(self) -> str:
         """What the site that takes part in nothing is called in what is written; may be empty."""
         return HOLDOUT_PSEUDONYM if self.pseudonyms and self.holdout_site else self.holdout_site
+
+    def in_simulation(self) -> RunConfig:
+        """Return the configuration as ``simulate`` reads it."""
+        return self.replace(own_data_rows="all") if self.own_data_rows == "auto" else self
 
     def to_mapping(self) -> dict[str, Scalar]:
         """Return every key, in kebab case, with its value: TOML and Flower's run config alike."""

@@ -180,7 +180,8 @@ def _all_sites(config: RunConfig) -> SimulatedSites:
         inputs = prepare_inputs(config, dataset, None)
         _KEPT.append(inputs)
         split = settled_split(config, inputs, drawn, process)
-        return simulated_sites(inputs, without_duplicates(config, inputs, split).split)
+        split = without_duplicates(config, inputs, split).split
+        return simulated_sites(inputs, split, duplicates=config.duplicates)
     finally:
         process.close()
 
@@ -202,7 +203,7 @@ def _one_site(config: RunConfig, inputs: Inputs, partition_id: int) -> Simulated
     found = without_duplicates(config, inputs, own)
     if found.told:
         _logger.warning(found.told)
-    return simulated_sites(inputs, found.split)
+    return simulated_sites(inputs, found.split, duplicates=config.duplicates)
 
 
 # Features without a file in the cache live as long as what was prepared from them.
@@ -238,6 +239,8 @@ def _write_site(site: Site, features: SharedFeatures, cache: Path) -> Path:
     }
     if data.groups is not None:
         arrays["groups"] = data.groups
+    if data.unrepeated is not None:
+        arrays["unrepeated"] = data.unrepeated
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type] # numpy's own flag is among the keywords
     content = buffer.getvalue()
@@ -263,6 +266,7 @@ def _read_site(path: Path) -> Site:
             unseen=stored["unseen"],
             classes=facts["classes"],
             groups=stored.get("groups"),
+            unrepeated=stored.get("unrepeated"),
         )
     names = tuple(facts["class-names"])
     return Site(data, names, facts["fingerprint"], facts["smallest-cell"])

@@ -10,6 +10,7 @@ import numpy as np
 import strategies
 from fedtl.config import RunConfig, Scalar, rules
 from fedtl.data.dataset import Dataset
+from fedtl.federation.client import head_for
 from strategies.base import ClosedFormStrategy
 
 _Reason = Callable[[RunConfig, Dataset, int], str]
@@ -131,6 +132,18 @@ def _training(config: RunConfig, dataset: Dataset, clients: int) -> str:
     return f"strategy = {config.strategy}" if closed and not config.personalise else ""
 
 
+def _own_data_rows(config: RunConfig, dataset: Dataset, clients: int) -> str:
+    if config.own_data_rows == "held-out":
+        return ""
+    strategy = strategies.build(config, head_for(config, features=1, classes=2))
+    if isinstance(strategy, ClosedFormStrategy) and strategy.leaves_out:
+        return ""
+    for key in ("personalise", "attack"):
+        if (value := getattr(config, key)) not in (0, "none"):
+            return f"{key} = {value}"
+    return f"strategy = {config.strategy}"
+
+
 _READERS: dict[str, _Reason] = {
     "clients": _clients,
     "alpha": _partition("dirichlet"),
@@ -148,6 +161,7 @@ _READERS: dict[str, _Reason] = {
     "hidden-units": _head("mlp"),
     "cosine-scale": _head("cosine"),
     "init-temperature": _init,
+    "own-data-rows": _own_data_rows,
     "rounds": _rounds,
     "local-epochs": _training,
     "batch-size": _training,

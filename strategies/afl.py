@@ -53,7 +53,10 @@ class AFL(Fed3R):
 
     def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
         """Sum what the replies amount to without γ, and solve."""
-        sums = (Reply(reply.examples, self._without_gamma(reply.arrays)) for reply in replies)
+        sums = (
+            Reply(reply.examples, self._without_gamma(reply.arrays), reply.client)
+            for reply in replies
+        )
         return super().aggregate(server_round, head, sums)
 
     def _without_gamma(self, arrays: Arrays) -> Arrays:

@@ -14,7 +14,7 @@ from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head
 from fedtl.transfer.standardisation import Standardisation
 from strategies.base import AloneHead, Arrays, Received, Trained
-from strategies.fed3r import Fed3R, LinearClosedForm, summed
+from strategies.fed3r import Fed3R, LinearClosedForm, Standardised, summed
 
 
 class BalancedRidge(Fed3R):
@@ -56,6 +56,16 @@ class BalancedRidge(Fed3R):
             Trained(summed(block, client, _balancing(counts[client])), float("nan"))
             for client in range(len(block))
         ]
+
+    @property
+    def leverage(self) -> Mapping[str, tuple[int, ...]]:
+        """What Fed3R's is, and ω of each class, as if no row's absence changed it."""
+        return {**super().leverage, "weights": (self.classes,)}
+
+    def leverage_of(self, pooled: Standardised, penalty: float) -> Arrays:
+        """Return it for the weighted sums."""
+        weights = _balancing(torch.from_numpy(self.starter.counts).double())
+        return {**super().leverage_of(pooled, penalty), "weights": weights.numpy()}
 
     def train_alone(self, block: ClientBlock) -> list[AloneHead]:
         """Solve each client's own system, balanced by its own counts."""

@@ -19,9 +19,10 @@ from torch import Tensor
 from fedtl.config import RunConfig
 from fedtl.errors import UsageError
 from fedtl.transfer.client_block import ClientBlock
-from fedtl.transfer.heads import Head, LinearHead
+from fedtl.transfer.heads import Head, LinearHead, Tensors
+from fedtl.transfer.left_out import ridge_left_out
 from fedtl.transfer.standardisation import Standardisation
-from strategies.base import AloneHead, Arrays, ClosedFormStrategy, Range, Search
+from strategies.base import AloneHead, Arrays, ClosedFormStrategy, LabelledRows, Range, Search
 from strategies.base.gcv import chosen_penalty
 
 _CHUNK = 2048
@@ -78,6 +79,10 @@ class Penalised(SecondMoments):
     def solve_penalised(self, pooled: Standardised, penalty: float) -> Arrays:
         """Return the head on unstandardised features, float64, for λd = ``penalty``."""
 
+    @abstractmethod
+    def leverage_of(self, pooled: Standardised, penalty: float) -> Arrays:
+        """Return the arrays that :attr:`leverage` names."""
+
     def solve(self, statistics: Arrays) -> Arrays:
         """Return the head on unstandardised features, float64."""
         pooled = Standardised.of(statistics)
@@ -87,7 +92,11 @@ class Penalised(SecondMoments):
         """Return the head of all, and remember its penalty."""
         pooled = Standardised.of(total)
         self._chosen = self.per_feature(pooled)
-        return self.solve_penalised(pooled, self._chosen * pooled.features)
+        penalty = self._chosen * pooled.features
+        if self.leaves_out:
+            found = self.leverage_of(pooled, penalty)
+            self._leverage = {name: found[name].astype(np.float32) for name in self.leverage}
+        return self.solve_penalised(pooled, penalty)
 
     def per_feature(self, pooled: Standardised) -> float:
         """Return λ: as configured, or by generalised cross-validation."""
@@ -116,10 +125,11 @@ class Penalised(SecondMoments):
 
     def server_state(self) -> Arrays:
         """Return the penalty that was chosen, which a resumed run tells as well."""
-        return {"penalty": np.array([self._chosen])}
+        return {**super().server_state(), "penalty": np.array([self._chosen])}
 
     def restore_server_state(self, state: Arrays) -> None:
         """Take it back."""
+        super().restore_server_state(state)
         self._chosen = float(state["penalty"][0])
 
 
@@ -143,6 +153,32 @@ class Fed3R(Penalised):
         system.diagonal().add_(penalty / pooled.n)
         weight = pooled.scale[:, None] * self.solve_system(system, pooled.cross)
         return _head(weight, pooled.mean, pooled.share)
+
+    @property
+    def leverage(self) -> Mapping[str, tuple[int, ...]]:
+        """The inverse of the system, of which the upper triangle, and how features are scaled."""
+        return leverage_shapes(self.width - 1)
+
+    def leverage_of(self, pooled: Standardised, penalty: float) -> Arrays:
+        """Return (Z̃ᵀZ̃ + λI)⁻¹, μ, 1/σ and n."""
+        system = pooled.correlation.clone()
+        system.diagonal().add_(penalty / pooled.n)
+        return leverage_arrays(self, pooled, system)
+
+    def left_out(self, rows: LabelledRows, head: Tensors, leverage: Tensors) -> Tensor:
+        """Return the outputs of heads of the same scaling and penalty, each without a row."""
+        outputs = rows.features @ head["weight"].double().T + head["bias"].double()
+        z, inverse = standardised(rows, leverage)
+        target = torch.nn.functional.one_hot(rows.labels, self.classes).double()
+        return ridge_left_out(
+            z,
+            target,
+            outputs,
+            inverse,
+            rows.groups,
+            total=float(leverage["total"]),
+            weights=leverage["weights"].double()[rows.labels] if "weights" in leverage else None,
+        )
 
     def train_alone(self, block: ClientBlock) -> list[AloneHead]:
         """Solve each client's own ridge system, in the smaller of its two forms.
@@ -218,6 +254,29 @@ class Standardised:
             correlation=covariance * torch.outer(scale, scale),
             cross=cross * scale[:, None],
         )
+
+
+def leverage_shapes(features: int) -> dict[str, tuple[int, ...]]:
+    """Return the form of what tells a row's pull in d standardised features."""
+    inverse = (features * (features + 1) // 2,)
+    return {"inverse": inverse, "mean": (features,), "scale": (features,), "total": (1,)}
+
+
+def leverage_arrays(strategy: Penalised, pooled: Standardised, system: Tensor) -> Arrays:
+    """Return the arrays of :func:`leverage_shapes` for a system that is divided by n."""
+    inverse = strategy.solve_system(system, torch.eye(len(system), dtype=torch.float64)) / pooled.n
+    return {
+        "inverse": upper_triangle(inverse),
+        "mean": pooled.mean.numpy(),
+        "scale": pooled.scale.numpy(),
+        "total": pooled.n.reshape(1).numpy(),
+    }
+
+
+def standardised(rows: LabelledRows, leverage: Tensors) -> tuple[Tensor, Tensor]:
+    """Return standardised rows ``(n, d)`` and the inverse ``(d, d)``, float64."""
+    z = (rows.features - leverage["mean"].double()) * leverage["scale"].double()
+    return z, symmetric(leverage["inverse"].numpy(), z.shape[1])
 
 
 def chunks(block: ClientBlock, client: int) -> Iterator[tuple[Tensor, Tensor]]:

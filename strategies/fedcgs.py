@@ -6,10 +6,21 @@ Guan, Zhou & Gu, "Capture Global Feature Statistics for One-Shot Federated Learn
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Mapping
 
-from strategies.base import Arrays
-from strategies.fed3r import Penalised, Standardised
+import torch
+from torch import Tensor
+
+from fedtl.transfer.heads import Tensors
+from fedtl.transfer.left_out import lda_left_out
+from strategies.base import Arrays, LabelledRows
+from strategies.fed3r import (
+    Penalised,
+    Standardised,
+    leverage_arrays,
+    leverage_shapes,
+    standardised,
+)
 from strategies.fedncm import head_of_seen
 
 
@@ -36,13 +47,40 @@ class FedCGS(Penalised):
         """Return the head on unstandardised features, float64."""
         seen = pooled.share > 0
         share = torch.where(seen, pooled.share, 1.0)
-        centres = pooled.cross / share
-        system = pooled.correlation - (centres * share) @ centres.T
-        system.diagonal().add_(penalty / pooled.n)
+        centres, system = _system(pooled, penalty)
         solution = self.solve_system(system, centres)
         weight = (pooled.scale[:, None] * solution).T.contiguous()
         bias = share.log() - (centres * solution).sum(0) / 2 - weight @ pooled.mean
         return head_of_seen(weight, bias, seen)
+
+    @property
+    def leverage(self) -> Mapping[str, tuple[int, ...]]:
+        """Σ⁻¹, of which the upper triangle, scaling, class means and counts."""
+        features = self.width - 1
+        shapes = leverage_shapes(features)
+        return {**shapes, "centres": (features, self.classes), "counts": (self.classes,)}
+
+    def leverage_of(self, pooled: Standardised, penalty: float) -> Arrays:
+        """Return them; the inverse is of nΣ with its ridge."""
+        centres, system = _system(pooled, penalty)
+        counts = (pooled.share * pooled.n).round()
+        found = leverage_arrays(self, pooled, system)
+        return {**found, "centres": centres.numpy(), "counts": counts.numpy()}
+
+    def left_out(self, rows: LabelledRows, head: Tensors, leverage: Tensors) -> Tensor:
+        """Return log-odds of the same scaling and penalty, each of all examples without a row."""
+        z, inverse = standardised(rows, leverage)
+        centres, counts = leverage["centres"].double().T, leverage["counts"].double()
+        return lda_left_out(z, rows.labels, inverse, centres, counts, rows.groups)
+
+
+def _system(pooled: Standardised, penalty: float) -> tuple[Tensor, Tensor]:
+    """Return class means ``(d, K)`` and Σ with its ridge ``(d, d)``, standardised."""
+    share = torch.where(pooled.share > 0, pooled.share, 1.0)
+    centres = pooled.cross / share
+    system = pooled.correlation - (centres * share) @ centres.T
+    system.diagonal().add_(penalty / pooled.n)
+    return centres, system
 
 
 STRATEGY = FedCGS

@@ -64,6 +64,11 @@ class FedCOF(FedNCM):
             "class-counts": (self.parts, self.classes),
         }
 
+    @property
+    def leverage(self) -> Mapping[str, tuple[int, ...]]:
+        """None: a row's part is lost in the scatter of parts' means."""
+        return {}
+
     def client_statistics(self, block: ClientBlock, client: int) -> Arrays:
         """Return the sums and counts of each part and class, float64."""
         return self._of_parts(block, client, self.parts)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fedtl.transfer.client_block import ClientBlock
-from strategies.base import Arrays
+from fedtl.transfer.heads import Tensors
+from fedtl.transfer.left_out import units
+from strategies.base import Arrays, LabelledRows
 from strategies.fed3r import LinearClosedForm, chunks
 
 
@@ -50,6 +53,30 @@ class FedNCM(LinearClosedForm):
         # A mean is its sum but for length, which normalisation takes away.
         weight = torch.nn.functional.normalize(sums, eps=1e-300)
         return head_of_seen(weight, torch.zeros(self.classes, dtype=torch.float64), seen)
+
+    def conclude(self, total: Arrays) -> Arrays:
+        """Return the head of all, and remember the sums if clients are to score all rows."""
+        if self.leaves_out:
+            self._leverage = {name: total[name].astype(np.float32) for name in self.leverage}
+        return super().conclude(total)
+
+    @property
+    def leverage(self) -> Mapping[str, tuple[int, ...]]:
+        """All clients' sums, from which a client takes its rows."""
+        return self.uplink
+
+    def left_out(self, rows: LabelledRows, head: Tensors, leverage: Tensors) -> Tensor:
+        """Return cosines with means of which each row's own class is without it."""
+        sums, counts = leverage["class-sums"].double(), leverage["class-counts"].double()
+        found = torch.empty(len(rows.labels), self.classes, dtype=torch.float64)
+        single = torch.arange(len(rows.labels))[:, None]
+        for here in single if rows.groups is None else units(rows.groups):
+            own = torch.nn.functional.one_hot(rows.labels[here], self.classes).double()
+            seen = counts - own.sum(0) > 0
+            features = rows.features[here]
+            said = features @ torch.nn.functional.normalize(sums - own.T @ features, eps=1e-300).T
+            found[here] = torch.where(seen, said, said[:, seen].mean(1, keepdim=True) - 1)
+        return found
 
 
 def head_of_seen(weight: Tensor, bias: Tensor, seen: Tensor) -> Arrays:

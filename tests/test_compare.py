@@ -200,9 +200,9 @@ def test_reference_heads_are_found_once_for_all_strategies(
     found = []
     original = alone.lone_heads
 
-    def counted(config: RunConfig, clients: Any) -> Any:
+    def counted(config: RunConfig, clients: Any, leave_out: bool) -> Any:
         found.append(len(clients))
-        return original(config, clients)
+        return original(config, clients, leave_out)
 
     monkeypatch.setattr(alone, "lone_heads", counted)
     _compared(data, tmp_path / "out", "--strategies", "fedavg,fed3r,fedncm", "--seeds", 1)

@@ -89,7 +89,7 @@ def test_groups_share_a_fold_and_classes_are_spread() -> None:
     rng = np.random.default_rng(3)
     groups = rng.integers(0, 40, 300)
     labels = (groups % 2).astype(np.int64)
-    fold = folds_of(labels, groups, rng)
+    fold = folds_of(labels, groups, rng, 5)
     assert fold is not None
     for group in np.unique(groups):
         assert len(np.unique(fold[groups == group])) == 1

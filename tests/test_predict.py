@@ -68,6 +68,7 @@ def embeddings_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "engine": "inline",
         "data": f"features:{folder / 'train.npz'}",
         "strategy": "fed3r",
+        "own-data-rows": "held-out",
         "partition": f"file:{folder / 'parts.json'}",
         "out": folder / "run",
     }

@@ -41,6 +41,11 @@ def _told(*configs: dict[str, Any], data: Any = FEATURES, clients: int = 2) -> s
         ({"attackers": 0.5}, "attackers = 0.5 (attack = none)"),
         ({"attack": "label-flip", "attack_strength": 3.0}, "attack-strength = 3"),
         ({"init_temperature": 1.0}, "init-temperature = 1 (init = none)"),
+        ({"own_data_rows": "all"}, "own-data-rows = all (strategy = fedavg)"),
+        (
+            {"own_data_rows": "all", "strategy": "fed3r", "personalise": 1},
+            "own-data-rows = all (personalise = 1)",
+        ),
         ({"hidden_units": 8}, "hidden-units = 8 (head = linear)"),
     ],
 )
@@ -63,6 +68,7 @@ def test_a_setting_that_nothing_reads(config: dict[str, Any], said: str) -> None
         {"hospitals_size": 32, "seed": 4, "out": "somewhere", "held_out": 0.3},
         {"head": "mlp", "hidden_units": 8},
         {"test_fraction": 0.2},
+        {"strategy": "fed3r", "own_data_rows": "all"},
         {"engine": "inline", "client_gpus": 1.0},
     ],
 )

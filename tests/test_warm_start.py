@@ -123,7 +123,7 @@ def _accuracy(outcome: Outcome) -> float:
 def closed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """Fed3R's own run."""
     out = tmp_path_factory.mktemp("closed") / "run"
-    return _simulated(data, out, strategy="fed3r", init="none")[0].outcome
+    return _simulated(data, out, strategy="fed3r", init="none", own_data_rows="held-out")[0].outcome
 
 
 def test_training_starts_where_the_closed_form_ends(

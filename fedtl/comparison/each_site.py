@@ -63,7 +63,7 @@ def each_site_unseen(
             again = config.replace(holdout_site=name, data_seed=config.inputs_seed)
             drawn = split_into_clients(again, held, partitioner)
             split = without_duplicates(again, without, drawn).split
-            sites = simulated_sites(without, split)
+            sites = simulated_sites(without, split, duplicates=config.duplicates)
             again = again.replace(clients=len(split.names))
             lone_heads = LoneHeadsOnce()
             outcome, _ = federate(again, sites, lone_heads)

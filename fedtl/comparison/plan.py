@@ -133,6 +133,8 @@ class Plan:
             init="none" if chosen.one_round or chosen.own_start else varied.init,
             personalise=0 if chosen.own_heads else varied.personalise,
             prior_correction=varied.prior_correction and not chosen.own_heads,
+            # Every strategy's clients are scored on the same rows.
+            own_data_rows="all" if varied.own_data_rows == "all" else "held-out",
             name="",
             out="",
         )

@@ -33,10 +33,10 @@ def repeated(
     partitioner = PartitionProcess(config.partition)
     try:
         for seed in range(config.seed + 1, config.seed + seeds):
-            again = config.replace(seed=seed, data_seed=config.inputs_seed)
+            again = config.in_simulation().replace(seed=seed, data_seed=config.inputs_seed)
             drawn = split_into_clients(again, inputs.dataset, partitioner)
             split = without_duplicates(again, inputs, drawn).split
-            scene = MakeScene(simulated_sites(inputs, split))()
+            scene = MakeScene(simulated_sites(inputs, split, duplicates=config.duplicates))()
             result = RunCell(again)(scene)
             scores.append(SeedScores(seed, result.own_data, result.new_data))
             on_progress(len(scores), seeds - 1, f"seed {seed}")

@@ -180,7 +180,10 @@ def _scenes(
         folder.write_csv("duplicates.csv", listed)
         scene, own = next((scene, own) for scene, own in found.items() if own.listed)
         progress.warn(f"{scene.replace('_', ', ')}: {own.told}")
-    scenes = {scene: simulated_sites(inputs, own.split) for scene, own in found.items()}
+    scenes = {
+        scene: simulated_sites(inputs, own.split, duplicates=base.duplicates)
+        for scene, own in found.items()
+    }
     return scenes, inputs
 
 

@@ -167,7 +167,7 @@ class RunTrial:
 
     def __call__(self, scene: Scene) -> float:
         """Return the accuracy on all validation examples, of the heads that clients would use."""
-        config = self.config.replace(clients=len(scene.sites.train))
+        config = self.config.replace(clients=len(scene.sites.train), own_data_rows="held-out")
         # Without a global head it may be the lone heads that are scored.
         scored = not strategies.load(config.strategy).global_head
         outcome, _ = federate(config, scene.sites, lone_heads if scored else _untrained)
@@ -196,7 +196,9 @@ def validation_sites(sites: SimulatedSites, config: RunConfig) -> SimulatedSites
     )
 
 
-def _untrained(config: RunConfig, clients: Sequence[ClientData]) -> list[AloneHead]:
+def _untrained(
+    config: RunConfig, clients: Sequence[ClientData], leave_out: bool
+) -> list[AloneHead]:
     """Return heads of nought for clients alone, where a search does not look at them."""
     width = clients[0].features.shape[1]
     form = LinearHead(width, clients[0].classes)

@@ -88,6 +88,7 @@ def simulate(
     """
     began = time.perf_counter()
     watch = MemoryWatch()
+    asked, config = config, config.in_simulation()
     progress = folder.progress
     # An unknown strategy, or one that the head does not suit, is refused before anything starts.
     strategies.build(config, head_for(config, features=1, classes=2))
@@ -109,14 +110,14 @@ def simulate(
         extracted = time.perf_counter()
         _report_unreadable(folder, inputs)
         split = _split(config, folder, inputs, drawn, partitioner)
-        unread = unread_settings([config], inputs.dataset, len(split.names))
+        unread = unread_settings([asked], inputs.dataset, len(split.names))
         if unread:
             folder.warn(unread)
         config = config.replace(clients=len(split.names))
         for note in split_notes(inputs.dataset, split):
             folder.warn(note)
         split = _without_duplicates(config, folder, inputs, split)
-        sites = simulated_sites(inputs, split)
+        sites = simulated_sites(inputs, split, duplicates=config.duplicates)
         grid = _open_grid(config, starting, sites)
     except BaseException:
         starting.abandon()

@@ -14,14 +14,19 @@ from fedtl.transfer.lone_head import best_lone_head
 from fedtl.transfer.standardisation import Standardisation
 from strategies.base import AloneHead, HeadStrategy
 
-LoneHeads = Callable[[RunConfig, Sequence[ClientData]], list[AloneHead]]
-"""Returns the best head that each client's training rows give by themselves."""
+LoneHeads = Callable[[RunConfig, Sequence[ClientData], bool], list[AloneHead]]
+"""Returns the best head that each client's training rows give by themselves.
+
+The flag asks for what it says of those rows without each of them.
+"""
 
 TrainAlone = Callable[[HeadStrategy, ClientBlock], list[AloneHead]]
 """Returns the head each client of a block would get by itself, by the strategy's own method."""
 
 
-def lone_heads(config: RunConfig, clients: Sequence[ClientData]) -> list[AloneHead]:
+def lone_heads(
+    config: RunConfig, clients: Sequence[ClientData], leave_out: bool = False
+) -> list[AloneHead]:
     """Solve them; a :data:`LoneHeads`. It is the same whatever the strategy."""
     heads = []
     for data in clients:
@@ -33,10 +38,12 @@ def lone_heads(config: RunConfig, clients: Sequence[ClientData]) -> list[AloneHe
             data.classes,
             None if data.groups is None else data.groups[data.train],
             generator(config.seed, "folds", data.partition_id),
+            leave_out=leave_out,
         )
         arrays = {"weight": found.weight, "bias": found.bias}
         form = LinearHead(width, data.classes)
-        heads.append(AloneHead(dict(arrays), Standardisation.identity(width), form, found.method))
+        identity = Standardisation.identity(width)
+        heads.append(AloneHead(dict(arrays), identity, form, found.method, found.left_out))
     return heads
 
 
@@ -46,11 +53,13 @@ class LoneHeadsOnce:
     def __init__(self) -> None:
         self._heads: dict[Hashable, list[AloneHead]] = {}
 
-    def __call__(self, config: RunConfig, clients: Sequence[ClientData]) -> list[AloneHead]:
+    def __call__(
+        self, config: RunConfig, clients: Sequence[ClientData], leave_out: bool = False
+    ) -> list[AloneHead]:
         """Return heads solved before, if these clients' were."""
-        key = (config.seed, tuple(data.partition_id for data in clients))
+        key = (config.seed, leave_out, tuple(data.partition_id for data in clients))
         if key not in self._heads:
-            self._heads[key] = lone_heads(config, clients)
+            self._heads[key] = lone_heads(config, clients, leave_out)
         return self._heads[key]
 
 

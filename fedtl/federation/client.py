@@ -42,8 +42,8 @@ from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, Tensors, build_head, one_thread
 from fedtl.transfer.scoring import score_clients
 from fedtl.transfer.standardisation import Moments, Standardisation
-from strategies.base import Arrays, HeadStrategy, Received, Trained
-from strategies.base.strategy import SERVER_RECORD
+from strategies.base import Arrays, HeadStrategy, LabelledRows, Received, Trained
+from strategies.base.strategy import ALL_ROWS, LEVERAGE_RECORD, SERVER_RECORD
 
 # Flower's code for a client app that raised an exception.
 CLIENT_APP_RAISED = 2
@@ -236,13 +236,41 @@ def _evaluate(
     head = _parameters(clients, strategy.head)
     memory = recall([context for _, context, _ in clients], strategy, head)
     received, data = Received(head, memory=memory), [site.data for *_, site in clients]
-    everyone = np.array(clients[0].message.content["config"][phases.CLASS_COUNTS], np.int64)
-    closing = ClosingScores(strategy, _block(clients), received, data, everyone, lone_heads)
+    told = clients[0].message.content["config"]
+    everyone = np.array(told[phases.CLASS_COUNTS], np.int64)
+    training = _training_logits(clients, strategy, head) if told[ALL_ROWS] else None
+    closing = ClosingScores(
+        strategy, _block(clients), received, data, everyone, lone_heads, training
+    )
     answers = []
     for at, (*_, site) in enumerate(clients):
         metrics = closing_metrics(strategy, closing, at, site.data, site.smallest_cell)
         answers.append(_Answer(RecordDict({"metrics": to_metrics(metrics)})))
     return answers
+
+
+def _training_logits(
+    clients: Sequence[_Client], strategy: HeadStrategy, head: Tensors
+) -> list[torch.Tensor]:
+    """Return what the final head says of each client's training rows, each left out of it.
+
+    Nothing is to be left out for a client whose rows did not make the head.
+    """
+    made = [one for one in clients if LEVERAGE_RECORD in one.message.content]
+    leverage = _tensors(made, LEVERAGE_RECORD, strategy.leverage) if made else {}
+    block, logits, at = _block(clients), [], 0
+    for client, one in enumerate(clients):
+        lone = {name: value[client] for name, value in head.items()}
+        rows = one.site.data.train
+        if LEVERAGE_RECORD in one.message.content:
+            own = {name: value[at] for name, value in leverage.items()}
+            logits.append(strategy.left_out(LabelledRows.of(one.site.data, rows), lone, own))
+            at += 1
+        else:
+            here = block.select(np.array([client])).take(torch.from_numpy(rows)[None], slice(0, 1))
+            stacked = {name: value[None] for name, value in lone.items()}
+            logits.append(strategy.head.logits(stacked, here)[0].double())
+    return logits
 
 
 def _block(clients: Sequence[_Client]) -> ClientBlock:

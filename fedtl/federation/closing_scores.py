@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from flwr.app import MetricRecordValues
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fedtl.federation import phases
 from fedtl.federation.alone import LoneHeads
+from fedtl.federation.left_out_scores import left_out_scores
 from fedtl.statistics.intervals import Clusters, Pairs
 from fedtl.statistics.metrics import ScoreCounts, temperature_losses
 from fedtl.transfer.client_block import ClientBlock, ClientData
@@ -32,8 +34,11 @@ class ClosingScores:
         clients: What they hold.
         everyone: All clients' examples of each class, shape ``(K,)``.
         lone_heads: Finds the heads that they would have alone.
+        training: What the final head says of each client's training rows, each left out of it,
+            shape ``(n, K)``; ``None`` if held-out rows alone are scored.
 
     Attributes:
+        own_rows: What each client's own data is scored on: held-out rows, after training rows.
         scores: By prefix, one per client.
         counts: Binned scores by prefix, one per client; none if there are many classes.
         temperature_losses: Of the shared head on own held-out rows, one array per client, if a
@@ -49,15 +54,17 @@ class ClosingScores:
         clients: Sequence[ClientData],
         everyone: NDArray[np.int64],
         lone_heads: LoneHeads,
+        training: Sequence[Tensor] | None = None,
     ) -> None:
         self.scores: dict[str, list[Score]] = {}
         self._strategy, self._block, self._clients = strategy, block, clients
         head = strategy.head
         held_out = [client.held_out for client in clients]
         test = [client.test for client in clients]
-        alone = lone_heads(strategy.config, clients)
+        alone = lone_heads(strategy.config, clients, training is not None)
         self.methods = [METHODS.index(one.method) for one in alone]
         self._score_own("local-only-", alone)
+        self.own_rows = held_out
         if strategy.global_head:
             keep = block.classes <= phases.CONFUSION_CLASSES
             self.scores[""] = score_clients(head, received.head, block, held_out, keep_logits=keep)
@@ -67,6 +74,14 @@ class ClosingScores:
             if strategy.config.prior_correction:
                 self._score_corrected("personal-", received, held_out, correction)
                 self._score_corrected("personal-test-", received, test, correction)
+            if training is not None:
+                also = left_out_scores(
+                    strategy, clients, training, alone, everyone, correction, keep_logits=keep
+                )
+                for prefix, scores in also.items():
+                    pairs = zip(scores, self.scores[prefix], strict=True)
+                    self.scores[prefix] = [first + then for first, then in pairs]
+                self.own_rows = [np.concatenate([one.left_out, one.held_out]) for one in clients]
         if strategy.personalises and not strategy.config.prior_correction:
             own = strategy.personal_heads(block, received, alone)
             self._score_own("personal-" if strategy.global_head else "", own)
@@ -152,7 +167,7 @@ def closing_metrics(
         client: What it holds.
         smallest_cell: Smaller counts of binned scores, but for 0, do not leave.
     """
-    rows = {"": client.held_out, "test-": client.test, "unseen-": client.unseen}
+    rows = {"": closing.own_rows[at], "test-": client.test, "unseen-": client.unseen}
     confusion_of = phases.confusion_of(strategy)
     metrics: dict[str, MetricRecordValues] = {"local-only-method": closing.methods[at]}
     for prefix, scores in closing.scores.items():
@@ -179,7 +194,7 @@ def closing_metrics(
                 metrics[prefix + key] = value
         if phases.fits_temperature(strategy):
             metrics[phases.TEMPERATURE_LOSSES] = closing.temperature_losses[at].tolist()
-    groups = None if client.groups is None else client.groups[client.held_out]
+    groups = None if client.groups is None else client.groups[closing.own_rows[at]]
     alone = closing.scores["local-only-"][at].right
     for prefix in phases.paired_heads(strategy):
         pairs = Pairs.of(alone, closing.scores[prefix][at].right, groups)

@@ -339,8 +339,15 @@ def hold_out(
     return held_out_split(dataset.labels, rows, config.held_out, rng, dataset.groups)
 
 
-def simulated_sites(inputs: Inputs, split: Split) -> SimulatedSites:
-    """Return the clients of a split of the inputs."""
+def simulated_sites(inputs: Inputs, split: Split, *, duplicates: str = "keep") -> SimulatedSites:
+    """Return the clients of a split of the inputs.
+
+    Args:
+        inputs: The data.
+        split: Who holds what.
+        duplicates: Whether training rows that equal another one may be scored, ``keep``, or not,
+            ``drop``.
+    """
     labels = np.zeros(inputs.features.shape[0], np.int64)
     labels[inputs.rows] = inputs.dataset.labels
     return SimulatedSites(
@@ -353,7 +360,17 @@ def simulated_sites(inputs: Inputs, split: Split) -> SimulatedSites:
         class_names=inputs.dataset.classes,
         fingerprint=inputs.fingerprint,
         groups=group_numbers(inputs),
+        unrepeated=None if duplicates == "keep" else _unrepeated(inputs, split),
     )
+
+
+def _unrepeated(inputs: Inputs, split: Split) -> list[NDArray[np.int64]]:
+    """Return each client's training rows, of the matrix, that no other training row equals."""
+    content = inputs.content
+    trained = np.bincount(
+        content[np.concatenate(split.train)], minlength=content.max(initial=0) + 1
+    )
+    return [inputs.rows[rows[trained[content[rows]] == 1]] for rows in split.train]
 
 
 def group_numbers(inputs: Inputs) -> NDArray[np.int64] | None:

@@ -33,12 +33,13 @@ class Centralised:
         tallies: Scores of the best exactly solved head, by partition id.
         method: What it was solved by.
         trained: Accuracies, on own data and on new data, of the head that the strategy's own
-            training gives of all rows, once for every shuffle.
+            training gives of all rows, once for every shuffle; none on own data if training rows
+            are scored as well.
     """
 
     tallies: Mapping[int, ClientTallies]
     method: str
-    trained: Sequence[tuple[float, float | None]]
+    trained: Sequence[tuple[float | None, float | None]]
 
 
 def centralised_reference(
@@ -84,16 +85,20 @@ def centralised_reference(
         scale=torch.ones(1, width),
     )
     with one_thread(), torch.inference_mode():
-        (solved,) = lone_heads(config, [pooled])
+        all_rows = strategy.scores_all_rows
+        (solved,) = lone_heads(config, [pooled], all_rows)
         trained = [
             _tallies(each.head, train_alone(each, block)[0], clients)
             for each in _shuffled(strategy)
         ]
-        tallies = _tallies(strategy.head, solved, clients)
-    accuracies: list[tuple[float, float | None]] = []
+        tallies = _tallies(strategy.head, solved, clients, rows if all_rows else None)
+    accuracies: list[tuple[float | None, float | None]] = []
     for one in trained:
         own, new = on_own_data(list(one.values())), on_new_data(list(one.values()))
-        accuracies.append((own.accuracy, None if new is None else new.accuracy))
+        # Scores that leave out rows are not to be set beside scores that do not.
+        accuracies.append(
+            (None if all_rows else own.accuracy, None if new is None else new.accuracy)
+        )
     return Centralised(tallies, solved.method, accuracies)
 
 
@@ -109,19 +114,41 @@ def _shuffled(strategy: HeadStrategy) -> list[HeadStrategy]:
 
 
 def _tallies(
-    form: Head, head: AloneHead, clients: Sequence[ClientData]
+    form: Head,
+    head: AloneHead,
+    clients: Sequence[ClientData],
+    made_from: NDArray[np.int64] | None = None,
 ) -> dict[int, ClientTallies]:
+    """Return a head's scores, by partition id.
+
+    Args:
+        form: The run's.
+        head: The head.
+        clients: Whose data it is scored on.
+        made_from: The rows, rising, of which it says what it would without them, if they are to be
+            scored as well.
+    """
     first = clients[0]
-    test, unseen, *held_out = score_rows(
-        head.form or form,
-        head.arrays,
-        head.standardisation,
-        first,
-        [first.test, first.unseen, *(client.held_out for client in clients)],
+    rows = [first.test, first.unseen, *(client.held_out for client in clients)]
+    test, unseen, *scores = scores_of_rows(
+        head.form or form, head.arrays, head.standardisation, first, rows
     )
+    own_rows = [client.held_out for client in clients]
+    if made_from is not None and head.left_out is not None:
+        own_rows = [np.concatenate([client.left_out, client.held_out]) for client in clients]
+        labels, said = first.labels.numpy(), torch.from_numpy(head.left_out)
+        for at, client in enumerate(clients):
+            place = torch.from_numpy(np.searchsorted(made_from, client.left_out))
+            also = Score.of(said[place], labels[client.left_out], keep_logits=False)
+            scores[at] = also + scores[at]
+
+    def tally(score: Score, rows: NDArray[np.int64]) -> Tally:
+        return Tally.of(score, None if first.groups is None else first.groups[rows])
+
+    common = tally(test, first.test), tally(unseen, first.unseen)
     return {
-        client.partition_id: ClientTallies(own, test, unseen)
-        for client, own in zip(clients, held_out, strict=True)
+        client.partition_id: ClientTallies(tally(score, rows), *common)
+        for client, score, rows in zip(clients, scores, own_rows, strict=True)
     }
 
 

@@ -32,6 +32,7 @@ class SimulatedSites:
         class_names: In label order.
         fingerprint: The backbone's.
         groups: Of the matrix's rows, shape ``(N,)``: see :class:`ClientData`; ``None`` for none.
+        unrepeated: Rows of the matrix, per client: see :class:`ClientData`.
     """
 
     features: SharedFeatures
@@ -43,6 +44,7 @@ class SimulatedSites:
     class_names: tuple[str, ...]
     fingerprint: str
     groups: NDArray[np.int64] | None = None
+    unrepeated: list[NDArray[np.int64]] | None = None
 
     def travelling(self) -> SimulatedSites:
         """Return the same with the features in it, for machines that do not see their file."""
@@ -64,6 +66,7 @@ class SimulatedSites:
             unseen=self.unseen,
             classes=len(self.class_names),
             groups=self.groups,
+            unrepeated=None if self.unrepeated is None else self.unrepeated[partition_id],
         )
         return Site(data, self.class_names, self.fingerprint)
 

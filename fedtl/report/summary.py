@@ -32,7 +32,7 @@ from fedtl.federation.server import Outcome
 from fedtl.report.result import ClientRow, Gain, OwnScore
 from fedtl.report.run_folder import without_nan
 from fedtl.statistics.intervals import gain_over_clients, mean_interval
-from fedtl.statistics.verdicts import verdicts
+from fedtl.statistics.verdicts import beats_guessing, verdicts
 
 Tallies = Mapping[int, ClientTallies]
 
@@ -84,7 +84,13 @@ def client_rows(
         for way, pairs in outcome.pairs.items():
             told = pairs.get(client)
             if told is not None and (interval := told.interval) is not None:
-                gains[way] = Gain(told.gain, interval, judged[way].get(client), told)
+                verdict = judged[way].get(client)
+                if verdict and outcome.strategy.scores_all_rows:
+                    better = way if told.gain > 0 else "local_only"
+                    examples = ways[better][client].held_out.examples
+                    if not beats_guessing(scores[better].interval, examples):
+                        verdict = "no clear difference"
+                gains[way] = Gain(told.gain, interval, verdict, told)
         rows.append(
             ClientRow(
                 client=client,
@@ -148,7 +154,8 @@ def run_summary(
             "strategy": strategy.config.strategy,
             "rounds": outcome.rounds,
             "clients": len(rows),
-            "scored_on": _own_data(own["local_only"]),
+            "scored_on": _own_data(own["local_only"], all_rows=strategy.scores_all_rows),
+            "own_data_rows": "all" if strategy.scores_all_rows else "held-out",
             "alone_note": strategy.alone_note,
             "note": strategy.note,
             "global_head": strategy.global_head,
@@ -181,10 +188,16 @@ def run_summary(
     return summary
 
 
-def _own_data(local_only: Mapping[str, Any]) -> str:
+def _own_data(local_only: Mapping[str, Any], *, all_rows: bool) -> str:
     """Return what scores on own data were measured on, for people."""
     examples, groups = local_only["examples"], local_only["groups"]
     grouped = f" in {groups:,} groups" if groups != examples else ""
+    if all_rows:
+        without = "each group" if grouped else "each"
+        return (
+            f"all clients' own examples ({examples:,}{grouped}), {without} scored by heads without "
+            "it"
+        )
     return f"all clients' own held-out examples ({examples:,}{grouped})"
 
 
@@ -254,7 +267,7 @@ def _training(centralised: Centralised) -> dict[str, Any]:
         )
         interval = mean_interval(values)
         told[name] = {
-            "accuracy": float(values.mean()),
+            "accuracy": float(values.mean()) if len(values) else float("nan"),
             "low": None if interval is None else interval.low,
             "high": None if interval is None else interval.high,
             "sd": float(values.std(ddof=1)) if len(values) > 1 else None,

@@ -13,6 +13,7 @@ from fedtl.report.wording import (
     byte_size,
     count_of,
     duration,
+    own_data,
     percent,
     points,
     points_span,
@@ -102,7 +103,7 @@ def client_table(result: RunResult) -> Table:
             style = "yellow" if row.verdict(result.used) == "worse" else None
             table.add_row(name, *numbers[row.client], style=style)
 
-    captions = ["on each client's own held-out data; gain in points over its local-only head"]
+    captions = [f"on {own_data(result.summary)}; gain in points over its local-only head"]
     if any(row.verdict(way) in ("better", "worse") for row in result.clients for way in gaining):
         captions.append("▲ better, ▼ worse than alone (exact McNemar tests, Holm, p < .05)")
     if "corrected" in shown:

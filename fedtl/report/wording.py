@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 MISSING = "\N{EN DASH}"
 
@@ -97,3 +99,10 @@ def shortened(name: object, width: int) -> str:
         return text
     tail = (width - 1) // 2
     return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def own_data(summary: Mapping[str, Any]) -> str:
+    """Return which of each client's own examples a run scored, to follow "on"."""
+    if summary.get("own_data_rows") == "all":
+        return "each client's own data, every example scored by heads without it"
+    return "each client's own held-out data"

@@ -38,6 +38,8 @@ class ClientData:
         classes: Number of classes K.
         groups: Shape ``(N,)``, int64: rows of equal number belong together, such as a patient's;
             ``None`` where each stands for itself.
+        unrepeated: Those of ``train`` that no other training row of anybody equals; ``None`` if all
+            count as such.
     """
 
     partition_id: int
@@ -49,6 +51,18 @@ class ClientData:
     unseen: NDArray[np.int64]
     classes: int
     groups: NDArray[np.int64] | None = None
+    unrepeated: NDArray[np.int64] | None = None
+
+    @property
+    def left_out(self) -> NDArray[np.int64]:
+        """Training rows that can be scored by heads without them; none if there is but one unit.
+
+        A copy of such a row that stays would tell the head the answer.
+        """
+        unit = self.train if self.groups is None else self.groups[self.train]
+        if len(np.unique(unit)) < 2:
+            return np.empty(0, np.int64)
+        return self.train if self.unrepeated is None else self.unrepeated
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedtl.transfer.left_out import lda_left_out, ridge_left_out
 from fedtl.transfer.softmax_regression import Whitened
 
 Method = Literal["ridge", "lda", "softmax"]
@@ -39,6 +40,9 @@ _FOLDS = 5
 _FEWEST_UNITS = 10
 # One fold of this many rows tells methods apart as well as they can be told.
 _ENOUGH_ROWS = 2000
+# Softmax regression has no closed form to leave a row out of: these many parts of the rows are left
+# out in turn, and a solution without one of them is looked for near the one with all.
+_PARTS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +53,15 @@ class LoneHead:
         weight: Shape ``(K, d)``, float64.
         bias: Shape ``(K,)``, float64.
         method: What it was solved by.
+        left_out: What it says of the rows it was solved from, each left out of it, or each group;
+            for softmax regression, each of twenty parts. Shape ``(n, K)``, float64; ``None`` if it
+            was not asked for or there is but one row or group.
     """
 
     weight: NDArray[np.float64]
     bias: NDArray[np.float64]
     method: Method
+    left_out: NDArray[np.float64] | None = None
 
 
 def best_lone_head(
@@ -62,6 +70,8 @@ def best_lone_head(
     classes: int,
     groups: NDArray[np.int64] | None,
     rng: np.random.Generator,
+    *,
+    leave_out: bool = False,
 ) -> LoneHead:
     """Return the best of the exactly solved heads of some rows.
 
@@ -74,6 +84,7 @@ def best_lone_head(
         classes: K.
         groups: Which rows belong together and share a fold, shape ``(n,)``; ``None`` for none.
         rng: Deals rows to folds.
+        leave_out: Whether to say what it makes of each row without that row.
     """
     x = features.double()
     mean = x.mean(0)
@@ -87,7 +98,7 @@ def best_lone_head(
     if len(x) < x.shape[1]:
         x, back = _reduced(x)
     best: tuple[Method, float] = ("ridge", _RIDGE_PENALTY)
-    fold = folds_of(labels.numpy(), groups, rng)
+    fold = folds_of(labels.numpy(), groups, rng, _FOLDS)
     if fold is not None:
         right = dict.fromkeys(_CANDIDATES, 0)
         for train, score in _splits(fold):
@@ -98,10 +109,27 @@ def best_lone_head(
         # Of equals, the first.
         best = max(right, key=lambda candidate: right[candidate])
     weight, bias = _solved(x, labels, classes, width, [best], _EXACT)[best]
+    left_out: Tensor | None = None
+    if leave_out and len(x if groups is None else np.unique(groups)) > 1:
+        method, penalty = best[0], best[1] * width
+        if method == "softmax":
+            parts = folds_of(labels.numpy(), groups, rng, _PARTS)
+            assert parts is not None
+            examples = Whitened.of(x, labels, classes)
+            near = examples.solve(penalty, tolerance=_ENOUGH)[1]
+            left_out = examples.left_out(penalty, near, parts, _ENOUGH)
+        else:
+            moments = _Moments.of(x, labels, classes)
+            left_out = moments.left_out(x, labels, groups, method, penalty, x @ weight.T + bias)
     if back is not None:
         weight = weight @ back.T
     weight = weight * scale
-    return LoneHead(weight.numpy(), (bias - weight @ mean).numpy(), best[0])
+    return LoneHead(
+        weight.numpy(),
+        (bias - weight @ mean).numpy(),
+        best[0],
+        None if left_out is None else left_out.numpy(),
+    )
 
 
 def _solved(
@@ -180,13 +208,37 @@ class _Moments:
 
     def lda(self, penalty: float) -> tuple[Tensor, Tensor]:
         """Return weight and bias of the heads that FedCGS solves for."""
-        seen = self.share > 0
-        centres = self.cross / torch.where(seen, self.share, 1.0)
-        within = self.covariance - (centres * self.share) @ centres.T
+        centres, within = self._classes()
         weight = self._solve(within, penalty, centres)
-        prior = torch.where(seen, self.share, _UNSEEN_SHARE).log()
+        prior = torch.where(self.share > 0, self.share, _UNSEEN_SHARE).log()
         bias = prior - (weight.T * centres).sum(0) / 2
         return weight, bias - weight @ self.mean
+
+    def left_out(
+        self,
+        x: Tensor,
+        labels: Tensor,
+        groups: NDArray[np.int64] | None,
+        method: Method,
+        penalty: float,
+        outputs: Tensor,
+    ) -> Tensor:
+        """Return what the head of a method says of its rows, each left out: ``(n, K)``."""
+        z = x - self.mean
+        unit = torch.eye(x.shape[1], dtype=torch.float64)
+        if method == "ridge":
+            inverse = self._solve(self.covariance, penalty, unit) / self.count
+            target = torch.nn.functional.one_hot(labels, len(self.share)).double()
+            return ridge_left_out(z, target, outputs, inverse, groups, total=self.count)
+        centres, within = self._classes()
+        inverse = self._solve(within, penalty, unit) / self.count
+        counts = (self.share * self.count).round()
+        return lda_left_out(z, labels, inverse, centres.T, counts, groups)
+
+    def _classes(self) -> tuple[Tensor, Tensor]:
+        """Return class means less the mean ``(r, K)``, and the covariance about them."""
+        centres = self.cross / torch.where(self.share > 0, self.share, 1.0)
+        return centres, self.covariance - (centres * self.share) @ centres.T
 
     def _solve(self, system: Tensor, penalty: float, right: Tensor) -> Tensor:
         system = system.clone()
@@ -196,9 +248,12 @@ class _Moments:
 
 
 def folds_of(
-    labels: NDArray[np.int64], groups: NDArray[np.int64] | None, rng: np.random.Generator
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64] | None,
+    rng: np.random.Generator,
+    folds: int,
 ) -> NDArray[np.int64] | None:
-    """Return the fold of each row, whole groups together and classes spread evenly.
+    """Return which of ``folds`` each row is in, whole groups together and classes spread evenly.
 
     ``None`` if there are too few groups, or rows of at most one class, to choose by.
     """
@@ -211,7 +266,7 @@ def folds_of(
     order = rng.permutation(count)
     order = order[np.argsort(kind[order], kind="stable")]
     fold = np.empty(count, np.int64)
-    fold[order] = np.arange(count) % _FOLDS
+    fold[order] = np.arange(count) % folds
     of_rows: NDArray[np.int64] = fold[units]
     return of_rows
 

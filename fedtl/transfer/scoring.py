@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fedtl.transfer.client_block import ClientBlock, scoring_batches
 from fedtl.transfer.heads import Head, Tensors
@@ -31,6 +32,27 @@ class Score:
     predicted: NDArray[np.int64]
     classes: int
     logits: NDArray[np.float32] | None = None
+
+    @classmethod
+    def of(cls, logits: Tensor, truth: NDArray[np.int64], *, keep_logits: bool) -> Score:
+        """Return the score of logits ``(n, K)``."""
+        log_p = logits.log_softmax(1)
+        loss = -log_p.gather(1, torch.from_numpy(truth)[:, None]).double().sum()
+        kept = logits.float().numpy() if keep_logits else None
+        return cls(float(loss), truth, log_p.argmax(1).numpy(), logits.shape[1], kept)
+
+    def __add__(self, other: Score) -> Score:
+        """Return the score of this one's examples and then the other's."""
+        logits = None
+        if self.logits is not None and other.logits is not None:
+            logits = np.concatenate([self.logits, other.logits])
+        return Score(
+            self.loss_sum + other.loss_sum,
+            np.concatenate([self.truth, other.truth]),
+            np.concatenate([self.predicted, other.predicted]),
+            self.classes,
+            logits,
+        )
 
     @property
     def examples(self) -> int:

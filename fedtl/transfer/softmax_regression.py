@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fedtl.transfer.heads import one_thread
@@ -110,6 +112,46 @@ class Whitened:
         Raises:
             ValueError: The penalty is not positive.
         """
+        x, shrinks, scales = self._conditioned(penalty)
+        found = torch.zeros(self.target.shape[1], x.shape[1], dtype=torch.float64)
+        if start is not None:
+            found = start / scales
+        _minimise(found, x, self.target, shrinks, tolerance)
+        found = found * scales
+        weight = torch.zeros(len(self.seen), len(self.mean), dtype=torch.float64)
+        bias = torch.full((len(self.seen),), -1.0, dtype=torch.float64)
+        # Both are about nought over the classes seen, so that an unseen one has their mean.
+        weight[self.seen] = found[:, :-1] @ self.directions.T
+        bias[self.seen] = found[:, -1] - found[:, -1].mean()
+        return (weight, bias - weight @ self.mean), found
+
+    def left_out(
+        self, penalty: float, start: Tensor, fold: NDArray[np.int64], tolerance: float
+    ) -> Tensor:
+        """Return what heads that are solved without a fold's examples say of them, for each fold.
+
+        Args:
+            penalty: Weight of the squared norm; positive.
+            start: What :meth:`solve` returned at this penalty.
+            fold: Of each example, shape ``(n,)``.
+            tolerance: As in :meth:`solve`.
+
+        Returns:
+            Shape ``(n, K)``; a class without examples gets the others' mean less 1.
+        """
+        x, shrinks, scales = self._conditioned(penalty)
+        outputs = torch.empty(len(x), len(self.seen), dtype=torch.float64)
+        for number in np.unique(fold):
+            here = torch.from_numpy(fold == number)
+            found = start / scales
+            _minimise(found, x[~here], self.target[~here], shrinks, tolerance)
+            said = x[here] @ found.T
+            outputs[here] = said.mean(1, keepdim=True) - 1
+            outputs[here[:, None] & self.seen] = said.flatten()
+        return outputs
+
+    def _conditioned(self, penalty: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the examples, the penalties and the units in which the Hessian is about I."""
         if not penalty > 0:
             raise ValueError(f"penalty = {penalty} is not positive")
         count = self.target.shape[1]
@@ -124,18 +166,7 @@ class Whitened:
             dim=1,
         )
         shrinks = torch.cat([penalty * scale.square(), torch.zeros(1, dtype=torch.float64)])
-        scales = torch.cat([scale, x[0, -1:]])
-        found = torch.zeros(count, x.shape[1], dtype=torch.float64)
-        if start is not None:
-            found = start / scales
-        _minimise(found, x, self.target, shrinks, tolerance)
-        found = found * scales
-        weight = torch.zeros(len(self.seen), len(self.mean), dtype=torch.float64)
-        bias = torch.full((len(self.seen),), -1.0, dtype=torch.float64)
-        # Both are about nought over the classes seen, so that an unseen one has their mean.
-        weight[self.seen] = found[:, :-1] @ self.directions.T
-        bias[self.seen] = found[:, -1] - found[:, -1].mean()
-        return (weight, bias - weight @ self.mean), found
+        return x, shrinks, torch.cat([scale, x[0, -1:]])
 
 
 def _minimise(found: Tensor, x: Tensor, target: Tensor, shrinks: Tensor, tolerance: float) -> None:

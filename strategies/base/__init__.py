@@ -6,7 +6,15 @@ sampling, order, failures and what may leave a site are not its concern.
 """
 
 from strategies.base.closed_form import ClosedFormStrategy
-from strategies.base.halves import AloneHead, Arrays, Received, Reply, Trained, heads_of
+from strategies.base.halves import (
+    AloneHead,
+    Arrays,
+    LabelledRows,
+    Received,
+    Reply,
+    Trained,
+    heads_of,
+)
 from strategies.base.iterative import Gradient, IterativeStrategy, State
 from strategies.base.search import Range, Search
 from strategies.base.strategy import HeadStrategy, Outputs
@@ -18,6 +26,7 @@ __all__ = [
     "Gradient",
     "HeadStrategy",
     "IterativeStrategy",
+    "LabelledRows",
     "Outputs",
     "Range",
     "Received",

@@ -7,13 +7,18 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
 
+from fedtl.config import RunConfig
+from fedtl.records import to_record
 from fedtl.transfer.client_block import ClientBlock
+from fedtl.transfer.heads import Head
 from fedtl.transfer.standardisation import Moments, Standardisation
 from strategies.base.coordinates import WARM_TEMPERATURE, in_standardised
 from strategies.base.halves import AloneHead, Arrays, Received, Reply, Trained, heads_of
 from strategies.base.iterative import fine_tuned
-from strategies.base.strategy import HeadStrategy
+from strategies.base.strategy import LEVERAGE_RECORD, HeadStrategy
 
 
 class ClosedFormStrategy(HeadStrategy):
@@ -27,6 +32,11 @@ class ClosedFormStrategy(HeadStrategy):
     standardises = False
     one_round = True
     temperature = WARM_TEMPERATURE
+
+    def __init__(self, config: RunConfig, head: Head) -> None:
+        super().__init__(config, head)
+        self._summed: list[int] = []
+        self._leverage: Arrays = {}
 
     @property
     def start_temperature(self) -> float:
@@ -53,13 +63,56 @@ class ClosedFormStrategy(HeadStrategy):
     def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
         """Sum the statistics and solve."""
         total: Arrays | None = None
+        self._summed = []
         for reply in replies:
+            self._summed.append(reply.client)
             if total is None:
                 total = {name: value.copy() for name, value in reply.arrays.items()}
             else:
                 for name, value in reply.arrays.items():
                     total[name] += value
         return None if total is None else self.conclude(total)
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether its form tells what the head would be without a row, and the run asks for it.
+
+        What a hostile client sent is not what its rows come to, and a head that a client trains
+        further is no closed form.
+        """
+        config = self.config
+        wanted = config.own_data_rows == "all" and config.attack == "none"
+        own = self.own_heads or config.personalise > 0
+        return wanted and not own and bool(self.leverage)
+
+    @property
+    def scores_all_rows(self) -> bool:
+        """Whether it leaves out rows, and there is a head to leave them out of."""
+        return self.leaves_out and bool(self._leverage)
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Address the final head to every client, and its leverage to those that it was summed of.
+
+        To a client that dropped out, or was not asked, all its rows are new.
+        """
+        messages = list(super().configure_evaluate(server_round, arrays, config, grid))
+        if self.scores_all_rows:
+            record = to_record(self._leverage)
+            content = RecordDict({**messages[0].content, LEVERAGE_RECORD: record})
+            for place in self._summed:
+                messages[place].content = content
+        return messages
+
+    def server_state(self) -> Arrays:
+        """Return whose statistics were summed, and the head's leverage."""
+        return {"summed": np.array(self._summed, np.float64), **self._leverage}
+
+    def restore_server_state(self, state: Arrays) -> None:
+        """Take them back."""
+        self._summed = state["summed"].astype(np.int64).tolist()
+        self._leverage = {name: state[name] for name in self.leverage if name in state}
 
     def conclude(self, total: Arrays) -> Arrays:
         """Return the federation's own head, which is what :meth:`solve` makes of all sums."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from fedtl.transfer.client_block import ClientBlock
+from fedtl.transfer.client_block import ClientBlock, ClientData
 from fedtl.transfer.heads import Head, Tensors
 from fedtl.transfer.standardisation import Standardisation
 
@@ -78,12 +79,37 @@ class AloneHead:
         standardisation: Of the features it expects.
         form: Its form; ``None`` where that is the run's.
         method: What it was solved by; empty where it was trained as the run's.
+        left_out: What it says of the client's training rows, each left out of it, shape
+            ``(n, K)``, float64; ``None`` if that was not asked for.
     """
 
     arrays: Arrays
     standardisation: Standardisation
     form: Head | None = None
     method: str = ""
+    left_out: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledRows:
+    """Some of one client's rows.
+
+    Attributes:
+        features: As they are, shape ``(n, d)``, float64.
+        labels: Shape ``(n,)``, int64.
+        groups: Which of them belong together, shape ``(n,)``; ``None`` if each stands for itself.
+    """
+
+    features: Tensor
+    labels: Tensor
+    groups: NDArray[np.int64] | None
+
+    @classmethod
+    def of(cls, data: ClientData, rows: NDArray[np.int64]) -> LabelledRows:
+        """Return these rows of a client's matrix."""
+        here = torch.from_numpy(rows)
+        groups = None if data.groups is None else data.groups[rows]
+        return cls(data.features[here].double(), data.labels[here], groups)
 
 
 def heads_of(block: ClientBlock, parameters: Tensors) -> list[AloneHead]:

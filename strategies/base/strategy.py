@@ -11,6 +11,7 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
+from torch import Tensor
 
 from fedtl.config import RunConfig
 from fedtl.determinism import generator
@@ -18,7 +19,15 @@ from fedtl.errors import UsageError
 from fedtl.records import array_record, from_record, metric_record, to_record
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, Tensors
-from strategies.base.halves import AloneHead, Arrays, Received, Reply, Trained, heads_of
+from strategies.base.halves import (
+    AloneHead,
+    Arrays,
+    LabelledRows,
+    Received,
+    Reply,
+    Trained,
+    heads_of,
+)
 from strategies.base.search import Search
 
 if TYPE_CHECKING:
@@ -26,6 +35,10 @@ if TYPE_CHECKING:
 
 # The record of a training message that carries what the server sends beside the head.
 SERVER_RECORD = "server"
+# The record of a closing message by which a client tells what a head would be without its rows.
+LEVERAGE_RECORD = "leverage"
+# Told in a closing message: whether training rows are to be scored as well.
+ALL_ROWS = "all-rows"
 
 Outputs = Literal["probability", "log-odds", "least-squares", "cosine"]
 
@@ -139,6 +152,33 @@ class HeadStrategy(Strategy):
         return {}
 
     @property
+    def scores_all_rows(self) -> bool:
+        """Whether clients score on training rows as well, each left out of the heads that it made.
+
+        A strategy that does sends what :meth:`left_out` needs, in the record ``leverage``, to the
+        clients whose rows made the head; to others, all their rows are new.
+        """
+        return False
+
+    @property
+    def leverage(self) -> Mapping[str, tuple[int, ...]]:
+        """Name and shape of what :meth:`left_out` needs beside the head; float32."""
+        return {}
+
+    def left_out(self, rows: LabelledRows, head: Tensors, leverage: Tensors) -> Tensor:
+        """Return what the final head would say of rows, had it been solved without each of them.
+
+        Args:
+            rows: Some that it was solved from.
+            head: As the client was sent it, without a client axis.
+            leverage: What :attr:`leverage` names.
+
+        Returns:
+            Logits, shape ``(n, K)``, float64.
+        """
+        raise NotImplementedError
+
+    @property
     def memory(self) -> Mapping[str, tuple[int, ...]]:
         """Name and shape of every array that a client keeps between rounds; float32.
 
@@ -247,6 +287,7 @@ class HeadStrategy(Strategy):
     ) -> Iterable[Message]:
         """Address the final head to every client."""
         nodes = list(grid.get_node_ids())
+        config[ALL_ROWS] = self.scores_all_rows
         return _addressed(MessageType.EVALUATE, nodes, server_round, {"arrays": arrays}, config)
 
     def aggregate_evaluate(
