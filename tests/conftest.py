@@ -57,7 +57,7 @@ def undrawn() -> Iterator[Callable[..., None]]:
     drawing = Figure.savefig
 
     def blank(figure: object, file: IO[Any], **options: Any) -> None:
-        picture = '<svg width="1pt" height="1pt"></svg>'
+        picture = '<svg version="1.1" width="1pt" height="1pt"></svg>'
         file.write(picture if isinstance(file, io.TextIOBase) else picture.encode())
 
     with pytest.MonkeyPatch.context() as patch:
