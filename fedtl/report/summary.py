@@ -193,11 +193,7 @@ def _own_data(local_only: Mapping[str, Any], *, all_rows: bool) -> str:
     examples, groups = local_only["examples"], local_only["groups"]
     grouped = f" in {groups:,} groups" if groups != examples else ""
     if all_rows:
-        without = "each group" if grouped else "each"
-        return (
-            f"all clients' own examples ({examples:,}{grouped}), {without} scored by heads without "
-            "it"
-        )
+        return f"all clients' own examples, each left out ({examples:,}{grouped})"
     return f"all clients' own held-out examples ({examples:,}{grouped})"
 
 

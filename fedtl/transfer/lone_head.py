@@ -41,8 +41,9 @@ _FEWEST_UNITS = 10
 # One fold of this many rows tells methods apart as well as they can be told.
 _ENOUGH_ROWS = 2000
 # Softmax regression has no closed form to leave a row out of: these many parts of the rows are left
-# out in turn, and a solution without one of them is looked for near the one with all.
-_PARTS = 20
+# out in turn, and a solution without one of them is looked for near the one with all. Of many rows
+# a larger part is not missed.
+_PARTS, _PARTS_OF_MANY = 20, 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ class LoneHead:
         bias: Shape ``(K,)``, float64.
         method: What it was solved by.
         left_out: What it says of the rows it was solved from, each left out of it, or each group;
-            for softmax regression, each of twenty parts. Shape ``(n, K)``, float64; ``None`` if it
+            for softmax regression, each of some parts. Shape ``(n, K)``, float64; ``None`` if it
             was not asked for or there is but one row or group.
     """
 
@@ -113,7 +114,8 @@ def best_lone_head(
     if leave_out and len(x if groups is None else np.unique(groups)) > 1:
         method, penalty = best[0], best[1] * width
         if method == "softmax":
-            parts = folds_of(labels.numpy(), groups, rng, _PARTS)
+            count = _PARTS if len(x) < _ENOUGH_ROWS else _PARTS_OF_MANY
+            parts = folds_of(labels.numpy(), groups, rng, count)
             assert parts is not None
             examples = Whitened.of(x, labels, classes)
             near = examples.solve(penalty, tolerance=_ENOUGH)[1]
