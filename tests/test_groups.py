@@ -23,7 +23,7 @@ from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
 from fedtl.data.features_file import features_file
 from fedtl.data.groups import units_of
-from fedtl.data.holdout import held_out_split, whole_groups
+from fedtl.data.holdout import held_out_split
 from fedtl.data.partition_process import PartitionProcess
 from fedtl.data.sources import check_classes
 from fedtl.data.unseen_site import withhold_site
@@ -35,24 +35,24 @@ quick = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
-# What these partitions and their held-out parts were before there were groups: SHA-256 of the
-# rows, written by the version of the program that knew of none.
+# What these partitions were before there were groups: SHA-256 of the rows, written by the version
+# of the program that knew of none.
 BEFORE = (
-    ("iid", 3, "f8d37e2b6137a450"),
-    ("iid", 7, "fffb3c5d5b5737ce"),
-    ("dirichlet", 3, "d1acd126fd1aa989"),
-    ("dirichlet", 7, "eae29baa2db11cbd"),
-    ("pathological", 3, "f400e193f965244e"),
-    ("pathological", 7, "9cb7b36da2cf4722"),
-    ("shard", 3, "51ad9361b6b57f62"),
-    ("shard", 7, "5cd2b8af041f8000"),
-    ("size-linear", 3, "ed7daa5bcef1c9e7"),
-    ("size-linear", 7, "c14e4425ba6b9b3a"),
-    ("size-square", 3, "14a4f38ae07ac0cd"),
-    ("size-square", 7, "348015c46654e08b"),
-    ("size-exponential", 3, "e1224adf365258ed"),
-    ("size-exponential", 5, "b1cecabb342bfc84"),
-    ("natural", 1, "4d4f7612fd2a9f77"),
+    ("iid", 3, "5d2e210078c42bb3"),
+    ("iid", 7, "c277bee0eb3a466d"),
+    ("dirichlet", 3, "5c5ac5edbc1a029f"),
+    ("dirichlet", 7, "20c46f0da44f51d7"),
+    ("pathological", 3, "b4e95759910d3865"),
+    ("pathological", 7, "05f06908c1f65b2c"),
+    ("shard", 3, "9c13dedbc73e35f6"),
+    ("shard", 7, "f850a252da7b7b09"),
+    ("size-linear", 3, "6908c206591805a6"),
+    ("size-linear", 7, "5228050e5b2173b0"),
+    ("size-square", 3, "c3df6b5f4055a884"),
+    ("size-square", 7, "062c18dc37da9019"),
+    ("size-exponential", 3, "698b7a560055ce75"),
+    ("size-exponential", 5, "737c57fef1dfad23"),
+    ("natural", 1, "02c8bc28717b5071"),
 )
 
 
@@ -65,9 +65,6 @@ def test_without_groups_nothing_has_changed(method: str, clients: int, expected:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.tobytes() + b"|")
-    for client, part in enumerate(parts):
-        for half in held_out_split(labels, part, 0.2, np.random.default_rng(client)):
-            digest.update(half.tobytes() + b"|")
     assert digest.hexdigest()[:16] == expected
 
 
@@ -147,34 +144,42 @@ def test_no_group_is_ever_parted(
     fraction=st.floats(0, 1),
     seed=st.integers(0, 100),
 )
-def test_about_the_fraction_of_whole_groups_and_never_all(
+def test_the_fraction_of_whole_groups_and_never_all(
     sizes: list[int], classes: int, fraction: float, seed: int
 ) -> None:
-    strata = np.arange(len(sizes)) % classes
-    taken = whole_groups(np.array(sizes), strata, fraction, np.random.default_rng(seed))
-    assert not taken.all()
-    if fraction * sum(sizes) > 0.51 and len(sizes) > 1:
-        assert taken.any()
-    left = np.bincount(strata[~taken], minlength=classes)[: len(set(strata))]
-    if taken.sum() > 1:
-        assert left.all(), "a class gave its last group though others had more"
-    # Off by no more than one group, unless the classes had no more to spare.
-    if fraction <= 0.5 and len(sizes) >= 4 * classes:
-        off = abs(np.array(sizes)[taken].sum() - fraction * sum(sizes))
-        assert off <= max(sizes)
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    labels = groups % classes
+    rows = np.arange(len(groups))
+    train, held = held_out_split(labels, rows, fraction, np.random.default_rng(seed), groups)
+    assert np.array_equal(np.sort(np.concatenate([train, held])), rows)
+    assert not np.intersect1d(groups[train], groups[held]).size
+    taken = len(np.unique(groups[held]))
+    fewest = int(round(fraction * len(rows)) > 0)
+    assert taken == min(max(round(fraction * len(sizes)), fewest), len(sizes) - 1)
 
 
 def test_equal_groups_are_held_out_by_class() -> None:
     """Twenty patients of 8 rows, 15 ill and 5 well: a fifth is three ill and one well."""
-    strata = np.repeat([0, 1], [15, 5])
+    groups = np.repeat(np.arange(20), 8)
+    labels, rows = (groups >= 15).astype(np.int64), np.arange(160)
+    chosen = set()
     for seed in range(20):
-        taken = whole_groups(np.full(20, 8), strata, 0.2, np.random.default_rng(seed))
-        assert np.bincount(strata[taken], minlength=2).tolist() == [3, 1]
-    chosen = {
-        tuple(np.flatnonzero(whole_groups(np.full(20, 8), strata, 0.2, np.random.default_rng(s))))
-        for s in range(20)
-    }
+        held = held_out_split(labels, rows, 0.2, np.random.default_rng(seed), groups)[1]
+        assert np.bincount(labels[held]).tolist() == [24, 8]
+        chosen.add(tuple(np.unique(groups[held])))
     assert len(chosen) > 15
+
+
+def test_the_only_patient_of_a_class_is_as_likely_to_be_held_out_as_others() -> None:
+    """Five patients of very unequal size, four ill and one well, of whom one is held out."""
+    groups = np.repeat(np.arange(5), [40, 10, 25, 5, 20])
+    labels, rows, draws = (groups == 4).astype(np.int64), np.arange(100), 800
+    times = np.zeros(5)
+    for seed in range(draws):
+        held = held_out_split(labels, rows, 0.2, np.random.default_rng(seed), groups)[1]
+        times[np.unique(groups[held])] += 1
+    assert times.sum() == draws
+    assert (abs(times / draws - 0.2) < 4 * (0.2 * 0.8 / draws) ** 0.5).all()
 
 
 def test_a_client_with_one_group_holds_out_nothing() -> None:

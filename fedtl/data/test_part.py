@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fedtl.data.dataset import Dataset
 from fedtl.data.groups import Units, units_of
-from fedtl.data.holdout import stratified_share, whole_groups
+from fedtl.data.holdout import drawn_share
 from fedtl.determinism import generator
 
 # Of fewer examples, or of fewer groups, an accuracy would say next to nothing: at 80 % of 20
@@ -39,12 +39,9 @@ def with_test_part(dataset: Dataset, fraction: float, seed: int) -> Dataset:
         return dataset
     units = units_of(dataset.training, dataset.labels, dataset.groups)
     rng = generator(seed, "test part")
-    strata = _strata(dataset, units)
-    if dataset.groups is None:
-        chosen = stratified_share(strata, fraction, rng)
-    else:
-        chosen = whole_groups(units.sizes, strata, fraction, rng)
-        _give_back(dataset, units, chosen)
+    fewest = int(dataset.groups is not None)
+    chosen = drawn_share(_strata(dataset, units), fraction, rng, fewest=fewest)
+    _give_back(dataset, units, chosen)
     rows = units.rows_of(np.flatnonzero(chosen))
     classes = len(np.unique(dataset.labels[dataset.training]))
     fewest = max(_FEWEST_EXAMPLES, _FEWEST_OF_A_CLASS * classes)
@@ -76,7 +73,7 @@ def _strata(dataset: Dataset, units: Units) -> NDArray[np.int64]:
 
 
 def _give_back(dataset: Dataset, units: Units, chosen: NDArray[np.bool_]) -> None:
-    """Take groups out of ``chosen``, in place, until all classes and sites have training rows."""
+    """Take units out of ``chosen``, in place, until all classes and sites have training rows."""
     for names in (dataset.labels, dataset.sites):
         if names is None:
             continue
