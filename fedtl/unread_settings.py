@@ -28,13 +28,14 @@ def unread_settings(configs: Sequence[RunConfig], dataset: Dataset, clients: int
         dataset: Their data.
         clients: How many clients the data became.
     """
-    written = [(config, config.to_mapping()) for config in configs]
+    defaults = RunConfig().to_mapping()
     told = []
-    for key, default in RunConfig().to_mapping().items():
-        changed = [(config, keys[key]) for config, keys in written if keys[key] != default]
-        reasons = [_reason(key, config, dataset, clients) for config, _ in changed]
+    for key, default in defaults.items():
+        changed = [config for config in configs if config.to_mapping()[key] != default]
+        reasons = [_reason(key, config, dataset, clients) for config in changed]
         if reasons and all(reasons):
-            told.append(f"{key} = {_written(changed[0][1])} ({reasons[0]})")
+            value = changed[0].to_mapping()[key]
+            told.append(f"{key} = {_written(value)} ({reasons[0]})")
     if not told:
         return ""
     have = "has" if len(told) == 1 else "have"
