@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from fedtl.errors import UsageError
@@ -495,7 +496,7 @@ class RunConfig:
 
     def to_mapping(self) -> dict[str, Scalar]:
         """Return every key, in kebab case, with its value: TOML and Flower's run config alike."""
-        return {kebab(field.name): getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {key: getattr(self, name) for key, name in _spelling()}
 
     def replace(self, **changes: Scalar) -> RunConfig:
         """Return a checked copy with ``changes`` (Python names)."""
@@ -505,6 +506,12 @@ class RunConfig:
 def kebab(name: str) -> str:
     """Return the key that users write for a field."""
     return name.replace("_", "-")
+
+
+@cache
+def _spelling() -> tuple[tuple[str, str], ...]:
+    """Return every key as users write it and the name of its field, in the order of declaration."""
+    return tuple((kebab(field.name), field.name) for field in dataclasses.fields(RunConfig))
 
 
 def rules() -> dict[str, _Rule]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from functools import cache
 from typing import TYPE_CHECKING
 
 from fedtl.config import nearest
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
     from strategies.base import ClosedFormStrategy, HeadStrategy
 
 
-def available() -> list[str]:
+@cache
+def available() -> tuple[str, ...]:
     """Return the names that ``--strategy`` takes: the files of this folder."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "base")
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "base"))
 
 
 def load(name: str) -> type[HeadStrategy]:

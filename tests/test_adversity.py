@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from in_process import finished
-from test_iterative_strategies import (
+from iterative_reference import (
     SIZES,
     Vector,
     block_of,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ from fedtl.federation.simulated_sites import SimulatedSites
 from strategies.base import Arrays, Reply
 from strategies.fedavg import FedAvg
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 STRATEGIES = ("fedavg", "fedprox", "scaffold", "fed3r", "fedncm")
 QUICK = ("--clients", 4, "--rounds", 3, "--partition", "dirichlet", "--engine", "inline")
 
@@ -64,11 +66,15 @@ def _rows(folder: Path, name: str = "comparison.csv") -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def folder(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a small comparison."""
+def folder(
+    data: Path, tmp_path_factory: pytest.TempPathFactory, undrawn: Callable[..., None]
+) -> Path:
+    """Return the folder of a small comparison, with its charts."""
     out = tmp_path_factory.mktemp("comparison") / "small"
     flags = ("--strategies", ",".join(STRATEGIES), "--seeds", 2, "--alpha", "0.2,5")
-    _compared(data, out, *flags)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", undrawn)
+        _compared(data, out, *flags)
     return out
 
 
@@ -219,6 +225,7 @@ def test_marks_are_what_the_accuracy_is_of(folder: Path) -> None:
         assert len(np.unique(result.marks.units)) == 200
 
 
+@pytest.mark.usefixtures("drawn")
 def test_without_a_test_part_global_heads_are_ranked_on_held_out_examples(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     y = rng.integers(0, 3, 300)
@@ -242,6 +249,7 @@ def test_without_a_test_part_global_heads_are_ranked_on_held_out_examples(tmp_pa
         assert told["interval"]["low"] < mean < told["interval"]["high"]
 
 
+@pytest.mark.usefixtures("drawn")
 def test_runs_under_attack_are_shown_beside_clean_ones(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     flags = ("--attack", "sign-flip", "--attackers", 0.25, "--byzantine", 0.25)
@@ -262,6 +270,7 @@ def test_runs_under_attack_are_shown_beside_clean_ones(data: Path, tmp_path: Pat
     assert "Hollow: the same without the attack" in (out / "comparison.html").read_text()
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_table_fits_80_columns_and_names_every_strategy(data: Path, folder: Path) -> None:
     end = finished(compare.main, "--resume", folder)
     assert end.exit_code == 0
@@ -363,6 +372,7 @@ def test_a_run_that_fails_costs_itself_alone(data: Path, tmp_path: Path) -> None
     assert not list((out / "cells").glob("*Failing*"))
 
 
+@pytest.mark.usefixtures("drawn")
 def test_own_heads_count_where_a_strategy_has_them(data: Path, tmp_path: Path) -> None:
     """Ditto's global head is FedAvg's; who goes alone gains nothing and loses nothing."""
     out = tmp_path / "out"

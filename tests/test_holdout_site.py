@@ -36,6 +36,8 @@ from fedtl.report.run_folder import RunFolder
 from fedtl.report.unseen import UnseenScore, UnseenSite
 from fedtl.report.unseen_tables import unseen_table
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SITES = ("east", "north", "south", "west")
 UNSEEN = "south"
 CLASSES, WIDTH, ROWS, ROUNDS = 3, 6, 240, 3
@@ -319,7 +321,7 @@ def _said(run: Path) -> tuple[dict[str, Any], Any, bytes]:
 def test_actors_change_nothing(folder: Path, tmp_path: Path) -> None:
     data, site = folder / "data.npz", ("--holdout-site", UNSEEN)
     inline = _run(tmp_path / "inline", data, *site)
-    ray = _run(tmp_path / "ray", data, *site, "--engine", "ray", "--client-cpus", 0.5)
+    ray = _run(tmp_path / "ray", data, *site, "--engine", "ray")
     assert _said(ray) == _said(inline)
 
 
@@ -434,6 +436,7 @@ def test_the_table_fits_80_columns_and_says_what_it_leaves_out(clients: int) -> 
     assert any("▲" in line for line in lines) == (max(alone) >= 0.6)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_page_and_terminal_tell_of_the_unseen_site(folder: Path, tmp_path: Path) -> None:
     data = f"features:{folder / 'data.npz'}"
     flags = ("--engine", "inline", "--partition", "natural", "--rounds", ROUNDS, "--data", data)
@@ -449,6 +452,7 @@ def test_page_and_terminal_tell_of_the_unseen_site(folder: Path, tmp_path: Path)
     assert "unseen_site" not in _summary(plain)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_classes_that_nobody_could_learn_are_named(folder: Path, tmp_path: Path) -> None:
     arrays = _arrays()
     away = np.flatnonzero(arrays["site"] == UNSEEN)
@@ -460,6 +464,7 @@ def test_classes_that_nobody_could_learn_are_named(folder: Path, tmp_path: Path)
     assert "No client has south's 3: no head can know" in page
 
 
+@pytest.mark.usefixtures("drawn")
 def test_each_site_in_turn_is_a_run_of_its_own(folder: Path, tmp_path: Path) -> None:
     flags = ("--strategy", "fed3r")
     run = _run(tmp_path / "all", folder / "data.npz", *flags, "--holdout-site", "each")

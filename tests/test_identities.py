@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_iterative_strategies import FEATURES, SIZES, block_of, built, config, stacked
+from iterative_reference import FEATURES, SIZES, block_of, built, config, stacked
 
 from fedtl.transfer.standardisation import Moments, Standardisation
 from strategies import available, load

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from test_iterative_strategies import (
+from iterative_reference import (
     CLASSES,
     FEATURES,
     MOMENTUM,
@@ -28,6 +27,7 @@ from test_iterative_strategies import (
     stacked,
     vector,
 )
+from numpy.typing import NDArray
 
 import strategies
 from fedtl.config import RunConfig

@@ -13,12 +13,14 @@ from ray.cluster_utils import Cluster
 
 import fedtl.engine.cluster_extraction as cluster_extraction
 from fedtl import simulate
+from fedtl.engine.ray_internals import lean_head
 
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    cluster.add_node(num_cpus=1)
+    with lean_head():
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        cluster.add_node(num_cpus=1)
     yield cluster.address
     ray.shutdown()
     cluster.shutdown()

@@ -60,21 +60,23 @@ class Complain:
 
 
 @pytest.fixture(scope="module")
-def ray_pools() -> Iterator[None]:
+def ray_pool() -> Iterator[RayPool]:
+    """Two actors for all tests, which take a second each to start."""
     start_ray("", Resources(2.0, 0.0))
-    yield
+    pool = RayPool(actors=2, cpus=0.5, gpus=0)
+    yield pool
+    pool.close()
     ray.shutdown()
 
 
 @pytest.fixture(params=["inline", "ray"])
 def pool(request: pytest.FixtureRequest) -> Iterator[TaskPool]:
     if request.param == "ray":
-        request.getfixturevalue("ray_pools")
-        made: TaskPool = RayPool(actors=2, cpus=0.5, gpus=0)
-    else:
-        made = InlinePool()
-    yield made
-    made.close()
+        yield request.getfixturevalue("ray_pool")
+        return
+    pool = InlinePool()
+    yield pool
+    pool.close()
 
 
 def test_every_task_is_done_in_its_scene_and_more_may_follow(
@@ -105,10 +107,10 @@ def test_every_task_is_done_in_its_scene_and_more_may_follow(
 def test_a_task_that_raises_has_a_reason_and_the_others_results(
     pool: TaskPool, tmp_path: Path
 ) -> None:
-    pool.add_scene("a", MakeScene("a", tmp_path / "made"))
-    pool.submit(Task("user", "a", Complain(UsageError("It is not so."))))
-    pool.submit(Task("bug", "a", Complain(KeyError("lost"))))
-    pool.submit(Task("fine", "a", Say("fine")))
+    pool.add_scene("trouble", MakeScene("a", tmp_path / "made"))
+    pool.submit(Task("user", "trouble", Complain(UsageError("It is not so."))))
+    pool.submit(Task("bug", "trouble", Complain(KeyError("lost"))))
+    pool.submit(Task("fine", "trouble", Say("fine")))
     results = {task.name: result for task, result in pool.results()}
     assert results == {
         "user": TaskFailure("It is not so."),
@@ -117,16 +119,14 @@ def test_a_task_that_raises_has_a_reason_and_the_others_results(
     }
 
 
-@pytest.mark.usefixtures("ray_pools")
-def test_a_task_whose_process_dies_is_done_again_once(tmp_path: Path) -> None:
-    pool = RayPool(actors=2, cpus=0.5, gpus=0)
-    pool.add_scene("a", MakeScene("a", tmp_path / "made"))
-    pool.submit(Task("unlucky", "a", Die(once=tmp_path / "died")))
-    pool.submit(Task("deadly", "a", Die()))
+def test_a_task_whose_process_dies_is_done_again_once(ray_pool: RayPool, tmp_path: Path) -> None:
+    pool = ray_pool
+    pool.add_scene("death", MakeScene("a", tmp_path / "made"))
+    pool.submit(Task("unlucky", "death", Die(once=tmp_path / "died")))
+    pool.submit(Task("deadly", "death", Die()))
     for at in range(4):
-        pool.submit(Task(str(at), "a", Say("well")))
+        pool.submit(Task(str(at), "death", Say("well")))
     results = {task.name: result for task, result in pool.results()}
-    pool.close()
     assert results["unlucky"] == "survived"
     assert results["deadly"] == TaskFailure("the process that ran it died, twice")
     assert [results[str(at)] for at in range(4)] == ["a well"] * 4

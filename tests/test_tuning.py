@@ -21,6 +21,8 @@ from fedtl.engine.task_pool import InlinePool
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.transfer.shared_features import Spill
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TRIALS = 4
 
 

@@ -6,21 +6,19 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from fedtl.comparison.plan import Cell, Plan
 from fedtl.comparison.result import CellResult
 from fedtl.config_file import to_toml
-from fedtl.errors import UsageError
-from fedtl.federation.checkpoint import write_atomically
-from fedtl.report.run_folder import fresh_path, hold, told, without_nan
+from fedtl.report.held_folder import HeldFolder, fresh_path, told
+from fedtl.report.run_folder import without_nan
 
 _PLAN = "comparison.json"
 
 
-class ComparisonFolder:
+class ComparisonFolder(HeldFolder):
     """A comparison's folder, held by one process at a time.
 
     Use :meth:`create` or :meth:`reopen`, then :meth:`close`.
@@ -30,10 +28,12 @@ class ComparisonFolder:
         plan: What is compared.
     """
 
+    first_files: ClassVar[tuple[str, ...]] = (_PLAN, "unreadable.csv", "duplicates.csv")
+    work: ClassVar[str] = "comparison"
+
     def __init__(self, path: Path, plan: Plan, lock: io.TextIOWrapper) -> None:
-        self.path, self.plan, self._lock = path, plan, lock
-        # What create() made, innermost first.
-        self._made: list[Path] = []
+        super().__init__(path, lock)
+        self.plan = plan
 
     @classmethod
     def create(cls, plan: Plan, out: str) -> ComparisonFolder:
@@ -43,16 +43,9 @@ class ComparisonFolder:
             FedtlError: It cannot be made, or it holds a comparison already.
         """
         path = Path(out).expanduser() if out else fresh_path(plan.base.name or "comparison")
-        with told(path):
-            made = [folder for folder in (path, *path.parents) if not folder.exists()]
-            path.mkdir(parents=True, exist_ok=True)
-            if (path / _PLAN).exists():
-                raise UsageError(
-                    f"{path} holds a comparison already; go on with --resume {path}, "
-                    "or choose another --out."
-                )
-            folder = cls(path, plan, hold(path))
-            folder._made = made
+        lock, made = cls.make(path)
+        folder = cls(path, plan, lock)
+        with folder.begins(made):
             folder.write(_PLAN, plan.to_json())
         return folder
 
@@ -63,25 +56,15 @@ class ComparisonFolder:
         Raises:
             UsageError: There is none in the folder, or another process is at it.
         """
-        if not (path / _PLAN).is_file():
-            raise UsageError(f"{path} holds no comparison to resume: it has no {_PLAN}.")
+        lock = cls.take_up(path)
         with told(path):
             text = (path / _PLAN).read_text(encoding="utf-8")
-            return cls(path, Plan.from_json(text, str(path / _PLAN)), hold(path))
+            return cls(path, Plan.from_json(text, str(path / _PLAN)), lock)
 
-    def close(self) -> None:
-        """Let another process have the folder."""
-        self._lock.close()
-
-    def discard_if_unbegun(self) -> None:
-        """Remove what :meth:`create` made, where no run and no search has finished."""
-        if not self._made or any((self.path / name).exists() for name in ("cells", "tuned")):
-            return
-        for name in (_PLAN, "unreadable.csv", "duplicates.csv", ".lock"):
-            (self.path / name).unlink(missing_ok=True)
-        with suppress(OSError):  # the user's own files stay, and so do the folders around them
-            for folder in self._made:
-                folder.rmdir()
+    @property
+    def begun(self) -> bool:
+        """Whether a run or a search has finished."""
+        return any((self.path / name).exists() for name in ("cells", "tuned"))
 
     def result_of(self, cell: Cell) -> CellResult | None:
         """Return what a cell came to; ``None`` where it has yet to run, or ran differently."""
@@ -113,16 +96,6 @@ class ComparisonFolder:
         """Keep what a search chose, and its trials."""
         content = {"chosen": chosen, "trials": trials}
         self.write(f"tuned/{cell.name}.json", json.dumps(content, indent=2) + "\n")
-
-    def write(self, name: str, content: str | bytes) -> Path:
-        """Write a file of the folder, whole or not at all.
-
-        Raises:
-            FedtlError: It cannot be written.
-        """
-        path = self.path / name
-        write_atomically(path, content.encode() if isinstance(content, str) else content)
-        return path
 
     def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows as a CSV file; columns that a row lacks are empty."""

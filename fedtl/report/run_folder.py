@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import json
 import math
-import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from fedtl.config import RunConfig
 from fedtl.config_file import from_toml, to_toml
-from fedtl.errors import FedtlError, UsageError
-from fedtl.federation.checkpoint import (
-    Checkpoint,
-    read_latest_checkpoint,
-    write_atomically,
-    write_checkpoint,
-)
+from fedtl.errors import FedtlError
+from fedtl.federation.checkpoint import Checkpoint, read_latest_checkpoint, write_checkpoint
 from fedtl.privacy.egress import LedgerEntry
+from fedtl.report.held_folder import HeldFolder, fresh_path, told
 from fedtl.report.progress import RunProgress
 from fedtl.report.result import EgressTotal
 
-_FIRST_FILES = ("config.toml", "egress.csv", "metrics.jsonl", "unreadable.csv")
 _EGRESS_COLUMNS = ("round", "client", "direction", "record", "shape", "bytes")
 
 
-class RunFolder:
+class RunFolder(HeldFolder):
     """One run's folder, held by one process at a time.
 
     Use :meth:`create` or :meth:`reopen`, then :meth:`close`.
@@ -43,14 +35,21 @@ class RunFolder:
         warnings: What went wrong and was survived, one sentence each.
     """
 
+    first_files: ClassVar[tuple[str, ...]] = (
+        "config.toml",
+        "egress.csv",
+        "metrics.jsonl",
+        "unreadable.csv",
+    )
+    work: ClassVar[str] = "run"
+
     def __init__(self, path: Path, config: RunConfig, lock: io.TextIOWrapper) -> None:
-        self.path, self.config, self._lock = path, config, lock
+        super().__init__(path, lock)
+        self.config = config
         self.rounds: list[dict[str, Any]] = []
         self.warnings: list[str] = []
         self.progress: RunProgress | None = None
         self._egress: dict[tuple[str, str, str], tuple[int, int]] = {}
-        # What create() made, innermost first; None where the run was there before.
-        self._made: list[Path] | None = None
 
     @classmethod
     def create(cls, config: RunConfig) -> RunFolder:
@@ -60,24 +59,12 @@ class RunFolder:
             FedtlError: It cannot be made, or it holds a run already.
         """
         path = Path(config.out).expanduser() if config.out else fresh_path(_name(config))
-        with told(path):
-            made = [folder for folder in (path, *path.parents) if not folder.exists()]
-            path.mkdir(parents=True, exist_ok=True)
-            if (path / "config.toml").exists():
-                raise UsageError(
-                    f"{path} holds a run already; go on with --resume {path}, "
-                    "or choose another --out."
-                )
-            folder = cls(path, config, hold(path))
-            folder._made = made
-            try:
-                folder.write("config.toml", to_toml(config))
-                (path / "egress.csv").write_text(",".join(_EGRESS_COLUMNS) + "\n")
-                (path / "metrics.jsonl").touch()
-            except BaseException:
-                folder.discard_if_unbegun()
-                folder.close()
-                raise
+        lock, made = cls.make(path)
+        folder = cls(path, config, lock)
+        with folder.begins(made):
+            folder.write("config.toml", to_toml(config))
+            (path / "egress.csv").write_text(",".join(_EGRESS_COLUMNS) + "\n")
+            (path / "metrics.jsonl").touch()
         return folder
 
     @classmethod
@@ -88,27 +75,17 @@ class RunFolder:
             UsageError: There is no run in the folder, or another process is at it.
             FedtlError: Its checkpoint cannot be read.
         """
-        if not (path / "config.toml").is_file():
-            raise UsageError(f"{path} holds no run to resume: it has no config.toml.")
+        lock = cls.take_up(path)
         with told(path):
-            folder = cls(path, from_toml(path / "config.toml"), hold(path))
+            folder = cls(path, from_toml(path / "config.toml"), lock)
             checkpoint = read_latest_checkpoint(path / "checkpoint")
             folder._cut_back(checkpoint.server_round if checkpoint else None)
         return folder, checkpoint
 
-    def close(self) -> None:
-        """Let another process have the folder."""
-        self._lock.close()
-
-    def discard_if_unbegun(self) -> None:
-        """Remove what :meth:`create` made, where the run failed before it had clients."""
-        if self._made is None or (self.path / "partition.json").exists():
-            return
-        for name in (*_FIRST_FILES, ".lock"):
-            (self.path / name).unlink(missing_ok=True)
-        with suppress(OSError):  # the user's own files stay, and so do the folders around them
-            for folder in self._made:
-                folder.rmdir()
+    @property
+    def begun(self) -> bool:
+        """Whether the run has its clients."""
+        return (self.path / "partition.json").exists()
 
     # --- the journal of a federation -----------------------------------------------------------
 
@@ -141,16 +118,6 @@ class RunFolder:
             self.progress.warn(text)
 
     # --- files ---------------------------------------------------------------------------------
-
-    def write(self, name: str, content: str | bytes) -> Path:
-        """Write a file of the folder, whole or not at all.
-
-        Raises:
-            FedtlError: It cannot be written.
-        """
-        path = self.path / name
-        write_atomically(path, content.encode() if isinstance(content, str) else content)
-        return path
 
     def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows that all have the same keys as a CSV file."""
@@ -209,48 +176,8 @@ def without_nan(value: Any) -> Any:
     return value
 
 
-def fresh_path(name: str) -> Path:
-    """Return ``runs/<time>-<name>``, with a number joined where that exists."""
-    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "run"
-    first = path = Path("runs") / f"{time.strftime('%Y-%m-%d-%H%M%S')}-{slug}"
-    number = 1
-    while path.exists():
-        number += 1
-        path = first.with_name(f"{first.name}-{number}")
-    return path
-
-
 def _name(config: RunConfig) -> str:
     return config.name or Path(config.data.rpartition(":")[2]).stem or "run"
-
-
-def hold(path: Path) -> io.TextIOWrapper:
-    """Return a lock on a folder, which closing it or the end of the process lets go.
-
-    Raises:
-        UsageError: Another process holds it.
-    """
-    lock = (path / ".lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise UsageError(
-            f"Another process is at work in {path}; wait for it, or choose another --out."
-        ) from None
-    return lock
-
-
-@contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Turn trouble with the disk into one sentence that names ``path``."""
-    try:
-        yield
-    except OSError as error:
-        raise FedtlError(
-            f"{path} cannot be written: {error.strerror or error}; "
-            "make room, mend its permissions, or choose another --out."
-        ) from error
 
 
 @contextmanager

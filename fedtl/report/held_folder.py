@@ -1,0 +1,146 @@
+"""A folder that a command writes its work to: made, held by one process at a time, discarded."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import re
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import ClassVar
+
+from fedtl.errors import FedtlError, UsageError
+from fedtl.federation.checkpoint import write_atomically
+
+
+class HeldFolder(ABC):
+    """A folder held by one process at a time, until :meth:`close`.
+
+    Attributes:
+        path: The folder.
+        first_files: What is written before the work has begun; the first says what is to be done.
+        work: What such a folder holds, in a word.
+    """
+
+    first_files: ClassVar[tuple[str, ...]]
+    work: ClassVar[str]
+
+    def __init__(self, path: Path, lock: io.TextIOWrapper) -> None:
+        self.path, self._lock = path, lock
+        # What make() made, innermost first; None where the work was there before.
+        self._made: list[Path] | None = None
+
+    @property
+    @abstractmethod
+    def begun(self) -> bool:
+        """Whether there is work in it that would be lost."""
+
+    def close(self) -> None:
+        """Let another process have the folder."""
+        self._lock.close()
+
+    def discard_if_unbegun(self) -> None:
+        """Remove what was made for work that failed before it had begun."""
+        if self._made is None or self.begun:
+            return
+        for name in (*self.first_files, ".lock"):
+            (self.path / name).unlink(missing_ok=True)
+        with suppress(OSError):  # the user's own files stay, and so do the folders around them
+            for folder in self._made:
+                folder.rmdir()
+
+    def write(self, name: str, content: str | bytes) -> Path:
+        """Write a file of the folder, whole or not at all.
+
+        Raises:
+            FedtlError: It cannot be written.
+        """
+        path = self.path / name
+        write_atomically(path, content.encode() if isinstance(content, str) else content)
+        return path
+
+    @classmethod
+    def make(cls, path: Path) -> tuple[io.TextIOWrapper, list[Path]]:
+        """Make a folder; return the lock on it, and which folders were made, innermost first.
+
+        Raises:
+            UsageError: It holds such work already, or another process holds it.
+            FedtlError: It cannot be made.
+        """
+        with told(path):
+            made = [folder for folder in (path, *path.parents) if not folder.exists()]
+            path.mkdir(parents=True, exist_ok=True)
+            if (path / cls.first_files[0]).exists():
+                raise UsageError(
+                    f"{path} holds a {cls.work} already; go on with --resume {path}, "
+                    "or choose another --out."
+                )
+            return hold(path), made
+
+    @classmethod
+    def take_up(cls, path: Path) -> io.TextIOWrapper:
+        """Return the lock on a folder that holds such work.
+
+        Raises:
+            UsageError: It holds none, or another process holds it.
+        """
+        first = cls.first_files[0]
+        if not (path / first).is_file():
+            raise UsageError(f"{path} holds no {cls.work} to resume: it has no {first}.")
+        with told(path):
+            return hold(path)
+
+    @contextmanager
+    def begins(self, made: list[Path]) -> Iterator[None]:
+        """Write first files within this block; if one cannot be written, nothing is left."""
+        self._made = made
+        try:
+            with told(self.path):
+                yield
+        except BaseException:
+            self.discard_if_unbegun()
+            self.close()
+            raise
+
+
+def fresh_path(name: str) -> Path:
+    """Return ``runs/<time>-<name>``, with a number joined where that exists."""
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "run"
+    first = path = Path("runs") / f"{time.strftime('%Y-%m-%d-%H%M%S')}-{slug}"
+    number = 1
+    while path.exists():
+        number += 1
+        path = first.with_name(f"{first.name}-{number}")
+    return path
+
+
+def hold(path: Path) -> io.TextIOWrapper:
+    """Return a lock on a folder, which closing it or the end of the process lets go.
+
+    Raises:
+        UsageError: Another process holds it.
+    """
+    lock = (path / ".lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise UsageError(
+            f"Another process is at work in {path}; wait for it, or choose another --out."
+        ) from None
+    return lock
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Turn trouble with the disk into one sentence that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise FedtlError(
+            f"{path} cannot be written: {error.strerror or error}; "
+            "make room, mend its permissions, or choose another --out."
+        ) from error
