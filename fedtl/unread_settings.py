@@ -35,7 +35,7 @@ def unread_settings(
     told = []
     for key, default in defaults.items():
         changed = [config for config in configs if config.to_mapping()[key] != default]
-        reasons = [_reason(key, config, dataset, clients) for config in changed]
+        reasons = [_reason(key, config.settled(), dataset, clients) for config in changed]
         if compared and changed and key in _NOT_IN_COMPARISONS:
             reasons = [_NOT_IN_COMPARISONS[key]]
         if reasons and all(reasons):

@@ -180,6 +180,7 @@ def test_the_strongest_shift_still_shows_cells() -> None:
 
 def test_keys_multiply_the_overall_shift() -> None:
     config = RunConfig(
+        hospitals_sites=5,
         hospitals_images=400,
         hospitals_test_images=16,
         hospitals_size=16,

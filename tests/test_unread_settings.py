@@ -36,7 +36,7 @@ def _told(*configs: dict[str, Any], data: Any = FEATURES, clients: int = 2) -> s
         ({"backbone": "mobilenet_v2"}, "backbone = mobilenet_v2 (the data are features)"),
         ({"strategy": "fedavg", "fedprox_mu": 1.0}, "fedprox-mu = 1 (strategy = fedavg)"),
         ({"strategy": "fedavgm", "server_beta2": 0.5}, "server-beta2 = 0.5 (strategy = fedavgm)"),
-        ({"strategy": "fed3r", "rounds": 50}, "rounds = 50 (strategy = fed3r needs one round)"),
+        ({"strategy": "fed3r", "rounds": 60}, "rounds = 60 (strategy = fed3r needs one round)"),
         ({"strategy": "fed3r", "learning_rate": 1.0}, "learning-rate = 1 (strategy = fed3r)"),
         ({"attackers": 0.5}, "attackers = 0.5 (attack = none)"),
         ({"attack": "label-flip", "attack_strength": 3.0}, "attack-strength = 3"),
