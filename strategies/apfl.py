@@ -6,18 +6,17 @@ algorithm 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
-
-import torch
 
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Tensors
 from strategies.base import AloneHead, Gradient, Range, Received, Search, State, heads_of
+from strategies.base.own_head import OwnHead
 from strategies.fedavg import FedAvg
 
 
-class APFL(FedAvg):
+class APFL(OwnHead, FedAvg):
     """Client k uses v̄ₖ = α vₖ + (1 - α) wₖ, and steps vₖ ← vₖ - η α ∇Fₖ(v̄ₖ), wₖ ← wₖ - η ∇Fₖ(wₖ).
 
     wₖ begins each round at the global head, which the server averages as FedAvg; vₖ stays at the
@@ -29,25 +28,7 @@ class APFL(FedAvg):
     never trained.
     """
 
-    own_heads = True
     search: ClassVar[Search] = {**FedAvg.search, "apfl-alpha": Range(0.05, 1.0, log=False)}
-
-    @property
-    def memory(self) -> Mapping[str, tuple[int, ...]]:
-        """Return the form of vₖ."""
-        return self.head.shapes
-
-    def initial_memory(self, head: Tensors) -> Tensors:
-        """Return the head that was sent."""
-        return {name: value.clone() for name, value in head.items()}
-
-    def client_init(self, received: Received, block: ClientBlock) -> State:
-        """Start from the global head and from vₖ."""
-        return {
-            **super().client_init(received, block),
-            "own": received.memory,
-            "own-velocity": {name: torch.zeros_like(w) for name, w in received.head.items()},
-        }
 
     def client_step(self, state: State, gradient: Gradient) -> None:
         """Take a step of SGD along ∇Fₖ(wₖ), and for vₖ along α ∇Fₖ(v̄ₖ)."""
@@ -57,10 +38,6 @@ class APFL(FedAvg):
             slope.mul_(self.config.apfl_alpha)
         self.sgd_step(state, shared)
         self.sgd_step(state, own, parameters="own", velocity="own-velocity")
-
-    def client_memory(self, state: State) -> Tensors:
-        """Return vₖ."""
-        return state["own"]
 
     def personal_heads(
         self, block: ClientBlock, received: Received, alone: Sequence[AloneHead]

@@ -6,18 +6,16 @@ Li, Hu, Beirami & Smith, "Ditto: Fair and Robust Federated Learning Through Pers
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
-
 from fedtl.transfer.client_block import ClientBlock
-from fedtl.transfer.heads import Tensors
 from strategies.base import AloneHead, Gradient, Range, Received, Search, State, heads_of
+from strategies.base.own_head import OwnHead
 from strategies.fedavg import FedAvg
 
 
-class Ditto(FedAvg):
+class Ditto(OwnHead, FedAvg):
     """Client k steps vₖ ← vₖ - η (∇Fₖ(vₖ) + λ (vₖ - wₜ)), and from wₜ as FedAvg's clients do.
 
     The server averages as FedAvg: vₖ is nothing to it and never leaves. λ = ``ditto-lambda``.
@@ -28,39 +26,20 @@ class Ditto(FedAvg):
     global head.
     """
 
-    own_heads = True
     search: ClassVar[Search] = {**FedAvg.search, "ditto-lambda": Range(1e-3, 10.0)}
-
-    @property
-    def memory(self) -> Mapping[str, tuple[int, ...]]:
-        """Return the form of vₖ."""
-        return self.head.shapes
-
-    def initial_memory(self, head: Tensors) -> Tensors:
-        """Return the head that was sent."""
-        return {name: value.clone() for name, value in head.items()}
 
     def client_init(self, received: Received, block: ClientBlock) -> State:
         """Start from wₜ and from vₖ, and keep wₜ in sight."""
-        return {
-            **super().client_init(received, block),
-            "global": received.head,
-            "personal": received.memory,
-            "personal-velocity": {n: torch.zeros_like(w) for n, w in received.head.items()},
-        }
+        return {**super().client_init(received, block), "global": received.head}
 
     def client_step(self, state: State, gradient: Gradient) -> None:
         """Take a step of SGD from each head, for vₖ along ∇Fₖ(vₖ) + λ (vₖ - wₜ)."""
         self.sgd_step(state, gradient(state["parameters"]))
-        gradients = gradient(state["personal"])
+        gradients = gradient(state["own"])
         for name, slope in gradients.items():
-            away = state["personal"][name] - state["global"][name]
+            away = state["own"][name] - state["global"][name]
             slope.add_(away, alpha=self.config.ditto_lambda)
-        self.sgd_step(state, gradients, parameters="personal", velocity="personal-velocity")
-
-    def client_memory(self, state: State) -> Tensors:
-        """Return vₖ."""
-        return state["personal"]
+        self.sgd_step(state, gradients, parameters="own", velocity="own-velocity")
 
     def personal_heads(
         self, block: ClientBlock, received: Received, alone: Sequence[AloneHead]

@@ -26,7 +26,7 @@ from strategies.base import (
     State,
 )
 from strategies.base.averaging import as_head
-from strategies.base.shares import SharedSum
+from strategies.base.shares import SharedSum, moved
 
 
 class FedDyn(IterativeStrategy):
@@ -59,21 +59,15 @@ class FedDyn(IterativeStrategy):
 
     def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
         """Return the weighted mean less h/α."""
-        moved = {name: np.zeros(value.shape, np.float64) for name, value in head.items()}
-        count, total = 0, 0.0
-        for reply in replies:
-            weight = self._h.weight(reply)
-            count, total = count + 1, total + weight
-            for name, value in reply.arrays.items():
-                moved[name] += weight * (value - head[name].astype(np.float64))
-        if not total:
+        of_round = self._h.summed(replies, lambda reply: moved(reply, head))
+        if of_round is None:
             return None
         alpha = self.config.feddyn_alpha
-        self._h.add({name: -alpha * value for name, value in moved.items()}, total, count)
+        self._h.add({name: -alpha * value for name, value in of_round.changes.items()}, of_round)
         return as_head(
             {
-                name: head[name] + value / total - self._h.mean(name) / alpha
-                for name, value in moved.items()
+                name: head[name] + value / of_round.weight - self._h.mean(name) / alpha
+                for name, value in of_round.changes.items()
             }
         )
 

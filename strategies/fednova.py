@@ -12,16 +12,16 @@ import numpy as np
 
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Tensors
-from strategies.base import Arrays, Gradient, IterativeStrategy, Received, Reply, State
+from strategies.base import Arrays, Received, Reply, State
 from strategies.base.averaging import as_head, weighted_mean
-from strategies.base.momentum import at_rest, count_step, total_weight
+from strategies.base.momentum import WeighedSteps, total_weight
 
 _CHANGE = "normalised-change."
 _WEIGHT = "step-weight"
 _LIMIT = 2.0
 
 
-class FedNova(IterativeStrategy):
+class FedNova(WeighedSteps):
     """w ← w + Σₖ pₖ min(τ, m ‖aₖ‖₁) (wₖ - w) / ‖aₖ‖₁ with τ = Σₖ pₖ ‖aₖ‖₁ and pₖ = nₖ / n.
 
     Client k's change is -η Σᵢ aₖᵢ gᵢ over its steps i; with momentum μ and K steps
@@ -64,16 +64,7 @@ class FedNova(IterativeStrategy):
 
     def client_init(self, received: Received, block: ClientBlock) -> State:
         """Start from w; no step has weight yet."""
-        return {
-            **super().client_init(received, block),
-            "global": received.head,
-            "weight": at_rest(len(block)),
-        }
-
-    def client_step(self, state: State, gradient: Gradient) -> None:
-        """Take a step of SGD, and count it."""
-        count_step(state["weight"], self.config.momentum)
-        super().client_step(state, gradient)
+        return {**super().client_init(received, block), "global": received.head}
 
     def client_final(self, state: State) -> Tensors:
         """Return the normalised change and ‖aₖ‖₁."""

@@ -15,14 +15,14 @@ import torch
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Tensors
 from fedtl.transfer.scoring import score_clients
-from strategies.base import Arrays, Gradient, IterativeStrategy, Received, Reply, Search, State
+from strategies.base import Arrays, Received, Reply, Search, State
 from strategies.base.averaging import as_head
-from strategies.base.momentum import at_rest, count_step
+from strategies.base.momentum import WeighedSteps
 
 _LOSS, _WEIGHT = "loss", "step-weight"
 
 
-class QFedAvg(IterativeStrategy):
+class QFedAvg(WeighedSteps):
     """w ← w - Σ Fₖ^q Δₖ / Σ (q Fₖ^(q-1) ‖Δₖ‖² + L Fₖ^q), with Δₖ = L (w - wₖ).
 
     Fₖ is client k's mean training loss at w, q = ``qfedavg-q``. With q = 0 it is the plain mean of
@@ -36,7 +36,7 @@ class QFedAvg(IterativeStrategy):
     """
 
     # Not q: which accuracy is highest says nothing of how fairly it is spread.
-    search: ClassVar[Search] = IterativeStrategy.search
+    search: ClassVar[Search] = WeighedSteps.search
 
     def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
         """Return the step of algorithm 2, an L taken out of all its terms."""
@@ -69,16 +69,7 @@ class QFedAvg(IterativeStrategy):
         """Start from w, whose loss on the training examples is taken first."""
         scores = score_clients(self.head, received.head, block, block.rows)
         losses = torch.tensor([score.loss for score in scores], dtype=torch.float32)
-        return {
-            **super().client_init(received, block),
-            "loss": {_LOSS: losses},
-            "weight": at_rest(len(block)),
-        }
-
-    def client_step(self, state: State, gradient: Gradient) -> None:
-        """Take a step of SGD, and count it."""
-        count_step(state["weight"], self.config.momentum)
-        super().client_step(state, gradient)
+        return {**super().client_init(received, block), "loss": {_LOSS: losses}}
 
     def client_final(self, state: State) -> Tensors:
         """Return wₖ, Fₖ and ‖aₖ‖₁."""

@@ -17,7 +17,6 @@ from fedtl.transfer.heads import Head, Tensors
 from strategies.base import (
     Arrays,
     Gradient,
-    IterativeStrategy,
     Range,
     Received,
     Reply,
@@ -25,13 +24,13 @@ from strategies.base import (
     State,
 )
 from strategies.base.averaging import as_head
-from strategies.base.momentum import at_rest, count_step, total_weight
-from strategies.base.shares import SharedSum
+from strategies.base.momentum import WeighedSteps, total_weight
+from strategies.base.shares import SharedSum, moved
 
 _CHANGE = "control-change."
 
 
-class Scaffold(IterativeStrategy):
+class Scaffold(WeighedSteps):
     """Client k steps along g(w) - cₖ + c; then cₖ⁺ = cₖ - c + (w - wₖ) / (ηₗ ‖aₖ‖₁).
 
     The server: w ← w + η Σ nₖ (wₖ - w) / Σ nₖ over the clients of the round S, and
@@ -51,7 +50,7 @@ class Scaffold(IterativeStrategy):
     """
 
     search: ClassVar[Search] = {
-        **IterativeStrategy.search,
+        **WeighedSteps.search,
         "server-learning-rate": Range(0.1, 2.0),
     }
 
@@ -78,20 +77,18 @@ class Scaffold(IterativeStrategy):
 
     def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
         """Move w by the clients' weighted mean change, c by theirs."""
-        moved = {name: np.zeros(value.shape, np.float64) for name, value in head.items()}
-        turned = {name: np.zeros(value.shape, np.float64) for name, value in head.items()}
-        count, total = 0, 0.0
-        for reply in replies:
-            weight = self._control.weight(reply)
-            count, total = count + 1, total + weight
-            for name in head:
-                moved[name] += weight * (reply.arrays[name] - head[name].astype(np.float64))
-                turned[name] += weight * reply.arrays[_CHANGE + name].astype(np.float64)
-        if not total:
+
+        def change(reply: Reply) -> Arrays:
+            turned = {_CHANGE + name: reply.arrays[_CHANGE + name] for name in head}
+            return {**moved(reply, head), **turned}
+
+        of_round = self._control.summed(replies, change)
+        if of_round is None:
             return None
-        self._control.add(turned, total, count)
-        rate = (self.config.server_learning_rate or 1.0) / total
-        return as_head({name: head[name] + rate * value for name, value in moved.items()})
+        changes = of_round.changes
+        self._control.add({name: changes[_CHANGE + name] for name in head}, of_round)
+        rate = (self.config.server_learning_rate or 1.0) / of_round.weight
+        return as_head({name: value + rate * changes[name] for name, value in head.items()})
 
     def server_state(self) -> Arrays:
         """Return c."""
@@ -121,13 +118,11 @@ class Scaffold(IterativeStrategy):
             "global": received.head,
             "correction": {n: c - received.memory[n] for n, c in received.server.items()},
             "control": received.memory,
-            "weight": at_rest(len(block)),
         }
 
     def client_step(self, state: State, gradient: Gradient) -> None:
         """Take a step of SGD along g(w) - cₖ + c."""
         gradients = gradient(state["parameters"])
-        count_step(state["weight"], self.config.momentum)
         for name, slope in gradients.items():
             slope.add_(state["correction"][name])
         self.sgd_step(state, gradients)

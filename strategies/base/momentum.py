@@ -12,18 +12,33 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Tensors
+from strategies.base.halves import Received
+from strategies.base.iterative import IterativeStrategy, State
 
 
-def at_rest(clients: int) -> Tensors:
-    """Return the group of a state that counts ‖a‖₁ for C clients before their first step."""
-    return {name: torch.zeros(clients) for name in ("of-step", "total")}
+class WeighedSteps(IterativeStrategy):
+    """A strategy whose clients count ‖a‖₁ as they step: the group ``weight`` of their state."""
 
+    def client_init(self, received: Received, block: ClientBlock) -> State:
+        """Start from the global head; no step has weight yet."""
+        weight = {name: torch.zeros(len(block)) for name in ("of-step", "total")}
+        return {**super().client_init(received, block), "weight": weight}
 
-def count_step(weight: Tensors, momentum: float) -> None:
-    """Add, in place, what all gradients so far weigh in one more step: 1 + μ + μ² + …"""
-    weight["of-step"].mul_(momentum).add_(1)
-    weight["total"].add_(weight["of-step"])
+    def sgd_step(
+        self,
+        state: State,
+        gradients: Tensors,
+        *,
+        parameters: str = "parameters",
+        velocity: str = "velocity",
+    ) -> None:
+        """Take the step, and add what all gradients so far weigh in it: 1 + μ + μ² + …"""
+        weight = state["weight"]
+        weight["of-step"].mul_(self.config.momentum).add_(1)
+        weight["total"].add_(weight["of-step"])
+        super().sgd_step(state, gradients, parameters=parameters, velocity=velocity)
 
 
 def total_weight(weight: Tensors, beside: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,20 @@ from numpy.typing import NDArray
 from strategies.base.halves import Arrays, Reply
 
 _SEEN = "seen"
+
+
+class Summed(NamedTuple):
+    """What the replies of a round add up to.
+
+    Attributes:
+        changes: Σ nₖ Δₖ, by array, float64.
+        weight: Σ nₖ.
+        replies: How many there are.
+    """
+
+    changes: Arrays
+    weight: float
+    replies: int
 
 
 class SharedSum:
@@ -30,21 +45,32 @@ class SharedSum:
         self._sums: Arrays = {}
         self._seen: NDArray[np.floating] = np.zeros(2)
 
-    def weight(self, reply: Reply) -> float:
-        """Return nₖ."""
-        return float(reply.examples) if self._by_examples else 1.0
+    def summed(self, replies: Iterable[Reply], change: Callable[[Reply], Arrays]) -> Summed | None:
+        """Return Σ nₖ Δₖ of a round; ``None`` if nobody replied with examples.
 
-    def add(self, changes: Mapping[str, NDArray[np.floating]], weight: float, replies: int) -> None:
+        Args:
+            replies: Of the round.
+            change: Returns Δₖ.
+        """
+        changes: Arrays = {}
+        count, total = 0, 0.0
+        for reply in replies:
+            weight = float(reply.examples) if self._by_examples else 1.0
+            count, total = count + 1, total + weight
+            for name, value in change(reply).items():
+                changes[name] = changes.get(name, 0.0) + weight * value.astype(np.float64)
+        return Summed(changes, total, count) if total else None
+
+    def add(self, changes: Mapping[str, NDArray[np.floating]], of_round: Summed) -> None:
         """Add Σ nₖ Δxₖ of a round's replies.
 
         Args:
             changes: The sum, by array.
-            weight: Σ nₖ over these replies.
-            replies: How many there are.
+            of_round: What the replies add up to.
         """
         for name, change in changes.items():
             self._sums[name] = self._sums.get(name, 0.0) + change
-        self._seen = self._seen + np.array([weight, replies])
+        self._seen = self._seen + np.array([of_round.weight, of_round.replies])
 
     def mean(self, name: str) -> NDArray[np.floating] | float:
         """Return the sum of an array over n; 0 before anyone replied."""
@@ -62,3 +88,8 @@ class SharedSum:
         """Take back what :meth:`state` returned."""
         self._sums = {name: value for name, value in state.items() if name != _SEEN}
         self._seen = state[_SEEN]
+
+
+def moved(reply: Reply, head: Arrays) -> Arrays:
+    """Return wₖ - w, float64, of a client that was sent w."""
+    return {name: reply.arrays[name] - w.astype(np.float64) for name, w in head.items()}
