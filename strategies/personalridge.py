@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedtl.transfer.client_block import ClientBlock
+from fedtl.transfer.left_out import left_out_residual
 from fedtl.transfer.standardisation import Standardisation
 from strategies.base import AloneHead, Received
 from strategies.fed3r import Fed3R, inverse_deviation, varying
@@ -77,27 +78,19 @@ def correction(z: Tensor, residual: Tensor, groups: NDArray[np.int64] | None) ->
     Returns:
         ``weight`` ``(K, d)`` and ``bias`` ``(K,)``: zero if the head is best as it is.
     """
-    left_out = _left_out(len(z), groups)
     none = {
         "weight": torch.zeros(residual.shape[1], z.shape[1], dtype=torch.float64),
         "bias": torch.zeros(residual.shape[1], dtype=torch.float64),
     }
-    if len(left_out) < 2:
+    if len(z if groups is None else np.unique(groups)) < 2:
         return none
     fit = _Fit.of(z, residual)
     least, chosen = float(residual.square().sum()), 0.0
     for penalty in _PENALTIES[::-1] * fit.features:
-        error = fit.left_out_error(penalty, left_out)
+        error = fit.left_out_error(penalty, groups)
         if error < least:
             least, chosen = error, penalty
     return fit.head(chosen) if chosen else none
-
-
-def _left_out(rows: int, groups: NDArray[np.int64] | None) -> list[Tensor]:
-    """Return the rows of each group."""
-    if groups is None:
-        return list(torch.arange(rows)[:, None])
-    return [torch.from_numpy(np.flatnonzero(groups == group)) for group in np.unique(groups)]
 
 
 @dataclass(frozen=True)
@@ -132,21 +125,13 @@ class _Fit:
         """How many features vary; 1 at least."""
         return varying(self.scale)
 
-    def left_out_error(self, penalty: float, groups: Sequence[Tensor]) -> float:
-        """Return the summed squared error on groups of rows, each left out of the fit."""
+    def left_out_error(self, penalty: float, groups: NDArray[np.int64] | None) -> float:
+        """Return the summed squared error on rows, each left out of the fit, or each group."""
         shrunk = self.size.square() / (self.size.square() + penalty)
         off = self.residual - self.residual.mean(0)
         off = off - self.left @ (shrunk[:, None] * (self.left.T @ off))
-        if all(len(rows) == 1 for rows in groups):
-            pull = 1 / len(off) + self.left.square() @ shrunk
-            return float((off / (1 - pull)[:, None]).square().sum())
-        error = 0.0
-        for rows in groups:
-            own = self.left[rows]
-            pull = 1 / len(off) + (own * shrunk) @ own.T
-            kept = torch.eye(len(rows), dtype=torch.float64) - pull
-            error += float(torch.linalg.solve(kept, off[rows]).square().sum())
-        return error
+        without = left_out_residual(self.left, self.left * shrunk, off, groups, len(off))
+        return float(without.square().sum())
 
     def head(self, penalty: float) -> dict[str, Tensor]:
         """Return weight and bias on features as they are."""

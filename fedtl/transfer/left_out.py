@@ -49,18 +49,41 @@ def ridge_left_out(
     Returns:
         Shape ``(n, K)``, float64.
     """
-    omega = torch.ones(len(z), dtype=torch.float64) if weights is None else weights
-    projected = z @ inverse
     residual = target - outputs
-    if groups is None:
+    return target - left_out_residual(z, z @ inverse, residual, groups, total, weights)
+
+
+def left_out_residual(
+    z: Tensor,
+    projected: Tensor,
+    residual: Tensor,
+    groups: NDArray[np.int64] | None,
+    total: float,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Return the residuals of rows that a ridge head was solved without, from those with them.
+
+    Args:
+        z: See :func:`ridge_left_out`; any coordinates will do that ``projected`` is in as well.
+        projected: z (Z̃ᵀΩZ̃ + λI)⁻¹, shape ``(n, d)``.
+        residual: Y - Ŷ, shape ``(n, K)``.
+        groups: See :func:`ridge_left_out`.
+        total: See :func:`ridge_left_out`.
+        weights: See :func:`ridge_left_out`.
+
+    Returns:
+        Shape ``(n, K)``, float64.
+    """
+    omega = torch.ones(len(z), dtype=torch.float64) if weights is None else weights
+    if groups is None or len(np.unique(groups)) == len(groups):
         pull = (projected * z).sum(1) + 1 / total
-        return target - residual / (1 - omega * pull)[:, None]
+        return residual / (1 - omega * pull)[:, None]
     without = torch.empty_like(residual)
     for rows in units(groups):
         pull = projected[rows] @ z[rows].T + 1 / total
         system = torch.eye(len(rows), dtype=torch.float64) - pull * omega[rows]
         without[rows] = torch.linalg.solve(system, residual[rows])
-    return target - without
+    return without
 
 
 def lda_left_out(
