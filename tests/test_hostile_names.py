@@ -173,7 +173,6 @@ def hostile_run() -> RunResult:
     summary = {
         **plain.summary,
         "note": SCRIPT,
-        "alone_note": SCRIPT,
         "scored_on": SCRIPT,
         "strategy": SCRIPT,
         "temperature": 1.5,

@@ -222,7 +222,6 @@ def plausible_result(
             "local_only": scores(0.64),
             "centralised": scores(0.882) if with_centralised else None,
             "corrected": scores(0.893) if global_head else None,
-            "alone_note": "",
             "scored_on": "all clients' own held-out examples (1,234)",
             "on_new_data": {
                 "scored_on": "a test part that is no client's (1,000 examples)",
@@ -702,12 +701,13 @@ def test_wording(written: str, expected: str) -> None:
     assert written == expected
 
 
-def test_what_must_be_known_of_lone_heads_is_told_beside_them(tmp_path: Path) -> None:
+def test_what_a_strategy_says_of_the_run_is_told_on_the_page_and_in_the_terminal(
+    tmp_path: Path,
+) -> None:
     plain = plausible_result()
-    told = replace(plain, summary={**plain.summary, "alone_note": "the pooled head is another's"})
-    assert "The pooled head is another's." in html.unescape(_page_of(told, tmp_path)[1])
-    assert "the pooled head is another's" in " ".join(_printed(totals_table(told)))
-    assert "another's" not in " ".join(_printed(totals_table(plain)))
+    told = replace(plain, summary={**plain.summary, "note": "The sums chose a penalty of 3."})
+    assert "The sums chose a penalty of 3." in html.unescape(_page_of(told, tmp_path)[1])
+    assert "The sums chose a penalty of 3." in " ".join(_printed(totals_table(told)))
 
 
 def _answers(markup: str) -> list[str]:

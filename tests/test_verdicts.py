@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from fedtl.statistics.intervals import NO_PAIRS, Pairs
+from fedtl.statistics.intervals import Pairs
 from fedtl.statistics.verdicts import holm, verdicts
 
 
@@ -34,7 +34,7 @@ def test_more_clients_ask_for_more_evidence() -> None:
 
 
 def test_a_client_without_examples_has_no_verdict() -> None:
-    assert verdicts({0: NO_PAIRS, 1: _pairs(0, 9)}) == {1: "better"}
+    assert verdicts({0: _pairs(0, 0, same=0), 1: _pairs(0, 9)}) == {1: "better"}
 
 
 def test_a_group_has_one_vote() -> None:

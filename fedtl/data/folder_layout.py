@@ -17,7 +17,6 @@ LAYOUTS = (
     "class/file, split/class/file (train, val or validation, test), site/class/file, "
     "class/group/file or site/group/class/file"
 )
-TOP_LEVELS = ("auto", "site", "group", "class", "split")
 
 TRAINING = frozenset({"train", "training"})
 VALIDATION = frozenset({"val", "valid", "validation"})
@@ -68,7 +67,7 @@ def read_layout(where: Path, paths: Sequence[str], folders: Folders, top_level: 
         where: The data, for messages.
         paths: Name of each file, shape ``(N,)``.
         folders: The folders that each lies in, outermost first.
-        top_level: One of ``TOP_LEVELS``: what the outermost of several levels is.
+        top_level: The key ``top-level``: what the outermost of several levels is.
 
     Raises:
         UsageError: The folders fit no layout, or more than one.

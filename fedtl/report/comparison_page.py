@@ -166,7 +166,7 @@ def _ranking(at: Standings) -> TextTable:
         headings.insert(5, "Pooled")
     rows = []
     for row in at.rows:
-        cells = ranking_cells(at, row)
+        cells = ranking_cells(row)
         cells.insert(2, spread_text(row.balanced))
         if at.attacked:
             cells.insert(4, spread_text(row.pooled))

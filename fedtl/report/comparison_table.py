@@ -32,7 +32,7 @@ def ranking_table(at: Standings) -> Table:
     for row in at.rows:
         name = shortened(row.strategy, _NAME_WIDTH)
         style = "bold" if row is at.rows[0] else None
-        table.add_row(f"{name}{' *' if row.behind else ''}", *ranking_cells(at, row), style=style)
+        table.add_row(f"{name}{' *' if row.behind else ''}", *ranking_cells(row), style=style)
     table.add_row(
         "centralised",
         spread_text(at.centralised),
@@ -61,7 +61,7 @@ def ranking_headings(at: Standings) -> list[str]:
     return ["Accuracy", "95% interval", beside, "Rounds", "Bytes", "Time"]
 
 
-def ranking_cells(at: Standings, row: Standing) -> list[str]:
+def ranking_cells(row: Standing) -> list[str]:
     """Return a strategy's figures on new data."""
     rounds, sent = MISSING, MISSING
     if row.reached == len(row.results):

@@ -47,7 +47,7 @@ def headline(result: RunResult) -> dict[str, object]:
         "cards": [
             _card(way, summary[key], _beside(key, summary)) for key, way in ways_of(result).items()
         ],
-        "scored": f"Accuracy, with its 95 % interval, on {_scored(summary)}.",
+        "scored": f"Accuracy, with its 95 % interval, on {summary['scored_on']}.",
         "facts": _facts(result),
         "unseen": result.unseen,
         "attention": _attention(result),
@@ -126,12 +126,6 @@ def _beside(way: str, summary: Mapping[str, Any]) -> str:
 
 def _method(name: str) -> str:
     return name.upper() if name == "lda" else name
-
-
-def _scored(summary: Mapping[str, Any]) -> str:
-    """Return what accuracies were measured on, and what must be known of those of lone heads."""
-    note = str(summary["alone_note"])
-    return ". ".join(filter(None, (str(summary["scored_on"]), note[:1].upper() + note[1:])))
 
 
 def _attention(result: RunResult) -> list[tuple[str, str, str]]:

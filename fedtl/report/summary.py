@@ -156,7 +156,6 @@ def run_summary(
             "clients": len(rows),
             "scored_on": _own_data(own["local_only"], all_rows=strategy.scores_all_rows),
             "own_data_rows": "all" if strategy.scores_all_rows else "held-out",
-            "alone_note": strategy.alone_note,
             "note": strategy.note,
             "global_head": strategy.global_head,
             **{way: own.get(way) for way in ("federated", "personal", "local_only", "centralised")},

@@ -187,10 +187,9 @@ def totals_table(result: RunResult) -> Table:
         table.add_row(heading, *cells, style="dim" if heading.startswith(_INTERVAL) else None)
 
     seconds = summary["seconds"]
-    notes = [summary.get("note"), summary["alone_note"]]
     table.caption = "\n".join(
         [
-            *filter(None, notes),
+            *filter(None, [summary.get("note")]),
             f"on {shortened(summary['scored_on'], 70)}",
             *([f"new data: {shortened(new['scored_on'], 65)}"] if new else []),
             *gain_lines(result),

@@ -181,9 +181,6 @@ class Pairs:
         return gain_interval(self)
 
 
-NO_PAIRS = Pairs(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-
-
 def _by_group(
     ones: NDArray[np.int64], values: NDArray[np.int64], groups: NDArray[np.int64] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -60,8 +60,6 @@ class HeadStrategy(Strategy):
         global_head: Whether the server ends with a whole head. Where it does not, clients' own
             heads stand in for it wherever a run scores one.
         search: What ``compare --tune`` may tune.
-        alone_note: What readers must know of the lone heads beside the federated one, where they
-            are not what the same method makes of the data; one sentence, or empty.
         outputs: How its head's outputs are to be read. ``probability`` and ``log-odds``: their
             softmax is a probability, by training on cross-entropy or by Bayes' rule;
             ``least-squares``: estimates of one-hot labels; ``cosine``: likenesses to classes.
@@ -81,7 +79,6 @@ class HeadStrategy(Strategy):
     own_start = False
     finished = False
     search: ClassVar[Search] = {}
-    alone_note: ClassVar[str] = ""
     own_heads = False
     global_head = True
     outputs: ClassVar[Outputs] = "probability"
