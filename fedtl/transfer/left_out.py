@@ -76,7 +76,7 @@ def left_out_residual(
     """
     omega = torch.ones(len(z), dtype=torch.float64) if weights is None else weights
     if groups is None or len(np.unique(groups)) == len(groups):
-        pull = (projected * z).sum(1) + 1 / total
+        pull = torch.einsum("nd,nd->n", projected, z) + 1 / total
         return residual / (1 - omega * pull)[:, None]
     without = torch.empty_like(residual)
     for rows in units(groups):

@@ -44,6 +44,8 @@ _ENOUGH_ROWS = 2000
 # out in turn, and a solution without one of them is looked for near the one with all. Of many rows
 # a larger part is not missed.
 _PARTS, _PARTS_OF_MANY = 20, 10
+# Rows of which squares are in memory at a time.
+_CHUNK = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +89,16 @@ def best_lone_head(
         rng: Deals rows to folds.
         leave_out: Whether to say what it makes of each row without that row.
     """
-    x = features.double()
+    # Pooled rows may be most of what memory holds, so that their one copy is changed in place.
+    x = features.to(torch.float64, copy=True)
     mean = x.mean(0)
-    x = x - mean
-    variance = x.square().mean(0)
+    x -= mean
+    variance = torch.stack([part.square().sum(0) for part in torch.split(x, _CHUNK)]).sum(0) / len(
+        x
+    )
     varies = variance > 1e-12 * (variance + mean.square()).clamp_min(1e-300)
     scale = torch.where(varies, variance, 1.0).rsqrt() * varies
-    x = x * scale
+    x *= scale
     width = max(1, int(varies.sum()))
     back: Tensor | None = None
     if len(x) < x.shape[1]:
@@ -118,11 +123,13 @@ def best_lone_head(
             parts = folds_of(labels.numpy(), groups, rng, count)
             assert parts is not None
             examples = Whitened.of(x, labels, classes)
+            del x
             near = examples.solve(penalty, tolerance=_ENOUGH)[1]
             left_out = examples.left_out(penalty, near, parts, _ENOUGH)
         else:
-            moments = _Moments.of(x, labels, classes)
-            left_out = moments.left_out(x, labels, groups, method, penalty, x @ weight.T + bias)
+            moments, outputs = _Moments.of(x, labels, classes), x @ weight.T + bias
+            x -= moments.mean
+            left_out = moments.left_out(x, labels, groups, method, penalty, outputs)
     if back is not None:
         weight = weight @ back.T
     weight = weight * scale
@@ -192,15 +199,15 @@ class _Moments:
 
     @classmethod
     def of(cls, x: Tensor, labels: Tensor, classes: int) -> _Moments:
+        """Return those of standardised rows, or most of them: the mean is small."""
         onehot = torch.nn.functional.one_hot(labels, classes).double()
-        mean = x.mean(0)
-        centred = x - mean
+        mean, share = x.mean(0), onehot.mean(0)
         return cls(
             count=len(x),
             mean=mean,
-            covariance=centred.T @ centred / len(x),
-            share=onehot.mean(0),
-            cross=centred.T @ onehot / len(x),
+            covariance=x.T @ x / len(x) - torch.outer(mean, mean),
+            share=share,
+            cross=x.T @ onehot / len(x) - torch.outer(mean, share),
         )
 
     def ridge(self, penalty: float) -> tuple[Tensor, Tensor]:
@@ -218,16 +225,15 @@ class _Moments:
 
     def left_out(
         self,
-        x: Tensor,
+        z: Tensor,
         labels: Tensor,
         groups: NDArray[np.int64] | None,
         method: Method,
         penalty: float,
         outputs: Tensor,
     ) -> Tensor:
-        """Return what the head of a method says of its rows, each left out: ``(n, K)``."""
-        z = x - self.mean
-        unit = torch.eye(x.shape[1], dtype=torch.float64)
+        """Return what the head of a method says of its rows, less their mean, each left out."""
+        unit = torch.eye(z.shape[1], dtype=torch.float64)
         if method == "ridge":
             inverse = self._solve(self.covariance, penalty, unit) / self.count
             target = torch.nn.functional.one_hot(labels, len(self.share)).double()

@@ -23,6 +23,8 @@ _NEWTON_STEPS = 100
 _CONJUGATE_STEPS = 500
 # Relative differences of losses below this are rounding.
 _RESOLVED = 1e-14
+# Rows that are centred at a time.
+_CHUNK = 1024
 
 
 def fit_softmax(
@@ -62,7 +64,8 @@ class Whitened:
     """Examples in the coordinates of their principal directions, for solving at many penalties.
 
     Attributes:
-        scores: Coordinates of the centred examples, of unit sum of squares, shape ``(n, r)``.
+        scores: Coordinates of the centred examples, of unit sum of squares, and a column of ones,
+            shape ``(n, r + 1)``.
         spread: Square root of each direction's sum of squares, shape ``(r,)``.
         directions: Of length 1, shape ``(d, r)``.
         mean: Of the features, shape ``(d,)``.
@@ -88,12 +91,25 @@ class Whitened:
             raise ValueError("softmax regression needs an example")
         x = features.double()
         mean = x.mean(0)
-        x = x - mean
         wide = x.shape[0] < x.shape[1]
-        squares, vectors = torch.linalg.eigh(x @ x.T if wide else x.T @ x)
+        if wide:
+            x = x - mean
+            gram = x @ x.T
+        else:
+            gram = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64)
+            for part in torch.split(x, _CHUNK):
+                gram.addmm_((part - mean).T, part - mean)
+        squares, vectors = torch.linalg.eigh(gram)
         kept = squares > squares[-1].clamp_min(1e-300) * len(squares) * 2.0**-52
         spread, vectors = squares[kept].sqrt(), vectors[:, kept]
-        scores = vectors if wide else x @ vectors / spread
+        scores = torch.ones(len(x), len(spread) + 1, dtype=torch.float64)
+        if wide:
+            scores[:, :-1] = vectors
+        else:
+            for place, part in zip(
+                torch.split(scores, _CHUNK), torch.split(x, _CHUNK), strict=True
+            ):
+                place[:, :-1] = (part - mean) @ vectors / spread
         directions = x.T @ vectors / spread if wide else vectors
         target = torch.nn.functional.one_hot(labels, classes).double()
         seen = target.sum(0) > 0
@@ -112,11 +128,11 @@ class Whitened:
         Raises:
             ValueError: The penalty is not positive.
         """
-        x, shrinks, scales = self._conditioned(penalty)
-        found = torch.zeros(self.target.shape[1], x.shape[1], dtype=torch.float64)
+        units, shrinks, scales = self._conditioned(penalty)
+        found = torch.zeros(self.target.shape[1], len(units), dtype=torch.float64)
         if start is not None:
             found = start / scales
-        _minimise(found, x, self.target, shrinks, tolerance)
+        _minimise(found, _Scaled(self.scores, units), self.target, shrinks, tolerance)
         found = found * scales
         weight = torch.zeros(len(self.seen), len(self.mean), dtype=torch.float64)
         bias = torch.full((len(self.seen),), -1.0, dtype=torch.float64)
@@ -139,37 +155,58 @@ class Whitened:
         Returns:
             Shape ``(n, K)``; a class without examples gets the others' mean less 1.
         """
-        x, shrinks, scales = self._conditioned(penalty)
-        outputs = torch.empty(len(x), len(self.seen), dtype=torch.float64)
+        units, shrinks, scales = self._conditioned(penalty)
+        outputs = torch.empty(len(self.scores), len(self.seen), dtype=torch.float64)
         for number in np.unique(fold):
             here = torch.from_numpy(fold == number)
             found = start / scales
-            _minimise(found, x[~here], self.target[~here], shrinks, tolerance)
-            said = x[here] @ found.T
+            _minimise(
+                found,
+                _Scaled(self.scores[~here], units),
+                self.target[~here],
+                shrinks,
+                tolerance,
+            )
+            said = _Scaled(self.scores[here], units).outputs(found)
             outputs[here] = said.mean(1, keepdim=True) - 1
             outputs[here[:, None] & self.seen] = said.flatten()
         return outputs
 
     def _conditioned(self, penalty: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the examples, the penalties and the units in which the Hessian is about I."""
+        """Return units in which the Hessian is about I: of ``scores``, penalties and solutions."""
         if not penalty > 0:
             raise ValueError(f"penalty = {penalty} is not positive")
         count = self.target.shape[1]
         # The mean curvature where all classes are as likely: Hessian ≈ (S - 1) / S² XᵀX + λI.
         curvature = max(count - 1, 1) / count**2
         scale = (curvature * self.spread.square() + penalty).rsqrt()
-        x = torch.cat(
-            [
-                self.scores * (self.spread * scale),
-                torch.full((len(self.scores), 1), (curvature * len(self.scores)) ** -0.5).double(),
-            ],
-            dim=1,
-        )
+        one = torch.tensor([(curvature * len(self.scores)) ** -0.5], dtype=torch.float64)
         shrinks = torch.cat([penalty * scale.square(), torch.zeros(1, dtype=torch.float64)])
-        return x, shrinks, torch.cat([scale, x[0, -1:]])
+        return torch.cat([self.spread * scale, one]), shrinks, torch.cat([scale, one])
 
 
-def _minimise(found: Tensor, x: Tensor, target: Tensor, shrinks: Tensor, tolerance: float) -> None:
+@dataclass(frozen=True)
+class _Scaled:
+    """Examples whose coordinates have other units, which no copy is made for.
+
+    Attributes:
+        scores: Shape ``(n, r)``.
+        units: What each coordinate is multiplied by, shape ``(r,)``.
+    """
+
+    scores: Tensor
+    units: Tensor
+
+    def outputs(self, v: Tensor) -> Tensor:
+        """Return V xᵢ of every example, ``(n, S)``, for V ``(S, r)``."""
+        return self.scores @ (v * self.units).T
+
+    def weighted(self, weights: Tensor) -> Tensor:
+        """Return Σ wᵢ xᵢᵀ, ``(S, r)``, for w ``(n, S)``."""
+        return (weights.T @ self.scores) * self.units
+
+
+def _minimise(found: Tensor, x: _Scaled, target: Tensor, shrinks: Tensor, tolerance: float) -> None:
     """Minimise Σᵢ -log softmax(V xᵢ)[yᵢ] + ½ Σ s V² over V ``(S, r)``, in place.
 
     By Newton's method whose systems conjugate gradients solve as far as it pays (Nocedal & Wright,
@@ -178,12 +215,12 @@ def _minimise(found: Tensor, x: Tensor, target: Tensor, shrinks: Tensor, toleran
     """
 
     def loss(v: Tensor) -> tuple[Tensor, Tensor]:
-        log_p = (x @ v.T).log_softmax(1)
+        log_p = x.outputs(v).log_softmax(1)
         return ((v.square() * shrinks).sum() / 2 - (log_p * target).sum()), log_p.exp()
 
     value, p = loss(found)
     for _ in range(_NEWTON_STEPS):
-        slope = (p - target).T @ x + shrinks * found
+        slope = x.weighted(p - target) + shrinks * found
         if slope.abs().max() < tolerance:
             return
         step = _newton_step(slope, x, p, shrinks)
@@ -199,15 +236,15 @@ def _minimise(found: Tensor, x: Tensor, target: Tensor, shrinks: Tensor, toleran
         value = new
 
 
-def _newton_step(slope: Tensor, x: Tensor, p: Tensor, shrinks: Tensor) -> Tensor:
+def _newton_step(slope: Tensor, x: _Scaled, p: Tensor, shrinks: Tensor) -> Tensor:
     """Return about -H⁻¹ ``slope``, H being the Hessian where the probabilities are ``p``."""
     step, residual = torch.zeros_like(slope), -slope
     direction, square = residual, residual.square().sum()
     goal = square * square.sqrt().clamp_max(0.25)
     for _ in range(_CONJUGATE_STEPS):
-        turned = p * (x @ direction.T)
+        turned = p * x.outputs(direction)
         turned = turned - p * turned.sum(1, keepdim=True)
-        curved = turned.T @ x + shrinks * direction
+        curved = x.weighted(turned) + shrinks * direction
         length = square / (direction * curved).sum()
         step = step + length * direction
         residual = residual - length * curved
