@@ -81,18 +81,13 @@ def main(
     given = {"strategies": strategies, "seeds": seeds, "target": target, "tune": tune}
     given = {key: value for key, value in given.items() if value is not None}
     folder = _folder(scenario, resume, given, flags)
-    try:
-        with RunProgress(Console(stderr=True), quiet=quiet or as_json) as progress:
-            from fedtl.comparison.runner import run_comparison
+    shown = RunProgress(Console(stderr=True), quiet=quiet or as_json)
+    with folder.at_work(), shown as progress:
+        from fedtl.comparison.runner import run_comparison
 
-            compared = run_comparison(folder, progress)
-            progress.status("writing the tables")
-            _close(folder, compared)
-    except FedtlError:
-        folder.discard_if_unbegun()
-        raise
-    finally:
-        folder.close()
+        compared = run_comparison(folder, progress)
+        progress.status("writing the tables")
+        _close(folder, compared)
     _show(folder, compared, quiet=quiet, as_json=as_json)
 
 

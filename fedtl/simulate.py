@@ -13,7 +13,7 @@ import typer
 from fedtl.command_line import absolute_paths, run_command, with_config
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping, from_toml
-from fedtl.errors import FedtlError, UsageError
+from fedtl.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,41 +72,36 @@ def main(
     if each_site:
         del flags["holdout-site"]
     folder, checkpoint = _folder(config, resume, flags)
-    try:
-        with RunProgress(Console(stderr=True), quiet=quiet or as_json) as progress:
-            folder.progress = progress
-            from fedtl.comparison.each_site import check_sites
-            from fedtl.engine.simulation import simulate
+    shown = RunProgress(Console(stderr=True), quiet=quiet or as_json)
+    with folder.at_work(), shown as progress:
+        folder.progress = progress
+        from fedtl.comparison.each_site import check_sites
+        from fedtl.engine.simulation import simulate
 
-            check = check_sites if each_site else None
-            simulated = simulate(folder.config, folder, checkpoint, check)
-            others: list[SeedScores] = []
-            repeating = time.perf_counter()
-            if seeds > 1:
-                from fedtl.comparison.repeats import repeated
+        check = check_sites if each_site else None
+        simulated = simulate(folder.config, folder, checkpoint, check)
+        others: list[SeedScores] = []
+        repeating = time.perf_counter()
+        if seeds > 1:
+            from fedtl.comparison.repeats import repeated
 
-                show = partial(progress.step, "further seeds")
-                others = repeated(folder.config, simulated.inputs, seeds, show)
-                simulated.seconds["seeds"] = time.perf_counter() - repeating
-            unseen: list[UnseenSite] = []
-            if each_site:
-                from fedtl.comparison.each_site import each_site_unseen
-                from fedtl.report.pseudonyms import unnamed
+            show = partial(progress.step, "further seeds")
+            others = repeated(folder.config, simulated.inputs, seeds, show)
+            simulated.seconds["seeds"] = time.perf_counter() - repeating
+        unseen: list[UnseenSite] = []
+        if each_site:
+            from fedtl.comparison.each_site import each_site_unseen
+            from fedtl.report.pseudonyms import unnamed
 
-                def step(done: int, count: int, name: str) -> None:
-                    hidden = f"{done} of {count}"
-                    progress.step(
-                        "unseen sites", done, count, hidden if folder.config.pseudonyms else name
-                    )
+            def step(done: int, count: int, name: str) -> None:
+                hidden = f"{done} of {count}"
+                progress.step(
+                    "unseen sites", done, count, hidden if folder.config.pseudonyms else name
+                )
 
-                unseen = unnamed(folder, each_site_unseen(folder.config, simulated.inputs, step))
-            progress.status("writing the report")
-            result = _close(folder, simulated, began, others, unseen)
-    except FedtlError:
-        folder.discard_if_unbegun()
-        raise
-    finally:
-        folder.close()
+            unseen = unnamed(folder, each_site_unseen(folder.config, simulated.inputs, step))
+        progress.status("writing the report")
+        result = _close(folder, simulated, began, others, unseen)
     _show(folder, result, unseen, quiet=quiet, as_json=as_json)
 
 

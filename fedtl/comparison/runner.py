@@ -30,7 +30,6 @@ from fedtl.federation.preparation import (
     split_into_clients,
 )
 from fedtl.federation.simulated_sites import SimulatedSites
-from fedtl.report.wording import count_of
 from fedtl.unread_settings import unread_settings
 
 if TYPE_CHECKING:
@@ -86,7 +85,9 @@ def run_comparison(folder: ComparisonFolder, progress: RunProgress) -> Compared:
         # A search looks at its seed's clients, whatever has run over them.
         needed = cells if plan.tune else [cell for cell in cells if cell not in results]
         scenes, inputs = _scenes(folder, needed, progress)
-        _report_unreadable(folder, inputs, progress)
+        named = not plan.base.pseudonyms
+        if warning := folder.list_unreadable(inputs.unreadable, named=named):
+            progress.warn(warning)
         pool = starting.result() or InlinePool()
         _add_scenes(pool, scenes)
     except BaseException:
@@ -185,16 +186,6 @@ def _scenes(
         for scene, own in found.items()
     }
     return scenes, inputs
-
-
-def _report_unreadable(folder: ComparisonFolder, inputs: Inputs, progress: RunProgress) -> None:
-    if inputs.unreadable:
-        rows = [{"image": key, "reason": reason} for key, reason in inputs.unreadable]
-        folder.write_csv("unreadable.csv", rows)
-        progress.warn(
-            f"{count_of(len(rows), 'image')} could not be decoded and left out; see "
-            f"{folder.path / 'unreadable.csv'}"
-        )
 
 
 def _add_scenes(pool: TaskPool, scenes: Mapping[str, SimulatedSites]) -> None:

@@ -108,7 +108,9 @@ def simulate(
         inputs = prepare_inputs(config, dataset, progress.features if progress else None, runner)
         del dataset  # it may hold a copy of the features
         extracted = time.perf_counter()
-        _report_unreadable(folder, inputs)
+        named = not config.pseudonyms
+        if warning := folder.list_unreadable(inputs.unreadable, named=named):
+            folder.warn(warning)
         split = _split(config, folder, inputs, drawn, partitioner)
         unread = unread_settings([asked], inputs.dataset, len(split.names))
         if unread:
@@ -223,20 +225,6 @@ def _open_grid(
         app = FedtlClients(config, sites.travelling())
     grid.open(config.clients, MakeFedtlClients(app), config.to_mapping(), block=app.block)
     return grid
-
-
-def _report_unreadable(folder: RunFolder, inputs: Inputs) -> None:
-    if inputs.unreadable:
-        folder.write_csv(
-            "unreadable.csv", [{"image": key, "reason": why} for key, why in inputs.unreadable]
-        )
-        # A path may name a site, and the report shows warnings.
-        first = "" if folder.config.pseudonyms else f", first {inputs.unreadable[0][0]}"
-        count = len(inputs.unreadable)
-        folder.warn(
-            f"{count} image{'s' * (count > 1)} could not be decoded and left out{first}; "
-            f"all are listed in {folder.path / 'unreadable.csv'}"
-        )
 
 
 def _without_duplicates(

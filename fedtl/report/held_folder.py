@@ -7,13 +7,14 @@ import io
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from fedtl.errors import FedtlError, UsageError
 from fedtl.federation.checkpoint import write_atomically
+from fedtl.report.wording import count_of
 
 
 class HeldFolder(ABC):
@@ -38,6 +39,10 @@ class HeldFolder(ABC):
     def begun(self) -> bool:
         """Whether there is work in it that would be lost."""
 
+    @abstractmethod
+    def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows as a CSV file."""
+
     def close(self) -> None:
         """Let another process have the folder."""
         self._lock.close()
@@ -52,6 +57,17 @@ class HeldFolder(ABC):
             for folder in self._made:
                 folder.rmdir()
 
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Do the work within this block; the folder is let go, and is gone if nothing has begun."""
+        try:
+            yield
+        except FedtlError:
+            self.discard_if_unbegun()
+            raise
+        finally:
+            self.close()
+
     def write(self, name: str, content: str | bytes) -> Path:
         """Write a file of the folder, whole or not at all.
 
@@ -61,6 +77,24 @@ class HeldFolder(ABC):
         path = self.path / name
         write_atomically(path, content.encode() if isinstance(content, str) else content)
         return path
+
+    def list_unreadable(self, unreadable: Sequence[tuple[str, str]], *, named: bool) -> str:
+        """Write ``unreadable.csv``, and return what to tell of it; empty if there is none.
+
+        Args:
+            unreadable: Name and reason of each image that could not be decoded.
+            named: Whether to tell the first one's name, which may be a site's too.
+        """
+        if not unreadable:
+            return ""
+        self.write_csv(
+            "unreadable.csv", [{"image": name, "reason": reason} for name, reason in unreadable]
+        )
+        first = f", first {unreadable[0][0]}" if named else ""
+        return (
+            f"{count_of(len(unreadable), 'image')} could not be decoded and left out{first}; "
+            f"all are listed in {self.path / 'unreadable.csv'}"
+        )
 
     @classmethod
     def make(cls, path: Path) -> tuple[io.TextIOWrapper, list[Path]]:
