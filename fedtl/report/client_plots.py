@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.report.axes import accuracy_rows, percent_axis, tick_rows, write_beside
 from fedtl.report.result import ClientRow, RunResult
 from fedtl.report.tables import by_gain
 from fedtl.report.theme import (
@@ -20,7 +21,6 @@ from fedtl.report.theme import (
     WIDTH,
     Plot,
     figure_of,
-    percent_axis,
     svg,
     themed,
 )
@@ -68,7 +68,6 @@ def _client_bars(result: RunResult) -> Plot:
     with themed():
         figure = figure_of(WIDTH, len(rows) * height + 80)
         axes = figure.subplots()
-        centralised = _accuracies(rows, "centralised")
         titles: dict[str, str] = {}
         for place, (way, (_, colour, _)) in enumerate(ways.items()):
             offset = (place - (len(ways) - 1) / 2) * step
@@ -83,27 +82,13 @@ def _client_bars(result: RunResult) -> Plot:
                     axes.plot(
                         row.scores[way].interval, [place_of_row + offset] * 2, color=INK, lw=1
                     )
-        # The halo keeps the tick visible where it lies on a bar.
-        for colour, width in ((SURFACE, 6.0), (CENTRALISED, 2.5)):
-            axes.plot(
-                centralised,
-                positions,
-                "|",
-                color=colour,
-                markersize=0.62 * height,
-                markeredgewidth=width,
-                clip_on=False,
-            )
+        tick_rows(axes, _accuracies(rows, "centralised"), CENTRALISED, 0.62 * height)
         for position, row in enumerate(rows):
             verdict = row.verdict(used)
-            axes.annotate(
+            write_beside(
+                axes,
                 f"{points(row.gain(used))} {MARKS.get(verdict or '', '')}",
-                (1, position),
-                (10, 0),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                va="center",
-                annotation_clip=False,
+                position,
                 color=HARMED if verdict == "worse" else INK,
                 fontweight="bold" if verdict in MARKS else "normal",
             )
@@ -117,11 +102,7 @@ def _client_bars(result: RunResult) -> Plot:
             fontsize=11,
             annotation_clip=False,
         )
-        axes.set_yticks(positions, [shortened(row.name, _NAME_WIDTH) for row in rows])
-        axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.set_xlim(0, 1)
-        axes.tick_params(left=False)
-        percent_axis(axes, "x")
+        accuracy_rows(axes, [shortened(row.name, _NAME_WIDTH) for row in rows])
         _client_legend(figure, result)
         labels = ", ".join(way.label for way in ways.values())
         alt = f"Accuracy of each client, {labels}: " + "; ".join(

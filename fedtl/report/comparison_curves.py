@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.comparison.standings import Standing, Standings
+from fedtl.report.axes import label_line_ends, percent_axis, round_axis
 from fedtl.report.comparison_look import Looks
-from fedtl.report.plots import label_line_ends
 from fedtl.report.spots import Spot, strips
 from fedtl.report.theme import (
     CENTRALISED,
@@ -17,7 +17,6 @@ from fedtl.report.theme import (
     WIDTH,
     Drawing,
     figure_of,
-    percent_axis,
     themed,
 )
 from fedtl.report.wording import byte_size, known, percent, shortened
@@ -35,8 +34,6 @@ def accuracy_by_round(at: Standings, look: Looks, *, width: float = WIDTH) -> Dr
 
     A strategy of one round is a mark, continued as a thin line.
     """
-    from matplotlib.ticker import MaxNLocator
-
     last = max((len(_curve(row)[0]) for row in at.rows), default=1)
     with themed():
         figure = figure_of(width, _height(len(at.rows) + 1))
@@ -76,8 +73,7 @@ def accuracy_by_round(at: Standings, look: Looks, *, width: float = WIDTH) -> Dr
         label_line_ends(axes, ends, height=_height(len(at.rows) + 1) - 50)
         percent_axis(axes, "y")
         axes.set_ylabel("accuracy")
-        axes.set_xlabel("round")
-        axes.xaxis.set_major_locator(MaxNLocator(10 if width >= WIDTH else 4, integer=True))
+        round_axis(axes, width)
         axes.set_xlim(1 - 0.02 * last, max(last, 1.5))
         alt = "Accuracy by round: " + ", ".join(text for _, text, _ in ends) + "."
         curves = {row.strategy: _curve(row) for row in at.rows}

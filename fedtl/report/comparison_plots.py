@@ -10,6 +10,7 @@ import numpy as np
 
 from fedtl.comparison.spread import Spread
 from fedtl.comparison.standings import Standing, Standings
+from fedtl.report.axes import percent_axis
 from fedtl.report.comparison_look import Looks
 from fedtl.report.spots import bands
 from fedtl.report.theme import (
@@ -23,7 +24,6 @@ from fedtl.report.theme import (
     WIDTH,
     Drawing,
     figure_of,
-    percent_axis,
     themed,
 )
 from fedtl.report.wording import count_of, known, percent, points, points_span, shortened, span

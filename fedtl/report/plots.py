@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.report.axes import label_line_ends, percent_axis, round_axis
 from fedtl.report.result import RunResult
 from fedtl.report.spots import bands, strips
 from fedtl.report.tables import SCORES
@@ -17,16 +18,11 @@ from fedtl.report.theme import (
     WIDTH,
     Plot,
     figure_of,
-    percent_axis,
     svg,
     themed,
 )
 from fedtl.report.ways import ways_of
 from fedtl.report.wording import count_of, known, percent
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 
 _DASHES = {
     "local_only": (6, 3),
@@ -42,8 +38,6 @@ def accuracy_by_round(result: RunResult, *, width: float = WIDTH) -> Plot:
     All are measured on clients' own held-out examples. Without a global head the main line is the
     mean client's, and so are the others.
     """
-    from matplotlib.ticker import MaxNLocator
-
     ways = ways_of(result)
     ours = ways["federated"]
     if result.summary["global_head"]:
@@ -94,8 +88,7 @@ def accuracy_by_round(result: RunResult, *, width: float = WIDTH) -> Plot:
             lower.grid(axis="y")
         figure.align_ylabels()
         bottom = lower if lower is not None else upper
-        bottom.set_xlabel("round")
-        bottom.xaxis.set_major_locator(MaxNLocator(10 if width >= WIDTH else 4, integer=True))
+        round_axis(bottom, width)
         bottom.set_xlim(rounds[0], rounds[-1])
         alt = "Accuracy by round: " + ", ".join(text for _, text, _ in ends) + "."
         titles = [_round(row, {main: ours.label + name_of_main}) for row in result.rounds]
@@ -182,32 +175,3 @@ def _series(result: RunResult, name: str) -> NDArray[np.float64]:
     return np.array(
         [np.nan if row[name] is None else row[name] for row in result.rounds], dtype=np.float64
     )
-
-
-def label_line_ends(axes: Axes, ends: list[tuple[float, str, str]], height: float) -> None:
-    """Write each line's name beside its right end, pushed apart where lines end close together."""
-    axes.margins(y=0.08)
-    axes.autoscale_view()
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high)
-    gap = 17 * (high - low) / height
-    ordered = sorted(ends)
-    positions: list[float] = []
-    for value, _, _ in ordered:
-        positions.append(max([value, *(position + gap for position in positions[-1:])]))
-    # Where the topmost then stands above the axes, those below it make room.
-    ceiling = high
-    for place in reversed(range(len(positions))):
-        positions[place] = min(positions[place], ceiling)
-        ceiling = positions[place] - gap
-    for (_, text, colour), position in zip(ordered, positions, strict=True):
-        axes.annotate(
-            text,
-            (1, position),
-            (8, 0),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            va="center",
-            color=colour,
-            annotation_clip=False,
-        )

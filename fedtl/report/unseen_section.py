@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from fedtl.report.axes import accuracy_rows, tick_rows, write_beside
 from fedtl.report.page import Section, TextTable
 from fedtl.report.result import RunResult
 from fedtl.report.spots import bands
@@ -14,11 +13,9 @@ from fedtl.report.theme import (
     INK,
     LOCAL,
     NARROW,
-    SURFACE,
     WIDTH,
     Plot,
     figure_of,
-    percent_axis,
     svg,
     themed,
 )
@@ -60,14 +57,13 @@ def unseen_plot(site: UnseenSite, *, width: float = WIDTH) -> Plot:
         name = f"{shortened(site.client_names[client], name_width)} alone"
         colour = HARMED if client in site.unbeaten else LOCAL
         heads.append((name, colour, site.alone[client]))
-    positions = np.arange(len(heads))
     height = 34.0 if len(heads) <= 12 else 24.0
     mark = " ▲" if narrow else " ▲ not beaten"
     with themed():
         figure = figure_of(width, len(heads) * height + 70)
         axes = figure.subplots()
         axes.barh(
-            positions,
+            range(len(heads)),
             [score.accuracy for _, _, score in heads],
             0.62,
             color=[colour for _, colour, _ in heads],
@@ -76,35 +72,17 @@ def unseen_plot(site: UnseenSite, *, width: float = WIDTH) -> Plot:
             if score.accuracy_low is not None and score.accuracy_high is not None:
                 ends = [score.accuracy_low, score.accuracy_high]
                 axes.plot(ends, [position] * 2, color=INK, lw=1)
-        # The halo keeps the tick visible where it lies on a bar.
-        for colour, thickness in ((SURFACE, 6.0), (INK, 2.5)):
-            axes.plot(
-                [score.balanced_accuracy for _, _, score in heads],
-                positions,
-                "|",
-                color=colour,
-                markersize=0.5 * height,
-                markeredgewidth=thickness,
-                clip_on=False,
-            )
+        tick_rows(axes, [score.balanced_accuracy for _, _, score in heads], INK, 0.5 * height)
         axes.axvline(site.federated.accuracy, color=FEDERATED, linewidth=1.2, linestyle="--")
         for position, (_, colour, score) in enumerate(heads):
-            axes.annotate(
+            write_beside(
+                axes,
                 percent(score.accuracy) + mark * (colour == HARMED),
-                (1, position),
-                (10, 0),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                va="center",
-                annotation_clip=False,
+                position,
                 color=INK if colour == LOCAL else colour,
                 fontweight="normal" if colour in (LOCAL, CENTRALISED) else "bold",
             )
-        axes.set_yticks(positions, [name for name, _, _ in heads])
-        axes.set_ylim(len(heads) - 0.4, -0.6)
-        axes.set_xlim(0, 1)
-        axes.tick_params(left=False)
-        percent_axis(axes, "x")
+        accuracy_rows(axes, [name for name, _, _ in heads])
         if narrow:
             axes.locator_params(axis="x", nbins=3)
         alt = f"Accuracy on {site.name}: " + "; ".join(
