@@ -12,7 +12,8 @@ import torch
 
 from fedtl.transfer.client_block import ClientBlock
 from strategies.base import Arrays, Reply
-from strategies.fed3r import Fed3R, symmetric, upper_triangle
+from strategies.base.second_moments import symmetric, upper_triangle
+from strategies.fed3r import Fed3R
 
 # What γ is cancels out; 1 is the paper's, and makes every client's system solvable.
 _GAMMA = 1.0

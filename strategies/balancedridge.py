@@ -14,7 +14,8 @@ from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head
 from fedtl.transfer.standardisation import Standardisation
 from strategies.base import AloneHead, Arrays, Received, Trained
-from strategies.fed3r import Fed3R, LinearClosedForm, Standardised, summed
+from strategies.base.second_moments import LinearClosedForm, Standardised, summed
+from strategies.fed3r import Fed3R
 
 
 class BalancedRidge(Fed3R):

@@ -14,7 +14,7 @@ from torch import Tensor
 from fedtl.transfer.heads import Tensors
 from fedtl.transfer.left_out import lda_left_out
 from strategies.base import Arrays, LabelledRows
-from strategies.fed3r import (
+from strategies.base.second_moments import (
     Penalised,
     Standardised,
     leverage_arrays,

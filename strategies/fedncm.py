@@ -16,7 +16,7 @@ from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Tensors
 from fedtl.transfer.left_out import units
 from strategies.base import Arrays, LabelledRows
-from strategies.fed3r import LinearClosedForm, chunks
+from strategies.base.second_moments import LinearClosedForm, chunks
 
 
 class FedNCM(LinearClosedForm):

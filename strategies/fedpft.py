@@ -24,7 +24,7 @@ from fedtl.transfer.standardisation import Moments, Standardisation
 from strategies.base import AloneHead, Arrays, HeadStrategy, Range, Received, Reply, Search, Trained
 from strategies.base.coordinates import on_raw
 from strategies.base.iterative import LocalSGD
-from strategies.fed3r import chunks, symmetric, upper_triangle
+from strategies.base.second_moments import chunks, symmetric, upper_triangle
 
 # Of the mean variance; float32 takes about the number of features times 1e-7.
 _ROUNDING = 1e-4

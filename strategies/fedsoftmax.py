@@ -22,7 +22,7 @@ from fedtl.transfer.heads import Head
 from fedtl.transfer.standardisation import Moments, Standardisation
 from strategies.base import AloneHead, Arrays, HeadStrategy, Range, Received, Reply, Search, Trained
 from strategies.base.quasi_newton import Floats, QuasiNewton
-from strategies.fed3r import SecondMoments, Standardised
+from strategies.base.second_moments import SecondMoments, Standardised
 
 _CHUNK = 2048
 # The metric exceeds the Hessian where examples are told apart, so that the true distance is up to

@@ -18,7 +18,8 @@ from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.left_out import left_out_residual
 from fedtl.transfer.standardisation import Standardisation
 from strategies.base import AloneHead, Received
-from strategies.fed3r import Fed3R, inverse_deviation, varying
+from strategies.base.second_moments import inverse_deviation, varying
+from strategies.fed3r import Fed3R
 
 _PENALTIES = 10.0 ** np.linspace(-4, 2, 13)
 
