@@ -30,7 +30,6 @@ from fedtl.federation.client import answer
 from fedtl.federation.duplicates import without_duplicates
 from fedtl.federation.preparation import (
     Inputs,
-    Split,
     cache_folder,
     data_notes,
     hold_out,
@@ -43,6 +42,7 @@ from fedtl.federation.preparation import (
 from fedtl.federation.server import Federation
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.federation.site import Site
+from fedtl.federation.split import Split
 from fedtl.records import config_record
 from fedtl.statistics.disclosure import SMALLEST_CELL
 from fedtl.transfer.client_block import ClientData

@@ -25,7 +25,6 @@ from fedtl.federation.client import head_for
 from fedtl.federation.duplicates import without_duplicates
 from fedtl.federation.preparation import (
     Inputs,
-    Split,
     data_notes,
     open_data,
     prepare_inputs,
@@ -37,6 +36,7 @@ from fedtl.federation.preparation import (
 from fedtl.federation.reference import Centralised, TestScore, centralised_reference
 from fedtl.federation.server import Federation, Outcome
 from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.federation.split import Split
 from fedtl.report.pseudonyms import write_pseudonyms
 from fedtl.report.run_folder import RunFolder
 from fedtl.unread_settings import unread_settings

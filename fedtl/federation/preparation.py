@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from fedtl.data.unseen_site import withhold_site
 from fedtl.determinism import generator
 from fedtl.errors import FedtlError
 from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.federation.split import Split
 from fedtl.transfer.shared_features import SharedFeatures, Spill
 
 if TYPE_CHECKING:
@@ -223,69 +223,6 @@ def _content(matrix: NDArray[np.float32]) -> NDArray[np.int64]:
     digests = [hashlib.blake2b(row.data, digest_size=16).digest() for row in matrix]
     numbers = np.unique(np.array(digests, dtype="V16"), return_inverse=True)[1]
     return numbers.astype(np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Who holds what: row numbers of the data set.
-
-    Attributes:
-        names: Name of each client.
-        train: Training rows of each client.
-        held_out: Held-out rows of each client.
-        test: The test split or held-out test part, of the sites that take part; may be empty.
-        unseen: All inputs of the site that does not; empty where all do.
-    """
-
-    names: list[str]
-    train: list[NDArray[np.int64]]
-    held_out: list[NDArray[np.int64]]
-    test: NDArray[np.int64]
-    unseen: NDArray[np.int64]
-
-    def renamed(self, names: list[str]) -> Split:
-        """Return the same split of clients that are called otherwise."""
-        return replace(self, names=names)
-
-    def to_json(self, dataset: Dataset) -> str:
-        """Return the split as JSON; ``digest`` names the data it is a split of."""
-        clients = [
-            {"name": name, "train": train.tolist(), "held-out": held_out.tolist()}
-            for name, train, held_out in zip(self.names, self.train, self.held_out, strict=True)
-        ]
-        content = {"digest": _digest(dataset), "clients": clients, "test": self.test.tolist()}
-        if len(self.unseen):
-            content["unseen"] = self.unseen.tolist()
-        return json.dumps(content)
-
-    @classmethod
-    def from_json(cls, text: str, dataset: Dataset, where: Path) -> Split:
-        """Return the split that :meth:`to_json` wrote.
-
-        Raises:
-            FedtlError: It is a split of other data.
-        """
-        content = json.loads(text)
-        if content["digest"] != _digest(dataset):
-            raise FedtlError(
-                f"The data is not what it was when {where} was written; "
-                "a resumed run needs the same."
-            )
-        clients: list[dict[str, Any]] = content["clients"]
-        return cls(
-            names=[client["name"] for client in clients],
-            train=[np.array(client["train"], np.int64) for client in clients],
-            held_out=[np.array(client["held-out"], np.int64) for client in clients],
-            test=np.array(content["test"], np.int64),
-            unseen=np.array(content.get("unseen", []), np.int64),
-        )
-
-
-def _digest(dataset: Dataset) -> str:
-    """Return the SHA-256 of the inputs' names and labels."""
-    digest = hashlib.sha256("\x00".join(dataset.keys).encode("utf-8", "surrogateescape"))
-    digest.update(dataset.labels.tobytes())
-    return digest.hexdigest()
 
 
 def split_into_clients(config: RunConfig, dataset: Dataset, process: PartitionProcess) -> Split:
