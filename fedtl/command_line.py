@@ -13,7 +13,8 @@ from typing import Annotated, Any, NoReturn, Optional
 import typer
 from click import ClickException
 
-from fedtl.config import RunConfig, kebab, rules
+from fedtl.config import RunConfig, rules
+from fedtl.config_key import kebab
 from fedtl.errors import FedtlError
 
 # What typer returns where Ctrl-C ended the command.

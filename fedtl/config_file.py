@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from fedtl.config import RunConfig, Scalar, kebab, nearest, rules
+from fedtl.config import RunConfig, rules
+from fedtl.config_key import Scalar, kebab, nearest
 from fedtl.errors import UsageError
 
 # The one table of a scenario: what ``fedtl.compare`` makes of it, which a single run leaves alone.

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 import strategies
-from fedtl.config import RunConfig, Scalar, rules
+from fedtl.config import RunConfig, rules
+from fedtl.config_key import Scalar
 from fedtl.data.dataset import Dataset
 from fedtl.federation.client import head_for
 from strategies.base import ClosedFormStrategy

@@ -7,7 +7,7 @@ import pkgutil
 from functools import cache
 from typing import TYPE_CHECKING
 
-from fedtl.config import nearest
+from fedtl.config_key import nearest
 from fedtl.errors import UsageError
 
 if TYPE_CHECKING:

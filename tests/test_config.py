@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedtl.config import PARTITIONS, RunConfig, Scalar, kebab, rules
+from fedtl.config import PARTITIONS, RunConfig, rules
 from fedtl.config_file import from_mapping, from_toml, to_toml
+from fedtl.config_key import Scalar, kebab
 from fedtl.errors import UsageError
 
 _TEXT = st.text(max_size=20)

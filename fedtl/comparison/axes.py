@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fedtl.config import RunConfig, Scalar, nearest, rules
+from fedtl.config import RunConfig, rules
+from fedtl.config_key import Scalar, nearest
 from fedtl.errors import UsageError
 
 Axes = dict[str, tuple[Scalar, ...]]

@@ -10,8 +10,9 @@ from typing import Any
 
 import strategies
 from fedtl.comparison.axes import check_varies
-from fedtl.config import RunConfig, Scalar
+from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
+from fedtl.config_key import Scalar
 from fedtl.errors import UsageError
 from fedtl.federation.client import head_for
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedtl.comparison.marks import Marks
-from fedtl.config import Scalar
+from fedtl.config_key import Scalar
 from fedtl.statistics.verdicts import Verdict
 
 

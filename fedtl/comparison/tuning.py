@@ -27,8 +27,9 @@ import numpy as np
 import strategies
 from fedtl.comparison.cell import MakeScene, Scene, federate
 from fedtl.comparison.plan import Cell
-from fedtl.config import RunConfig, Scalar
+from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
+from fedtl.config_key import Scalar
 from fedtl.data.holdout import held_out_split
 from fedtl.determinism import derived_seed, generator
 from fedtl.engine.task_pool import Task, TaskFailure, TaskPool
