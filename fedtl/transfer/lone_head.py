@@ -94,9 +94,8 @@ def best_lone_head(
     x = features.to(torch.float64, copy=True)
     mean = x.mean(0)
     x -= mean
-    variance = torch.stack([part.square().sum(0) for part in torch.split(x, _CHUNK)]).sum(0) / len(
-        x
-    )
+    squares = torch.stack([part.square().sum(0) for part in torch.split(x, _CHUNK)]).sum(0)
+    variance = squares / len(x)
     varies = variance > 1e-12 * (variance + mean.square()).clamp_min(1e-300)
     scale = torch.where(varies, variance, 1.0).rsqrt() * varies
     x *= scale
