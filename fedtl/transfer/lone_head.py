@@ -7,7 +7,7 @@ does not wobble with shuffles, steps or rounds, and a strategy cannot look good 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,8 +38,9 @@ _UNSEEN_SHARE = 1e-9
 _FOLDS = 5
 # With fewer units than this, folds say nothing, and ridge regression is taken.
 _FEWEST_UNITS = 10
-# One fold of this many rows tells methods apart as well as they can be told.
-_ENOUGH_ROWS = 2000
+# Of as many rows, folds are solved for only while they may change the choice, and until so many
+# rows are scored that what is left between candidates is within half a point.
+_MANY_ROWS, _ENOUGH_SCORED = 2000, 4000
 # Softmax regression has no closed form to leave a row out of: these many parts of the rows are left
 # out in turn, and a solution without one of them is looked for near the one with all. Of many rows
 # a larger part is not missed.
@@ -101,20 +102,13 @@ def best_lone_head(
     best: tuple[Method, float] = ("ridge", _RIDGE_PENALTY)
     fold = folds_of(labels.numpy(), groups, rng, _FOLDS)
     if fold is not None:
-        right = dict.fromkeys(_CANDIDATES, 0)
-        for train, score in _splits(fold):
-            solved = _solved(x[train], labels[train], classes, width, _CANDIDATES, _ENOUGH)
-            for candidate, (weight, bias) in solved.items():
-                guess = (x[score] @ weight.T + bias).argmax(1)
-                right[candidate] += int((guess == labels[score]).sum())
-        # Of equals, the first.
-        best = max(right, key=lambda candidate: right[candidate])
+        best = _best(x, labels, classes, width, fold)
     weight, bias = _solved(x, labels, classes, width, [best], _EXACT)[best]
     left_out: Tensor | None = None
     if leave_out and len(x if groups is None else np.unique(groups)) > 1:
         method, penalty = best[0], best[1] * width
         if method == "softmax":
-            count = _PARTS if len(x) < _ENOUGH_ROWS else _PARTS_OF_MANY
+            count = _PARTS if len(x) < _MANY_ROWS else _PARTS_OF_MANY
             parts = folds_of(labels.numpy(), groups, rng, count)
             assert parts is not None
             examples = Whitened.of(x, labels, classes)
@@ -132,6 +126,38 @@ def best_lone_head(
         best[0],
         None if left_out is None else left_out.numpy(),
     )
+
+
+def _best(
+    x: Tensor, labels: Tensor, classes: int, width: int, fold: NDArray[np.int64]
+) -> tuple[Method, float]:
+    """Return the candidate that is right most often over folds; of equals, the first.
+
+    Of many rows, those that fall clearly behind on some folds are not solved for the others, and
+    when enough rows are scored the others are not looked at.
+    """
+    right: dict[tuple[Method, float], Tensor] = {
+        candidate: torch.empty(0, dtype=torch.bool) for candidate in _CANDIDATES
+    }
+    for number in range(_FOLDS):
+        train = torch.from_numpy(np.flatnonzero(fold != number))
+        score = torch.from_numpy(np.flatnonzero(fold == number))
+        solved = _solved(x[train], labels[train], classes, width, list(right), _ENOUGH)
+        for candidate, (weight, bias) in solved.items():
+            hit = (x[score] @ weight.T + bias).argmax(1) == labels[score]
+            right[candidate] = torch.cat([right[candidate], hit])
+        lead = max(right.values(), key=lambda hits: int(hits.sum()))
+        if len(fold) >= _MANY_ROWS:
+            right = {one: hits for one, hits in right.items() if not _behind(hits, lead)}
+            if len(right) == 1 or len(lead) >= _ENOUGH_SCORED:
+                break
+    return max(right, key=lambda candidate: int(right[candidate].sum()))
+
+
+def _behind(hits: Tensor, lead: Tensor) -> bool:
+    """Return whether a candidate is behind by two standard errors of the paired difference."""
+    apart = int((hits != lead).sum())
+    return bool(int(lead.sum()) - int(hits.sum()) > 2 * apart**0.5)
 
 
 def _solved(
@@ -271,12 +297,3 @@ def folds_of(
     fold[order] = np.arange(count) % folds
     of_rows: NDArray[np.int64] = fold[units]
     return of_rows
-
-
-def _splits(fold: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield rows to solve from and rows to score: all folds, or one of many rows."""
-    for number in range(1 if len(fold) >= _ENOUGH_ROWS else _FOLDS):
-        yield (
-            torch.from_numpy(np.flatnonzero(fold != number)),
-            torch.from_numpy(np.flatnonzero(fold == number)),
-        )
