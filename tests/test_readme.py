@@ -1,4 +1,4 @@
-"""What the README says: its commands parse, its flags and files exist, its strategy runs."""
+"""What README and docs say: their commands parse, flags and files exist, the strategy runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ from fedtl.transfer.torchvision_models import weights_entry
 from strategies.base import Reply
 
 PROJECT = Path(__file__).resolve().parents[1]
-README = (PROJECT / "README.md").read_text(encoding="utf-8")
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+TEXT = {page.relative_to(PROJECT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 _MAINS: dict[str, Callable[..., None]] = {
     "fedtl.simulate": simulate.main,
     "fedtl.compare": compare.main,
@@ -40,13 +41,23 @@ _MAINS: dict[str, Callable[..., None]] = {
 _FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def _blocks(language: str, *pages: str) -> list[str]:
+    """Return the fenced blocks of a language in the pages named, or in all."""
+    fence = re.compile(rf"^```{language}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    return [block for page in pages or TEXT for block in fence.findall(TEXT[page])]
+
+
+def _section(page: str, heading: str) -> str:
+    """Return a page's text from a second-level heading to the next."""
+    found = TEXT[page].partition(f"\n## {heading}\n")[2]
+    assert found, f"{page} has no {heading!r}"
+    return found.partition("\n## ")[0]
 
 
 def _commands() -> list[list[str]]:
     """Return the words of every command in the bash blocks."""
-    lines = [line for block in _blocks("bash") for line in block.splitlines()]
+    blocks = [block.replace("\\\n", " ") for block in _blocks("bash")]
+    lines = [line for block in blocks for line in block.splitlines()]
     commands = []
     for line in lines:
         words = shlex.split(line, comments=True)
@@ -94,9 +105,13 @@ def _own_flags() -> frozenset[str]:
 
 
 def test_the_one_liners_come_first() -> None:
-    first = _blocks("bash")[0].splitlines()
+    first = _blocks("bash", "README.md")[0].splitlines()
     assert first[0].startswith("pip install . && python -m fedtl.simulate --clients 10")
     assert first[1].startswith("pip install '.[test]' && pytest")
+
+
+def test_the_page_of_a_new_user_stays_short() -> None:
+    assert len(TEXT["README.md"].splitlines()) < 300
 
 
 @pytest.mark.parametrize("words", _modules(), ids=" ".join)
@@ -107,7 +122,7 @@ def test_commands_of_ours_parse(words: list[str], monkeypatch: pytest.MonkeyPatc
         return
     keys = {field for field in RunConfig.__dataclass_fields__ if parameters[field] is not None}
     base = from_toml(Path(parameters["config"])) if parameters["config"] else None
-    config = from_mapping({kebab(key): parameters[key] for key in keys}, where="README", base=base)
+    config = from_mapping({kebab(key): parameters[key] for key in keys}, where="docs", base=base)
     if ":" not in config.strategy:
         strategies.load(config.strategy)
     if config.backbone != "fedtl-tiny" and not Path(config.weights).suffix:
@@ -143,7 +158,7 @@ def test_run_configs_of_flower_hold_known_keys_for_as_many_clients_as_nodes() ->
     for words in runs:
         values = _assignments(words[words.index("-c") + 1])
         assert values.keys() <= settable.keys()
-        config = from_mapping(values, where="README")
+        config = from_mapping(values, where="docs")
         if "--federation-config" in words:
             nodes = _assignments(words[words.index("--federation-config") + 1])["num-supernodes"]
         else:
@@ -154,32 +169,69 @@ def test_run_configs_of_flower_hold_known_keys_for_as_many_clients_as_nodes() ->
 def test_every_flag_that_is_mentioned_exists() -> None:
     tools = [("ruff", "format"), ("mypy",), ("flower-superlink",), ("flower-supernode",)]
     known = _own_flags().union(*(_help(*tool) for tool in [*tools, ("flwr", "run")]))
-    benchmark = re.findall(r"python (simulations/\S+\.py)", README)
-    known |= _help(sys.executable, str(PROJECT / benchmark[0]))
-    mentioned = set(_FLAG.findall(README))
-    assert len(mentioned) > 30
+    text = "\n".join(TEXT.values())
+    benchmarks = set(re.findall(r"python (simulations/\w+/\w+\.py)", text))
+    known = known.union(
+        *(_help(sys.executable, str(PROJECT / benchmark)) for benchmark in benchmarks)
+    )
+    mentioned = set(_FLAG.findall(text))
+    assert len(mentioned) > 60
     assert mentioned <= known
 
 
+def _first_column(table: str) -> set[str]:
+    """Return the names in code marks in the first cell of every row."""
+    rows = re.findall(r"^\| (`[^|]+`) \|", table, re.MULTILINE)
+    return set(re.findall(r"`([\w.-]+)(?:/|:[^`]*)?`", " ".join(rows)))
+
+
 def test_every_partition_and_strategy_is_listed() -> None:
-    paragraph = README[README.index("`--partition` says") :].partition("\n\n")[0]
-    assert set(PARTITIONS) <= set(re.findall(r"`([\w-]+)`", paragraph))
-    section = README.partition("\n## Strategies\n")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", section, re.MULTILINE)
-    assert set(re.findall(r"\w+", " ".join(rows))) == set(strategies.available())
+    partitions = _first_column(_section("docs/data.md", "How data becomes clients"))
+    assert partitions == {"--partition", *PARTITIONS, "file"}
+    listed = TEXT["docs/strategies.md"].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", listed, re.MULTILINE)
+    assert sorted(re.findall(r"\w+", " ".join(rows))) == sorted(strategies.available())
 
 
-def test_links_within_the_project_lead_somewhere() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if ":" not in link]
-    assert "docs/report.png" in links
-    for link in links:
-        assert (PROJECT / link).is_file(), link
+def test_strategies_that_are_recommended_exist() -> None:
+    section = _section("README.md", "Choose a strategy")
+    advice = re.findall(r"^\| [^|]+ \| ([^|]*`[^|]*) \|", section, re.MULTILINE)
+    flagged = re.sub(r"`--[^`]*`", "", " ".join(advice))
+    recommended = set(re.findall(r"`(\w+)`", flagged))
+    assert len(recommended) > 8
+    assert recommended <= set(strategies.available())
+    assert f"All {len(strategies.available())}," in section
 
 
-def test_the_output_block_fits_80_columns() -> None:
-    lines = _blocks("text")[0].splitlines()
-    assert lines[-1].startswith("report: ")
-    assert max(map(len, lines)) <= 80
+def _anchors(page: str) -> set[str]:
+    """Return the fragments that GitHub makes of a page's headings."""
+    text = re.sub(r"^```.*?^```$", "", TEXT[page], flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", TEXT)
+def test_links_within_the_project_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)]+)\)", TEXT[page])
+    for link in (link for link in links if ":" not in link):
+        name, _, fragment = link.partition("#")
+        target = ((PROJECT / page).parent / name).resolve() if name else PROJECT / page
+        assert target.is_file(), link
+        if fragment:
+            assert fragment in _anchors(target.relative_to(PROJECT).as_posix()), link
+
+
+def test_every_page_is_linked_from_the_page_of_a_new_user() -> None:
+    linked = {link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", TEXT["README.md"])}
+    assert set(TEXT) - {"README.md"} <= linked
+    assert {"docs/report.png", "LICENSE"} <= linked
+
+
+def test_the_output_blocks_fit_80_columns() -> None:
+    assert _blocks("text", "README.md")[0].splitlines()[-1].startswith("report: ")
+    blocks = _blocks("text")
+    assert len(blocks) >= 6
+    assert max(len(line) for block in blocks for line in block.splitlines()) <= 80
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +291,6 @@ def test_the_example_of_a_strategy_does_what_it_says(
 
 
 def test_the_files_of_a_run_are_those_in_the_table(own_strategy: Path) -> None:
-    table = README.partition("\n## The run folder\n")[2].partition("\n## ")[0]
-    told = set(re.findall(r"^\| `([\w.]+)/?` \|", table, re.MULTILINE))
+    told = _first_column(_section("docs/files.md", "The run folder"))
     written = {path.name for path in (own_strategy / "run").glob("[!.]*")}
     assert told == written
