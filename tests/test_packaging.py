@@ -7,16 +7,18 @@ from pathlib import Path
 
 import fedtl
 
+REPOSITORY = Path(__file__).parents[1]
+
 
 def test_all_that_the_pages_are_made_of_is_packaged() -> None:
-    package = Path(fedtl.__file__).parent
-    project = tomllib.loads((package.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    source, installed = REPOSITORY / "fedtl", Path(fedtl.__file__).parent
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     patterns = project["tool"]["setuptools"]["package-data"]["fedtl"]
-    packaged = {path for pattern in patterns for path in package.glob(pattern)}
+    packaged = {path for pattern in patterns for path in source.glob(pattern)}
     found = {
-        path
-        for path in (package / "report").rglob("*.*")
-        if path.suffix in {".html", ".css", ".js"}
+        path for path in (source / "report").rglob("*.*") if path.suffix in {".html", ".css", ".js"}
     }
     assert len(found) > 15
     assert found <= packaged
+    for path in found:
+        assert (installed / path.relative_to(source)).read_bytes() == path.read_bytes()
