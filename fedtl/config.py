@@ -344,7 +344,8 @@ class RunConfig:
     own_data_rows: str = key(
         "auto",
         "Rows that clients score on: held-out, or all, of which training rows are left out of the "
-        "heads (fed3r, balancedridge, fedcgs, fedncm); auto is all in simulate, else held-out.",
+        "heads (fed3r, afl, balancedridge, fedcgs, fedncm); auto is all in simulate, else "
+        "held-out.",
         _PERSONAL,
         choices=("auto", "all", "held-out"),
     )
