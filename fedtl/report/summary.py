@@ -263,7 +263,7 @@ def _training(centralised: Centralised) -> dict[str, Any]:
         )
         interval = mean_interval(values)
         told[name] = {
-            "accuracy": float(values.mean()) if len(values) else float("nan"),
+            "accuracy": float(values.mean()),
             "low": None if interval is None else interval.low,
             "high": None if interval is None else interval.high,
             "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
