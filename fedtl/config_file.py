@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from fedtl.config import AUTO, RunConfig, rules
+from fedtl.config import RunConfig, rules
 from fedtl.config_key import Scalar, kebab, nearest
 from fedtl.errors import UsageError
 
@@ -32,8 +32,7 @@ def from_mapping(
         values: Kebab-case keys; integers are taken where a float is wanted. A table ``compare``,
             which Flower flattens to keys that begin with ``compare.``, is checked and left alone.
         where: What the values came from, for messages: a file, "the command line".
-        base: The configuration to change; ``partition`` = auto in it is dirichlet if ``alpha`` is
-            given.
+        base: The configuration to change.
 
     Raises:
         UsageError: A key is unknown (the nearest known one is suggested), a value has the wrong
@@ -51,11 +50,7 @@ def from_mapping(
             raise UsageError(f"Unknown key {key!r} in {where}{nearest(key, known)}")
         field = known[key]
         changes[field.name] = _typed(key, value, type(field.default), where)
-    base = base or RunConfig()
-    # Whoever gives alpha asks for Dirichlet shares, also if it is the default's value.
-    if "alpha" in changes and "partition" not in changes and base.partition == AUTO:
-        changes["partition"] = "dirichlet"
-    return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(base or RunConfig(), **changes)  # type: ignore[arg-type]
 
 
 def from_toml(path: Path, *, base: RunConfig | None = None) -> RunConfig:

@@ -12,7 +12,6 @@ from in_process import finished
 
 from fedtl import compare, simulate
 from fedtl.config import RunConfig
-from fedtl.config_file import from_mapping
 from fedtl.data.hospitals.names import hospital_names
 from fedtl.federation.preparation import open_data
 
@@ -77,11 +76,3 @@ def test_hospitals_keep_their_names_whatever_their_number() -> None:
     assert hospital_names(60)[:5] == hospital_names(5)
     assert len(set(hospital_names(200))) == 200
     assert hospital_names(27)[24:] == ("Zelkova", "Alder-2", "Birch-2")
-
-
-def test_an_alpha_that_is_given_counts_also_if_it_is_the_defaults() -> None:
-    given = from_mapping({"alpha": RunConfig().alpha}, where="here").settled()
-    assert (given.partition, given.hospitals_sites) == ("dirichlet", 5)
-    both = from_mapping({"alpha": 0.3, "partition": "auto"}, where="here").settled()
-    assert both.partition == "natural"
-    assert from_mapping({"alpha": 0.3, "partition": "iid"}, where="here").partition == "iid"
