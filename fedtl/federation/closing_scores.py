@@ -14,13 +14,13 @@ from torch import Tensor
 from fedtl.federation import phases
 from fedtl.federation.alone import LoneHeads
 from fedtl.federation.left_out_scores import left_out_scores
+from fedtl.federation.own_mix import own_mix
 from fedtl.statistics.disclosure import Disclosed, disclosed_calibration
 from fedtl.statistics.intervals import Clusters, Pairs
 from fedtl.statistics.metrics import Calibration, packed_cells
 from fedtl.transfer.client_block import ClientBlock, ClientData
 from fedtl.transfer.heads import Head, Tensors
 from fedtl.transfer.lone_head import METHODS
-from fedtl.transfer.prior_correction import Adjustment, fitted_temperature, log_prior_ratio
 from fedtl.transfer.scoring import Score, score_clients
 from strategies.base import AloneHead, HeadStrategy, Received
 
@@ -73,22 +73,26 @@ class ClosingScores:
             keep = block.classes <= phases.CONFUSION_CLASSES
             self.scores[""] = score_clients(head, received.head, block, held_out, keep_logits=keep)
             self.scores["test-"] = _score_on_common(head, received.head, block, test)
-            correction = _prior_correction(strategy, block, received.head, everyone)
-            self._score_corrected("corrected-", received, held_out, correction)
+            own = own_mix(
+                strategy, block, received.head, clients, everyone, training, keep_logits=keep
+            )
+            self.scores["corrected-"] = own.held_out
             if strategy.config.prior_correction:
-                self._score_corrected("personal-", received, held_out, correction)
-                self._score_corrected("personal-test-", received, test, correction)
+                self.scores["personal-"] = own.held_out
+                self.scores["personal-test-"] = score_clients(
+                    head, received.head, block, test, own.adjustment, keep_logits=keep
+                )
             if training is not None:
                 also = left_out_scores(
-                    strategy, clients, training, alone, everyone, correction, keep_logits=keep
+                    strategy, clients, training, alone, everyone, own.adjustment, keep_logits=keep
                 )
                 for prefix, scores in also.items():
                     pairs = zip(scores, self.scores[prefix], strict=True)
                     self.scores[prefix] = [first + then for first, then in pairs]
                 self.own_rows = [np.concatenate([one.left_out, one.held_out]) for one in clients]
         if strategy.personalises and not strategy.config.prior_correction:
-            own = strategy.personal_heads(block, received, alone)
-            self._score_own("personal-" if strategy.global_head else "", own)
+            theirs = strategy.personal_heads(block, received, alone)
+            self._score_own("personal-" if strategy.global_head else "", theirs)
         if strategy.config.holdout_site:
             unseen = [client.unseen for client in clients]
             self.scores["unseen-"] = _score_on_common(head, received.head, block, unseen)
@@ -141,22 +145,6 @@ class ClosingScores:
         keep = self._block.classes <= phases.CONFUSION_CLASSES
         return score_clients(form, _stacked(heads), there, rows, keep_logits=keep)
 
-    def _score_corrected(
-        self,
-        prefix: str,
-        received: Received,
-        rows: Sequence[NDArray[np.int64]],
-        correction: Adjustment,
-    ) -> None:
-        self.scores[prefix] = score_clients(
-            self._strategy.head,
-            received.head,
-            self._block,
-            rows,
-            correction,
-            keep_logits=self._block.classes <= phases.CONFUSION_CLASSES,
-        )
-
 
 def closing_metrics(
     strategy: HeadStrategy, closing: ClosingScores, at: int, client: ClientData
@@ -205,29 +193,6 @@ def closing_metrics(
         pairs = Pairs.of(alone, closing.scores[prefix][at].right, groups)
         metrics[prefix + "pairs"] = list(pairs.values())
     return metrics
-
-
-def _prior_correction(
-    strategy: HeadStrategy, block: ClientBlock, parameters: Tensors, everyone: NDArray[np.int64]
-) -> Adjustment:
-    """Return what makes the shared head's outputs each client's own log-odds.
-
-    π_k is of the client's training rows, and so is the temperature, which suits them best: outputs
-    of least squares and cosines have no scale, and those of few or of large steps not theirs.
-    """
-    supposed = everyone if strategy.class_prior == "examples" else None
-    scales, offsets = np.ones(len(block), np.float32), []
-    for at, rows in enumerate(block.rows):
-        labels = block.labels[torch.from_numpy(rows)]
-        own = np.bincount(labels.numpy(), minlength=block.classes)
-        offset = log_prior_ratio(own, supposed)
-        offsets.append(offset)
-        here = block.select(np.array([at]))
-        lone = {name: value[at : at + 1] for name, value in parameters.items()}
-        taken = here.take(torch.from_numpy(rows)[None], slice(0, 1))
-        scores = strategy.head.logits(lone, taken)[0]
-        scales[at] = 1 / fitted_temperature(scores, labels, offset)
-    return Adjustment(torch.from_numpy(scales), torch.from_numpy(np.stack(offsets)).float())
 
 
 def _score_on_common(

@@ -87,7 +87,9 @@ def read_labelled(
 def case_mix(classifier: Classifier, own: Labelled) -> Adjustment:
     """Return what reads the head with the mix of classes of a client's labelled data.
 
-    The head's own mix is the one of all clients' examples, which its file tells.
+    The head's own mix is the one of all clients' examples, which its file tells, and so is the
+    temperature of probabilities: one that is fitted to data that the head may have learnt from
+    makes it too sure. Scores that are no log-odds get the one that is likeliest for ``own``.
 
     Raises:
         UsageError: The file is of a version that does not tell.
@@ -95,7 +97,12 @@ def case_mix(classifier: Classifier, own: Labelled) -> Adjustment:
     import torch
 
     import strategies
-    from fedtl.transfer.prior_correction import Adjustment, fitted_temperature, log_prior_ratio
+    from fedtl.transfer.prior_correction import (
+        Adjustment,
+        likeliest_temperature,
+        log_prior_ratio,
+        temperature_losses,
+    )
 
     strategy, trained = strategies.load(classifier.config.strategy), classifier.trained
     everyone = None
@@ -108,9 +115,12 @@ def case_mix(classifier: Classifier, own: Labelled) -> Adjustment:
         everyone = np.array(trained.class_counts, np.int64)
     counts = np.bincount(own.labels, minlength=len(trained.classes))
     offset = log_prior_ratio(counts, everyone)
-    scores = torch.from_numpy(classifier.outputs(own.features))
-    scale = 1 / fitted_temperature(scores, torch.from_numpy(own.labels), offset)
-    return Adjustment(torch.tensor([scale]), torch.from_numpy(offset).float()[None])
+    temperature = trained.temperature
+    if classifier.measure == "score":
+        scores = torch.from_numpy(classifier.outputs(own.features))
+        losses = temperature_losses(scores, torch.from_numpy(own.labels), offset).sum(1)
+        temperature = likeliest_temperature(losses)
+    return Adjustment(torch.tensor([1 / temperature]), torch.from_numpy(offset).float()[None])
 
 
 def _opened(classifier: Classifier, source: str) -> Dataset:

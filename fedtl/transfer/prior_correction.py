@@ -18,6 +18,8 @@ from torch import Tensor
 # Added to every class's count: a class that a client has not met yet may still come.
 _HALF = 0.5
 _TEMPERATURES = np.geomspace(0.01, 100.0, 61)
+# Of log T about what it is expected to be.
+_LOG_DEVIATION = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,22 +56,39 @@ def log_prior_ratio(
     return np.asarray(np.log(ours) - np.log(theirs))
 
 
-def fitted_temperature(scores: Tensor, labels: Tensor, offset: NDArray[np.float64]) -> float:
-    """Return the T that makes softmax(scores / T + offset) likeliest for these labels.
+def temperature_losses(
+    scores: Tensor, labels: Tensor, offset: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return each example's loss under softmax(scores / T + offset) for T on a grid, ``(T, n)``.
 
     Least-squares outputs and cosines have no scale of their own. Heads that took few steps, or
     large ones, are too little or too sure of themselves, and a correction of log-odds would then
-    weigh too much or too little. T is looked for on a grid of fifteen steps a decade.
+    weigh too much or too little. The grid has fifteen steps a decade.
 
     Args:
         scores: Shape ``(n, K)``.
         labels: Shape ``(n,)``.
         offset: Shape ``(K,)``.
     """
-    shift = torch.from_numpy(offset)
-    target = labels.unsqueeze(1)
-    losses = [
-        float(-(scores.double() / t + shift).log_softmax(1).gather(1, target).sum())
-        for t in _TEMPERATURES
-    ]
+    shift, target = torch.from_numpy(offset), labels.unsqueeze(1)
+    return np.stack(
+        [
+            -(scores.double() / t + shift).log_softmax(1).gather(1, target).squeeze(1).numpy()
+            for t in _TEMPERATURES
+        ]
+    )
+
+
+def likeliest_temperature(losses: NDArray[np.float64], guess: float | None = None) -> float:
+    """Return the T of the smallest loss.
+
+    A few examples that the head gets right are likeliest at T = 0, whatever others would say. A
+    guess is worth what a normal prior for log T is, of half a unit's deviation.
+
+    Args:
+        losses: Summed over examples, shape ``(T,)``.
+        guess: What T is expected to be; ``None`` if nothing is known of it.
+    """
+    if guess is not None:
+        losses = losses + np.log(_TEMPERATURES / guess) ** 2 / (2 * _LOG_DEVIATION**2)
     return float(_TEMPERATURES[int(np.argmin(losses))])

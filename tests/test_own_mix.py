@@ -1,0 +1,140 @@
+"""The shared head read with a client's own mix, as sure as examples that are new to it say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from small_federation import block_of, small_sites
+
+from fedtl.config import RunConfig
+from fedtl.federation.client import head_for
+from fedtl.federation.own_mix import OwnMix, own_mix
+from strategies import build
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# As many of each class everywhere; this client has ten times as many of the first.
+EVERYONE = np.array([500, 500])
+TRAIN, HELD_OUT = np.arange(110), np.arange(110, 330)
+# The log-odds of two unit Gaussians at -1 and 1 are 2 x; this head says twelve times as much.
+SHARPNESS = 12.0
+
+
+def _client(seed: int) -> tuple[Floats, Ints]:
+    """Return one feature and labels; the training examples are all on their class's side."""
+    rng = np.random.default_rng(seed)
+    y = np.r_[np.repeat([0, 1], [100, 10]), np.repeat([0, 1], [200, 20])]
+    x = rng.normal(size=330) + 2 * y - 1
+    x[TRAIN] = np.abs(x[TRAIN]) * (2 * y[TRAIN] - 1)
+    return x.astype(np.float32), y
+
+
+def _mix(
+    x: Floats,
+    y: Ints,
+    groups: Ints | None = None,
+    strategy: str = "fedavg",
+    held_out: Ints = HELD_OUT,
+    left_out: torch.Tensor | None = None,
+) -> OwnMix:
+    config = RunConfig(strategy=strategy)
+    built = build(config, head_for(config, features=1, classes=2))
+    weight = torch.tensor([[[-SHARPNESS], [SHARPNESS]]])
+    head = {"weight": weight, "bias": torch.zeros(1, 2)}
+    features = x[:, None].astype(np.float32)
+    with small_sites(features, y, [TRAIN], held_out=[held_out], groups=groups) as sites:
+        data = sites.site(0).data
+        said = None if left_out is None else [left_out]
+        block = block_of(features, y, [TRAIN], 2)
+        return own_mix(built, block, head, [data], EVERYONE, said, keep_logits=True)
+
+
+def _offset() -> Floats:
+    own, all_of_them = np.array([100.5, 10.5]) / 111, np.array([0.5, 0.5])
+    return np.asarray(np.log(own / all_of_them))
+
+
+def _likeliest(x: Floats, y: Ints) -> float:
+    """Return the temperature of these examples, with a normal prior about 1 for its logarithm."""
+
+    def loss(log_t: float) -> float:
+        said = np.outer(x, [-SHARPNESS, SHARPNESS]) / np.exp(log_t) + _offset()
+        return log_t**2 / (2 * 0.5**2) - float(log_softmax(said, 1)[np.arange(len(y)), y].sum())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-4, 4), method="bounded").x))
+
+
+def test_a_head_that_fits_its_training_rows_is_not_made_surer_by_them() -> None:
+    """The held-out rows alone say how much too sure it is, and the correction then helps."""
+    plain, best = [], []
+    for seed in range(5):
+        x, y = _client(seed)
+        mix = _mix(x, y)
+        t = 1 / float(mix.adjustment.scale[0])
+        expected = _likeliest(x[HELD_OUT], y[HELD_OUT])
+        assert t == pytest.approx(expected, rel=0.09)
+        assert t > 6
+        plain.append(((x > 0) == y)[HELD_OUT].mean())
+        # What Bayes' rule says with the frequencies that the client has.
+        bayes = (2 * x + np.log(10.5 / 100.5) > 0) == y
+        best.append((bayes[HELD_OUT].mean(), mix.held_out[0].accuracy))
+    found = np.array(best)
+    assert np.abs(found[:, 0] - found[:, 1]).max() < 0.02
+    assert found[:, 1].mean() > np.mean(plain) + 0.05
+
+
+@pytest.mark.parametrize("per", [1, 4])
+def test_no_examples_temperature_knows_its_own_label(per: int) -> None:
+    """Another label of one example or group changes what is said of others, never of it."""
+    x, y = _client(0)
+    groups = None if per == 1 else np.arange(len(y)) // per
+    before = _mix(x, y, groups).held_out[0].logits
+    # The last of its class: the order of classes, by which parts are dealt, stays as it is.
+    at = np.arange(308, 312) if per == 4 else np.array([309])
+    moved = x.copy()
+    moved[at] = 8.0
+    after = _mix(moved, y, groups).held_out[0].logits
+    assert before is not None
+    assert after is not None
+    others = np.setdiff1d(HELD_OUT, at) - HELD_OUT[0]
+    own = at - HELD_OUT[0]
+
+    def temperature(logits: NDArray[np.float32], features: Floats) -> Floats:
+        odds = logits[:, 1] - logits[:, 0] - (_offset()[1] - _offset()[0])
+        return np.asarray(2 * SHARPNESS * features[HELD_OUT] / odds)
+
+    was, now = temperature(before, x), temperature(after, moved)
+    np.testing.assert_allclose(was[own], now[own], rtol=1e-3)
+    assert (np.abs(was[others] / now[others] - 1) > 0.05).any()
+
+
+def test_few_examples_that_are_right_do_not_make_the_head_certain() -> None:
+    x, y = _client(1)
+    few = np.flatnonzero((x > 0) == y)
+    few = few[few >= 110][:6]
+    t = _likeliest(x[few], y[few])
+    x[110:116], y[110:116] = x[few], y[few]
+    found = 1 / float(_mix(x, y, held_out=np.arange(110, 116)).adjustment.scale[0])
+    assert found == pytest.approx(t, rel=0.09)
+    assert found > 0.2
+
+
+def test_rows_left_out_of_the_head_say_how_sure_it_is() -> None:
+    """Least squares has no scale: it comes from what the head says of rows without them."""
+    x, y = _client(2)
+    rng = np.random.default_rng(0)
+    # Log-odds that are a tenth of the true ones.
+    said = torch.from_numpy(np.outer(rng.normal(size=110) + 2 * y[TRAIN] - 1, [-0.1, 0.1]))
+    mix = _mix(x, y, strategy="fed3r", left_out=said)
+
+    def loss(log_t: float) -> float:
+        odds = said.numpy() / np.exp(log_t) + _offset()
+        return -float(log_softmax(odds, 1)[np.arange(110), y[TRAIN]].sum())
+
+    best = np.exp(minimize_scalar(loss, bounds=(-5, 5), method="bounded").x)
+    assert 1 / float(mix.adjustment.scale[0]) == pytest.approx(best, rel=0.09)
