@@ -11,7 +11,7 @@ import typer
 from fedtl.command_line import absolute_paths, run_command, with_config
 from fedtl.comparison.axes import Axes, read_values, read_vary, varying_keys
 from fedtl.config import AUTO, RunConfig
-from fedtl.config_file import compare_table, from_mapping, from_toml
+from fedtl.config_file import compare_table, from_mapping, from_toml, toml_keys
 from fedtl.errors import FedtlError, UsageError
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _folder(
     if base.partition == AUTO and not {"alpha", "clients", "partition"}.isdisjoint(vary):
         # What varies is who holds what of one pool.
         base = base.replace(partition="dirichlet")
-    base = base.settled()
+    base = base.settled(flags.keys() | (toml_keys(scenario) if scenario is not None else set()))
     settings = {**table, **given}
     names = str(settings.pop("strategies", ""))
     # Imports torch, seconds; a mistake in the flags has been told by now.

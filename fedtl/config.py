@@ -11,10 +11,13 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedtl.config_key import Rule, Scalar, check, kebab, key, nearest
 from fedtl.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 # What partition = auto and hospitals-sites = 0 come to: see RunConfig.settled.
 AUTO = "auto"
@@ -434,23 +437,27 @@ class RunConfig:
         """What the site that takes part in nothing is called in what is written; may be empty."""
         return HOLDOUT_PSEUDONYM if self.pseudonyms and self.holdout_site else self.holdout_site
 
-    def settled(self) -> RunConfig:
+    def settled(self, given: Collection[str] = ()) -> RunConfig:
         """Return the configuration with what ``partition`` = auto and ``hospitals-sites`` = 0 are.
 
         With rendered data every client is then a hospital of its own, with a case mix of its own,
         unless alpha or the number of sites asks for shares of a pool, or a hospital would have
         too few pictures to learn from.
+
+        Args:
+            given: Kebab-case keys that a person set, if only to their defaults.
         """
         default = RunConfig()
         rendered = self.data == "hospitals"
-        pooled = self.alpha != default.alpha or self.hospitals_sites > 0
+        pooled = "alpha" in given or self.alpha != default.alpha or self.hospitals_sites > 0
         enough = self.hospitals_images >= _FEWEST_PICTURES * self.clients
         if self.partition == AUTO and rendered and enough and not pooled:
             mix = self.hospitals_prevalence
+            asked = "hospitals-prevalence" in given or mix != default.hospitals_prevalence
             return self.replace(
                 partition="natural",
                 hospitals_sites=self.clients,
-                hospitals_prevalence=_OWN_MIX if mix == default.hospitals_prevalence else mix,
+                hospitals_prevalence=mix if asked else _OWN_MIX,
             )
         partition = "dirichlet" if self.partition == AUTO else self.partition
         sites = self.hospitals_sites or (_POOLED_SITES if rendered else 0)

@@ -63,6 +63,15 @@ def from_toml(path: Path, *, base: RunConfig | None = None) -> RunConfig:
     return from_mapping(_read(path), where=str(path), base=base)
 
 
+def toml_keys(path: Path) -> frozenset[str]:
+    """Return the keys that a TOML file sets, its tables left out.
+
+    Raises:
+        UsageError: The file cannot be read or is not TOML.
+    """
+    return frozenset(key for key, value in _read(path).items() if not isinstance(value, Mapping))
+
+
 def compare_table(path: Path) -> dict[str, Scalar]:
     """Return the table ``compare`` of a TOML file, checked against :data:`COMPARE_KEYS`.
 

@@ -12,7 +12,7 @@ import typer
 
 from fedtl.command_line import absolute_paths, run_command, with_config
 from fedtl.config import RunConfig
-from fedtl.config_file import from_mapping, from_toml
+from fedtl.config_file import from_mapping, from_toml, toml_keys
 from fedtl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -119,11 +119,12 @@ def _folder(
 
         return RunFolder.reopen(resume)
     base = RunConfig() if config is None else from_toml(config)
-    chosen = absolute_paths(from_mapping(flags, where="the command line", base=base)).settled()
+    keys = flags.keys() | (toml_keys(config) if config is not None else set())
+    chosen = absolute_paths(from_mapping(flags, where="the command line", base=base))
     # Imports torch, seconds; a mistake in the flags has been told by now.
     from fedtl.report.run_folder import RunFolder
 
-    return RunFolder.create(chosen), None
+    return RunFolder.create(chosen.settled(keys)), None
 
 
 def _close(

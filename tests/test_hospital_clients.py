@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ from fedtl.federation.preparation import open_data
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 SMALL = ("--hospitals-images", 400, "--hospitals-test-images", 40, "--hospitals-size", 16)
+RUNS = {
+    "simulate": (simulate.main, ("--strategy", "fedncm")),
+    "compare": (compare.main, ("--strategies", "fedncm,local", "--seeds", 1)),
+}
 QUICK = ("--engine", "inline", "--rounds", 1, "--quiet")
 
 
@@ -61,6 +66,28 @@ def test_what_auto_stands_for(asked: dict[str, Any], method: str, sites: int) ->
 def test_a_case_mix_that_is_asked_for_stays() -> None:
     assert RunConfig(hospitals_prevalence=0.5).settled().hospitals_prevalence == 0.5
     assert RunConfig(alpha=0.1).settled().hospitals_prevalence == 1.0
+
+
+@pytest.mark.parametrize("way", ["flag", "file"])
+@pytest.mark.parametrize("command", RUNS)
+def test_a_default_that_is_given_is_asked_for(tmp_path: Path, command: str, way: str) -> None:
+    """An alpha asks for shares of a pool, and a case mix stays, if they are the defaults' too."""
+
+    def effective(key: str, value: float) -> dict[str, Any]:
+        out, toml = tmp_path / key, tmp_path / "run.toml"
+        toml.write_text(f"{key} = {value}\n")
+        chosen: tuple[object, ...] = (f"--{key}", value)
+        if way == "file":
+            chosen = (toml,) if command == "compare" else ("--config", toml)
+        runs = RUNS[command]
+        end = finished(runs[0], *chosen, *runs[1], *SMALL, *QUICK, "--clients", 3, "--out", out)
+        assert end.exit_code == 0, end.stderr
+        return tomllib.loads(next(out.glob("**/*.toml")).read_text())
+
+    pooled = effective("alpha", 0.3)
+    assert (pooled["partition"], pooled["hospitals-sites"]) == ("dirichlet", 5)
+    mixed = effective("hospitals-prevalence", 1.0)
+    assert (mixed["partition"], mixed["hospitals-prevalence"]) == ("natural", 1.0)
 
 
 def test_alphas_are_compared_on_shares_of_one_pool(tmp_path: Path) -> None:
