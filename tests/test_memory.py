@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import mmap
 import multiprocessing
 import resource
@@ -17,6 +18,8 @@ MIB = 2**20
 
 
 def _hold(shared: mmap.mmap, held: Event, enough: Event) -> None:
+    # A collection would write to all objects of the parent, and copy their pages.
+    gc.disable()
     own = bytearray(b"x" * 64 * MIB)
     assert sum(shared[::4096]) == 64 * MIB // 4096 * ord("s")
     held.set()
