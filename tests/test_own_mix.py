@@ -41,11 +41,13 @@ def _mix(
     strategy: str = "fedavg",
     held_out: Ints = HELD_OUT,
     left_out: torch.Tensor | None = None,
+    sharpness: float = SHARPNESS,
+    bias: tuple[float, float] = (0.0, 0.0),
 ) -> OwnMix:
     config = RunConfig(strategy=strategy)
     built = build(config, head_for(config, features=1, classes=2))
-    weight = torch.tensor([[[-SHARPNESS], [SHARPNESS]]])
-    head = {"weight": weight, "bias": torch.zeros(1, 2)}
+    weight = torch.tensor([[[-sharpness], [sharpness]]])
+    head = {"weight": weight, "bias": torch.tensor([bias])}
     features = x[:, None].astype(np.float32)
     with small_sites(features, y, [TRAIN], held_out=[held_out], groups=groups) as sites:
         data = sites.site(0).data
@@ -86,6 +88,18 @@ def test_a_head_that_fits_its_training_rows_is_not_made_surer_by_them() -> None:
     found = np.array(best)
     assert np.abs(found[:, 0] - found[:, 1]).max() < 0.02
     assert found[:, 1].mean() > np.mean(plain) + 0.05
+
+
+def test_what_the_head_knows_of_the_mix_already_is_not_added_again() -> None:
+    """Its outputs are the true log-odds with the client's own frequencies of classes."""
+    x, y = _client(3)
+    knows = tuple(np.log([10.0 / 11, 1.0 / 11]).tolist())
+    mix = _mix(x, y, sharpness=1.0, bias=knows)
+    assert mix.readings[0].weight == 0
+    assert mix.readings[0].temperature == pytest.approx(1, rel=0.2)
+    right = (2 * x + np.log(1 / 10) > 0) == y
+    assert mix.held_out[0].accuracy == pytest.approx(right[HELD_OUT].mean(), abs=0.01)
+    assert _mix(x, y, sharpness=1.0).readings[0].weight == 1
 
 
 @pytest.mark.parametrize("per", [1, 4])

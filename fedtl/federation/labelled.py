@@ -89,7 +89,8 @@ def case_mix(classifier: Classifier, own: Labelled) -> Adjustment:
 
     The head's own mix is the one of all clients' examples, which its file tells, and so is the
     temperature of probabilities: one that is fitted to data that the head may have learnt from
-    makes it too sure. Scores that are no log-odds get the one that is likeliest for ``own``.
+    makes it too sure. Scores that are no log-odds get the one that is likeliest for ``own``, and so
+    does the correction its weight.
 
     Raises:
         UsageError: The file is of a version that does not tell.
@@ -97,12 +98,7 @@ def case_mix(classifier: Classifier, own: Labelled) -> Adjustment:
     import torch
 
     import strategies
-    from fedtl.transfer.prior_correction import (
-        Adjustment,
-        likeliest_temperature,
-        log_prior_ratio,
-        temperature_losses,
-    )
+    from fedtl.transfer.prior_correction import Adjustment, Readings, log_prior_ratio
 
     strategy, trained = strategies.load(classifier.config.strategy), classifier.trained
     everyone = None
@@ -115,12 +111,11 @@ def case_mix(classifier: Classifier, own: Labelled) -> Adjustment:
         everyone = np.array(trained.class_counts, np.int64)
     counts = np.bincount(own.labels, minlength=len(trained.classes))
     offset = log_prior_ratio(counts, everyone)
-    temperature = trained.temperature
-    if classifier.measure == "score":
-        scores = torch.from_numpy(classifier.outputs(own.features))
-        losses = temperature_losses(scores, torch.from_numpy(own.labels), offset).sum(1)
-        temperature = likeliest_temperature(losses)
-    return Adjustment(torch.tensor([1 / temperature]), torch.from_numpy(offset).float()[None])
+    scores = torch.from_numpy(classifier.outputs(own.features))
+    known = None if classifier.measure == "score" else trained.temperature
+    reading = Readings(scores, torch.from_numpy(own.labels), offset, known).likeliest()
+    shift = torch.from_numpy(reading.weight * offset).float()
+    return Adjustment(torch.tensor([1 / reading.temperature]), shift[None])
 
 
 def _opened(classifier: Classifier, source: str) -> Dataset:

@@ -14,14 +14,16 @@ from fedtl.transfer.client_block import ClientBlock, ClientData
 from fedtl.transfer.heads import Tensors
 from fedtl.transfer.prior_correction import (
     Adjustment,
-    likeliest_temperature,
+    Reading,
+    Readings,
     log_prior_ratio,
-    temperature_losses,
 )
 from fedtl.transfer.scoring import Score
 from strategies.base import HeadStrategy
 
 _FOLDS = 5
+# Rows to which two numbers are fitted.
+_ENOUGH = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +32,13 @@ class OwnMix:
 
     Attributes:
         adjustment: For any example.
-        held_out: Scores of each client's held-out examples, each read at a temperature to which
-            other examples were fitted.
+        readings: What it was made from, one per client.
+        held_out: Scores of each client's held-out examples, each by a reading to which other
+            examples were fitted.
     """
 
     adjustment: Adjustment
+    readings: list[Reading]
     held_out: list[Score]
 
 
@@ -50,8 +54,8 @@ def own_mix(
 ) -> OwnMix:
     """Return the correction of the shared head for each client.
 
-    π_k is of the client's training rows. The temperature is not: a head that fits them all is
-    likeliest for them if it is as sure as can be, and the correction then says nothing. It is
+    π_k is of the client's training rows. How the head is read is not: one that fits them all is
+    likeliest for them if it is as sure as can be, and the correction then says nothing. That is
     fitted to what the head says of rows that did not make it: training rows, each left out, where
     there is that, or else held-out rows, five parts of them by one another.
 
@@ -67,34 +71,36 @@ def own_mix(
     """
     supposed = everyone if strategy.class_prior == "examples" else None
     scaled = strategy.outputs in ("probability", "log-odds")
-    temperatures, offsets, held_out = [], [], []
+    offsets, readings, held_out = [], [], []
     for at, data in enumerate(clients):
         here = _Client(strategy, block.select(np.array([at])), parameters, at)
         labels = data.labels.numpy()
-        own = np.bincount(labels[data.train], minlength=data.classes)
-        offset = log_prior_ratio(own, supposed)
+        offset = log_prior_ratio(np.bincount(labels[data.train], minlength=data.classes), supposed)
         said, truth = here.said(data.held_out), labels[data.held_out]
         if training is not None and len(data.left_out):
-            place = torch.from_numpy(np.flatnonzero(np.isin(data.train, data.left_out)))
-            known = training[at][place]
-            losses = temperature_losses(known, data.labels[data.train][place], offset).sum(1)
-            best = likeliest_temperature(losses, 1.0 if scaled else None)
-            each = np.full(len(truth), best)
+            place = np.flatnonzero(np.isin(data.train, data.left_out))
+            place = place[np.unique(np.linspace(0, len(place) - 1, _ENOUGH).astype(np.int64))]
+            known, told = training[at][torch.from_numpy(place)], labels[data.train[place]]
+            found = Readings(known, torch.from_numpy(told), offset)
+            best = found.likeliest(guess=1.0 if scaled else None)
+            each = [best] * len(truth)
         else:
-            guess = 1.0 if scaled else here.likeliest_for(data.train, offset)
-            losses = temperature_losses(said, torch.from_numpy(truth), offset)
-            best = likeliest_temperature(losses.sum(1), guess)
-            each = np.full(len(truth), best)
+            guess = 1.0 if scaled else here.temperature_for(data.train, offset)
+            found = Readings(said, torch.from_numpy(truth), offset)
+            best = found.likeliest(guess=guess)
             parts = _parts(truth, None if data.groups is None else data.groups[data.held_out])
-            for part in range(_FOLDS):
-                others = losses[:, parts != part].sum(1)
-                each[parts == part] = likeliest_temperature(others, guess)
-        temperatures.append(best)
+            by_part = [found.likeliest(parts != part, guess) for part in range(_FOLDS)]
+            each = [by_part[part] for part in parts]
         offsets.append(offset)
-        corrected = said / torch.from_numpy(each)[:, None] + torch.from_numpy(offset)
+        readings.append(best)
+        temperature = torch.tensor([one.temperature for one in each], dtype=torch.float64)
+        weight = torch.tensor([one.weight for one in each], dtype=torch.float64)
+        corrected = said / temperature[:, None] + torch.outer(weight, torch.from_numpy(offset))
         held_out.append(Score.of(corrected, truth, keep_logits=keep_logits))
-    scale = torch.from_numpy(1 / np.array(temperatures)).float()
-    return OwnMix(Adjustment(scale, torch.from_numpy(np.stack(offsets)).float()), held_out)
+    scale = torch.tensor([1 / one.temperature for one in readings])
+    shift = torch.from_numpy(np.stack(offsets))
+    shift *= torch.tensor([one.weight for one in readings], dtype=torch.float64)[:, None]
+    return OwnMix(Adjustment(scale, shift.float()), readings, held_out)
 
 
 class _Client:
@@ -113,10 +119,11 @@ class _Client:
         taken = self._block.take(torch.from_numpy(rows)[None], slice(0, 1))
         return self._form.logits(self._head, taken)[0].double()
 
-    def likeliest_for(self, rows: NDArray[np.int64], offset: NDArray[np.float64]) -> float:
+    def temperature_for(self, rows: NDArray[np.int64], offset: NDArray[np.float64]) -> float:
         """Return the temperature that makes these rows' labels likeliest."""
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, _ENOUGH).astype(np.int64))]
         labels = self._block.labels[torch.from_numpy(rows)]
-        return likeliest_temperature(temperature_losses(self.said(rows), labels, offset).sum(1))
+        return Readings(self.said(rows), labels, offset).likeliest().temperature
 
 
 def _parts(labels: NDArray[np.int64], groups: NDArray[np.int64] | None) -> NDArray[np.int64]:

@@ -4,6 +4,13 @@ A head learnt from everybody expects everybody's mix of classes. For a client wh
 Bayes' rule says by how much its log-odds are off: log π_k - log π for each class (Saerens, Latinne
 & Decaestecker, "Adjusting the Outputs of a Classifier to New a Priori Probabilities: A Simple
 Procedure", Neural Computation 14, 2002, equation 2.4).
+
+Two things are to be known first. *How sure the head is*: least-squares outputs and cosines have no
+scale of their own; heads that took few steps, or large ones, are too little or too sure of
+themselves. A temperature mends that. *What it knows already*: the rule supposes that pictures of a
+class look alike everywhere. Where stain or optics tell the hospital from the picture, a head has
+learnt the hospital's mix with it, and the whole correction would count that twice. A weight between
+nought and one says how much of it there is to add. Both are what makes labels likeliest.
 """
 
 from __future__ import annotations
@@ -20,6 +27,8 @@ _HALF = 0.5
 _TEMPERATURES = np.geomspace(0.01, 100.0, 61)
 # Of log T about what it is expected to be.
 _LOG_DEVIATION = 0.5
+# The first is taken where all are as likely.
+_WEIGHTS = np.array([1.0, 0.75, 0.5, 0.25, 0.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,39 +65,59 @@ def log_prior_ratio(
     return np.asarray(np.log(ours) - np.log(theirs))
 
 
-def temperature_losses(
-    scores: Tensor, labels: Tensor, offset: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return each example's loss under softmax(scores / T + offset) for T on a grid, ``(T, n)``.
+@dataclass(frozen=True)
+class Reading:
+    """How a head's outputs become log-odds at a client: scores / temperature + weight · offset."""
 
-    Least-squares outputs and cosines have no scale of their own. Heads that took few steps, or
-    large ones, are too little or too sure of themselves, and a correction of log-odds would then
-    weigh too much or too little. The grid has fifteen steps a decade.
+    temperature: float
+    weight: float
+
+
+class Readings:
+    """The loss of every example under every reading of a grid.
+
+    The grid has fifteen temperatures a decade and five weights from nought to one.
 
     Args:
         scores: Shape ``(n, K)``.
         labels: Shape ``(n,)``.
-        offset: Shape ``(K,)``.
+        offset: log π_k - log π, shape ``(K,)``.
+        temperature: The only one, if it is known.
     """
-    shift, target = torch.from_numpy(offset), labels.unsqueeze(1)
-    return np.stack(
-        [
-            -(scores.double() / t + shift).log_softmax(1).gather(1, target).squeeze(1).numpy()
-            for t in _TEMPERATURES
-        ]
-    )
 
+    def __init__(
+        self,
+        scores: Tensor,
+        labels: Tensor,
+        offset: NDArray[np.float64],
+        temperature: float | None = None,
+    ) -> None:
+        self._temperatures = _TEMPERATURES if temperature is None else np.array([temperature])
+        shifts = torch.from_numpy(_WEIGHTS[:, None, None] * offset)
+        target = labels.expand(len(_WEIGHTS), -1).unsqueeze(2)
+        # Shape (T, W, n).
+        self._losses = np.stack(
+            [
+                -(scores.double() / t + shifts).log_softmax(2).gather(2, target).squeeze(2).numpy()
+                for t in self._temperatures
+            ]
+        )
 
-def likeliest_temperature(losses: NDArray[np.float64], guess: float | None = None) -> float:
-    """Return the T of the smallest loss.
+    def likeliest(
+        self, rows: NDArray[np.bool_] | slice = slice(None), guess: float | None = None
+    ) -> Reading:
+        """Return the reading that makes the labels of these examples likeliest.
 
-    A few examples that the head gets right are likeliest at T = 0, whatever others would say. A
-    guess is worth what a normal prior for log T is, of half a unit's deviation.
+        A few examples that the head gets right are likeliest at T = 0, whatever others would say.
+        A guess is worth what a normal prior for log T is, of half a unit's deviation.
 
-    Args:
-        losses: Summed over examples, shape ``(T,)``.
-        guess: What T is expected to be; ``None`` if nothing is known of it.
-    """
-    if guess is not None:
-        losses = losses + np.log(_TEMPERATURES / guess) ** 2 / (2 * _LOG_DEVIATION**2)
-    return float(_TEMPERATURES[int(np.argmin(losses))])
+        Args:
+            rows: Which examples.
+            guess: What T is expected to be; ``None`` if nothing is known of it.
+        """
+        losses = self._losses[:, :, rows].sum(2)
+        if guess is not None:
+            apart = np.log(self._temperatures / guess) / _LOG_DEVIATION
+            losses = losses + np.square(apart)[:, None] / 2
+        t, w = np.unravel_index(int(np.argmin(losses)), losses.shape)
+        return Reading(float(self._temperatures[t]), float(_WEIGHTS[w]))
