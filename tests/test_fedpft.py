@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from small_federation import block_of
 
 import strategies
 from fedtl.config import RunConfig
@@ -43,15 +44,7 @@ def _strategy(width: int, classes: int, **changes: Any) -> FedPFT:
 def _block(
     x: NDArray[np.float32], y: NDArray[np.int64], parts: Sequence[NDArray[np.int64]]
 ) -> ClientBlock:
-    return ClientBlock(
-        features=torch.from_numpy(x),
-        labels=torch.from_numpy(y),
-        rows=parts,
-        partition_ids=range(len(parts)),
-        classes=int(y.max()) + 1,
-        mean=torch.zeros(1, x.shape[1]),
-        scale=torch.ones(1, x.shape[1]),
-    )
+    return block_of(x, y, parts, int(y.max()) + 1)
 
 
 def _reply(counts: Sequence[float], means: Floats, variances: Floats, examples: int = 0) -> Reply:
