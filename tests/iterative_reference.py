@@ -129,8 +129,11 @@ def run(settings: RunConfig, part: dict[int, tuple[int, ...]] = PART) -> list[Ve
     return heads
 
 
-def batches(settings: RunConfig, client: int, server_round: int) -> Iterator[Batch]:
-    lone = block_of().select(np.array([client]))
+def batches(
+    settings: RunConfig, client: int, server_round: int, block: ClientBlock | None = None
+) -> Iterator[Batch]:
+    """Yield a client's minibatches of a round, from ``block`` or else those of :func:`block_of`."""
+    lone = (block_of() if block is None else block).select(np.array([client]))
     width = batch_width(SIZES[client], settings.batch_size)
     for epoch in range(settings.local_epochs):
         for batch in minibatches(
