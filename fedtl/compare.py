@@ -10,8 +10,9 @@ import typer
 
 from fedtl.command_line import absolute_paths, run_command, with_config
 from fedtl.comparison.axes import Axes, read_values, read_vary, varying_keys
-from fedtl.config import AUTO, RunConfig
+from fedtl.config import RunConfig
 from fedtl.config_file import compare_table, from_mapping, from_toml, toml_keys
+from fedtl.config_keys.data import AUTO
 from fedtl.errors import FedtlError, UsageError
 
 if TYPE_CHECKING:

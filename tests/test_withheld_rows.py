@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedtl.config import PARTITIONS, RunConfig
+from fedtl.config import RunConfig
+from fedtl.config_keys.data import PARTITIONS
 from fedtl.data.dataset import Dataset
 from fedtl.data.partition_process import PartitionProcess
 from fedtl.data.unseen_site import withhold_site
