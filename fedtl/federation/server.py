@@ -25,8 +25,8 @@ from fedtl.federation.handshake import Identity, Roll, handshake, wait_for_nodes
 from fedtl.federation.round_zero import closed_form_start, learn_standardisation
 from fedtl.privacy.egress import LedgerEntry
 from fedtl.records import from_record, to_record
+from fedtl.statistics.calibration import best_temperature, cross_fitted_error
 from fedtl.statistics.intervals import Pairs
-from fedtl.statistics.metrics import best_temperature, cross_fitted_error
 from fedtl.transfer.heads import one_thread
 from fedtl.transfer.lone_head import Method
 from fedtl.transfer.standardisation import Standardisation

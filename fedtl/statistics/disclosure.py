@@ -30,22 +30,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.determinism import generator
-from fedtl.statistics.metrics import (
-    BINS,
+from fedtl.statistics.calibration import (
     CALIBRATION_BINS,
     TEMPERATURES,
     Calibration,
     Floats,
-    ScoreCounts,
-    bins_of,
     calibration_of,
     falling_logits,
-    log_odds,
     logsumexp,
     temperature_gaps,
     temperature_losses,
-    told_classes,
 )
+from fedtl.statistics.score_counts import BINS, ScoreCounts, bins_of, log_odds, told_classes
 from fedtl.transfer.scoring import Score
 
 SMALLEST_CELL = 5
