@@ -28,7 +28,7 @@ from fedtl.config import RunConfig
 from fedtl.engine.simulation import simulate as run_simulation
 from fedtl.federation.adversity import attackers, before_training, drops_out, falsified
 from fedtl.federation.evaluation import on_new_data, on_own_data
-from fedtl.federation.server import Outcome
+from fedtl.federation.outcome import Outcome
 from fedtl.report.run_folder import RunFolder
 from fedtl.transfer.client_block import ClientBlock, batch_width
 from fedtl.transfer.heads import Tensors

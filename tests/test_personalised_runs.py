@@ -19,7 +19,7 @@ from fedtl.engine.simulation import simulate as run_simulation
 from fedtl.federation import phases
 from fedtl.federation.checkpoint import Checkpoint, read_latest_checkpoint
 from fedtl.federation.evaluation import ClientTallies, Tally
-from fedtl.federation.server import Outcome
+from fedtl.federation.outcome import Outcome
 from fedtl.privacy.egress import EgressError, release
 from fedtl.records import to_record
 from fedtl.report.run_folder import RunFolder

@@ -22,7 +22,7 @@ from fedtl.federation import server
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.client import head_for
 from fedtl.federation.evaluation import RoundScore, on_new_data, on_own_data
-from fedtl.federation.server import Outcome
+from fedtl.federation.outcome import Outcome
 from fedtl.report.run_folder import RunFolder
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.standardisation import Moments, Standardisation

@@ -23,6 +23,7 @@ from fedtl.engine.starting import Starting
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.client import head_for
 from fedtl.federation.duplicates import without_duplicates
+from fedtl.federation.outcome import Outcome
 from fedtl.federation.preparation import (
     Inputs,
     data_notes,
@@ -34,7 +35,7 @@ from fedtl.federation.preparation import (
     split_notes,
 )
 from fedtl.federation.reference import Centralised, TestScore, centralised_reference
-from fedtl.federation.server import Federation, Outcome
+from fedtl.federation.server import Federation
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.federation.split import Split
 from fedtl.report.pseudonyms import write_pseudonyms

@@ -27,8 +27,8 @@ from fedtl.federation.evaluation import (
     on_new_data,
     on_own_data,
 )
+from fedtl.federation.outcome import Outcome
 from fedtl.federation.reference import Centralised
-from fedtl.federation.server import Outcome
 from fedtl.report.result import ClientRow, Gain, OwnScore
 from fedtl.report.run_folder import without_nan
 from fedtl.statistics.intervals import gain_over_clients, mean_interval
