@@ -60,14 +60,12 @@ def block_of(sizes: Sequence[int] = SIZES) -> ClientBlock:
         features.append(
             np.eye(CLASSES, FEATURES)[y] + 0.5 * client + rng.normal(size=(size, FEATURES))
         )
-    return ClientBlock(
-        features=torch.from_numpy(np.concatenate(features).astype(np.float32)),
-        labels=torch.from_numpy(np.concatenate(labels)),
+    return ClientBlock.unstandardised(
+        torch.from_numpy(np.concatenate(features).astype(np.float32)),
+        torch.from_numpy(np.concatenate(labels)),
         rows=np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1]),
         partition_ids=range(len(sizes)),
         classes=CLASSES,
-        mean=torch.zeros(1, FEATURES),
-        scale=torch.ones(1, FEATURES),
     )
 
 

@@ -80,14 +80,8 @@ def block_of(
     x: NDArray[np.float32], y: NDArray[np.int64], parts: Sequence[NDArray[np.int64]], classes: int
 ) -> ClientBlock:
     """Return clients that train on these parts of the rows, on features as they are."""
-    return ClientBlock(
-        features=torch.from_numpy(x),
-        labels=torch.from_numpy(y),
-        rows=parts,
-        partition_ids=range(len(parts)),
-        classes=classes,
-        mean=torch.zeros(1, x.shape[1]),
-        scale=torch.ones(1, x.shape[1]),
+    return ClientBlock.unstandardised(
+        torch.from_numpy(x), torch.from_numpy(y), parts, range(len(parts)), classes
     )
 
 

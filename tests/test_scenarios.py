@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from flower_processes import PROJECT, environment
 from flwr.common.config import flatten_dict, fuse_dicts
+from small_federation import block_of
 
 import strategies
 from fedtl.comparison.axes import read_vary
@@ -26,7 +26,6 @@ from fedtl.federation.client import head_for
 from fedtl.federation.evaluation import on_new_data, on_own_data
 from fedtl.federation.outcome import Outcome
 from fedtl.report.run_folder import RunFolder
-from fedtl.transfer.client_block import ClientBlock
 from strategies.base.robust import RobustStrategy
 
 SCENARIOS = sorted((PROJECT / "simulations").glob("*.toml"))
@@ -174,16 +173,7 @@ def test_a_class_a_client_leaves_fed3r_unharmed_and_not_fedavg(
         x, y = stored["x"], stored["y"]
     assert [len(set(y[rows])) for rows in parts] == [1] * 10
 
-    pooled = ClientBlock(
-        features=torch.from_numpy(x),
-        labels=torch.from_numpy(y),
-        rows=[np.arange(1000)],
-        partition_ids=[0],
-        classes=8,
-        mean=torch.zeros(1, 24),
-        scale=torch.ones(1, 24),
-    )
-    (of_all,) = exact.strategy.train_alone(pooled)
+    (of_all,) = exact.strategy.train_alone(block_of(x, y, [np.arange(1000)], classes=8))
     for name, value in of_all.arrays.items():
         np.testing.assert_allclose(exact.arrays[name], value, rtol=1e-9, atol=1e-12)
 

@@ -12,6 +12,7 @@ import torch
 from flwr.app import MetricRecord
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_federation import block_of
 
 import strategies
 from fedtl.config import RunConfig
@@ -254,15 +255,7 @@ def test_alone_a_client_starts_from_its_own_closed_form(data: Path) -> None:
         x, y = stored["x"], stored["y"]
     config = RunConfig(init="fed3r", learning_rate=1e-12, rounds=1)
     head = head_for(config, features=12, classes=4)
-    block = ClientBlock(
-        features=torch.from_numpy(x),
-        labels=torch.from_numpy(y),
-        rows=[np.arange(7), np.arange(7, 300)],
-        partition_ids=[0, 1],
-        classes=4,
-        mean=torch.zeros(1, 12),
-        scale=torch.ones(1, 12),
-    )
+    block = block_of(x, y, [np.arange(7), np.arange(7, 300)], classes=4)
     with torch.inference_mode():
         alone = strategies.build(config, head).train_alone(block)
         solved = strategies.load("fed3r")(config, head).train_alone(block)
