@@ -111,24 +111,12 @@ def groups_by_pattern(
 def groups_hint(dataset: Dataset, *, natural: bool) -> str:
     """Return a sentence if names suggest groups and none are declared; else an empty text.
 
-    Names suggest groups if a word such as ``patient`` with its number recurs over files, or if
-    file names begin with a number that recurs and go on with another part (``P12-04.jpg``).
-    Plain numbering (``img_0001.jpg``), and a beginning that only repeats the class, does not.
-
     Args:
         dataset: The data; only names of files are looked at.
         natural: Whether each site is a client: sites that are patients are then meant to be.
     """
-    if dataset.groups is not None or isinstance(dataset.inputs, np.ndarray):
-        return ""
-    paths = [key.split("/") for key in dataset.keys]
-    found = _by_word(paths)
-    if found is not None and natural and dataset.sites is not None:
-        name = found[0]
-        if name in dataset.sites:
-            return ""
-    found = found or _by_beginning(paths, dataset)
-    if found is None:
+    found = suggested_groups(dataset)
+    if found is None or (natural and dataset.sites is not None and found[0] in dataset.sites):
         return ""
     example, count, option = found
     return (
@@ -136,6 +124,25 @@ def groups_hint(dataset: Dataset, *, natural: bool) -> str:
         f"groups are declared, so they may lie on both sides of a held-out split and make scores "
         f"too good; {option} keeps each group whole"
     )
+
+
+def suggested_groups(dataset: Dataset) -> tuple[str, int, str] | None:
+    """Return a group that names suggest, its images, and the option that declares such groups.
+
+    Names suggest groups if a word such as ``patient`` with its number recurs over files, or if
+    file names begin with a number that recurs and go on with another part (``P12-04.jpg``).
+    Plain numbering (``img_0001.jpg``), and a beginning that only repeats the class, does not.
+
+    Args:
+        dataset: The data; only names of files are looked at.
+
+    Returns:
+        ``None`` if groups are declared, or names suggest none.
+    """
+    if dataset.groups is not None or isinstance(dataset.inputs, np.ndarray):
+        return None
+    paths = [key.split("/") for key in dataset.keys]
+    return _by_word(paths) or _by_beginning(paths, dataset)
 
 
 def _by_word(paths: Sequence[list[str]]) -> tuple[str, int, str] | None:
