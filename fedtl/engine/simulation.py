@@ -121,6 +121,7 @@ def simulate(
             folder.warn(note)
         split = _without_duplicates(config, folder, inputs, split)
         sites = simulated_sites(inputs, split, duplicates=config.duplicates)
+        folder.waits("starting the clients")
         grid = _open_grid(config, starting, sites)
     except BaseException:
         starting.abandon()
@@ -144,8 +145,7 @@ def simulate(
     finally:
         # Ray takes a second or two to stop; meanwhile the centralised head is trained.
         starting.stop()
-    if progress:
-        progress.status("solving the centralised reference")
+    folder.waits("solving the centralised reference")
     federated = time.perf_counter()
     clients = [sites.site(partition_id).data for partition_id in range(config.clients)]
     centralised = centralised_reference(outcome.strategy, clients)

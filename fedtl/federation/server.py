@@ -54,6 +54,10 @@ class Journal(Protocol):
         """Tell the user, and the report, of something that went wrong and was survived."""
         ...
 
+    def waits(self, text: str) -> None:
+        """Tell the user what is being waited for."""
+        ...
+
 
 class TestScorer(Protocol):
     """Scores a head on the data's own test split, where whoever runs the server holds it."""
@@ -155,7 +159,11 @@ class Federation:
             FedtlError: Too few clients connect, or none is left.
         """
         config = self._config
-        nodes = wait_for_nodes(self._grid, config.clients, patience=self._patience)
+        nodes = wait_for_nodes(
+            self._grid, config.clients, patience=self._patience, waits=self._journal.waits
+        )
+        if self._simulated is None:
+            self._journal.waits("waiting for all clients to read their data")
         roll = handshake(self._grid, nodes, config.clients, self._expected)
         head = head_for(
             config, features=roll.identity.feature_size, classes=len(roll.identity.classes)
@@ -202,6 +210,7 @@ class Federation:
                     exchange, strategy, arrays, standardisation, done, rounds, pending
                 )
             closing = time.perf_counter()
+            self._journal.waits("scoring all heads")
             phase = self._evaluate(exchange, strategy, arrays, done, pending, roll)
         told: dict[int, ClientEvaluation] = phase.metrics
         calibration = [
