@@ -108,21 +108,23 @@ def groups_by_pattern(
     return np.array(groups), left
 
 
-def groups_hint(dataset: Dataset, *, natural: bool) -> str:
+def groups_hint(dataset: Dataset, *, natural: bool, named: bool = True) -> str:
     """Return a sentence if names suggest groups and none are declared; else an empty text.
 
     Args:
         dataset: The data; only names of files are looked at.
         natural: Whether each site is a client: sites that are patients are then meant to be.
+        named: Whether to name a group, which may be a patient.
     """
     found = suggested_groups(dataset)
     if found is None or (natural and dataset.sites is not None and found[0] in dataset.sites):
         return ""
     example, count, option = found
+    such = f", as the {count:,} of {example} do" if named else ""
     return (
-        f"names suggest that images belong together, as the {count:,} of {example} do, but no "
-        f"groups are declared, so they may lie on both sides of a held-out split and make scores "
-        f"too good; {option} keeps each group whole"
+        f"names suggest that images belong together{such}, but no groups are declared, so they may "
+        f"lie on both sides of a held-out split and make scores too good; {option} keeps each "
+        "group whole"
     )
 
 
