@@ -47,6 +47,8 @@ class Notes:
     def warn(self, text: str) -> None:
         self.warnings.append(text)
 
+    def waits(self, text: str) -> None: ...
+
 
 @contextmanager
 def small_sites(

@@ -169,6 +169,14 @@ def test_marks_are_what_the_accuracy_is_of(folder: Path) -> None:
         assert len(np.unique(result.marks.units)) == 200
 
 
+def test_quiet_and_json_name_the_folder(folder: Path) -> None:
+    quiet = finished(compare.main, "--resume", folder, "--quiet")
+    assert (quiet.stdout, quiet.stderr) == (f"{folder}\n", "")
+    told = json.loads(finished(compare.main, "--resume", folder, "--json").stdout)
+    assert told.pop("run_folder") == str(folder)
+    assert told == json.loads((folder / "summary.json").read_text())
+
+
 @pytest.mark.usefixtures("drawn")
 def test_the_table_fits_80_columns_and_names_every_strategy(data: Path, folder: Path) -> None:
     end = finished(compare.main, "--resume", folder)

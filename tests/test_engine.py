@@ -195,6 +195,8 @@ class Notes:
     def warn(self, text: str) -> None:
         self.warnings.append(text)
 
+    def waits(self, text: str) -> None: ...
+
 
 def sites(features: SharedFeatures, labels: np.ndarray) -> SimulatedSites:
     """Clients of sizes 1, 5, 9 … so that they differ in batch widths and numbers of steps."""

@@ -337,7 +337,7 @@ def test_each_site_in_turn_is_a_run_of_its_own(folder: Path, tmp_path: Path) -> 
         for client in _rows(alone, "clients.csv"):
             own = matrix[client["name"]][site]
             assert own == client["local_only_unseen_accuracy"]
-        assert matrix[site][site] == ""
+        assert matrix[site][site] == matrix[site][f"{site}_low"] == ""
     page = (run / "report.html").read_text()
     (section,) = re.findall(r'<section id="unseen-sites">(.*?)</section>', page, re.DOTALL)
     shown = dict(re.findall(r'title="(\S+(?: alone)? on \S+): ([^"]*)"', section))
@@ -346,6 +346,10 @@ def test_each_site_in_turn_is_a_run_of_its_own(folder: Path, tmp_path: Path) -> 
         ours = one["federated"]
         interval = f"{100 * ours['accuracy_low']:.1f} to {100 * ours['accuracy_high']:.1f}"
         accuracy = f"{100 * ours['accuracy']:.1f}% (95 % interval {interval})"
+        row = matrix["federated"]
+        assert [row[site], row[f"{site}_low"], row[f"{site}_high"]] == [
+            f"{ours[key]:.6f}" for key in ("accuracy", "accuracy_low", "accuracy_high")
+        ]
         assert shown[f"federated on {site}"].startswith(accuracy)
         assert f"{site} alone on {site}" not in shown
     lone = tmp_path / "lone.npz"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 
 import pytest
 from rich.console import Console
@@ -63,6 +64,23 @@ def test_piped_progress_of_long_work_is_a_line_a_minute(monkeypatch: pytest.Monk
         "features 2,400/6,000 images, 10 images/s, 6 min 0 s left",
         "features 3,000/6,000 images, 10 images/s, 5 min 0 s left",
     ]
+
+
+def test_piped_progress_tells_what_goes_on_if_nothing_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fedtl.report.progress._LINE_SECONDS", 0.05)
+    output = io.StringIO()
+    with RunProgress(Console(file=output, force_terminal=False)) as progress:
+        progress.round(1, 9, None)
+        progress.status("scoring all heads")
+        deadline = time.monotonic() + 20
+        while output.getvalue().count("so far") < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    first, *reminders = output.getvalue().splitlines()[1:]
+    assert first == "scoring all heads"
+    assert len(reminders) >= 2
+    assert all(re.fullmatch(r"scoring all heads: \d+ ms so far", line) for line in reminders)
 
 
 def test_quiet_progress_prints_nothing() -> None:

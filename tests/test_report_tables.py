@@ -14,7 +14,7 @@ from plausible_result import plausible_result
 from rich.console import Console
 from rich.table import Table
 
-from fedtl.report.tables import client_table, totals_table
+from fedtl.report.tables import client_table, time_parts, totals_table
 
 
 def printed(table: Table, width: int = 80) -> list[str]:
@@ -65,6 +65,16 @@ def test_client_table_keeps_the_worst_and_the_best() -> None:
 def test_totals_without_a_centralised_head() -> None:
     lines = printed(totals_table(plausible_result(with_centralised=False)))
     assert any(re.search("accuracy +64.0% +87.4% +89.3% +\N{EN DASH}", line) for line in lines)
+
+
+def test_the_parts_of_the_time_are_all_of_it() -> None:
+    summary = plausible_result().summary
+    parts = dict(time_parts(summary))
+    assert list(parts) == ["start-up", "features", "30 rounds", "other"]
+    assert sum(parts.values()) == pytest.approx(18.2)
+    summary["seconds"] |= {"handshake": 3.4, "unseen_sites": 0.0}
+    assert "other" not in dict(time_parts(summary))
+    assert sum(dict(time_parts(summary)).values()) == pytest.approx(18.2)
 
 
 def test_tables_take_names_as_text() -> None:

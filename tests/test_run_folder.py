@@ -96,7 +96,7 @@ def test_the_summary_has_every_figure(run: Path) -> None:
         for score in SCORES:
             assert 0 <= summary[way][score] <= 1, (way, score)
     seconds = summary["seconds"]
-    parts = {"start_up", "features", "rounds", "closing", "reference"}
+    parts = {"start_up", "features", "handshake", "rounds", "closing", "reference"}
     assert seconds.keys() == {"total", "per_round_median", *parts}
     assert all(value >= 0 for value in seconds.values())
     assert sum(seconds[part] for part in parts) <= seconds["total"]

@@ -80,6 +80,9 @@ class _Memory:
     def warn(self, text: str) -> None:
         """Tell nobody: failures are counted in the outcome."""
 
+    def waits(self, text: str) -> None:
+        """Tell nobody: runs go side by side."""
+
 
 @dataclass(frozen=True)
 class RunCell:

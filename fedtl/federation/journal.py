@@ -29,3 +29,7 @@ class Journal(Protocol):
     def warn(self, text: str) -> None:
         """Tell the user, and the report, of something that went wrong and was survived."""
         ...
+
+    def waits(self, text: str) -> None:
+        """Tell the user what is being waited for."""
+        ...

@@ -80,7 +80,11 @@ class Federation:
             FedtlError: Too few clients connect, or none is left.
         """
         config = self._config
-        nodes = wait_for_nodes(self._grid, config.clients, patience=self._patience)
+        nodes = wait_for_nodes(
+            self._grid, config.clients, patience=self._patience, waits=self._journal.waits
+        )
+        if self._simulated is None:
+            self._journal.waits("waiting for all clients to read their data")
         roll = handshake(self._grid, nodes, config.clients, self._expected)
         head = head_for(
             config, features=roll.identity.feature_size, classes=len(roll.identity.classes)
@@ -127,6 +131,7 @@ class Federation:
                     exchange, strategy, arrays, standardisation, done, rounds, pending
                 )
             closing = time.perf_counter()
+            self._journal.waits("scoring all heads")
             phase = self._evaluate(exchange, strategy, arrays, done, pending, roll)
         return Outcome.of(
             phase.metrics,
