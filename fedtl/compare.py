@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,8 +11,9 @@ import typer
 
 from fedtl.command_line import absolute_paths, run_command, with_config
 from fedtl.comparison.axes import Axes, read_values, read_vary, varying_keys
-from fedtl.config import AUTO, RunConfig
+from fedtl.config import RunConfig
 from fedtl.config_file import compare_table, from_mapping, from_toml, toml_keys
+from fedtl.config_keys.data import AUTO
 from fedtl.errors import FedtlError, UsageError
 
 if TYPE_CHECKING:
@@ -61,10 +63,12 @@ def main(
         typer.Option("--resume", help="Go on with one that was cut off.", metavar="DIR"),
     ] = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="No progress; only errors and warnings.")
+        bool,
+        typer.Option("--quiet", help="Only warnings, errors and the comparison folder's name."),
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print summary.json on stdout, and nothing else.")
+        bool,
+        typer.Option("--json", help="Print the folder's name and summary on stdout, as JSON."),
     ] = False,
     *,
     flags: dict[str, Any],
@@ -163,8 +167,11 @@ def _show(folder: ComparisonFolder, compared: Compared, *, quiet: bool, as_json:
     from fedtl.report.wording import count_of
 
     if as_json:
-        print((folder.path / "summary.json").read_text(encoding="utf-8"), end="")
-    elif not quiet:
+        summary = json.loads((folder.path / "summary.json").read_text(encoding="utf-8"))
+        print(json.dumps({"run_folder": str(folder.path), **summary}, indent=2))
+    elif quiet:
+        print(folder.path)
+    else:
         console = standard_output()
         for at in compared.points:
             tables = [(own_data_table(at), [*own_data_captions(at), *tuned_captions(at)])]

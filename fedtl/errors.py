@@ -16,3 +16,8 @@ class UsageError(FedtlError):
     """A request that cannot be met as it was written: a bad value, an unknown name, bad data."""
 
     exit_code = 2
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what another library's error says; its type if it says nothing."""
+    return str(error).partition("\n")[0] or type(error).__name__

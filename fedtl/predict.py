@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fedtl.data.sources import Reading
     from fedtl.federation.classifier import Classifier
     from fedtl.federation.labelled import Labelled
 
@@ -56,6 +57,28 @@ def main(
             metavar="DATA",
         ),
     ] = None,
+    top_level: Annotated[
+        Literal["auto", "site", "group", "class", "split"],
+        typer.Option("--top-level", help="Of labelled data, as in simulate."),
+    ] = "auto",
+    group_from: Annotated[
+        str,
+        typer.Option(
+            "--group-from",
+            help="Of labelled data, as in simulate: the interval counts groups.",
+            metavar="PATTERN",
+            show_default=False,
+        ),
+    ] = "",
+    labels: Annotated[
+        str,
+        typer.Option(
+            "--labels",
+            help="Table of labelled data, as in simulate.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = "",
     top: Annotated[
         int, typer.Option("--top", help="Classes shown per input, best first.", metavar="N", min=1)
     ] = 2,
@@ -68,20 +91,27 @@ def main(
     Heads trained by gradient steps give probabilities. Closed-form heads give scores: about 1 for
     the class of an image, about 0 for the others. With --case-mix all give probabilities.
     """
+    from fedtl.data.sources import Reading
     from fedtl.federation.classifier import Classifier
     from fedtl.report.predictions import Predictions
 
+    reading = Reading(top_level, group_from, labels)
+    if reading != Reading() and not (score or case_mix is not None):
+        raise UsageError(
+            "--top-level, --group-from and --labels say how labelled data are read: they need "
+            "--score or --case-mix."
+        )
     classifier = Classifier.of_run(run)
     adjustment = None
     if case_mix is not None:
         from fedtl.federation.labelled import case_mix as read_with
 
-        adjustment = read_with(classifier, _labelled(classifier, case_mix, quiet=as_json))
+        adjustment = read_with(classifier, _labelled(classifier, case_mix, reading, quiet=as_json))
     labelled = None
     if score:
         if len(inputs) != 1:
             raise UsageError(f"--score takes one INPUT that is labelled, not {len(inputs)}.")
-        labelled = _labelled(classifier, inputs[0], quiet=as_json)
+        labelled = _labelled(classifier, inputs[0], reading, quiet=as_json)
         names, features = labelled.names, labelled.features
     elif classifier.takes_embeddings:
         names, features = _read_embeddings(classifier, inputs)
@@ -112,7 +142,7 @@ def main(
         standard_output().print(predictions.table(top))
 
 
-def _labelled(classifier: Classifier, source: str, *, quiet: bool) -> Labelled:
+def _labelled(classifier: Classifier, source: str, reading: Reading, *, quiet: bool) -> Labelled:
     """Return labelled inputs; warn of those that are left out."""
     from rich.console import Console
 
@@ -121,8 +151,8 @@ def _labelled(classifier: Classifier, source: str, *, quiet: bool) -> Labelled:
 
     console = Console(stderr=True)
     with RunProgress(console, quiet=quiet or not console.is_terminal) as progress:
-        labelled = read_labelled(classifier, source, progress.features)
-    for sentence in labelled.left_out:
+        labelled = read_labelled(classifier, source, reading, progress.features)
+    for sentence in labelled.notes:
         print(f"warning: {sentence}", file=sys.stderr)
     return labelled
 

@@ -79,10 +79,12 @@ def main(
         from fedtl.engine.simulation import simulate
 
         check = check_sites if each_site else None
+        loaded = time.perf_counter()
         simulated = simulate(folder.config, folder, checkpoint, check)
+        simulated.seconds["start_up"] += loaded - began
         others: list[SeedScores] = []
-        repeating = time.perf_counter()
         if seeds > 1:
+            repeating = time.perf_counter()
             from fedtl.comparison.repeats import repeated
 
             show = partial(progress.step, "further seeds")
@@ -99,7 +101,9 @@ def main(
                     "unseen sites", done, count, hidden if folder.config.pseudonyms else name
                 )
 
+            repeating = time.perf_counter()
             unseen = unnamed(folder, each_site_unseen(folder.config, simulated.inputs, step))
+            simulated.seconds["unseen_sites"] = time.perf_counter() - repeating
         progress.status("writing the report")
         result = _close(folder, simulated, began, others, unseen)
     _show(folder, result, unseen, quiet=quiet, as_json=as_json)

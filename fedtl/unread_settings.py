@@ -12,7 +12,8 @@ from fedtl.config import RunConfig, rules
 from fedtl.config_key import Scalar
 from fedtl.data.dataset import Dataset
 from fedtl.federation.client import head_for
-from strategies.base import ClosedFormStrategy
+from strategies.base import ClosedFormStrategy, IterativeStrategy
+from strategies.base.second_moments import Penalised
 
 _Reason = Callable[[RunConfig, Dataset, int], str]
 
@@ -129,13 +130,26 @@ def _init(config: RunConfig, dataset: Dataset, clients: int) -> str:
 
 
 def _rounds(config: RunConfig, dataset: Dataset, clients: int) -> str:
-    closed = issubclass(strategies.load(config.strategy), ClosedFormStrategy)
-    return f"strategy = {config.strategy} needs one round" if closed else ""
+    one = strategies.load(config.strategy).one_round
+    return f"strategy = {config.strategy} needs one round" if one else ""
 
 
 def _training(config: RunConfig, dataset: Dataset, clients: int) -> str:
-    closed = issubclass(strategies.load(config.strategy), ClosedFormStrategy)
-    return f"strategy = {config.strategy}" if closed and not config.personalise else ""
+    trains = issubclass(strategies.load(config.strategy), IterativeStrategy) or config.personalise
+    return "" if trains else f"strategy = {config.strategy}"
+
+
+def _ridge(config: RunConfig, dataset: Dataset, clients: int) -> str:
+    used = [config.strategy, *([config.init] if config.init != "none" else [])]
+    if any(issubclass(strategies.load(name), Penalised) for name in used):
+        return ""
+    return f"strategy = {config.strategy}"
+
+
+def _ridge_penalty(config: RunConfig, dataset: Dataset, clients: int) -> str:
+    if found := _ridge(config, dataset, clients):
+        return found
+    return "" if config.ridge_penalty_from == "fixed" else "ridge-penalty-from = gcv"
 
 
 def _own_data_rows(config: RunConfig, dataset: Dataset, clients: int) -> str:
@@ -180,6 +194,8 @@ _READERS: dict[str, _Reason] = {
     "learning-rate": _training,
     "momentum": _training,
     "weight-decay": _training,
+    "ridge-penalty": _ridge_penalty,
+    "ridge-penalty-from": _ridge,
     "attackers": _attack(),
     "attack-strength": _attack("sign-flip", "noise", "scale"),
 }

@@ -96,14 +96,12 @@ class FedPFT(HeadStrategy):
             return None
         features = np.concatenate([x for x, _ in drawn])
         labels = np.concatenate([y for _, y in drawn])
-        block = ClientBlock(
-            features=torch.from_numpy(features),
-            labels=torch.from_numpy(labels),
+        block = ClientBlock.unstandardised(
+            torch.from_numpy(features),
+            torch.from_numpy(labels),
             rows=[np.arange(len(labels))],
             partition_ids=[self.config.clients],
             classes=self.classes,
-            mean=torch.zeros(1, self.width),
-            scale=torch.ones(1, self.width),
         )
         (trained,) = self.train_alone(block)
         return on_raw(trained.arrays, trained.standardisation, weight=self._first, bias=self._bias)

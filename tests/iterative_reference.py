@@ -60,14 +60,12 @@ def block_of(sizes: Sequence[int] = SIZES) -> ClientBlock:
         features.append(
             np.eye(CLASSES, FEATURES)[y] + 0.5 * client + rng.normal(size=(size, FEATURES))
         )
-    return ClientBlock(
-        features=torch.from_numpy(np.concatenate(features).astype(np.float32)),
-        labels=torch.from_numpy(np.concatenate(labels)),
+    return ClientBlock.unstandardised(
+        torch.from_numpy(np.concatenate(features).astype(np.float32)),
+        torch.from_numpy(np.concatenate(labels)),
         rows=np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1]),
         partition_ids=range(len(sizes)),
         classes=CLASSES,
-        mean=torch.zeros(1, FEATURES),
-        scale=torch.ones(1, FEATURES),
     )
 
 
@@ -129,8 +127,11 @@ def run(settings: RunConfig, part: dict[int, tuple[int, ...]] = PART) -> list[Ve
     return heads
 
 
-def batches(settings: RunConfig, client: int, server_round: int) -> Iterator[Batch]:
-    lone = block_of().select(np.array([client]))
+def batches(
+    settings: RunConfig, client: int, server_round: int, block: ClientBlock | None = None
+) -> Iterator[Batch]:
+    """Yield a client's minibatches of a round, from ``block`` or else those of :func:`block_of`."""
+    lone = (block_of() if block is None else block).select(np.array([client]))
     width = batch_width(SIZES[client], settings.batch_size)
     for epoch in range(settings.local_epochs):
         for batch in minibatches(

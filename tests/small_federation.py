@@ -14,8 +14,9 @@ from fedtl.config import RunConfig
 from fedtl.engine.fedtl_clients import FedtlClients
 from fedtl.engine.inline_grid import InlineGrid
 from fedtl.federation.checkpoint import Checkpoint
+from fedtl.federation.outcome import Outcome
 from fedtl.federation.phases import HANDSHAKE
-from fedtl.federation.server import Federation, Outcome
+from fedtl.federation.server import Federation
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.privacy.egress import LedgerEntry
 from fedtl.transfer.client_block import ClientBlock
@@ -45,6 +46,8 @@ class Notes:
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
+
+    def waits(self, text: str) -> None: ...
 
 
 @contextmanager
@@ -79,14 +82,8 @@ def block_of(
     x: NDArray[np.float32], y: NDArray[np.int64], parts: Sequence[NDArray[np.int64]], classes: int
 ) -> ClientBlock:
     """Return clients that train on these parts of the rows, on features as they are."""
-    return ClientBlock(
-        features=torch.from_numpy(x),
-        labels=torch.from_numpy(y),
-        rows=parts,
-        partition_ids=range(len(parts)),
-        classes=classes,
-        mean=torch.zeros(1, x.shape[1]),
-        scale=torch.ones(1, x.shape[1]),
+    return ClientBlock.unstandardised(
+        torch.from_numpy(x), torch.from_numpy(y), parts, range(len(parts)), classes
     )
 
 

@@ -22,14 +22,12 @@ from iterative_reference import (
     stacked,
     vector,
 )
+from unreported_run import accuracy_of, without_report
 
 from fedtl import simulate
 from fedtl.config import RunConfig
-from fedtl.engine.simulation import simulate as run_simulation
 from fedtl.federation.adversity import attackers, before_training, drops_out, falsified
-from fedtl.federation.evaluation import on_new_data, on_own_data
-from fedtl.federation.server import Outcome
-from fedtl.report.run_folder import RunFolder
+from fedtl.federation.outcome import Outcome
 from fedtl.transfer.client_block import ClientBlock, batch_width
 from fedtl.transfer.heads import Tensors
 from strategies.base import Arrays, Received, Reply, State, Trained
@@ -165,21 +163,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _simulated(data: Path, out: Path, **changes: Any) -> Outcome:
-    """Run without the report, which would take most of the time."""
     plain: dict[str, Any] = {
         "partition": "iid",
         "clients": CLIENTS,
         "engine": "inline",
         "rounds": 8,
     }
-    folder = RunFolder.create(RunConfig(data=f"features:{data}", out=str(out), **(plain | changes)))
-    try:
-        outcome = run_simulation(folder.config, folder, None).outcome
-    finally:
-        folder.close()
+    run, folder = without_report(
+        RunConfig(data=f"features:{data}", out=str(out), **(plain | changes))
+    )
     # One set of flags serves all rules, and not every rule reads each.
     assert not [told for told in folder.warnings if not told.endswith("no effect")]
-    return outcome
+    return run.outcome
 
 
 def test_who_is_missing_is_named_and_as_often_as_asked(data: Path, tmp_path: Path) -> None:
@@ -276,7 +271,7 @@ def test_a_client_whose_reply_may_not_leave_remembers_nothing_of_the_round(
     data: Path, tmp_path: Path
 ) -> None:
     """It is in its second round again and again; had it moved on, its third would be sound."""
-    folder = RunFolder.create(
+    run, _ = without_report(
         RunConfig(
             data=f"features:{data}",
             out=str(tmp_path / "run"),
@@ -286,11 +281,7 @@ def test_a_client_whose_reply_may_not_leave_remembers_nothing_of_the_round(
             strategy="test_adversity:Diverging",
         )
     )
-    try:
-        outcome = run_simulation(folder.config, folder, None).outcome
-    finally:
-        folder.close()
-    failed = [(server_round, client) for server_round, client, _ in outcome.failures]
+    failed = [(server_round, client) for server_round, client, _ in run.outcome.failures]
     assert failed == [(server_round, client) for server_round in (2, 3, 4) for client in (0, 1)]
 
 
@@ -298,11 +289,8 @@ def test_sign_flipping_ruins_the_mean_and_not_the_robust_rules(data: Path, tmp_p
     attack = {"attack": "sign-flip", "attackers": 0.3, "byzantine": 0.3}
 
     def accuracy(strategy: str, **changes: Any) -> float:
-        outcome = _simulated(
-            data, tmp_path / f"{strategy}-{len(changes)}", strategy=strategy, **changes
-        )
-        told = list(outcome.federated.values())
-        return (on_new_data(told) or on_own_data(told)).accuracy
+        out = tmp_path / f"{strategy}-{len(changes)}"
+        return accuracy_of(_simulated(data, out, strategy=strategy, **changes))
 
     clean = accuracy("fedavg")
     assert clean > 0.85

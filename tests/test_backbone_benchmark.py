@@ -14,9 +14,10 @@ from sklearn.preprocessing import StandardScaler
 
 from fedtl.data.dataset import Dataset
 from simulations.benchmarks import backbones
-from simulations.benchmarks.backbones import RidgeProbe, Split, split_by_site, split_of_site
+from simulations.benchmarks.backbone_tasks import Split, split_by_site, split_of_site
+from simulations.benchmarks.ridge_probe import PENALTIES, RidgeProbe, probe
 
-PENALTIES = [0.1, 30.0, 1e5]
+TRIED = [0.1, 30.0, 1e5]
 
 
 def _dataset(rows: int, sites: int, classes: int = 3) -> Dataset:
@@ -51,7 +52,7 @@ def test_probe_is_scikit_learns_ridge_on_standardised_features(rows: int, width:
     scaler = StandardScaler().fit(exact[:rows])
     inputs, unseen = scaler.transform(exact[:rows]), scaler.transform(exact[rows:])
     inputs[:, 4] = unseen[:, 4] = 0.0
-    for penalty, on_path in zip(PENALTIES, ridge.path(PENALTIES), strict=True):
+    for penalty, on_path in zip(TRIED, ridge.path(TRIED), strict=True):
         theirs = Ridge(alpha=penalty).fit(inputs, np.eye(3)[labels])
         for weights in (ridge.weights(penalty), on_path):
             np.testing.assert_allclose(weights, theirs.coef_.T, rtol=1e-6, atol=1e-9)
@@ -63,7 +64,7 @@ def test_of_equal_penalties_the_probe_chooses_the_largest() -> None:
     labels = np.arange(60) % 2
     features = (10.0 * labels[:, None] + np.zeros((60, 2))).astype(np.float32)
     parts = Split(np.arange(30), np.arange(30, 40), np.arange(40, 60))
-    assert backbones.probe(features, labels, parts) == (1.0, max(backbones.PENALTIES))
+    assert probe(features, labels, parts) == (1.0, max(PENALTIES))
 
 
 def test_parts_by_site_share_no_site_and_have_the_size_asked_for() -> None:

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedtl.config import PARTITIONS, RunConfig, rules
+from fedtl.config import RunConfig, rules
 from fedtl.config_file import from_mapping, from_toml, to_toml
 from fedtl.config_key import Scalar, kebab
+from fedtl.config_keys.data import PARTITIONS
 from fedtl.errors import UsageError
 
 _TEXT = st.text(max_size=20)

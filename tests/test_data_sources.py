@@ -1,47 +1,26 @@
-"""Where labelled inputs come from: layouts, files, decoding, and what is refused."""
+"""Where labelled inputs come from: layouts of folders and archives, and what is refused."""
 
 from __future__ import annotations
 
 import concurrent.futures
-import gzip
 import hashlib
 import io
 import os
 import pickle
-import struct
-import sys
-import types
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from opened_data import encoded, opened, png
 from PIL import Image
 
-from fedtl.data.dataset import Dataset, UnreadableImageError
-from fedtl.data.decoding import decode_rgb
-from fedtl.data.hospitals import HospitalsOptions
-from fedtl.data.sources import check_classes, open_dataset, without_unreadable
-from fedtl.errors import FedtlError, UsageError
+from fedtl.data.dataset import UnreadableImageError
+from fedtl.data.sources import check_classes, without_unreadable
+from fedtl.errors import UsageError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-
-
-def opened(spec: object) -> Dataset:
-    return open_dataset(str(spec), seed=0, hospitals=HospitalsOptions(images=200, test_images=40))
-
-
-def encoded(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, kind, **options)
-    return file.getvalue()
-
-
-def png(shade: int = 0) -> bytes:
-    return encoded(Image.new("RGB", (5, 4), (shade, 0, 0)))
 
 
 Make = Callable[[dict[str, bytes]], Path]
@@ -264,267 +243,6 @@ def test_unknown_sources_are_refused_with_a_hint(spec: str, complaint: str) -> N
 def test_hospitals_is_the_embedded_default() -> None:
     data = opened("hospitals")
     assert (len(data), int(data.test.sum()), data.name) == (240, 40, "hospitals")
-
-
-# Decoding
-
-
-def test_orientation_is_honoured() -> None:
-    picture = Image.new("RGB", (6, 4), "black")
-    picture.putpixel((0, 0), (255, 255, 255))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # stored rotated: turn by 90 degrees clockwise to see it upright
-    pixels = decode_rgb(encoded(picture, exif=exif))
-    assert pixels.shape == (6, 4, 3)
-    assert (pixels[0, 3] == 255).all() and pixels.sum() == 3 * 255
-
-
-def test_colour_modes_become_rgb() -> None:
-    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    three = np.repeat(grey[:, :, None], 3, axis=2)
-    assert np.array_equal(decode_rgb(encoded(Image.fromarray(grey))), three)
-    deep = Image.fromarray(grey.astype(np.uint16) * 257)
-    assert np.array_equal(decode_rgb(encoded(deep)), three)
-    assert np.array_equal(decode_rgb(encoded(deep, "TIFF")), three)
-    assert np.array_equal(
-        decode_rgb(encoded(Image.fromarray(grey.astype(np.int32) * 257), "TIFF")), three
-    )
-    palette = Image.new("P", (1, 1), 7)
-    palette.putpalette([0, 0, 0] * 7 + [10, 20, 30])
-    assert decode_rgb(encoded(palette)).tolist() == [[[10, 20, 30]]]
-    assert decode_rgb(encoded(Image.new("1", (1, 1), 1))).tolist() == [[[255] * 3]]
-    cmyk = decode_rgb(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", quality=100))
-    assert (abs(cmyk[4, 4].astype(int) - [255, 0, 0]) < 8).all()
-
-
-def test_transparency_is_laid_on_white() -> None:
-    clear = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
-    clear.putpixel((1, 0), (255, 0, 0, 255))
-    assert decode_rgb(encoded(clear)).tolist() == [[[255] * 3, [255, 0, 0]]]
-    palette = Image.new("P", (1, 1), 0)
-    palette.putpalette([9, 9, 9])
-    assert decode_rgb(encoded(palette, transparency=0)).tolist() == [[[255] * 3]]
-    assert decode_rgb(encoded(Image.new("LA", (1, 1), (0, 0)))).tolist() == [[[255] * 3]]
-
-
-def test_floating_point_pictures_are_refused() -> None:
-    with pytest.raises(UnreadableImageError, match="floating-point"):
-        decode_rgb(encoded(Image.new("F", (2, 2), 0.5), "TIFF"))
-
-
-# Feature files
-
-
-def features(path: Path, **changes: Any) -> str:
-    arrays = {
-        "x": np.arange(12, dtype=np.float64).reshape(6, 2),
-        "y": np.array([0, 1, 0, 1, 0, 1]),
-        **changes,
-    }
-    file = path / "embedded.npz"
-    np.savez(file, **{name: value for name, value in arrays.items() if value is not None})
-    return f"features:{file}"
-
-
-def test_features(tmp_path: Path) -> None:
-    test = np.array([False] * 4 + [True] * 2)
-    data = opened(
-        features(
-            tmp_path, site=np.array([1, 1, 2, 2, 1, 1]), test=test, classes=np.array(["no", "yes"])
-        )
-    )
-    assert isinstance(data.inputs, np.ndarray)
-    assert data.inputs.dtype == np.float32 and data.inputs.tolist()[2] == [4, 5]
-    assert data.classes == ("no", "yes") and list(data.labels) == [0, 1] * 3
-    assert data.sites is not None and list(data.sites) == ["1", "1", "2", "2", "1", "1"]
-    assert data.test.tolist() == test.tolist() and data.name == "embedded"
-
-
-def test_features_with_class_names_as_labels(tmp_path: Path) -> None:
-    data = opened(features(tmp_path, y=np.array(list("babbaa"))))
-    assert data.classes == ("a", "b") and list(data.labels) == [1, 0, 1, 1, 0, 0]
-
-
-def spoilt(row: int, value: float, dtype: type = np.float64) -> NDArray[Any]:
-    x: NDArray[Any] = np.zeros((6, 2), dtype=dtype)
-    x[row, 1] = value
-    return x
-
-
-@pytest.mark.parametrize(
-    ("changes", "complaint"),
-    [
-        ({"x": spoilt(4, np.nan)}, "row 4 of x"),
-        ({"x": spoilt(3, -np.inf, np.float32)}, "row 3 of x"),
-        ({"x": spoilt(5, 1e300)}, "row 5 of x"),
-        ({"x": np.zeros(6)}, r"x has shape \(6,\)"),
-        ({"x": np.zeros((6, 0))}, "neither of them 0"),
-        ({"x": np.array([[None]] * 6)}, "x holds Python objects"),
-        ({"x": np.array([["a"]] * 6)}, "x has type"),
-        ({"x": None}, "no array x"),
-        ({"y": None}, "no array y"),
-        ({"y": np.zeros(5, dtype=int)}, r"y has shape \(5,\), but x has 6 rows"),
-        ({"y": np.zeros(6)}, "class numbers or names"),
-        ({"y": np.zeros(6, dtype=int)}, "at least two classes"),
-        ({"y": np.array([0, 0, 0, 0, 0, 1])}, "class 1 has a single row"),
-        ({"site": np.zeros(3)}, "site has shape"),
-        ({"test": np.zeros(6)}, "must be bool"),
-        ({"test": np.ones(6, dtype=bool)}, "there is none"),
-        ({"classes": np.array(["a", "b"]), "y": np.array([0, 1, 2, 0, 1, 0])}, "row 2 of y"),
-        ({"classes": np.array(["a", "a"])}, "different names"),
-    ],
-)
-def test_features_that_cannot_be_used(
-    tmp_path: Path, changes: dict[str, Any], complaint: str
-) -> None:
-    with pytest.raises(UsageError, match=complaint) as caught:
-        opened(features(tmp_path, **changes))
-    assert "\n" not in str(caught.value)
-
-
-def test_files_that_are_no_npz(tmp_path: Path) -> None:
-    path = tmp_path / "x.npz"
-    for content in (b"", b"hello", b"PK\x03\x04hello"):
-        path.write_bytes(content)
-        with pytest.raises(UsageError, match=r"damaged or no \.npz"):
-            opened(f"features:{path}")
-    with path.open("wb") as file:
-        np.save(file, np.zeros(3))
-    with pytest.raises(UsageError, match="single array"):
-        opened(f"features:{path}")
-    with pytest.raises(UsageError, match="write features:"):
-        opened(path)
-
-
-# MedMNIST
-
-
-def medmnist_arrays(shape: tuple[int, ...] = (28, 28, 3)) -> dict[str, NDArray[Any]]:
-    rng = np.random.default_rng(0)
-    arrays: dict[str, NDArray[Any]] = {}
-    for split, count in (("train", 8), ("val", 4), ("test", 6)):
-        arrays[f"{split}_images"] = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
-        arrays[f"{split}_labels"] = (np.arange(count) % 2).astype(np.uint8)[:, None]
-    return arrays
-
-
-@pytest.mark.parametrize("shape", [(28, 28), (28, 28, 3)])
-def test_medmnist_file(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    arrays = medmnist_arrays(shape)
-    path = tmp_path / "bloodmnist.npz"
-    np.savez(path, allow_pickle=False, **arrays)
-    data = opened(f"medmnist:{path}")
-    assert (len(data), int(data.test.sum()), data.classes) == (18, 6, ("0", "1"))
-    assert not isinstance(data.inputs, np.ndarray)
-    picture = data.inputs.load(12)
-    assert picture.shape == (28, 28, 3)
-    assert data.test[12] and data.keys[12] == "test/0"
-    stored = arrays["test_images"][0]
-    assert (picture == stored.reshape(28, 28, -1)).all()
-    assert (
-        data.inputs.digest(12)
-        == hashlib.sha256(repr(stored.shape).encode() + stored.tobytes()).digest()
-    )
-
-
-@pytest.mark.parametrize(
-    ("changes", "complaint"),
-    [
-        ({"train_labels": np.zeros((8, 14), dtype=np.uint8)}, "14 labels per picture"),
-        ({"train_images": np.zeros((8, 28, 28, 28), dtype=np.uint8)}, "has shape"),
-        ({"train_images": np.zeros((8, 28, 28))}, "8-bit pictures"),
-        ({"val_labels": np.zeros((3, 1), dtype=np.uint8)}, "each of 4 pictures"),
-        ({"val_images": np.zeros((4, 32, 32, 3), dtype=np.uint8)}, "different shapes"),
-    ],
-)
-def test_medmnist_files_that_cannot_be_used(
-    tmp_path: Path, changes: dict[str, NDArray[Any]], complaint: str
-) -> None:
-    np.savez(tmp_path / "m.npz", allow_pickle=False, **{**medmnist_arrays(), **changes})
-    with pytest.raises(UsageError, match=complaint):
-        opened(f"medmnist:{tmp_path / 'm.npz'}")
-
-
-def test_medmnist_by_name_needs_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "medmnist", None)
-    with pytest.raises(UsageError, match="needs the package medmnist"):
-        opened("medmnist:bloodmnist")
-
-
-def test_medmnist_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    class BloodMNIST:
-        def __init__(self, *, split: str, download: bool) -> None:
-            assert (split, download) == ("train", True)
-            self.root = str(tmp_path)
-            np.savez(tmp_path / "bloodmnist.npz", allow_pickle=False, **medmnist_arrays())
-
-    package = types.ModuleType("medmnist")
-    package.INFO = {  # type: ignore[attr-defined]
-        "bloodmnist": {"python_class": "BloodMNIST", "label": {"0": "basophil", "1": "blast"}},
-        "pathmnist": {"python_class": "PathMNIST", "label": {"0": "a", "1": "b"}},
-    }
-    package.BloodMNIST = BloodMNIST  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "medmnist", package)
-    assert opened("medmnist:BloodMNIST").classes == ("basophil", "blast")
-    with pytest.raises(UsageError, match="did you mean medmnist:bloodmnist"):
-        opened("medmnist:bloodmnst")
-    with pytest.raises(FedtlError, match="could not be fetched"):
-        opened("medmnist:pathmnist")
-
-
-# torchvision
-
-
-def idx(values: NDArray[np.uint8]) -> bytes:
-    """Return the MNIST files' format: a magic number, the shape, the values."""
-    head = struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape)
-    return head + values.tobytes()
-
-
-def test_torchvision_set_that_is_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    raw = tmp_path / "fedtl" / "torchvision" / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (60, 28, 28), dtype=np.uint8)
-    labels = (np.arange(60) % 10).astype(np.uint8)
-    for stem, rows in (("train", slice(0, 40)), ("t10k", slice(40, 60))):
-        for suffix, values in (("images-idx3-ubyte", images), ("labels-idx1-ubyte", labels)):
-            content = idx(values[rows])
-            (raw / f"{stem}-{suffix}").write_bytes(content)
-            (raw / f"{stem}-{suffix}.gz").write_bytes(gzip.compress(content))
-    data = opened("torchvision:MNIST")
-    assert np.array_equal(data.labels, labels)
-    assert data.test.tolist() == [False] * 40 + [True] * 20
-    assert len(data.classes) == 10 and data.classes[3] == "3 - three"
-    assert not isinstance(data.inputs, np.ndarray)
-    for row in (0, 39, 40, 59):
-        assert (data.inputs.load(row) == images[row][:, :, None]).all()
-
-
-def test_torchvision_download_failure_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    from torchvision import datasets
-
-    def fail(*_: object, **__: object) -> None:
-        raise OSError("no route to host\nsecond line")
-
-    monkeypatch.setattr(datasets, "CIFAR10", fail)
-    with pytest.raises(
-        FedtlError, match=r"could not be downloaded .* \(no route to host\)"
-    ) as caught:
-        opened("torchvision:CIFAR10")
-    assert "\n" not in str(caught.value)
-
-
-def test_torchvision_sets_exist_under_their_names() -> None:
-    from torchvision import datasets
-
-    from fedtl.data.torchvision_sets import _PARTS
-
-    assert all(hasattr(datasets, name) for name in _PARTS)
 
 
 # Real archives

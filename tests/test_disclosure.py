@@ -12,24 +12,23 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.special import log_softmax
 from sklearn.metrics import balanced_accuracy_score, brier_score_loss, roc_auc_score
 
+from fedtl.statistics.calibration import (
+    TEMPERATURES,
+    Calibration,
+    best_temperature,
+    cross_fitted_error,
+)
 from fedtl.statistics.disclosure import (
     SMALLEST_CELL,
     Disclosed,
     completed,
     disclosed_calibration,
 )
-from fedtl.statistics.metrics import (
-    BINS,
-    TEMPERATURES,
-    Calibration,
-    FieldMetrics,
-    ScoreCounts,
-    best_temperature,
-    cross_fitted_error,
-)
+from fedtl.statistics.metrics import FieldMetrics
+from fedtl.statistics.score_counts import BINS, ScoreCounts
 from fedtl.transfer.scoring import Score
 
-# The edges of bins of log-odds, from the docstring of the metrics: even in arsinh(x / .1) to ±40.
+# The edges of bins of log-odds, from the comment in score_counts.py: even in arsinh(x / .1) to ±40.
 EDGES = 0.1 * np.sinh(np.linspace(-1, 1, BINS + 1) * np.arcsinh(40 / 0.1))
 EDGES[[0, -1]] = -60, 60
 

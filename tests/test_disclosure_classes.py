@@ -9,7 +9,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from test_disclosure import sites_score, spans_of, told_of
 
 from fedtl.statistics.disclosure import SMALLEST_CELL
-from fedtl.statistics.metrics import BINS, bins_of
+from fedtl.statistics.score_counts import BINS, bins_of
 from fedtl.transfer.scoring import Score
 
 Counts = NDArray[np.int64]

@@ -66,7 +66,7 @@ def test_what_is_scored_does_not_lie_in_any_clients_training_rows() -> None:
     assert found.listed[1]["which_lies"] == "a, training"
     assert found.listed[2]["lies"] == "test"
     assert "2 in the test part and 2 held out by clients and 1 at far equal" in found.told
-    assert "1 of the contents carry two labels" in found.told
+    assert "1 of the contents carries two labels" in found.told
 
 
 def test_kept_duplicates_are_named_all_the_same() -> None:
@@ -87,7 +87,7 @@ def test_training_rows_are_told_if_two_clients_have_them_or_they_have_two_labels
     assert [(row["file"], row["equals"]) for row in found.listed] == [("4", "0"), ("3", "2")]
     assert [row["two_labels"] for row in found.listed] == ["no", "yes"]
     assert [rows.tolist() for rows in found.split.train] == [[0, 1, 2, 3], [4, 5]]
-    assert "1 more equal an example that lies elsewhere" in found.told
+    assert "1 equals an example that lies elsewhere" in found.told
 
 
 def test_without_copies_nothing_happens() -> None:

@@ -26,7 +26,8 @@ from fedtl.engine.simulation_grid import SimulationGrid
 from fedtl.errors import UsageError
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.evaluation import ClientTallies
-from fedtl.federation.server import Federation, Outcome
+from fedtl.federation.outcome import Outcome
+from fedtl.federation.server import Federation
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.privacy.egress import LedgerEntry
 from fedtl.records import to_record
@@ -193,6 +194,8 @@ class Notes:
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
+
+    def waits(self, text: str) -> None: ...
 
 
 def sites(features: SharedFeatures, labels: np.ndarray) -> SimulatedSites:

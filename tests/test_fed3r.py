@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
+from small_federation import block_of
 
 from fedtl.config import RunConfig
 from fedtl.engine.flower_internals import assume_server_identity
@@ -44,16 +45,7 @@ class _Problem:
 
     @property
     def block(self) -> ClientBlock:
-        width = self.x.shape[1]
-        return ClientBlock(
-            features=torch.from_numpy(self.x),
-            labels=torch.from_numpy(self.y),
-            rows=self.parts,
-            partition_ids=range(len(self.parts)),
-            classes=self.classes,
-            mean=torch.zeros(1, width),
-            scale=torch.ones(1, width),
-        )
+        return block_of(self.x, self.y, self.parts, self.classes)
 
     def replies(self) -> list[Reply]:
         trained = self.strategy.client_train(self.block, Received({}), 1)

@@ -14,15 +14,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from small_federation import block_of
+from unreported_run import accuracy_of, without_report
 
 import strategies
 from fedtl.config import RunConfig
-from fedtl.engine.simulation import simulate as run_simulation
 from fedtl.errors import UsageError
 from fedtl.federation.client import head_for
-from fedtl.federation.evaluation import on_new_data, on_own_data
-from fedtl.federation.server import Outcome
-from fedtl.report.run_folder import RunFolder
+from fedtl.federation.outcome import Outcome
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.standardisation import Standardisation
 from strategies.base import Arrays, Received, Reply
@@ -43,15 +42,7 @@ def _strategy(width: int, classes: int, **changes: Any) -> FedPFT:
 def _block(
     x: NDArray[np.float32], y: NDArray[np.int64], parts: Sequence[NDArray[np.int64]]
 ) -> ClientBlock:
-    return ClientBlock(
-        features=torch.from_numpy(x),
-        labels=torch.from_numpy(y),
-        rows=parts,
-        partition_ids=range(len(parts)),
-        classes=int(y.max()) + 1,
-        mean=torch.zeros(1, x.shape[1]),
-        scale=torch.ones(1, x.shape[1]),
-    )
+    return block_of(x, y, parts, int(y.max()) + 1)
 
 
 def _reply(counts: Sequence[float], means: Floats, variances: Floats, examples: int = 0) -> Reply:
@@ -264,16 +255,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _simulated(data: Path, out: Path, **changes: Any) -> Outcome:
     plain: dict[str, Any] = {"partition": "natural", "engine": "inline", "strategy": "fedpft"}
-    folder = RunFolder.create(RunConfig(data=f"features:{data}", out=str(out), **(plain | changes)))
-    try:
-        return run_simulation(folder.config, folder, None).outcome
-    finally:
-        folder.close()
-
-
-def _accuracy(outcome: Outcome) -> float:
-    told = list(outcome.federated.values())
-    return (on_new_data(told) or on_own_data(told)).accuracy
+    run, _ = without_report(RunConfig(data=f"features:{data}", out=str(out), **(plain | changes)))
+    return run.outcome
 
 
 def test_one_round_is_near_the_ridge_head_of_all_data(data: Path, tmp_path: Path) -> None:
@@ -283,9 +266,9 @@ def test_one_round_is_near_the_ridge_head_of_all_data(data: Path, tmp_path: Path
         assert drawn.rounds == 1
         assert not drawn.failures
         assert drawn.standardisation is None
-        assert _accuracy(drawn) > _accuracy(exact) - 0.05 > 0.6
+        assert accuracy_of(drawn) > accuracy_of(exact) - 0.05 > 0.6
     layers = _simulated(data, tmp_path / "mlp", head="mlp", hidden_units=16, rounds=10)
-    assert _accuracy(layers) > _accuracy(exact) - 0.05
+    assert accuracy_of(layers) > accuracy_of(exact) - 0.05
 
 
 def test_a_lying_client_does_not_break_the_run(data: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from small_federation import block_of, federated, small_sites
 
 from fedtl.config import RunConfig
 from fedtl.errors import UsageError
-from fedtl.federation.server import Outcome
+from fedtl.federation.outcome import Outcome
 from fedtl.transfer.heads import LinearHead, MLPHead
 from strategies import build
 from strategies.fedsoftmax import FedSoftmax, evaluated

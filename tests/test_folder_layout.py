@@ -219,6 +219,8 @@ def test_names_that_suggest_groups_are_told_once(
         assert groups_hint(data, natural=False) == ""
         assert data.groups is not None
         assert len(set(data.groups)) == 5
+        hidden = groups_hint(_open(folder), natural=False, named=False)
+        assert said in hidden and ", as the" not in hidden
 
 
 def test_sites_that_are_patients_are_meant_to_be_if_each_is_a_client(tmp_path: Path) -> None:

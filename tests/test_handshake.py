@@ -179,10 +179,12 @@ def test_a_site_that_says_too_much_is_refused(answer: RecordDict) -> None:
 
 def test_a_run_waits_until_all_are_connected() -> None:
     grid = ScriptedGrid(lambda message: None, nodes=[[9], [9, 4, 7]])
-    assert wait_for_nodes(grid, 3, patience=60) == [4, 7, 9]
+    told: list[str] = []
+    assert wait_for_nodes(grid, 3, patience=60, waits=told.append) == [4, 7, 9]
+    assert told == ["waiting for clients: 1 of 3 are connected"]
 
 
 def test_too_few_nodes_are_counted_when_patience_ends() -> None:
     grid = ScriptedGrid(lambda message: None, nodes=[[9]])
     with pytest.raises(FedtlError, match=r"Only 1 of 3 clients are connected after 0 s.*= 1\."):
-        wait_for_nodes(grid, 3, patience=0.01)
+        wait_for_nodes(grid, 3, patience=0.01, waits=lambda text: None)

@@ -7,18 +7,14 @@ import html
 import io
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from flwr.app import Context, RecordDict
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from in_process import complaint, finished
 from numpy.typing import NDArray
-from rich.console import Console
 from safetensors.numpy import load_file
 from scipy.stats import binomtest
 from sklearn.linear_model import Ridge
@@ -26,15 +22,10 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from sklearn.preprocessing import StandardScaler
 
 from fedtl import flower_app, simulate
-from fedtl.config import PARTITIONS, RunConfig
-from fedtl.data.dataset import Dataset
-from fedtl.data.partition_process import PartitionProcess
-from fedtl.data.unseen_site import withhold_site
+from fedtl.config import RunConfig
 from fedtl.errors import UsageError
-from fedtl.federation.preparation import open_data, prepare_inputs, split_into_clients
+from fedtl.federation.preparation import open_data, prepare_inputs
 from fedtl.report.run_folder import RunFolder
-from fedtl.report.unseen import UnseenScore, UnseenSite
-from fedtl.report.unseen_tables import unseen_table
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -109,91 +100,6 @@ def _learnt(run: Path) -> dict[str, Any]:
         "clients": clients,
         "head": (run / "head.safetensors").read_bytes(),
     }
-
-
-# --- which rows -----------------------------------------------------------------------------------
-
-
-def _dataset(seed: int) -> Dataset:
-    rng = np.random.default_rng(seed)
-    return Dataset(
-        name="made",
-        classes=("a", "b", "c"),
-        labels=rng.integers(0, 3, 200),
-        inputs=np.empty((200, 0), np.float32),
-        test=rng.random(200) < 0.2,
-        sites=np.array(SITES)[rng.integers(0, 4, 200)],
-        keys=tuple(map(str, range(200))),
-    )
-
-
-@settings(deadline=None, max_examples=30)
-@given(
-    seed=st.integers(0, 2**31),
-    site=st.sampled_from(SITES),
-    partition=st.sampled_from([name for name in PARTITIONS if name != "size-exponential"]),
-)
-def test_a_site_belongs_to_nobody_and_everything_else_to_someone(
-    seed: int, site: str, partition: str
-) -> None:
-    dataset = withhold_site(_dataset(seed), site, fewest_sites=2)
-    assert dataset.sites is not None
-    config = RunConfig(
-        partition=partition, clients=3, seed=seed, holdout_site=site, min_examples=1, alpha=1.0
-    )
-    process = PartitionProcess("natural")  # starts no process: this one has what it needs
-    split = split_into_clients(config, dataset, process)
-    away = np.flatnonzero(dataset.sites == site)
-    assert split.unseen.tolist() == away.tolist()
-    held = np.sort(np.concatenate([*split.train, *split.held_out]))
-    here = np.setdiff1d(np.arange(200), away)
-    assert held.tolist() == here[~dataset.test[here]].tolist()
-    assert split.test.tolist() == here[dataset.test[here]].tolist()
-    if partition == "natural":
-        assert split.names == [name for name in SITES if name != site]
-
-
-def test_a_subset_remembers_what_is_unseen() -> None:
-    dataset = withhold_site(_dataset(0), "east", fewest_sites=2).subset(np.arange(0, 200, 3))
-    assert dataset.sites is not None
-    assert dataset.withheld.tolist() == np.flatnonzero(dataset.sites == "east").tolist()
-    everything = np.concatenate([dataset.training, dataset.tested, dataset.withheld])
-    assert np.sort(everything).tolist() == list(range(len(dataset)))
-
-
-@pytest.mark.parametrize(
-    ("changes", "site", "fewest", "said"),
-    [
-        ({"sites": None}, "east", 1, "made has no sites; arrange images as site/class/file"),
-        ({}, "wset", 1, "made has no such site; did you mean west?"),
-        ({}, "7", 1, "made has no such site; its sites are east, north, south, west"),
-        ({"sites": np.array(["a"] * 200)}, "a", 1, "leaves training data at no other site"),
-        (
-            {"sites": np.array(["a", "b"] * 100)},
-            "a",
-            2,
-            "leaves training data at b alone, but at least 2 of the other sites must have some",
-        ),
-        (
-            {"sites": np.array(["a", "b"] * 100), "labels": np.array([0, 1] * 100)},
-            "a",
-            1,
-            "leaves training data of class b alone",
-        ),
-    ],
-)
-def test_what_cannot_be_withheld_is_told_in_a_sentence(
-    changes: dict[str, Any], site: str, fewest: int, said: str
-) -> None:
-    with pytest.raises(UsageError, match=r"^--holdout-site") as caught:
-        withhold_site(replace(_dataset(0), **changes), site, fewest_sites=fewest)
-    assert said in str(caught.value)
-
-
-def test_many_sites_are_not_all_listed() -> None:
-    sites = np.array([f"{index:03d}" for index in range(200)])
-    with pytest.raises(UsageError, match=r"its sites are 000, .*, 007 and 192 more$"):
-        withhold_site(replace(_dataset(0), sites=sites), "x", fewest_sites=1)
 
 
 def test_a_list_of_rows_may_not_name_the_unseen(folder: Path, tmp_path: Path) -> None:
@@ -389,53 +295,6 @@ def test_the_backbone_sees_the_pictures_of_the_unseen_site_once(tmp_path: Path) 
 # --- what is said ---------------------------------------------------------------------------------
 
 
-def _site(federated: float, *alone: float, **changes: Any) -> UnseenSite:
-    values: dict[str, Any] = {
-        "name": "hospital-5",
-        "examples": 999,
-        "federated": UnseenScore(federated, federated - 0.01),
-        "centralised": UnseenScore(0.72, 0.71),
-        "alone": {client: UnseenScore(score, score) for client, score in enumerate(alone)},
-        "client_names": [f"hospital-{client + 1}" for client in range(len(alone))],
-        "unlearnt": (),
-    }
-    return UnseenSite(**values | changes)
-
-
-@pytest.mark.parametrize(
-    ("site", "verdict"),
-    [
-        (_site(0.7, 0.5, 0.6), "better than every client's own head (the best is hospital-2's"),
-        (_site(0.6, 0.5, 0.6), "better than the own heads of 1 of 2 clients, but not than hosp"),
-        (_site(0.5, 0.5, 0.6), "no better than any client's own head (the best is hospital-2's"),
-    ],
-)
-def test_the_verdict_is_plain(site: UnseenSite, verdict: str) -> None:
-    assert verdict in site.verdict()
-    assert site.verdict().startswith("On hospital-5, which took no part, the federated head scores")
-    assert len(site.unbeaten) == len(site.alone) - site.beaten("accuracy")
-
-
-def test_balanced_accuracy_has_its_own_count() -> None:
-    site = _site(0.6, 0.55, 0.595, 0.7)
-    assert "scores 59.0% against 70.0%" in site.balanced_verdict()
-    assert "better than 1 of 3" in site.balanced_verdict()
-
-
-@pytest.mark.parametrize("clients", [1, 10, 11, 300])
-def test_the_table_fits_80_columns_and_says_what_it_leaves_out(clients: int) -> None:
-    alone = [0.3 + 0.4 * client / clients for client in range(clients)]
-    names = [f"the hospital of the town of number {client}" for client in range(clients)]
-    table = unseen_table(_site(0.6, *alone, client_names=names, name="x" * 90))
-    text = io.StringIO()
-    Console(file=text, width=80).print(table)
-    lines = text.getvalue().splitlines()
-    assert max(len(line.rstrip()) for line in lines) <= 80
-    assert sum("alone" in line for line in lines) == min(clients, 10)
-    assert any(f"{clients - 10} lower own head" in line for line in lines) == (clients > 10)
-    assert any("▲" in line for line in lines) == (max(alone) >= 0.6)
-
-
 @pytest.mark.usefixtures("drawn")
 def test_page_and_terminal_tell_of_the_unseen_site(folder: Path, tmp_path: Path) -> None:
     data = f"features:{folder / 'data.npz'}"
@@ -478,7 +337,7 @@ def test_each_site_in_turn_is_a_run_of_its_own(folder: Path, tmp_path: Path) -> 
         for client in _rows(alone, "clients.csv"):
             own = matrix[client["name"]][site]
             assert own == client["local_only_unseen_accuracy"]
-        assert matrix[site][site] == ""
+        assert matrix[site][site] == matrix[site][f"{site}_low"] == ""
     page = (run / "report.html").read_text()
     (section,) = re.findall(r'<section id="unseen-sites">(.*?)</section>', page, re.DOTALL)
     shown = dict(re.findall(r'title="(\S+(?: alone)? on \S+): ([^"]*)"', section))
@@ -487,6 +346,10 @@ def test_each_site_in_turn_is_a_run_of_its_own(folder: Path, tmp_path: Path) -> 
         ours = one["federated"]
         interval = f"{100 * ours['accuracy_low']:.1f} to {100 * ours['accuracy_high']:.1f}"
         accuracy = f"{100 * ours['accuracy']:.1f}% (95 % interval {interval})"
+        row = matrix["federated"]
+        assert [row[site], row[f"{site}_low"], row[f"{site}_high"]] == [
+            f"{ours[key]:.6f}" for key in ("accuracy", "accuracy_low", "accuracy_high")
+        ]
         assert shown[f"federated on {site}"].startswith(accuracy)
         assert f"{site} alone on {site}" not in shown
     lone = tmp_path / "lone.npz"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_report import plausible_result
+from plausible_result import plausible_result
 from test_standings import _result as scored
 
 from fedtl.comparison.plan import Cell, Plan, Point

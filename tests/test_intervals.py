@@ -14,6 +14,7 @@ from scipy.stats import binomtest, norm, ttest_1samp
 from fedtl.statistics.intervals import (
     Clusters,
     Pairs,
+    gain_interval,
     gain_over_clients,
     mean_interval,
     wilson,
@@ -143,23 +144,42 @@ def test_intervals_of_a_gain_cover(n: int, size: int) -> None:
     assert _LOW <= covered / _DRAWS <= 0.99
 
 
-def test_intervals_over_clients_cover() -> None:
+def _paired(both: int, only_other: int, only_ours: int, neither: int) -> Pairs:
+    """Return the counts of examples that each stand for themselves."""
+    ours, other = np.zeros((2, both + only_other + only_ours + neither), np.bool_)
+    ours[: both + only_ours] = True
+    other[:both] = other[both + only_ours : both + only_ours + only_other] = True
+    return Pairs.of(other, ours, None)
+
+
+@pytest.mark.parametrize(("deviation", "most"), [(0.0, 0.99), (0.05, _HIGH)])
+def test_intervals_over_clients_cover(deviation: float, most: float) -> None:
     rng = np.random.default_rng(5)
     covered = 0
     for _ in range(_DRAWS):
         sizes = rng.integers(14, 140, 10)
-        gains = rng.normal(0.05, 0.05, 10)
-        ours, other = (
-            rng.binomial(sizes, np.clip(0.1 + sign * gains / 2, 0, 1)) for sign in (1, -1)
-        )
-        interval = gain_over_clients(ours - other, sizes)
+        gains = np.clip(rng.normal(0.05, deviation, 10), -0.2, 0.2)
+        pairs = [
+            _paired(*rng.multinomial(size, [0.7, 0.1 - gain / 2, 0.1 + gain / 2, 0.1]))
+            for size, gain in zip(sizes, gains, strict=True)
+        ]
+        interval = gain_over_clients(pairs)
         assert interval is not None
         covered += interval.low <= 0.05 <= interval.high
-    assert _LOW <= covered / _DRAWS <= _HIGH
+    assert _LOW <= covered / _DRAWS <= most
 
 
-def test_two_clients_say_nothing_of_others() -> None:
-    assert gain_over_clients(np.array([1, 2]), np.array([10, 10])) is None
+def test_clients_that_gain_alike_are_no_surer_than_their_examples() -> None:
+    interval = gain_over_clients([_paired(15, 1, 3, 1)] * 4)
+    assert interval == gain_interval(_paired(60, 4, 12, 4))
+    assert interval is not None and interval.high - interval.low > 0.1
+
+
+def test_two_clients_tell_what_they_gain_themselves() -> None:
+    assert gain_over_clients([_paired(8, 1, 1, 0), _paired(7, 1, 2, 0)]) == gain_interval(
+        _paired(15, 2, 3, 0)
+    )
+    assert gain_over_clients([]) is None
 
 
 def test_intervals_over_seeds_are_students() -> None:

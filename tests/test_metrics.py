@@ -20,14 +20,9 @@ from sklearn.metrics import (
 )
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from fedtl.statistics.metrics import (
-    Calibration,
-    FieldMetrics,
-    ScoreCounts,
-    auroc,
-    best_temperature,
-    packed_cells,
-)
+from fedtl.statistics.calibration import Calibration, best_temperature
+from fedtl.statistics.metrics import FieldMetrics, auroc
+from fedtl.statistics.score_counts import ScoreCounts, packed_cells
 
 # Least-squares-like, usual and overconfident logits.
 SCALES = (0.2, 1.0, 12.0)

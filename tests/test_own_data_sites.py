@@ -14,7 +14,8 @@ from fedtl import flower_app
 from fedtl.config import RunConfig
 from fedtl.engine.inline_grid import InlineGrid
 from fedtl.federation import phases
-from fedtl.federation.server import Federation, Outcome
+from fedtl.federation.outcome import Outcome
+from fedtl.federation.server import Federation
 
 SITES = 3
 FEWEST = 5

@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from plausible_result import plausible_result
 from test_comparison_page import page_of as compared
-from test_report import plausible_result
 
 from fedtl.report import page as pages
 from fedtl.report.html import write_report

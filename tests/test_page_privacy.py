@@ -30,9 +30,11 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / site / name).mkdir(parents=True)
             for number in range(8):
                 pixels = random.integers(level - 40, level + 40, (32, 32, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / site / name / f"{number}.png")
+                Image.fromarray(pixels).save(
+                    folder / site / name / f"case_{number // 2}_{number}.png"
+                )
     (folder / SITES[0] / "ill" / "broken.png").write_bytes(b"no picture")
-    shutil.copy(folder / SITES[0] / "ill" / "0.png", folder / SITES[1] / "ill" / "copy.png")
+    shutil.copy(folder / SITES[0] / "ill" / "case_0_0.png", folder / SITES[1] / "ill" / "copy.png")
     return folder
 
 
@@ -89,6 +91,7 @@ def test_pseudonyms_stand_for_every_name(sites: Path, tmp_path: Path, holdout: s
             content = path.read_bytes().decode("utf-8", "replace")
             assert not any(site in content for site in SITES), path.name
     assert not any(site in shown for site in SITES)
+    assert "names suggest that images belong together, but" in shown
     assert all(name in shown for name in said) and "do not send them on" in shown
     names = [
         client["name"] for client in json.loads((out / "partition.json").read_text())["clients"]
@@ -101,4 +104,5 @@ def test_pseudonyms_stand_for_every_name(sites: Path, tmp_path: Path, holdout: s
 def test_names_stand_where_no_pseudonyms_are_asked(sites: Path, tmp_path: Path) -> None:
     out, shown = run(tmp_path, "--data", str(sites))
     assert all(site in shown for site in SITES)
+    assert "names suggest that images belong together, as the 12 of case_0 do, but" in shown
     assert not (out / "pseudonyms.csv").exists()

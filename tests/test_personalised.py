@@ -19,6 +19,7 @@ from iterative_reference import (
     SIZES,
     Sites,
     Vector,
+    batches,
     block_of,
     built,
     config,
@@ -32,7 +33,7 @@ from numpy.typing import NDArray
 import strategies
 from fedtl.config import RunConfig
 from fedtl.errors import UsageError
-from fedtl.transfer.client_block import ClientBlock, batch_width, minibatches
+from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import CosineHead, LinearHead, MLPHead
 from fedtl.transfer.standardisation import Standardisation
 from strategies.base import AloneHead, Arrays, HeadStrategy, Received
@@ -67,19 +68,6 @@ def federated(
         yield server_round, sites, head
 
 
-def batches(
-    settings: RunConfig, block: ClientBlock, client: int, server_round: int
-) -> Iterator[tuple[Vector, NDArray[np.int64]]]:
-    lone = block.select(np.array([client]))
-    width = batch_width(SIZES[client], settings.batch_size)
-    for epoch in range(settings.local_epochs):
-        for batch in minibatches(
-            lone, width, seed=settings.seed, server_round=server_round, epoch=epoch
-        ):
-            real = batch.weight[0] > 0
-            yield batch.x[0][real].double().numpy(), batch.y[0][real].numpy()
-
-
 class Descent:
     """A point that SGD with momentum and weight decay moves."""
 
@@ -107,7 +95,7 @@ def ditto(c: RunConfig, w: Vector, t: int, clients: Sequence[int], own: Own) -> 
     ends = []
     for k in clients:
         shared, mine = Descent(c, w), Descent(c, own.get(k, w))
-        for x, y in batches(c, block_of(), k, t):
+        for x, y in batches(c, k, t):
             shared.step(shared.slope(x, y))
             mine.step(mine.slope(x, y) + c.ditto_lambda * (mine.at - w))
         own[k] = mine.at
@@ -119,7 +107,7 @@ def apfl(c: RunConfig, w: Vector, t: int, clients: Sequence[int], own: Own) -> V
     alpha, ends = c.apfl_alpha, []
     for k in clients:
         shared, mine = Descent(c, w), Descent(c, own.get(k, w))
-        for x, y in batches(c, block_of(), k, t):
+        for x, y in batches(c, k, t):
             mixture = alpha * mine.at + (1 - alpha) * shared.at
             slope, own_slope = shared.slope(x, y), alpha * shared.slope(x, y, mixture)
             shared.step(slope)
@@ -206,7 +194,7 @@ def fedper(
     ends = []
     for k in clients:
         p = {**shared, **own[k]}
-        for x, y in batches(c, block_of(), k, t):
+        for x, y in batches(c, k, t):
             slopes = mlp_slopes(p, x, y, c.weight_decay)
             p = {name: value - c.learning_rate * slopes[name] for name, value in p.items()}
         own[k] = {name: p[name] for name in own[k]}
@@ -259,7 +247,7 @@ def test_fedper_with_one_layer_is_refused(head: LinearHead | CosineHead) -> None
 def fine_tuned(settings: RunConfig, block: ClientBlock, client: int, start: Vector) -> Vector:
     epochs = settings.replace(local_epochs=settings.personalise)
     mine = Descent(epochs, start)
-    for x, y in batches(epochs, block, client, settings.rounds + 1):
+    for x, y in batches(epochs, client, settings.rounds + 1, block):
         mine.step(mine.slope(x, y))
     return mine.at
 

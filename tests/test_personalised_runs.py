@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from flwr.app import MetricRecord, RecordDict
 from in_process import complaint, finished
+from unreported_run import resumed, without_report
 
 import strategies
 from fedtl import predict, simulate
 from fedtl.config import RunConfig
-from fedtl.engine.simulation import simulate as run_simulation
 from fedtl.federation import phases
 from fedtl.federation.checkpoint import Checkpoint, read_latest_checkpoint
 from fedtl.federation.evaluation import ClientTallies, Tally
-from fedtl.federation.server import Outcome
+from fedtl.federation.outcome import Outcome
 from fedtl.privacy.egress import EgressError, release
 from fedtl.records import to_record
 from fedtl.report.run_folder import RunFolder
@@ -50,12 +50,8 @@ def _config(data: Path, out: Path, strategy: str, **changes: Any) -> RunConfig:
 
 
 def _simulated(data: Path, out: Path, strategy: str, **changes: Any) -> Outcome:
-    """Run without the report."""
-    folder = RunFolder.create(_config(data, out, strategy, **changes))
-    try:
-        return run_simulation(folder.config, folder, None).outcome
-    finally:
-        folder.close()
+    run, _ = without_report(_config(data, out, strategy, **changes))
+    return run.outcome
 
 
 def _sent(out: Path) -> set[tuple[str, str]]:
@@ -179,12 +175,8 @@ def test_own_heads_survive_a_resume(
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Cut):
         patch.setattr(RunFolder, "keep", kept_and_cut)
         _simulated(data, out, strategy, fraction=0.5, **changes)
-    folder, checkpoint = RunFolder.reopen(out)
+    outcome, checkpoint = resumed(out)
     assert checkpoint is not None and checkpoint.memories
-    try:
-        resumed = run_simulation(folder.config, folder, checkpoint).outcome
-    finally:
-        folder.close()
     ends = [read_latest_checkpoint(run / "checkpoint") for run in (whole, out)]
     memories = [
         {
@@ -200,7 +192,7 @@ def test_own_heads_survive_a_resume(
         for client, memory in checkpoint.memories.items()
     }
     for told in ("federated", "personal"):
-        before, after = getattr(undisturbed, told), getattr(resumed, told)
+        before, after = getattr(undisturbed, told), getattr(outcome, told)
         assert (before is None) == (after is None) == (told == "personal" and strategy == "fedper")
         if before is not None:
             assert _told(before) == _told(after)

@@ -12,7 +12,7 @@ from sklearn.linear_model import Ridge
 from small_federation import block_of, federated, small_sites
 
 from fedtl.config import RunConfig
-from fedtl.federation.server import Outcome
+from fedtl.federation.outcome import Outcome
 from fedtl.transfer.heads import LinearHead
 from strategies import build
 from strategies.base import Received

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from in_process import complaint, finished
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors.numpy import load_file
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
@@ -140,3 +141,44 @@ def test_classes_that_the_head_does_not_know_are_told(run: Path, folder: Path) -
     said = complaint(predict.main, run, f"features:{folder / 'stranger.npz'}", "--score")
     assert "has none of the head's classes" in said
     assert "takes one INPUT" in complaint(predict.main, run, "features:a", "features:b", "--score")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on pictures whose file names begin with one of six patients, and a table of them."""
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(3)
+    lines = ["file,label,group"]
+    for label, grey in (("dark", 60), ("light", 190)):
+        for number in range(24):
+            name = f"{label}/P{number % 6}-{number}.png"
+            path = folder / "data" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            noise = rng.integers(0, 60, (16, 16, 3))
+            Image.fromarray((grey + noise).astype(np.uint8)).save(path)
+            lines.append(f"{name},{label},{number % 3}")
+    (folder / "table.csv").write_text("\n".join(lines))
+    data = ("--data", folder / "data", "--clients", 2, "--partition", "iid", "--strategy", "fed3r")
+    flags = ("--engine", "inline", "--quiet", "--cache", folder / "cache", "--out", folder / "run")
+    assert finished(simulate.main, *data, *flags).exit_code == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("flags", "groups"),
+    [((), 48), (("--group-from", "P*-*"), 6), (("--labels", "table.csv"), 3)],
+)
+def test_pictures_that_belong_together_are_counted_together(
+    pictures: Path, flags: tuple[str, ...], groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pictures)
+    end = finished(predict.main, "run", "data", "--score", "--json", *flags)
+    assert end.exit_code == 0, end.stderr
+    assert json.loads(end.stdout)["groups"] == groups
+    warned = "names suggest that images belong together" in end.stderr
+    assert warned == (not flags)
+
+
+def test_how_labelled_data_are_read_is_refused_without_any(pictures: Path) -> None:
+    flags = ("--group-from", "P*-*")
+    said = complaint(predict.main, pictures / "run", pictures / "data", *flags)
+    assert "they need --score or --case-mix" in said

@@ -22,9 +22,10 @@ import typer
 
 import strategies
 from fedtl import compare, predict, pretrain, simulate
-from fedtl.config import PARTITIONS, RunConfig
+from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping, from_toml
 from fedtl.config_key import kebab
+from fedtl.config_keys.data import PARTITIONS
 from fedtl.transfer.heads import LinearHead
 from fedtl.transfer.torchvision_models import weights_entry
 from strategies.base import Reply

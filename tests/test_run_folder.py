@@ -6,8 +6,6 @@ import csv
 import hashlib
 import json
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from in_process import Finished, finished
+from own_process import run_simulate
 from PIL import Image
 from safetensors.numpy import load_file
 from scipy.stats import binomtest
@@ -97,7 +96,7 @@ def test_the_summary_has_every_figure(run: Path) -> None:
         for score in SCORES:
             assert 0 <= summary[way][score] <= 1, (way, score)
     seconds = summary["seconds"]
-    parts = {"start_up", "features", "rounds", "closing", "reference"}
+    parts = {"start_up", "features", "handshake", "rounds", "closing", "reference"}
     assert seconds.keys() == {"total", "per_round_median", *parts}
     assert all(value >= 0 for value in seconds.values())
     assert sum(seconds[part] for part in parts) <= seconds["total"]
@@ -251,13 +250,7 @@ def test_a_quiet_run_with_ray_prints_its_folder_and_learns_the_same(
     run: Path, cache: Path, tmp_path: Path
 ) -> None:
     flags = [*SCENARIO, "--engine", "ray", "--cache", cache, "--out", tmp_path / "run", "--quiet"]
-    end = subprocess.run(
-        [sys.executable, "-m", "fedtl.simulate", *map(str, flags)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    end = run_simulate(*flags, timeout=120)
     assert (end.returncode, end.stdout, end.stderr) == (0, f"{tmp_path / 'run'}\n", "")
     for name in ("head.safetensors", "egress.csv", "clients.csv"):
         assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes(), name

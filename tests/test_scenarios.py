@@ -11,22 +11,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from flower_processes import PROJECT, environment
 from flwr.common.config import flatten_dict, fuse_dicts
+from small_federation import block_of
+from unreported_run import accuracy_of, without_report
 
 import strategies
 from fedtl.comparison.axes import read_vary
 from fedtl.comparison.plan import Plan
 from fedtl.config import RunConfig
 from fedtl.config_file import COMPARE_KEYS, compare_table, from_mapping, from_toml
-from fedtl.engine.simulation import simulate as run_simulation
 from fedtl.errors import UsageError
 from fedtl.federation.client import head_for
-from fedtl.federation.evaluation import on_new_data, on_own_data
-from fedtl.federation.server import Outcome
-from fedtl.report.run_folder import RunFolder
-from fedtl.transfer.client_block import ClientBlock
+from fedtl.federation.outcome import Outcome
 from strategies.base.robust import RobustStrategy
 
 SCENARIOS = sorted((PROJECT / "simulations").glob("*.toml"))
@@ -147,19 +144,10 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _simulated(path: Path, out: Path, **changes: Any) -> Outcome:
     """Run a scenario in this process, without a report."""
     config = from_toml(path).replace(engine="inline", out=str(out), **changes)
-    folder = RunFolder.create(config)
-    try:
-        outcome = run_simulation(folder.config, folder, None).outcome
-    finally:
-        folder.close()
+    run, folder = without_report(config)
     # A scenario's keys go beside those of the test, which may leave some of them unread.
     assert not [told for told in folder.warnings if not told.endswith("no effect")]
-    return outcome
-
-
-def _accuracy(outcome: Outcome) -> float:
-    told = list(outcome.federated.values())
-    return (on_new_data(told) or on_own_data(told)).accuracy
+    return run.outcome
 
 
 def test_a_class_a_client_leaves_fed3r_unharmed_and_not_fedavg(
@@ -174,16 +162,7 @@ def test_a_class_a_client_leaves_fed3r_unharmed_and_not_fedavg(
         x, y = stored["x"], stored["y"]
     assert [len(set(y[rows])) for rows in parts] == [1] * 10
 
-    pooled = ClientBlock(
-        features=torch.from_numpy(x),
-        labels=torch.from_numpy(y),
-        rows=[np.arange(1000)],
-        partition_ids=[0],
-        classes=8,
-        mean=torch.zeros(1, 24),
-        scale=torch.ones(1, 24),
-    )
-    (of_all,) = exact.strategy.train_alone(pooled)
+    (of_all,) = exact.strategy.train_alone(block_of(x, y, [np.arange(1000)], classes=8))
     for name, value in of_all.arrays.items():
         np.testing.assert_allclose(exact.arrays[name], value, rtol=1e-9, atol=1e-12)
 
@@ -192,8 +171,8 @@ def test_a_class_a_client_leaves_fed3r_unharmed_and_not_fedavg(
     averaged = _simulated(
         scenario, tmp_path / "fedavg", data=data, partition=f"file:{same}", held_out=0.0
     )
-    assert _accuracy(exact) > 0.8
-    assert _accuracy(averaged) < _accuracy(exact) - 0.15
+    assert accuracy_of(exact) > 0.8
+    assert accuracy_of(averaged) < accuracy_of(exact) - 0.15
 
 
 def test_attackers_ruin_the_mean_and_not_a_robust_rule(features: Path, tmp_path: Path) -> None:
@@ -201,7 +180,7 @@ def test_attackers_ruin_the_mean_and_not_a_robust_rule(features: Path, tmp_path:
     split = tmp_path / "parts.json"
     split.write_text(json.dumps([list(range(client, 1000, 15)) for client in range(15)]))
     accuracy = {
-        strategy: _accuracy(
+        strategy: accuracy_of(
             _simulated(
                 scenario,
                 tmp_path / strategy,

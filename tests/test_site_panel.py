@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from test_report import HOSTILE, plausible_result
+from plausible_result import HOSTILE, plausible_result
 
 from fedtl.data.hospitals import HospitalsOptions, hospitals_dataset
 from fedtl.data.image_folder import image_folder

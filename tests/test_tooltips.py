@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_report import plausible_result
+from plausible_result import plausible_result
 from test_standings import _compared
 
 from fedtl.comparison.standings import standings

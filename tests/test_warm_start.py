@@ -12,17 +12,18 @@ import torch
 from flwr.app import MetricRecord
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_federation import block_of
+from unreported_run import accuracy_of, resumed, without_report
 
 import strategies
 from fedtl.config import RunConfig
 from fedtl.engine.simulation import Simulated
-from fedtl.engine.simulation import simulate as run_simulation
 from fedtl.errors import FedtlError, UsageError
 from fedtl.federation import server
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.client import head_for
-from fedtl.federation.evaluation import RoundScore, on_new_data, on_own_data
-from fedtl.federation.server import Outcome
+from fedtl.federation.evaluation import RoundScore
+from fedtl.federation.outcome import Outcome
 from fedtl.report.run_folder import RunFolder
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.standardisation import Moments, Standardisation
@@ -107,16 +108,7 @@ def _simulated(data: Path, out: Path, **changes: Any) -> tuple[Simulated, RunFol
         "rounds": 2,
         "init": "fed3r",
     }
-    folder = RunFolder.create(RunConfig(data=f"features:{data}", out=str(out), **(plain | changes)))
-    try:
-        return run_simulation(folder.config, folder, None), folder
-    finally:
-        folder.close()
-
-
-def _accuracy(outcome: Outcome) -> float:
-    told = list(outcome.federated.values())
-    return (on_new_data(told) or on_own_data(told)).accuracy
+    return without_report(RunConfig(data=f"features:{data}", out=str(out), **(plain | changes)))
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +150,7 @@ def test_a_step_of_no_length_leaves_the_closed_form(
     np.testing.assert_allclose(
         z @ start["weight"].T + start["bias"], expected / 0.1, rtol=1e-5, atol=1e-4
     )
-    assert _accuracy(simulated.outcome) == _accuracy(closed)
+    assert accuracy_of(simulated.outcome) == accuracy_of(closed)
 
 
 def test_the_statistics_are_on_the_ledger(data: Path, tmp_path: Path) -> None:
@@ -183,7 +175,7 @@ def test_every_closed_form_can_be_the_start_of_every_way_to_train(
             data, tmp_path / strategy, strategy=strategy, init=init, rounds=1, byzantine=0.0
         )
         assert not [told for told in folder.warnings if not told.endswith("no effect")], strategy
-        assert _accuracy(simulated.outcome) > 0.5, (strategy, init)
+        assert accuracy_of(simulated.outcome) > 0.5, (strategy, init)
 
 
 @pytest.mark.parametrize("cut_off", [1, 2])
@@ -201,12 +193,8 @@ def test_a_resumed_run_starts_again_only_where_it_had_not_begun(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(RunFolder, "keep", keep)
         _simulated(data, tmp_path / "run")
-    folder, checkpoint = RunFolder.reopen(tmp_path / "run")
+    outcome, checkpoint = resumed(tmp_path / "run")
     assert (checkpoint is None) == (cut_off == 1)
-    try:
-        outcome = run_simulation(folder.config, folder, checkpoint).outcome
-    finally:
-        folder.close()
     for name, value in whole.outcome.arrays.items():
         assert outcome.arrays[name].tobytes() == value.tobytes()
     assert outcome.bytes_up == whole.outcome.bytes_up
@@ -225,7 +213,7 @@ def test_nobody_drops_out_of_the_start_and_the_hostile_spoil_it(
     for name, value in whole.outcome.arrays.items():
         np.testing.assert_allclose(missing.outcome.arrays[name], value, rtol=1e-6)
     hostile, _ = _simulated(data, tmp_path / "hostile", attack="label-flip", attackers=0.6, **flat)
-    assert _accuracy(hostile.outcome) < _accuracy(whole.outcome) - 0.2
+    assert accuracy_of(hostile.outcome) < accuracy_of(whole.outcome) - 0.2
 
 
 def test_a_client_in_trouble_costs_its_own_statistics(
@@ -254,15 +242,7 @@ def test_alone_a_client_starts_from_its_own_closed_form(data: Path) -> None:
         x, y = stored["x"], stored["y"]
     config = RunConfig(init="fed3r", learning_rate=1e-12, rounds=1)
     head = head_for(config, features=12, classes=4)
-    block = ClientBlock(
-        features=torch.from_numpy(x),
-        labels=torch.from_numpy(y),
-        rows=[np.arange(7), np.arange(7, 300)],
-        partition_ids=[0, 1],
-        classes=4,
-        mean=torch.zeros(1, 12),
-        scale=torch.ones(1, 12),
-    )
+    block = block_of(x, y, [np.arange(7), np.arange(7, 300)], classes=4)
     with torch.inference_mode():
         alone = strategies.build(config, head).train_alone(block)
         solved = strategies.load("fed3r")(config, head).train_alone(block)

@@ -22,8 +22,10 @@ from fedtl.federation.adversity import attackers
 from fedtl.federation.alone import LoneHeads, LoneHeadsOnce, TrainAloneOnce
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.evaluation import Summary, on_new_data, on_own_data
+from fedtl.federation.journal import Row
+from fedtl.federation.outcome import Outcome
 from fedtl.federation.reference import TestScore, centralised_reference, scores_of_rows
-from fedtl.federation.server import Federation, Outcome, Row
+from fedtl.federation.server import Federation
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.privacy.egress import LedgerEntry
 from fedtl.report.result import ClientRow
@@ -77,6 +79,9 @@ class _Memory:
 
     def warn(self, text: str) -> None:
         """Tell nobody: failures are counted in the outcome."""
+
+    def waits(self, text: str) -> None:
+        """Tell nobody: runs go side by side."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ def check_sites(dataset: Dataset) -> list[str]:
     if dataset.sites is None:
         raise UsageError(
             f"holdout-site = each needs to know each input's site, but {dataset.name} has no "
-            "sites; arrange images as site/class/file, or leave the option out."
+            "sites; arrange images as site/class/file, give a table or embeddings a site, or "
+            "leave the option out."
         )
     return [str(name) for name in np.unique(dataset.sites)]
 

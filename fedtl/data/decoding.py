@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.dataset import UnreadableImageError
+from fedtl.errors import first_line
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -44,8 +45,7 @@ def decode_rgb(data: bytes) -> NDArray[np.uint8]:
     # Pillow's format plugins meet broken bytes with exceptions of every kind, IndexError and
     # struct.error included.
     except Exception as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise UnreadableImageError(reason) from error
+        raise UnreadableImageError(first_line(error)) from error
 
 
 def _rgb(picture: Image.Image) -> NDArray[np.uint8]:

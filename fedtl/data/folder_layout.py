@@ -107,7 +107,10 @@ def _depth(where: Path, paths: Sequence[str], folders: Folders) -> int:
     for folder, name in zip(folders, paths, strict=True):
         examples.setdefault(len(folder), name)
     if 0 in examples:
-        raise UsageError(f"{where}: {examples[0]} lies in no class folder; expected {LAYOUTS}")
+        raise UsageError(
+            f"{where}: {examples[0]} lies in no class folder; expected {LAYOUTS}, or a table that "
+            "names classes (--labels FILE.csv)"
+        )
     deepest, shallowest = max(examples), min(examples)
     if deepest > _DEEPEST:
         raise UsageError(

@@ -108,8 +108,28 @@ def groups_by_pattern(
     return np.array(groups), left
 
 
-def groups_hint(dataset: Dataset, *, natural: bool) -> str:
+def groups_hint(dataset: Dataset, *, natural: bool, named: bool = True) -> str:
     """Return a sentence if names suggest groups and none are declared; else an empty text.
+
+    Args:
+        dataset: The data; only names of files are looked at.
+        natural: Whether each site is a client: sites that are patients are then meant to be.
+        named: Whether to name a group, which may be a patient.
+    """
+    found = suggested_groups(dataset)
+    if found is None or (natural and dataset.sites is not None and found[0] in dataset.sites):
+        return ""
+    example, count, option = found
+    such = f", as the {count:,} of {example} do" if named else ""
+    return (
+        f"names suggest that images belong together{such}, but no groups are declared, so they may "
+        f"lie on both sides of a held-out split and make scores too good; {option} keeps each "
+        "group whole"
+    )
+
+
+def suggested_groups(dataset: Dataset) -> tuple[str, int, str] | None:
+    """Return a group that names suggest, its images, and the option that declares such groups.
 
     Names suggest groups if a word such as ``patient`` with its number recurs over files, or if
     file names begin with a number that recurs and go on with another part (``P12-04.jpg``).
@@ -117,25 +137,14 @@ def groups_hint(dataset: Dataset, *, natural: bool) -> str:
 
     Args:
         dataset: The data; only names of files are looked at.
-        natural: Whether each site is a client: sites that are patients are then meant to be.
+
+    Returns:
+        ``None`` if groups are declared, or names suggest none.
     """
     if dataset.groups is not None or isinstance(dataset.inputs, np.ndarray):
-        return ""
+        return None
     paths = [key.split("/") for key in dataset.keys]
-    found = _by_word(paths)
-    if found is not None and natural and dataset.sites is not None:
-        name = found[0]
-        if name in dataset.sites:
-            return ""
-    found = found or _by_beginning(paths, dataset)
-    if found is None:
-        return ""
-    example, count, option = found
-    return (
-        f"names suggest that images belong together, as the {count:,} of {example} do, but no "
-        f"groups are declared, so they may lie on both sides of a held-out split and make scores "
-        f"too good; {option} keeps each group whole"
-    )
+    return _by_word(paths) or _by_beginning(paths, dataset)
 
 
 def _by_word(paths: Sequence[list[str]]) -> tuple[str, int, str] | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fedtl.data.dataset import Dataset
 from fedtl.data.npz_file import read_npz
-from fedtl.errors import FedtlError, UsageError
+from fedtl.errors import FedtlError, UsageError, first_line
 
 _SPLITS = ("train", "val", "test")
 
@@ -77,10 +77,9 @@ def _from_package(name: str) -> Dataset:
         fetched = getattr(medmnist, info["python_class"])(split="train", download=True)
     # The package reports failed downloads as RuntimeError and others, from several layers.
     except Exception as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
         raise FedtlError(
-            f"medmnist:{name} could not be fetched ({reason}); download it elsewhere and give the "
-            "file: medmnist:path/to/NAME.npz"
+            f"medmnist:{name} could not be fetched ({first_line(error)}); download it "
+            "elsewhere and give the file: medmnist:path/to/NAME.npz"
         ) from error
     names = tuple(info["label"][str(k)] for k in range(len(info["label"])))
     return _from_npz(Path(fetched.root) / f"{key}.npz", names)

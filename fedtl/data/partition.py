@@ -112,7 +112,8 @@ def _by_site(dataset: Dataset, training: Rows) -> tuple[list[Rows], list[str]]:
     if dataset.sites is None:
         raise UsageError(
             f"--partition natural needs to know each input's site, but {dataset.name} has no "
-            "sites; arrange images as site/class/file, or choose another partition"
+            "sites; arrange images as site/class/file, give a table or embeddings a site, or "
+            "choose another partition"
         )
     names, site = np.unique(dataset.sites[training], return_inverse=True)
     if dataset.groups is not None:

@@ -63,12 +63,13 @@ def open_dataset(
                 raise UsageError(f"--data {spec} names no data set after the colon")
             dataset = _OPENERS[kind](rest)
         else:
-            dataset = _images(_folder_or_zip(spec), reading or Reading())
+            dataset = images(_folder_or_zip(spec), reading or Reading())
     check_classes(dataset)
     return dataset
 
 
-def _images(path: Path, reading: Reading) -> Dataset:
+def images(path: Path, reading: Reading) -> Dataset:
+    """Return the labelled images of a folder or zip; see ``image_folder``, ``labelled_images``."""
     if reading.labels:
         return labelled_images(path, reading.labels, group_from=reading.group_from)
     return image_folder(path, top_level=reading.top_level, group_from=reading.group_from)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.dataset import Dataset, UnreadableImageError
-from fedtl.errors import FedtlError, UsageError
+from fedtl.errors import FedtlError, UsageError, first_line
 
 _Arguments = Mapping[str, str | bool]
 _BY_FLAG: tuple[tuple[_Arguments, bool], ...] = (({"train": True}, False), ({"train": False}, True))
@@ -89,7 +89,7 @@ class TorchvisionImages:
             picture, _ = source[index - int(self._ends[part]) + len(source)]
             return np.array(picture.convert("RGB"))
         except (OSError, SyntaxError, ValueError) as error:
-            raise UnreadableImageError(str(error).partition("\n")[0]) from error
+            raise UnreadableImageError(first_line(error)) from error
 
 
 def torchvision_set(name: str, root: Path) -> Dataset:
@@ -121,10 +121,9 @@ def torchvision_set(name: str, root: Path) -> Dataset:
             parts.append(getattr(datasets, name)(root=str(root), download=True, **arguments))
         # Each data set fails in its own way: URLError, RuntimeError, a missing reader package.
         except Exception as error:
-            reason = str(error).partition("\n")[0] or type(error).__name__
             raise FedtlError(
-                f"torchvision:{name} could not be downloaded into {root} ({reason}); check the "
-                "network, or put the files there yourself"
+                f"torchvision:{name} could not be downloaded into {root} ({first_line(error)}); "
+                "check the network, or put the files there yourself"
             ) from error
     labels = [_labels(part) for part in parts]
     label = np.concatenate(labels)

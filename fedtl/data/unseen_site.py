@@ -31,7 +31,8 @@ def withhold_site(dataset: Dataset, site: str, *, fewest_sites: int) -> Dataset:
     if dataset.sites is None:
         raise UsageError(
             f"--holdout-site needs to know each input's site, but {dataset.name} has no sites; "
-            "arrange images as site/class/file, or leave the option out"
+            "arrange images as site/class/file, give a table or embeddings a site, or leave the "
+            "option out"
         )
     names = _names(dataset.sites)
     if site not in names:

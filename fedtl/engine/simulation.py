@@ -23,6 +23,7 @@ from fedtl.engine.starting import Starting
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.client import head_for
 from fedtl.federation.duplicates import without_duplicates
+from fedtl.federation.outcome import Outcome
 from fedtl.federation.preparation import (
     Inputs,
     data_notes,
@@ -34,7 +35,7 @@ from fedtl.federation.preparation import (
     split_notes,
 )
 from fedtl.federation.reference import Centralised, TestScore, centralised_reference
-from fedtl.federation.server import Federation, Outcome
+from fedtl.federation.server import Federation
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.federation.split import Split
 from fedtl.report.pseudonyms import write_pseudonyms
@@ -54,7 +55,8 @@ class Simulated:
         centralised: What all data in one place would give.
         inputs: The data.
         split: Who held what.
-        seconds: ``start_up``, ``features``, ``rounds``, ``closing``, ``reference``.
+        seconds: ``start_up``, ``features``, ``handshake`` (and all that is between rounds),
+            ``rounds``, ``closing``, ``reference``; one after the other.
         peak_mb: Largest memory of all processes together, in MiB.
     """
 
@@ -120,6 +122,7 @@ def simulate(
             folder.warn(note)
         split = _without_duplicates(config, folder, inputs, split)
         sites = simulated_sites(inputs, split, duplicates=config.duplicates)
+        folder.waits("starting the clients")
         grid = _open_grid(config, starting, sites)
     except BaseException:
         starting.abandon()
@@ -143,16 +146,18 @@ def simulate(
     finally:
         # Ray takes a second or two to stop; meanwhile the centralised head is trained.
         starting.stop()
-    if progress:
-        progress.status("solving the centralised reference")
+    folder.waits("solving the centralised reference")
     federated = time.perf_counter()
     clients = [sites.site(partition_id).data for partition_id in range(config.clients)]
     centralised = centralised_reference(outcome.strategy, clients)
     watch.sample()
+    rounds = math.fsum(outcome.seconds)
+    before = math.fsum(checkpoint.seconds) if checkpoint is not None else 0.0
     seconds = {
         "start_up": started - began - (extracted - opened),
         "features": extracted - opened,
-        "rounds": math.fsum(outcome.seconds),
+        "handshake": federated - started - (rounds - before) - outcome.closing_seconds,
+        "rounds": rounds,
         "closing": outcome.closing_seconds,
         "reference": time.perf_counter() - federated,
     }

@@ -277,14 +277,12 @@ def _training_logits(
 def _block(clients: Sequence[_Client]) -> ClientBlock:
     """Return the clients' training rows, standardised as the server says."""
     first, content = clients[0].site.data, clients[0].message.content
-    block = ClientBlock(
-        features=first.features,
-        labels=first.labels,
+    block = ClientBlock.unstandardised(
+        first.features,
+        first.labels,
         rows=[site.data.train for *_, site in clients],
         partition_ids=[site.data.partition_id for *_, site in clients],
         classes=first.classes,
-        mean=torch.zeros(1, first.features.shape[1]),
-        scale=torch.ones(1, first.features.shape[1]),
         groups=first.groups,
     )
     if "standardisation" not in content:

@@ -15,9 +15,10 @@ from fedtl.federation import phases
 from fedtl.federation.alone import LoneHeads
 from fedtl.federation.left_out_scores import left_out_scores
 from fedtl.federation.own_mix import own_mix
+from fedtl.statistics.calibration import Calibration
 from fedtl.statistics.disclosure import Disclosed, disclosed_calibration
 from fedtl.statistics.intervals import Clusters, Pairs
-from fedtl.statistics.metrics import Calibration, packed_cells
+from fedtl.statistics.score_counts import packed_cells
 from fedtl.transfer.client_block import ClientBlock, ClientData
 from fedtl.transfer.heads import Head, Tensors
 from fedtl.transfer.lone_head import METHODS

@@ -118,19 +118,24 @@ def _sentence(
     config: RunConfig, counts: list[int], across: int, two_labels: int, listed: list[dict[str, str]]
 ) -> str:
     done = (
-        "and are left out of scores (duplicates = drop)"
+        "left out of scores (duplicates = drop)"
         if config.duplicates == "drop"
-        else "and are scored all the same (duplicates = keep)"
+        else "scored all the same (duplicates = keep)"
     )
     places = ("in the test part", "held out by clients", f"at {config.holdout_name}")
     scored = [f"{count:,} {place}" for count, place in zip(counts, places, strict=True) if count]
     parts = []
     if scored:
-        parts.append(f"{' and '.join(scored)} equal a client's example to the byte {done}")
+        verb = "equals" if sum(counts) == 1 else "equal"
+        done = f"and {'is' if sum(counts) == 1 else 'are'} {done}"
+        parts.append(f"{' and '.join(scored)} {verb} a client's example to the byte {done}")
     if across:
-        parts.append(f"{across:,} more equal an example that lies elsewhere")
+        more = " more" if scored else ""
+        verb = "equals" if across == 1 else "equal"
+        parts.append(f"{across:,}{more} {verb} an example that lies elsewhere")
     if two_labels:
-        parts.append(f"{two_labels:,} of the contents carry two labels")
+        carry = "carries" if two_labels == 1 else "carry"
+        parts.append(f"{two_labels:,} of the contents {carry} two labels")
     one = listed[0]
     # A path may name a site or a patient.
     first = (

@@ -11,15 +11,11 @@ from flwr.app import MetricRecord
 from numpy.typing import NDArray
 
 from fedtl.federation.phases import FIELD_KEYS, TEMPERATURE_KEYS
+from fedtl.statistics.calibration import CALIBRATION_BINS, Calibration
 from fedtl.statistics.disclosure import completed
 from fedtl.statistics.intervals import NO_CLUSTERS, Clusters, Interval, Pairs
-from fedtl.statistics.metrics import (
-    CALIBRATION_BINS,
-    Calibration,
-    FieldMetrics,
-    ScoreCounts,
-    unpacked_cells,
-)
+from fedtl.statistics.metrics import FieldMetrics
+from fedtl.statistics.score_counts import ScoreCounts, unpacked_cells
 from fedtl.transfer.lone_head import METHODS, Method
 from fedtl.transfer.scoring import Score, balanced_accuracy
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -82,19 +82,31 @@ class Roll:
         return tuple(map(sum, counts))
 
 
-def wait_for_nodes(grid: Grid, clients: int, *, patience: float) -> list[int]:
+def wait_for_nodes(
+    grid: Grid, clients: int, *, patience: float, waits: Callable[[str], None]
+) -> list[int]:
     """Return the node ids, once at least ``clients`` of them are connected.
 
     Flower samples from whoever is there when a round begins, so a run must not begin before.
+
+    Args:
+        grid: Knows who is connected.
+        clients: How many there must be.
+        patience: Seconds to wait for them.
+        waits: Told how many are there whenever that changes and more are needed.
 
     Raises:
         FedtlError: They are not there after ``patience`` seconds.
     """
     deadline = time.monotonic() + patience
+    told = -1
     while True:
         nodes = sorted(grid.get_node_ids())
         if len(nodes) >= clients:
             return nodes
+        if len(nodes) != told:
+            told = len(nodes)
+            waits(f"waiting for clients: {told:,} of {clients:,} are connected")
         if time.monotonic() > deadline:
             raise FedtlError(
                 f"Only {len(nodes)} of {clients} clients are connected after {patience:.0f} s; "

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.data.group_pattern import suggested_groups
 from fedtl.errors import FedtlError, UsageError
 from fedtl.federation.classifier import Classifier
 
 if TYPE_CHECKING:
     from fedtl.data.dataset import Dataset
+    from fedtl.data.sources import Reading
     from fedtl.transfer.prior_correction import Adjustment
 
 _EMBEDDINGS = "features:"
@@ -29,48 +31,58 @@ class Labelled:
         features: Shape ``(n, d)``, float32.
         labels: Shape ``(n,)``, int64, in the order of the head's classes.
         groups: Which belong together, shape ``(n,)``, int64; ``None`` if each stands for itself.
-        left_out: What was left out and why, a sentence each.
+        notes: What is to be told of them, such as what was left out and why, a sentence each.
     """
 
     names: list[str]
     features: NDArray[np.float32]
     labels: NDArray[np.int64]
     groups: NDArray[np.int64] | None
-    left_out: list[str]
+    notes: list[str]
 
 
 def read_labelled(
-    classifier: Classifier, source: str, on_progress: Callable[[int, int], None] | None = None
+    classifier: Classifier,
+    source: str,
+    reading: Reading,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Labelled:
     """Return labelled inputs as the head takes them.
 
     Args:
         classifier: The finished run.
-        source: A folder or archive of ``class/file``, or ``features:FILE.npz`` with ``x``, ``y``.
+        source: A folder or archive of labelled images, or ``features:FILE.npz`` with ``x``, ``y``.
+        reading: How folders and archives are to be read.
         on_progress: Called with the images that have their features and their total number.
 
     Raises:
         FedtlError: It cannot be read, or none of its classes is one of the head's.
     """
-    dataset = _opened(classifier, source)
+    dataset = _opened(classifier, source, reading)
     known = {name: index for index, name in enumerate(classifier.trained.classes)}
     of_head = np.array([known.get(name, -1) for name in dataset.classes], np.int64)
     labels = of_head[dataset.labels]
-    left_out = []
+    notes = list(dataset.notes)
     if strange := [name for name in dataset.classes if name not in known]:
         count = int((labels < 0).sum())
-        left_out.append(
+        notes.append(
             f"{count} inputs of classes that the head does not know are left out: "
             f"{', '.join(strange)}; it knows {', '.join(known)}"
         )
     if not (labels >= 0).any():
         raise UsageError(f"{source} has none of the head's classes: {', '.join(known)}.")
+    if found := suggested_groups(dataset):
+        example, count, option = found
+        notes.append(
+            f"names suggest that images belong together, as the {count:,} of {example} do, but no "
+            f"groups are declared, so an interval is too narrow; {option} has it count groups"
+        )
     rows = np.flatnonzero(labels >= 0)
     dataset = dataset.subset(rows)
     features, unreadable = _features(classifier, dataset, on_progress)
     if unreadable:
         first = dataset.keys[unreadable[0]]
-        left_out.append(f"{len(unreadable)} images cannot be decoded, first {first}")
+        notes.append(f"{len(unreadable)} images cannot be decoded, first {first}")
     kept = np.setdiff1d(np.arange(len(rows)), np.array(unreadable, np.int64))
     if not len(kept):
         raise FedtlError(f"None of the {len(rows)} images of {source} can be decoded.")
@@ -80,7 +92,7 @@ def read_labelled(
         features=np.asarray(features[kept]),
         labels=labels[rows][kept],
         groups=None if groups is None else np.unique(groups[kept], return_inverse=True)[1],
-        left_out=left_out,
+        notes=notes,
     )
 
 
@@ -118,16 +130,16 @@ def case_mix(classifier: Classifier, own: Labelled) -> Adjustment:
     return Adjustment(torch.tensor([1 / reading.temperature]), shift[None])
 
 
-def _opened(classifier: Classifier, source: str) -> Dataset:
+def _opened(classifier: Classifier, source: str, reading: Reading) -> Dataset:
     from fedtl.data.features_file import features_file
-    from fedtl.data.image_folder import image_folder
+    from fedtl.data.sources import images
 
     embeddings = source.startswith(_EMBEDDINGS)
     if embeddings != classifier.takes_embeddings:
         taken = "features:FILE.npz" if classifier.takes_embeddings else "images in class/file"
         raise UsageError(f"{classifier.run} was trained on {taken}, so {source} does not suit it.")
     if not embeddings:
-        return image_folder(Path(source).expanduser())
+        return images(Path(source).expanduser(), reading)
     path = Path(source.removeprefix(_EMBEDDINGS)).expanduser()
     dataset = features_file(path)
     assert isinstance(dataset.inputs, np.ndarray)

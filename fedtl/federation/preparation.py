@@ -106,10 +106,11 @@ def open_data(config: RunConfig, *, own: bool = False) -> Dataset:
 
 def data_notes(config: RunConfig, dataset: Dataset) -> list[str]:
     """Return what is to be told of the data before anything is computed, a sentence each."""
-    notes = [*dataset.notes, groups_hint(dataset, natural=config.partition == "natural")]
+    natural, named = config.partition == "natural", not config.pseudonyms
+    notes = [*dataset.notes, groups_hint(dataset, natural=natural, named=named)]
     straddling = straddling_test(dataset)
     if straddling:
-        first = "" if config.pseudonyms else f", first {straddling[0]}"
+        first = f", first {straddling[0]}" if named else ""
         notes.append(
             f"of the groups, {len(straddling):,} lie both in training and in the test split "
             f"that the data brings{first}, so that accuracy on it is too good"

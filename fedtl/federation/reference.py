@@ -75,15 +75,8 @@ def centralised_reference(
         classes=first.classes,
         groups=first.groups,
     )
-    width = first.features.shape[1]
-    block = ClientBlock(
-        features=first.features,
-        labels=first.labels,
-        rows=[rows],
-        partition_ids=[len(clients)],
-        classes=first.classes,
-        mean=torch.zeros(1, width),
-        scale=torch.ones(1, width),
+    block = ClientBlock.unstandardised(
+        first.features, first.labels, [rows], [len(clients)], first.classes
     )
     with one_thread(), torch.inference_mode():
         all_rows = strategy.scores_all_rows
@@ -179,15 +172,11 @@ def scores_of_rows(
     keep_logits: bool = False,
 ) -> list[Score]:
     """Return one head's scores, example by example, on several sets of rows."""
-    block = ClientBlock(
-        features=data.features,
-        labels=data.labels,
-        rows=rows,
-        partition_ids=range(len(rows)),
-        classes=data.classes,
-        mean=torch.empty(0),
-        scale=torch.empty(0),
-    ).standardised([standardisation or Standardisation.identity(data.features.shape[1])])
+    block = ClientBlock.unstandardised(
+        data.features, data.labels, rows, range(len(rows)), data.classes
+    )
+    if standardisation is not None:
+        block = block.standardised([standardisation])
     parameters: Tensors = {
         name: torch.from_numpy(value.astype(np.float32)).expand(len(rows), *value.shape)
         for name, value in arrays.items()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from flwr.app import ConfigRecord, MetricRecord
@@ -19,40 +19,16 @@ from fedtl.federation import phases
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.client import head_for
 from fedtl.federation.client_memory import SimulatedStates, memories_of, states_of
-from fedtl.federation.evaluation import ClientEvaluation, ClientTallies, RoundScore
+from fedtl.federation.evaluation import ClientEvaluation, RoundScore
 from fedtl.federation.exchange import Exchange, Failure, Phase
 from fedtl.federation.handshake import Identity, Roll, handshake, wait_for_nodes
+from fedtl.federation.journal import Journal, Row
+from fedtl.federation.outcome import Outcome
 from fedtl.federation.round_zero import closed_form_start, learn_standardisation
-from fedtl.privacy.egress import LedgerEntry
 from fedtl.records import from_record, to_record
-from fedtl.statistics.intervals import Pairs
-from fedtl.statistics.metrics import best_temperature, cross_fitted_error
 from fedtl.transfer.heads import one_thread
-from fedtl.transfer.lone_head import Method
 from fedtl.transfer.standardisation import Standardisation
 from strategies.base import Arrays, HeadStrategy
-
-Row = dict[str, Any]
-
-
-class Journal(Protocol):
-    """Where a run is written down as it goes."""
-
-    def enter_egress(self, entries: Sequence[LedgerEntry]) -> None:
-        """Append lines to the ledger."""
-        ...
-
-    def enter_round(self, row: Row, rounds: int) -> None:
-        """Append one round's line; ``rounds`` is how many there will be."""
-        ...
-
-    def keep(self, checkpoint: Checkpoint) -> None:
-        """Make a round's state safe."""
-        ...
-
-    def warn(self, text: str) -> None:
-        """Tell the user, and the report, of something that went wrong and was survived."""
-        ...
 
 
 class TestScorer(Protocol):
@@ -61,57 +37,6 @@ class TestScorer(Protocol):
     def __call__(self, arrays: Arrays, standardisation: Standardisation | None) -> float:
         """Return the accuracy, a fraction."""
         ...
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a federation came to.
-
-    Attributes:
-        strategy: With its head's form.
-        arrays: The final head.
-        standardisation: Of the features the head expects; ``None`` where it takes them raw.
-        roll: Who took part.
-        rounds: Rounds done.
-        federated: Every client's scores of the final head; of its own head where the strategy has
-            no whole global one.
-        local_only: Every client's scores of the head it would have got alone.
-        personal: Every client's scores of its own head beside the global one; ``None`` where
-            clients have none.
-        corrected: Every client's scores of the global head, read with its own frequencies of
-            classes; ``None`` where there is no global head.
-        pairs: What heads got right beside each client's local-only head, by kind of head
-            (``federated``, ``personal``, ``corrected``) and client.
-        methods: What each client's local-only head was solved by.
-        temperature: That makes the final head's probabilities likeliest on all clients' held-out
-            examples; ``None`` if it was not fitted.
-        tempered_error: Calibration error with it, each client judged by the others' temperature;
-            ``None`` if there is no telling.
-        failures: ``(round, client, reason)``; round 0 is the handshake.
-        bytes_up: Bytes from the sites.
-        bytes_down: Bytes to them.
-        seconds: Of every round.
-        closing_seconds: Of the closing evaluation.
-    """
-
-    strategy: HeadStrategy
-    arrays: Arrays
-    standardisation: Standardisation | None
-    roll: Roll
-    rounds: int
-    federated: dict[int, ClientTallies]
-    local_only: dict[int, ClientTallies]
-    personal: dict[int, ClientTallies] | None
-    corrected: dict[int, ClientTallies] | None
-    pairs: dict[str, dict[int, Pairs]]
-    methods: dict[int, Method]
-    temperature: float | None
-    tempered_error: float | None
-    failures: list[tuple[int, int, str]]
-    bytes_up: int
-    bytes_down: int
-    seconds: list[float]
-    closing_seconds: float
 
 
 class Federation:
@@ -155,7 +80,11 @@ class Federation:
             FedtlError: Too few clients connect, or none is left.
         """
         config = self._config
-        nodes = wait_for_nodes(self._grid, config.clients, patience=self._patience)
+        nodes = wait_for_nodes(
+            self._grid, config.clients, patience=self._patience, waits=self._journal.waits
+        )
+        if self._simulated is None:
+            self._journal.waits("waiting for all clients to read their data")
         roll = handshake(self._grid, nodes, config.clients, self._expected)
         head = head_for(
             config, features=roll.identity.feature_size, classes=len(roll.identity.classes)
@@ -202,30 +131,15 @@ class Federation:
                     exchange, strategy, arrays, standardisation, done, rounds, pending
                 )
             closing = time.perf_counter()
+            self._journal.waits("scoring all heads")
             phase = self._evaluate(exchange, strategy, arrays, done, pending, roll)
-        told: dict[int, ClientEvaluation] = phase.metrics
-        calibration = [
-            one.calibration for _, one in sorted(told.items()) if one.calibration is not None
-        ]
-        return Outcome(
+        return Outcome.of(
+            phase.metrics,
             strategy=strategy,
             arrays=arrays,
             standardisation=standardisation,
             roll=roll,
             rounds=done,
-            federated={client: one.federated for client, one in told.items()},
-            local_only={client: one.local_only for client, one in told.items()},
-            personal={c: one.personal for c, one in told.items() if one.personal is not None}
-            or None,
-            corrected={c: one.corrected for c, one in told.items() if one.corrected is not None}
-            or None,
-            pairs={
-                kind: {c: one.pairs[kind] for c, one in told.items() if kind in one.pairs}
-                for kind in ("federated", "personal", "corrected")
-            },
-            methods={client: one.method for client, one in told.items()},
-            temperature=best_temperature(calibration),
-            tempered_error=cross_fitted_error(calibration),
             failures=self._failures,
             bytes_up=self._bytes_up,
             bytes_down=self._bytes_down,

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.federation.outcome import Outcome
 from fedtl.federation.reference import Centralised
-from fedtl.federation.server import Outcome
 from fedtl.report.html import write_report
 from fedtl.report.over_seeds import SeedScores, over_seeds, seed_rows
 from fedtl.report.pseudonyms import warnings_of

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.comparison.standings import Standing, Standings
 from fedtl.report.axes import label_line_ends, percent_axis, round_axis
-from fedtl.report.comparison_look import Looks
+from fedtl.report.comparison_look import Look, Looks
 from fedtl.report.spots import Spot, strips
 from fedtl.report.theme import (
     CENTRALISED,
@@ -20,6 +21,9 @@ from fedtl.report.theme import (
     themed,
 )
 from fedtl.report.wording import byte_size, known, percent, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _NAME_WIDTH = 22
 _LABEL_HEIGHT = 17.0
@@ -39,11 +43,8 @@ def accuracy_by_round(at: Standings, look: Looks, *, width: float = WIDTH) -> Dr
         figure = figure_of(width, _height(len(at.rows) + 1))
         axes = figure.subplots()
         ends: list[tuple[float, str, str]] = []
-        for row in _grey_first(at.rows, look):
-            colour, dashes, marker = style = look[row.strategy]
-            mean, sd, _ = _curve(row)
-            if not len(mean):
-                continue
+        for row, style, (mean, sd, _) in _curves(at, look):
+            colour, dashes, marker = style
             rounds = np.arange(1, len(mean) + 1)
             if len(mean) == 1:
                 axes.plot([1, last], [mean[0]] * 2, color=colour, linewidth=1.2, dashes=(1, 2.5))
@@ -61,18 +62,13 @@ def accuracy_by_round(at: Standings, look: Looks, *, width: float = WIDTH) -> Dr
                     markersize=6.5,
                     markeredgecolor=SURFACE,
                 )
-                if marker:
-                    axes.fill_between(
-                        rounds, mean - sd, mean + sd, color=colour, alpha=0.12, linewidth=0
-                    )
+                _band(axes, rounds, mean, sd, style)
             ends.append((mean[-1], _end(row, mean[-1]), colour))
         if known(at.centralised.mean):
             value = at.centralised.mean
             axes.axhline(value, color=CENTRALISED, linewidth=1.4, dashes=(6, 3))
             ends.append((value, f"centralised {percent(value)}", CENTRALISED))
-        label_line_ends(axes, ends, height=_height(len(at.rows) + 1) - 50)
-        percent_axis(axes, "y")
-        axes.set_ylabel("accuracy")
+        _accuracy_axis(axes, ends, len(at.rows) + 1)
         round_axis(axes, width)
         axes.set_xlim(1 - 0.02 * last, max(last, 1.5))
         alt = "Accuracy by round: " + ", ".join(text for _, text, _ in ends) + "."
@@ -100,11 +96,8 @@ def accuracy_by_bytes(at: Standings, look: Looks, *, width: float = WIDTH) -> Dr
         axes = figure.subplots()
         ends: list[tuple[float, str, str]] = []
         marks: list[tuple[float, float, str]] = []
-        for row in _grey_first(at.rows, look):
-            colour, dashes, marker = style = look[row.strategy]
-            mean, _, sent = _curve(row)
-            if not len(mean):
-                continue
+        for row, style, (mean, _, sent) in _curves(at, look):
+            colour, dashes, marker = style
             if len(mean) > 1:
                 axes.plot(sent, mean, color=colour, linewidth=style.width, dashes=dashes)
             mark = marker or "o"
@@ -116,13 +109,11 @@ def accuracy_by_bytes(at: Standings, look: Looks, *, width: float = WIDTH) -> Dr
             )
             ends.append((mean[-1], _end(row, mean[-1]), colour))
         axes.set_xscale("log")
-        label_line_ends(axes, ends, height=_height(len(at.rows)) - 50)
-        percent_axis(axes, "y")
+        _accuracy_axis(axes, ends, len(at.rows))
         axes.grid(True, axis="x")
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if width >= WIDTH else (1.0,)))
         axes.xaxis.set_major_formatter(lambda value, _: _bytes(value))
         axes.minorticks_off()
-        axes.set_ylabel("accuracy")
         axes.set_xlabel("bytes over the sites' borders, both ways")
         alt = "Accuracy against bytes: " + ", ".join(text for _, text, _ in ends) + "."
         low, high = axes.get_ylim()
@@ -160,19 +151,14 @@ def accuracy_by_value(
                 markersize=8 if marker else 5,
                 markeredgecolor=SURFACE,
             )
-            if marker:
-                axes.fill_between(
-                    values[order], mean - sd, mean + sd, color=colour, alpha=0.12, linewidth=0
-                )
+            _band(axes, values[order], mean, sd, style)
             if np.isfinite(mean[-1]):
                 ends.append((mean[-1], f"{shortened(strategy, _NAME_WIDTH)}", colour))
         if values.min() > 0 and values.max() > 20 * values.min():
             axes.set_xscale("log")
         axes.set_xticks(values[order], [f"{value:g}" for value in values[order]])
         axes.minorticks_off()
-        label_line_ends(axes, ends, height=_height(len(ranked)) - 50)
-        percent_axis(axes, "y")
-        axes.set_ylabel("accuracy")
+        _accuracy_axis(axes, ends, len(ranked))
         axes.set_xlabel(key)
         titles = [f"{key} {values[place]:g}: {_final(points[place])}" for place in order]
         alt = f"Final accuracy of every strategy by {key}."
@@ -184,9 +170,31 @@ def _final(at: Standings) -> str:
     return ", ".join(told)
 
 
-def _grey_first(rows: Sequence[Standing], look: Looks) -> list[Standing]:
-    """Return the rows so that those in colour are drawn over the others."""
-    return sorted(rows, key=lambda row: bool(look[row.strategy].marker))
+def _curves(at: Standings, look: Looks) -> Iterator[tuple[Standing, Look, Curve]]:
+    """Yield rows that have a curve, grey ones first, so that others are drawn over them."""
+    for row in sorted(at.rows, key=lambda row: bool(look[row.strategy].marker)):
+        curve = _curve(row)
+        if len(curve[0]):
+            yield row, look[row.strategy], curve
+
+
+def _band(
+    axes: Axes,
+    places: NDArray[np.integer] | NDArray[np.floating],
+    mean: NDArray[np.floating],
+    sd: NDArray[np.floating],
+    style: Look,
+) -> None:
+    """Draw one standard deviation about a line that is not grey."""
+    if style.marker:
+        axes.fill_between(places, mean - sd, mean + sd, color=style.colour, alpha=0.12, linewidth=0)
+
+
+def _accuracy_axis(axes: Axes, ends: list[tuple[float, str, str]], labels: int) -> None:
+    """Label the ends of lines in a figure that is high enough for so many, and the accuracies."""
+    label_line_ends(axes, ends, height=_height(labels) - 50)
+    percent_axis(axes, "y")
+    axes.set_ylabel("accuracy")
 
 
 def _curve(row: Standing) -> Curve:

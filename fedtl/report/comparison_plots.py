@@ -11,7 +11,7 @@ import numpy as np
 from fedtl.comparison.spread import Spread
 from fedtl.comparison.standings import Standing, Standings
 from fedtl.report.axes import percent_axis
-from fedtl.report.comparison_look import Looks
+from fedtl.report.comparison_look import Look, Looks
 from fedtl.report.spots import bands
 from fedtl.report.theme import (
     CENTRALISED,
@@ -60,29 +60,12 @@ def intervals(
         axes = figure.subplots()
         described: list[str] = []
         for place, row in enumerate(rows):
-            colour, _, marker = look[row.strategy]
             if row.interval is not None:
+                colour = look[row.strategy].colour
                 axes.plot(row.interval, [place] * 2, color=colour, linewidth=2.4, zorder=2)
             if row.clean is not None and known(row.clean.mean):
-                axes.plot(
-                    row.clean.mean,
-                    place,
-                    marker or "o",
-                    color=colour,
-                    markersize=7,
-                    markerfacecolor=SURFACE,
-                    markeredgecolor=colour,
-                    zorder=3,
-                )
-            axes.plot(
-                row.accuracy.mean,
-                place,
-                marker or "o",
-                color=colour,
-                markersize=9,
-                markeredgecolor=SURFACE,
-                zorder=4,
-            )
+                _dot(axes, row.clean.mean, place, look[row.strategy], hollow=True)
+            _dot(axes, row.accuracy.mean, place, look[row.strategy])
             _pooled(axes, row.pooled, place)
             known_span = "" if row.interval is None else f" ({span(*row.interval)})"
             name = shortened(row.strategy, _NAME_WIDTH)
@@ -110,6 +93,20 @@ def intervals(
         axes.set_xlabel("accuracy " + ("on new data" if at.new_data else "on held-out examples"))
         alt = "Accuracy with its 95% interval: " + ", ".join(described) + "."
         return Drawing(figure, alt, spots=bands(axes, [_told(at, row) for row in rows]))
+
+
+def _dot(axes: Axes, value: float, place: int, look: Look, *, hollow: bool = False) -> None:
+    face, edge = (SURFACE, look.colour) if hollow else (look.colour, SURFACE)
+    axes.plot(
+        value,
+        place,
+        look.marker or "o",
+        color=look.colour,
+        markersize=7 if hollow else 9,
+        markerfacecolor=face,
+        markeredgecolor=edge,
+        zorder=3 if hollow else 4,
+    )
 
 
 def _pooled(axes: Axes, pooled: Spread, place: int) -> None:

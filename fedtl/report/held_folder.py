@@ -91,8 +91,9 @@ class HeldFolder(ABC):
             "unreadable.csv", [{"image": name, "reason": reason} for name, reason in unreadable]
         )
         first = f", first {unreadable[0][0]}" if named else ""
+        left = "is left out" if len(unreadable) == 1 else "are left out"
         return (
-            f"{count_of(len(unreadable), 'image')} could not be decoded and left out{first}; "
+            f"{count_of(len(unreadable), 'image')} could not be decoded and {left}{first}; "
             f"all are listed in {self.path / 'unreadable.csv'}"
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -33,7 +34,8 @@ class RunProgress:
 
     In a terminal the bars live below the notes and stay when the run ends. On any other console
     there are no control characters: each phase prints its start and its end, the rounds a line for
-    about every tenth of them, and all of them one a minute. Both tell how long is left.
+    about every tenth of them, and all of them one a minute, also while nothing is reported. Both
+    tell how long is left.
 
     Args:
         console: Where to show it, as a rule standard error.
@@ -52,9 +54,16 @@ class RunProgress:
         self._rounds_done = 0
         self._printed = time.perf_counter()
         self._began: dict[str, tuple[float, int]] = {}
+        self._doing = "starting", time.perf_counter()
+        self._ended = threading.Event()
+        self._reminder: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        if self._quiet or not self._console.is_terminal or self._console.is_dumb_terminal:
+        if self._quiet:
+            return self
+        if not self._console.is_terminal or self._console.is_dumb_terminal:
+            self._reminder = threading.Thread(target=self._remind, daemon=True)
+            self._reminder.start()
             return self
         from rich.console import Group
         from rich.live import Live
@@ -86,6 +95,9 @@ class RunProgress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._ended.set()
+        if self._reminder is not None:
+            self._reminder.join()
         if self._live is not None:
             self._end_status()
             self._live.stop()
@@ -100,6 +112,7 @@ class RunProgress:
         if self._quiet:
             return
         now = time.perf_counter()
+        self._doing = f"features {done:,}/{total:,}", now
         first = self._features_began is None
         if self._features_began is None:
             self._features_began = (now, done)
@@ -130,6 +143,7 @@ class RunProgress:
         """
         if self._quiet:
             return
+        self._doing = f"after round {done:,}/{total:,}", time.perf_counter()
         left = self._left("rounds", done, total)
         if self._bars is not None:
             detail = ", ".join(filter(None, (_accuracy(accuracy).strip(), left)))
@@ -150,6 +164,7 @@ class RunProgress:
         """
         if self._quiet:
             return
+        self._doing = f"after {what} {done:,}/{total:,}", time.perf_counter()
         left = self._left(what, done, total)
         detail = f"{detail}, {left}" if left else detail
         if self._bars is not None:
@@ -161,6 +176,7 @@ class RunProgress:
         """Say what is being done where no bar tells; it stays until the next status or new bar."""
         if self._quiet:
             return
+        self._doing = text, time.perf_counter()
         if self._spinner is None:
             self._print(text)
             return
@@ -175,6 +191,16 @@ class RunProgress:
     def warn(self, text: str) -> None:
         """Write a warning above the bars; a quiet run does not keep it to itself."""
         self._print(f"warning: {text}")
+
+    def _remind(self) -> None:
+        """Print what is being done whenever nothing was printed for a minute."""
+        wait = _LINE_SECONDS
+        while not self._ended.wait(wait):
+            now = time.perf_counter()
+            if now - self._printed >= _LINE_SECONDS:
+                doing, since = self._doing
+                self._print(f"{doing}: {duration(now - since)} so far")
+            wait = max(0.01, _LINE_SECONDS - (time.perf_counter() - self._printed))
 
     def _is_due(self) -> bool:
         """Return whether the last line is a minute old."""

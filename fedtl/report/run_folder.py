@@ -117,6 +117,11 @@ class RunFolder(HeldFolder):
         if self.progress is not None:
             self.progress.warn(text)
 
+    def waits(self, text: str) -> None:
+        """Tell the user what is being waited for."""
+        if self.progress is not None:
+            self.progress.status(text)
+
     # --- files ---------------------------------------------------------------------------------
 
     def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:

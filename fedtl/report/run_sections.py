@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from fedtl.report.page import Section, TextTable
@@ -10,6 +11,7 @@ from fedtl.report.tables import time_parts
 from fedtl.report.wording import byte_size
 
 _MOST_FAILURES = 50
+_ROUNDING = 0.05
 _MOST_WARNINGS = 100
 _ARROWS = {"up": "↑ site to server", "down": "↓ server to site"}
 
@@ -72,12 +74,13 @@ def time_section(result: RunResult) -> Section:
     """Return what the run's time went to."""
     seconds = result.summary["seconds"]
     whole = max(seconds["total"], 1e-9)
+    parts = time_parts(result.summary)
     phases = [
-        ("Start-up", seconds["start_up"]),
-        *((name[0].upper() + name[1:], value) for name, value in time_parts(result.summary)),
+        *((name[0].upper() + name[1:], value) for name, value in parts),
         ("In all", seconds["total"]),
     ]
     view = {
+        "resumed": math.fsum(value for _, value in parts) > seconds["total"] + _ROUNDING,
         "round": seconds["per_round_median"],
         "memory": 1e6 * result.summary["peak_rss_mb"],
         "phases": [(name, value, value / whole) for name, value in phases],

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from fedtl.report.predictions import Predictions
 from fedtl.report.wording import percent, share_of, shortened, span
+from fedtl.statistics.calibration import calibration_error, calibration_of, falling_logits
 from fedtl.statistics.intervals import Clusters
-from fedtl.statistics.metrics import calibration_error, calibration_of, falling_logits
 from fedtl.transfer.scoring import balanced_accuracy
 
 if TYPE_CHECKING:

@@ -8,6 +8,8 @@ later.
 
 from __future__ import annotations
 
+import functools
+import operator
 import platform
 import statistics
 from collections import Counter
@@ -27,8 +29,8 @@ from fedtl.federation.evaluation import (
     on_new_data,
     on_own_data,
 )
+from fedtl.federation.outcome import Outcome
 from fedtl.federation.reference import Centralised
-from fedtl.federation.server import Outcome
 from fedtl.report.result import ClientRow, Gain, OwnScore
 from fedtl.report.run_folder import without_nan
 from fedtl.statistics.intervals import gain_over_clients, mean_interval
@@ -241,12 +243,11 @@ def _new_data(
 def _gain(way: str, rows: Sequence[ClientRow]) -> dict[str, Any]:
     """Return what one way brings over local-only to all honest clients together."""
     told = [row.gains[way] for row in rows if way in row.gains and row.gains[way].verdict]
-    ahead = np.array([gain.pairs.only_ours - gain.pairs.only_other for gain in told], np.int64)
-    examples = np.array([gain.pairs.examples for gain in told], np.int64)
-    interval = gain_over_clients(ahead, examples)
+    pairs = [gain.pairs for gain in told]
+    interval = gain_over_clients(pairs)
     count = Counter(gain.verdict for gain in told)
     return {
-        "accuracy": float(ahead.sum() / examples.sum()) if len(told) else None,
+        "accuracy": functools.reduce(operator.add, pairs).gain if pairs else None,
         "low": None if interval is None else interval.low,
         "high": None if interval is None else interval.high,
         "better": count["better"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ _SHOWN_PER_END = 8
 _WIDTH = 80
 _NAME_WIDTH, _SHORTEST_NAME = 18, 8
 _COLUMN_GAP = 2
+# A remainder below it is rounding.
+_TOLD_SECONDS = 0.05
 _SHORT_TITLES = {"local_only": "Local", "centralised": "Central"}
 _INTERVAL = "  95 % interval"
 
@@ -220,16 +223,25 @@ def _seed_rows(told: Mapping[str, Any] | None, ways: Sequence[str]) -> list[tupl
 
 
 def time_parts(summary: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """Return what a run's time went to; some of it may have passed side by side."""
+    """Return what a run's time went to, one after the other; together they are all of it.
+
+    If it was resumed, they are more: its rounds are all rounds, but its time is that since then.
+    """
     names = {
+        "start_up": "start-up",
         "features": "features",
+        "handshake": "handshake and checkpoints",
         "rounds": count_of(summary["rounds"], "round"),
         "closing": "closing scores",
         "reference": "pooled reference",
         "seeds": "further seeds",
+        "unseen_sites": "unseen sites",
     }
     seconds = summary["seconds"]
-    return [(name, seconds[part]) for part, name in names.items() if part in seconds]
+    parts = [(name, seconds[part]) for part, name in names.items() if part in seconds]
+    # Settings and pictures for the report; a server of real sites knows of nothing besides.
+    rest = seconds["total"] - math.fsum(value for _, value in parts)
+    return [*parts, ("other", rest)] if rest >= _TOLD_SECONDS else parts
 
 
 def gain_lines(result: RunResult) -> list[str]:

@@ -167,15 +167,21 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def head_rows(sites: Sequence[UnseenSite]) -> list[dict[str, str]]:
-    """Return the rows of ``unseen_sites.csv``: a head each, and its accuracy on every site."""
-    return [
-        {"head": head}
-        | {
-            site.name: "" if score is None else f"{score.accuracy:.6f}"
-            for site, score in zip(sites, scores, strict=True)
-        }
-        for head, scores in heads_by_site(sites).items()
-    ]
+    """Return the rows of ``unseen_sites.csv``: a head each, and its accuracy on every site.
+
+    Beside a site's column, ``SITE_low`` and ``SITE_high`` hold the 95 % interval.
+    """
+    rows = []
+    for head, scores in heads_by_site(sites).items():
+        row = {"head": head}
+        for site, score in zip(sites, scores, strict=True):
+            told: tuple[float | None, ...] = (None, None, None)
+            if score is not None:
+                told = (score.accuracy, score.accuracy_low, score.accuracy_high)
+            for ending, value in zip(("", "_low", "_high"), told, strict=True):
+                row[f"{site.name}{ending}"] = "" if value is None else f"{value:.6f}"
+        rows.append(row)
+    return rows
 
 
 def _score_of(site: UnseenSite, head: str) -> UnseenScore | None:

@@ -22,37 +22,29 @@ these tables leaves.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtl.determinism import generator
-from fedtl.statistics.metrics import (
-    BINS,
+from fedtl.statistics.calibration import (
     CALIBRATION_BINS,
     TEMPERATURES,
     Calibration,
     Floats,
-    ScoreCounts,
-    bins_of,
     calibration_of,
     falling_logits,
-    log_odds,
-    logsumexp,
     temperature_gaps,
     temperature_losses,
-    told_classes,
 )
+from fedtl.statistics.residual_disclosure import RARE, Bounds
+from fedtl.statistics.score_counts import BINS, ScoreCounts, bins_of, log_odds, told_classes
+from fedtl.statistics.stand_ins import calibration_rows, drawn_of, first_odds, lots_of, mean_logits
 from fedtl.transfer.scoring import Score
 
 SMALLEST_CELL = 5
 _LOSS_DIGITS = 2
-_UNTOLD, _RARE = -1, -1
-
-_Value = TypeVar("_Value", bound=np.generic)
+_UNTOLD = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,25 +104,25 @@ def disclosed_calibration(score: Score, smallest: int) -> Calibration:
     own = exact[np.arange(len(truth)), truth][:, None]
     others = np.delete(exact.ravel(), np.arange(len(truth)) * score.classes + truth)
     aligned = np.hstack([own, falling_logits(others.reshape(len(truth), -1))])
-    blocks = np.array_split(np.argsort(_first_odds(aligned), kind="stable"), len(truth) // smallest)
-    means = np.repeat([_mean(aligned[block]) for block in blocks], list(map(len, blocks)), 0)
+    blocks = np.array_split(np.argsort(first_odds(aligned), kind="stable"), len(truth) // smallest)
+    means = np.repeat([mean_logits(aligned[block]) for block in blocks], list(map(len, blocks)), 0)
     losses = temperature_losses(means, np.zeros(len(truth), np.int64))
-    return Calibration(len(truth), losses, temperature_gaps(*_sure(score, smallest)))
+    return Calibration(len(truth), losses, temperature_gaps(*calibration_rows(score, smallest)))
 
 
 def _sheltered(score: Score, smallest: int, *, binned: bool, probabilities: bool) -> Disclosed:
-    classes, lots = score.classes, _lots(score)
+    classes, lots = score.classes, lots_of(score)
     sizes = score.examples_per_class
     examples = np.where(sizes >= smallest, sizes, 0)
     confusion = np.zeros((classes, classes), np.int64)
     rare, is_rare = np.zeros(BINS), examples[score.truth] == 0
-    told = _Told(score, smallest)
+    told = Bounds(score, smallest)
     for label in np.flatnonzero(examples).tolist():
         called = score.predicted[score.truth == label]
         # The right ones first, so that blocks of wrong ones hold as few of them as can be.
         order = np.argsort(np.where(called == label, -1, called), kind="stable")
         blocks = np.array_split(order, len(called) // smallest)
-        drawn = _drawn(called, blocks, lots)
+        drawn = drawn_of(called, blocks, lots)
         told.add(label, drawn == label, drawn != label, blocks)
         for one, block in zip(drawn, blocks, strict=True):
             confusion[label, one] += len(block)
@@ -148,17 +140,17 @@ def _sheltered(score: Score, smallest: int, *, binned: bool, probabilities: bool
                 # The surest of what is right first.
                 order = np.argsort(-own if side else own, kind="stable")
                 blocks = np.array_split(order, len(own) // smallest)
-                drawn = bins_of(_drawn(own, blocks, lots))
+                drawn = bins_of(drawn_of(own, blocks, lots))
                 np.add.at(cells[at, side], drawn, [len(block) for block in blocks])
                 told.add_bins(label, side, drawn, blocks)
         if classes > 2 and is_rare.sum() >= smallest:
             order = np.argsort(-own_odds[is_rare], kind="stable")
             blocks = np.array_split(order, len(order) // smallest)
-            drawn = bins_of(_drawn(own_odds[is_rare], blocks, lots))
+            drawn = bins_of(drawn_of(own_odds[is_rare], blocks, lots))
             np.add.at(rare, drawn, [len(block) for block in blocks])
-            told.add_bins(_RARE, 1, drawn, blocks)
+            told.add_bins(RARE, 1, drawn, blocks)
         if probabilities and score.examples >= smallest:
-            calibration = calibration_of(*_sure(score, smallest))
+            calibration = calibration_of(*calibration_rows(score, smallest))
         elif probabilities:
             calibration = np.zeros((3, CALIBRATION_BINS))
     if told.too_much:
@@ -221,148 +213,3 @@ def _with_rare(cells: Floats, rare: Floats, untold: NDArray[np.int64]) -> Floats
     added = cells.copy()
     added[:, 1] += np.outer(untold / untold.sum(), rare)
     return added
-
-
-class _Told:
-    """What tables tell of how many are wrong, beside how many that are in all.
-
-    Classes too small for a block are one: the last.
-
-    Attributes:
-        low: At least so many of each class are wrong, shape ``(K + 1,)``.
-        high: At most so many.
-        called: At least so many are wrongly called each class, shape ``(K,)``.
-    """
-
-    def __init__(self, score: Score, smallest: int) -> None:
-        sizes = score.examples_per_class
-        wrong = sizes - score.correct_per_class
-        rare = sizes < smallest
-        self._smallest, self._classes = smallest, len(sizes)
-        self._sizes, self._wrong = (
-            np.append(np.where(rare, 0, one), one[rare].sum()) for one in (sizes, wrong)
-        )
-        self.low, self.high = np.zeros_like(self._sizes), self._sizes.copy()
-        self.called = np.zeros(len(sizes), np.int64)
-
-    def add(
-        self,
-        label: int,
-        right: NDArray[np.bool_],
-        wrong: NDArray[np.bool_],
-        blocks: list[NDArray[np.int64]],
-    ) -> None:
-        """Take in that of every block, in order, somebody is surely right, or surely wrong."""
-        sizes = np.array([len(block) for block in blocks])
-        if wrong.any():
-            low = sizes[int(wrong.argmax()) + 1 :].sum() + 1
-            self.low[label] = max(self.low[label], low)
-        if right.any():
-            last = len(right) - 1 - int(right[::-1].argmax())
-            high = sizes.sum() - sizes[:last].sum() - 1
-            self.high[label] = min(self.high[label], high)
-
-    def add_bins(
-        self, label: int, side: int, drawn: NDArray[np.int64], blocks: list[NDArray[np.int64]]
-    ) -> None:
-        """Take in the bins of a class's log-odds, of the class or (side 0) of all others.
-
-        Below the middle a class is less likely than an even share, and not the one called; where
-        its probability is above a half, it is.
-        """
-        classes = self._classes
-        unlikely = drawn < BINS // 2
-        likely = drawn > int(bins_of(np.array([np.log(max(classes - 1, 1))]))[0])
-        if classes == 2:
-            likely = ~unlikely
-        if side:
-            self.add(label, likely, unlikely, blocks)
-        elif classes == 2:
-            # Of the first class, if that has a block.
-            self.add(0 if self._sizes[0] else _RARE, unlikely, likely, blocks)
-        elif likely.any():
-            sizes = [len(block) for block in blocks]
-            self.called[label] = sum(sizes[int(likely.argmax()) + 1 :]) + 1
-
-    @property
-    def too_much(self) -> bool:
-        """Whether only one value is left for how many of some class are right, or are wrong."""
-        if (self._sizes > 0).sum() == 1:
-            return False  # The number of right ones in all tells it anyway.
-        total = self._wrong.sum()
-        low = np.maximum(self.low, total - (self.high.sum() - self.high))
-        high = np.minimum(self.high, total - (self.low.sum() - self.low))
-        small = _small(self._wrong, self._smallest)
-        small |= _small(self._sizes - self._wrong, self._smallest)
-        pinned = (low == high) & small
-        return bool(pinned.any() or (total and self.called.sum() >= total))
-
-
-def _small(counts: NDArray[np.int64], smallest: int) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = (counts > 0) & (counts < smallest)
-    return found
-
-
-def _lots(score: Score) -> np.random.Generator:
-    """Return what draws, from what this site alone knows."""
-    content = np.float64(score.loss_sum).tobytes() + score.truth.tobytes()
-    digest = hashlib.sha256(content + score.predicted.tobytes()).digest()
-    return generator(int.from_bytes(digest, "little"), "stand-ins")
-
-
-def _drawn(
-    values: NDArray[_Value], blocks: list[NDArray[np.int64]], lots: np.random.Generator
-) -> NDArray[_Value]:
-    """Return the value of one member of each block."""
-    return values[[int(block[lots.integers(len(block))]) for block in blocks]]
-
-
-def _sure(score: Score, smallest: int) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return n rows of logits, the highest first, that blocks' means give, and which are right.
-
-    The wrong ones come first, so that a single block holds both, those of either that are least
-    sure; it is right or wrong by lot.
-    """
-    assert score.logits is not None
-    falling = falling_logits(score.logits)
-    odds = _first_odds(falling)
-    surest_wrong_first = np.lexsort((np.where(score.right, odds, -odds), score.right))
-    blocks = np.array_split(surest_wrong_first, score.examples // smallest)
-    drawn = _drawn(score.right, blocks, _lots(score))
-    rows, right = [], []
-    for side in (False, True):
-        own = [block for block, one in zip(blocks, drawn, strict=True) if one == side]
-        if own:
-            rows.append(_between([_mean(falling[block]) for block in own], list(map(len, own))))
-            right.append(np.full(len(rows[-1]), side))
-    return np.vstack(rows), np.concatenate(right)
-
-
-def _mean(rows: Floats) -> Floats:
-    """Return the mean of a block's logits, the first of which is moved to the mean log-odds.
-
-    The log-odds of a mean would say more than the mean of log-odds, which are concave.
-    """
-    mean: Floats = rows.mean(0)
-    mean[0] += _first_odds(rows).mean() - _first_odds(mean[None])[0]
-    return mean
-
-
-def _between(means: list[Floats], sizes: list[int]) -> Floats:
-    """Return as many rows as blocks have members, on the lines through the blocks' means."""
-    ends = np.cumsum(sizes)
-    if len(means) == 1:
-        return np.repeat(means, sizes, 0)
-    centres = ends - (np.array(sizes) + 1) / 2
-    ranks = np.arange(ends[-1])
-    before = np.clip(np.searchsorted(centres, ranks) - 1, 0, len(means) - 2)
-    along = ((ranks - centres[before]) / np.diff(centres)[before])[:, None]
-    rows = np.array(means)
-    line: Floats = rows[before] * (1 - along) + rows[before + 1] * along
-    return line
-
-
-def _first_odds(rows: Floats) -> Floats:
-    """Return the log-odds of the first of each row's logits, shape ``(n,)``."""
-    odds: Floats = rows[:, 0] - logsumexp(rows[:, 1:])
-    return odds

@@ -92,6 +92,22 @@ class ClientBlock:
     effort: NDArray[np.float64] | None = None
     groups: NDArray[np.int64] | None = None
 
+    @classmethod
+    def unstandardised(
+        cls,
+        features: Tensor,
+        labels: Tensor,
+        rows: Sequence[NDArray[np.int64]],
+        partition_ids: Sequence[int],
+        classes: int,
+        *,
+        groups: NDArray[np.int64] | None = None,
+    ) -> ClientBlock:
+        """Return clients that see the features as they are; arguments as of the class."""
+        width = features.shape[1]
+        mean, scale = torch.zeros(1, width), torch.ones(1, width)
+        return cls(features, labels, rows, partition_ids, classes, mean, scale, groups=groups)
+
     def __len__(self) -> int:
         return len(self.rows)
 

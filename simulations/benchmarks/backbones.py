@@ -21,18 +21,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, cast
+from typing import Annotated, cast
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
 from fedtl.data.dataset import Dataset, Images
-from fedtl.data.holdout import Rows, held_out_split
+from fedtl.data.holdout import Rows
 from fedtl.data.hospitals import HospitalsOptions
 from fedtl.data.sources import open_dataset
 from fedtl.determinism import generator
@@ -43,17 +42,16 @@ from fedtl.transfer.inference import Extractor
 from fedtl.transfer.preprocessing import Preprocessing
 from fedtl.transfer.tiny import FILTERS, PATCH, TinyBackbone
 from fedtl.transfer.weights_file import used_tensors
+from simulations.benchmarks.backbone_tasks import (
+    COLUMNS,
+    DOMAIN_MEAN,
+    DOMAIN_TASKS,
+    HOSPITALS,
+    TASKS,
+)
+from simulations.benchmarks.ridge_probe import Features, probe
 
-Features = NDArray[np.float32]
-Matrix = NDArray[np.floating[Any]]
-
-PENALTIES: list[float] = np.logspace(-1, 7, 17).tolist()
-VALIDATION = 0.2
-HOSPITALS, PIXELS, DICTIONARY = "hospitals", "pixels", "dictionary"
-DOMAINS = ("photo", "art_painting", "cartoon", "sketch")
-DOMAIN_TASKS = tuple(f"pacs-{site}" for site in DOMAINS)
-DOMAIN_MEAN = "pacs-mean"
-COLUMNS = (HOSPITALS, "malaria", *DOMAIN_TASKS, DOMAIN_MEAN, "ants-bees")
+PIXELS, DICTIONARY = "pixels", "dictionary"
 IMAGENET = {
     "squeezenet1_1": "squeezenet1_1_imagenet_fp16.safetensors",
     "mobilenet_v2": "mobilenet_v2_imagenet_fp16.pth",
@@ -63,141 +61,6 @@ SHARED = Path("../shared")
 WARM_UP_SECONDS, TIMED_SECONDS = 1.0, 3.0
 # More than any machine takes in that time.
 TIMED_PICTURES = 5_000_000
-
-
-class Split(NamedTuple):
-    """Rows of a data set; the penalty is chosen by training on ``fit``, scoring ``validation``."""
-
-    fit: Rows
-    validation: Rows
-    test: Rows
-
-    @property
-    def train(self) -> Rows:
-        """All that is trained on once the penalty is chosen."""
-        return np.concatenate([self.fit, self.validation])
-
-
-def stratified_split(dataset: Dataset, train: Rows, test: Rows, seed: int) -> Split:
-    """Return a split in which the validation part has its share of every class."""
-    rng = generator(seed, "benchmark validation")
-    return Split(*held_out_split(dataset.labels, train, VALIDATION, rng), test)
-
-
-def own_split(dataset: Dataset, seed: int) -> Split:
-    """Return the data set's own training and test part."""
-    train, test = np.flatnonzero(~dataset.test), np.flatnonzero(dataset.test)
-    return stratified_split(dataset, train, test, seed)
-
-
-def split_of_site(dataset: Dataset, seed: int, *, site: str) -> Split:
-    """Return a stratified 80/20 split of one site's pictures."""
-    rows, rng = np.flatnonzero(dataset.sites == site), generator(seed, "benchmark test")
-    return stratified_split(dataset, *held_out_split(dataset.labels, rows, 0.2, rng), seed)
-
-
-def split_by_site(dataset: Dataset, seed: int, *, train: int = 4000, test: int = 1500) -> Split:
-    """Return parts that share no site; whole sites cannot be stratified."""
-    rng = generator(seed, "benchmark sites")
-    # Sites in proportion: the few that hold 1,500 pictures would make the figure a matter of luck.
-    share = len(dataset) * test // (train + test)
-    others, tested = without_sites(dataset, np.arange(len(dataset)), share, rng)
-    trained = np.sort(rng.choice(others, train, replace=False))
-    fit, validation = without_sites(dataset, trained, round(VALIDATION * train), rng)
-    return Split(fit, validation, np.sort(rng.choice(tested, test, replace=False)))
-
-
-def without_sites(
-    dataset: Dataset, rows: Rows, at_least: int, rng: np.random.Generator
-) -> tuple[Rows, Rows]:
-    """Draw sites until they have ``at_least`` rows; return the others' rows, and theirs."""
-    assert dataset.sites is not None
-    _, site, counts = np.unique(dataset.sites[rows], return_inverse=True, return_counts=True)
-    order = rng.permutation(len(counts))
-    number = np.searchsorted(np.cumsum(counts[order]), at_least) + 1
-    drawn = np.isin(site, order[:number])
-    return rows[~drawn], rows[drawn]
-
-
-class Task(NamedTuple):
-    """Where the pictures are, ``hospitals`` or a zip, and how a seed splits them."""
-
-    source: str
-    split: Callable[[Dataset, int], Split]
-
-
-TASKS = {
-    HOSPITALS: Task(HOSPITALS, own_split),
-    "malaria": Task("malaria.zip", split_by_site),
-    **{f"pacs-{site}": Task("pacs_128.zip", partial(split_of_site, site=site)) for site in DOMAINS},
-    "ants-bees": Task("ants_bees.zip", own_split),
-}
-
-
-class RidgeProbe:
-    """Ridge regression of one-hot labels, with intercept, on standardised features.
-
-    Args:
-        features: Shape ``(n, d)``.
-        labels: Shape ``(n,)``, from 0 to ``classes - 1``.
-        classes: Number of classes.
-    """
-
-    def __init__(self, features: Features, labels: Rows, classes: int) -> None:
-        exact = features.astype(np.float64)
-        self._mean, deviation = exact.mean(axis=0), exact.std(axis=0)
-        # The deviation of a feature that never varies may be rounding noise.
-        varies = deviation > 1e-6 * np.abs(self._mean)
-        self._scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
-        self._inputs = self._standardised(features)
-        targets = np.eye(classes)[labels]
-        self._intercept = targets.mean(axis=0)
-        targets -= self._intercept
-        # Of the two Gram matrices that give the same weights, the smaller.
-        self._primal = len(exact) >= len(deviation)
-        inputs = self._inputs
-        self._gram: Matrix = inputs.T @ inputs if self._primal else inputs @ inputs.T
-        self._right: Matrix = inputs.T @ targets if self._primal else targets
-
-    def weights(self, penalty: float) -> Matrix:
-        """Return the weights for one penalty, shape ``(d, classes)``."""
-        matrix = self._gram + penalty * np.eye(len(self._gram))
-        return self._weights_of(np.linalg.solve(matrix, self._right))
-
-    def path(self, penalties: Sequence[float]) -> Iterator[Matrix]:
-        """Yield the weights for each penalty, from one eigendecomposition."""
-        values, vectors = np.linalg.eigh(self._gram)
-        rotated = vectors.T @ self._right
-        for penalty in penalties:
-            yield self._weights_of(vectors @ (rotated / (values + penalty)[:, None]))
-
-    def scores(self, weights: Matrix, features: Features) -> Matrix:
-        """Return a score per class, shape ``(n, classes)``."""
-        scores: Matrix = self._standardised(features) @ weights + self._intercept
-        return scores
-
-    def _standardised(self, features: Features) -> Matrix:
-        standardised: Matrix = (features - self._mean) * self._scale
-        return standardised
-
-    def _weights_of(self, solution: Matrix) -> Matrix:
-        return solution if self._primal else self._inputs.T @ solution
-
-
-def probe(features: Features, labels: Rows, split: Split) -> tuple[float, float]:
-    """Return the accuracy on the test part and the penalty that the validation part chose."""
-    classes = int(labels.max()) + 1
-
-    def accuracy(ridge: RidgeProbe, weights: Matrix, rows: Rows) -> float:
-        found = ridge.scores(weights, features[rows]).argmax(axis=1)
-        return float((found == labels[rows]).mean())
-
-    ridge = RidgeProbe(features[split.fit], labels[split.fit], classes)
-    accuracies = [accuracy(ridge, weights, split.validation) for weights in ridge.path(PENALTIES)]
-    # Among equal accuracies the largest penalty.
-    _, penalty = max(zip(accuracies, PENALTIES, strict=True))
-    ridge = RidgeProbe(features[split.train], labels[split.train], classes)
-    return accuracy(ridge, ridge.weights(penalty), split.test), penalty
 
 
 def backbone_of(architecture: str, weights: str, *, seed: int) -> Backbone:

@@ -26,19 +26,12 @@ class WeighedSteps(IterativeStrategy):
         weight = {name: torch.zeros(len(block)) for name in ("of-step", "total")}
         return {**super().client_init(received, block), "weight": weight}
 
-    def sgd_step(
-        self,
-        state: State,
-        gradients: Tensors,
-        *,
-        parameters: str = "parameters",
-        velocity: str = "velocity",
-    ) -> None:
+    def sgd_step(self, state: State, gradients: Tensors, **groups: str) -> None:
         """Take the step, and add what all gradients so far weigh in it: 1 + μ + μ² + …"""
         weight = state["weight"]
         weight["of-step"].mul_(self.config.momentum).add_(1)
         weight["total"].add_(weight["of-step"])
-        super().sgd_step(state, gradients, parameters=parameters, velocity=velocity)
+        super().sgd_step(state, gradients, **groups)
 
 
 def total_weight(weight: Tensors, beside: Tensor) -> Tensor:

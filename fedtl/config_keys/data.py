@@ -1,0 +1,130 @@
+"""Keys: what the data are, how they become clients, and how folders of pictures are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fedtl.config_key import key
+
+# Of partition, what the data and the other keys make of it: see RunConfig.settled.
+AUTO = "auto"
+PARTITIONS = (
+    "iid",
+    "dirichlet",
+    "pathological",
+    "shard",
+    "natural",
+    "size-linear",
+    "size-square",
+    "size-exponential",
+)
+
+_DATA, _READING = "Data and partition", "How folders of pictures are read"
+
+
+def _effect(what: str) -> Any:
+    """Return the key of one effect that rendered sites differ in."""
+    return key(1.0, f"Times hospitals-shift, for the {what}.", _DATA, low=0.0, high=5.0)
+
+
+@dataclass(frozen=True)
+class DataKeys:
+    """See :class:`fedtl.config.RunConfig`."""
+
+    data: str = key(
+        "hospitals",
+        "Folder or .zip (class/file, split/class/file, site/class/file), torchvision:NAME, "
+        "medmnist:NAME or FILE, features:FILE.npz, or the rendered default, hospitals.",
+        _DATA,
+    )
+    partition: str = key(
+        AUTO,
+        f"How data becomes clients: {', '.join(PARTITIONS)}, or file:PARTS.json; auto is "
+        "dirichlet, but one hospital per client of rendered data without alpha or hospitals-sites.",
+        _DATA,
+    )
+    alpha: float = key(0.3, "Dirichlet concentration; small is skewed.", _DATA, above=0.0, high=1e9)
+    classes_per_client: int = key(
+        2, "Classes a client holds (pathological).", _DATA, low=1, high=1_000_000
+    )
+    shards_per_client: int = key(2, "Shards a client gets (shard).", _DATA, low=1, high=1_000_000)
+    min_examples: int = key(
+        2,
+        "Fewest examples (or groups) a client may have (dirichlet).",
+        _DATA,
+        low=1,
+        high=1_000_000,
+    )
+    held_out: float = key(
+        0.2, "Fraction of each client's data held out for scoring.", _DATA, low=0.0, high=0.9
+    )
+    test_fraction: float = key(
+        0.1,
+        "Fraction held out from all clients of data without a test split; 0 is none.",
+        _DATA,
+        low=0.0,
+        high=0.9,
+    )
+    duplicates: str = key(
+        "drop",
+        "Examples to be scored that equal a training example: left out of scores, or kept.",
+        _DATA,
+        choices=("drop", "keep"),
+    )
+    holdout_site: str = key(
+        "",
+        "Site that takes part in nothing; every head is scored on it at the end. With simulate, "
+        "each: every site in turn, after the run.",
+        _DATA,
+    )
+    data_seed: int = key(
+        -1,
+        "Seed of rendered images and of random backbone weights; -1 takes seed.",
+        _DATA,
+        low=-1,
+        high=2**63 - 1,
+    )
+    hospitals_images: int = key(
+        4000, "Rendered training images (hospitals).", _DATA, low=16, high=10_000_000
+    )
+    hospitals_test_images: int = key(
+        1000, "Rendered global test images (hospitals).", _DATA, low=0, high=10_000_000
+    )
+    hospitals_sites: int = key(
+        0,
+        "Rendered sites (hospitals); 0 is 5, or one per client if partition = auto.",
+        _DATA,
+        low=0,
+        high=10_000,
+    )
+    hospitals_size: int = key(64, "Rendered image side in pixels.", _DATA, low=16, high=1024)
+    hospitals_shift: float = key(
+        1.0, "Strength of the difference between rendered sites.", _DATA, low=0.0, high=5.0
+    )
+    hospitals_stain: float = _effect("hue and strength of the stain")
+    hospitals_illumination: float = _effect("colour and gradient of the light")
+    hospitals_focus: float = _effect("blur")
+    hospitals_noise: float = _effect("noise of the camera")
+    hospitals_jpeg: float = _effect("loss by compression")
+    hospitals_magnification: float = _effect("size of the cells")
+    hospitals_prevalence: float = _effect("frequency of the classes")
+    hospitals_label_noise: float = key(
+        0.0, "Fraction of wrong training labels (hospitals).", _DATA, low=0.0, high=0.9
+    )
+
+    top_level: str = key(
+        "auto",
+        "What the outermost folders of several levels are.",
+        _READING,
+        choices=("auto", "site", "group", "class", "split"),
+    )
+    group_from: str = key(
+        "",
+        "Pattern of the folders or files that name what belongs together, such as 'patient_*'; "
+        "the group is what (parentheses) enclose, or else the folder, or a file's first *.",
+        _READING,
+    )
+    labels: str = key(
+        "", "CSV of file,label and, if known, site, group, split; in data or here.", _READING
+    )

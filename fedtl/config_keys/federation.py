@@ -1,0 +1,50 @@
+"""Keys: how many clients and rounds there are, and what goes wrong at clients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fedtl.config_key import key
+
+_FEDERATION, _ADVERSITY = "Federation", "What goes wrong at clients"
+
+
+@dataclass(frozen=True)
+class FederationKeys:
+    """See :class:`fedtl.config.RunConfig`."""
+
+    clients: int = key(10, "Number of clients.", _FEDERATION, low=1, high=1_000_000)
+    rounds: int = key(
+        50, "Training rounds; closed-form strategies need one.", _FEDERATION, low=1, high=1_000_000
+    )
+    fraction: float = key(
+        1.0, "Fraction of the clients trained in a round.", _FEDERATION, above=0.0, high=1.0
+    )
+    seed: int = key(0, "Seed of every random draw.", _FEDERATION, low=0, high=2**63 - 1)
+
+    dropout: float = key(
+        0.0, "Probability that a client is missing in a round.", _ADVERSITY, low=0.0, high=0.99
+    )
+    straggle: float = key(
+        0.0,
+        "Probability that a client does only a part of its local steps in a round.",
+        _ADVERSITY,
+        low=0.0,
+        high=1.0,
+    )
+    attack: str = key(
+        "none",
+        "What hostile clients do.",
+        _ADVERSITY,
+        choices=("none", "label-flip", "sign-flip", "noise", "scale"),
+    )
+    attackers: float = key(
+        0.1, "Fraction of the clients that are hostile (attack).", _ADVERSITY, low=0.0, high=1.0
+    )
+    attack_strength: float = key(
+        10.0,
+        "How far hostile clients go (sign-flip, noise, scale).",
+        _ADVERSITY,
+        above=0.0,
+        high=1e6,
+    )

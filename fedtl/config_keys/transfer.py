@@ -1,0 +1,41 @@
+"""Keys: which backbone makes the features, and what head stands above them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fedtl.config_key import key
+
+_TRANSFER = "Backbone and head"
+
+
+@dataclass(frozen=True)
+class TransferKeys:
+    """See :class:`fedtl.config.RunConfig`."""
+
+    backbone: str = key(
+        "fedtl-tiny", "fedtl-tiny, or a torchvision classification architecture.", _TRANSFER
+    )
+    weights: str = key(
+        "DEFAULT",
+        "DEFAULT, a torchvision weights name, FILE.pth or .safetensors, or random.",
+        _TRANSFER,
+    )
+    image_size: int = key(
+        0, "Image side the backbone sees; 0 is its native size.", _TRANSFER, low=0, high=4096
+    )
+    precision: str = key(
+        "float32",
+        "Arithmetic of the backbone.",
+        _TRANSFER,
+        choices=("float32", "bfloat16", "float16"),
+    )
+    head: str = key("linear", "Head.", _TRANSFER, choices=("linear", "mlp", "cosine"))
+    head_init: str = key(
+        "auto",
+        "Initial head; auto is zero for linear, seeded for mlp and cosine.",
+        _TRANSFER,
+        choices=("auto", "zero", "seeded"),
+    )
+    hidden_units: int = key(256, "Hidden units (mlp).", _TRANSFER, low=1, high=65_536)
+    cosine_scale: float = key(16.0, "Logit scale (cosine).", _TRANSFER, above=0.0, high=1e4)

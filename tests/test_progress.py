@@ -1,0 +1,103 @@
+"""Progress of a run: bars in a terminal, a few plain lines in a pipe."""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+
+import pytest
+from rich.console import Console
+
+from fedtl.report.progress import RunProgress
+
+
+def _run(progress: RunProgress) -> None:
+    with progress:
+        progress.status("starting the actors")
+        progress.features(500, 2000)
+        for done in range(600, 2001, 100):
+            progress.features(done, 2000)
+        progress.note("1 image could not be read: [bold]x\x1b[31m.png")
+        for done in range(1, 31):
+            progress.round(done, 30, 0.874 if done > 1 else None)
+
+
+def test_piped_progress_is_a_few_plain_lines() -> None:
+    output = io.StringIO()
+    _run(RunProgress(Console(file=output, width=40)))
+    text = output.getvalue()
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text)
+    lines = text.splitlines()
+    assert lines[0] == "starting the actors"
+    assert lines[1] == "features of 2,000 images, 500 cached"
+    assert re.fullmatch(r"features 2,000/2,000 images, [\d,]+ images/s", lines[2])
+    assert lines[3].startswith("1 image could not be read: [bold]x")
+    rounds = lines[4:]
+    assert rounds[0] == "round 3/30 accuracy .874"
+    assert rounds[-1] == "round 30/30 accuracy .874"
+    assert len(rounds) == 10
+
+
+def test_piped_progress_of_cached_features_and_one_round() -> None:
+    output = io.StringIO()
+    with RunProgress(Console(file=output)) as progress:
+        progress.features(2000, 2000)
+        progress.round(1, 1, 1.0)
+    assert output.getvalue() == ("features 2,000/2,000 images, cached\nround 1/1 accuracy 1.000\n")
+
+
+def test_piped_progress_of_long_work_is_a_line_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("fedtl.report.progress.time.perf_counter", lambda: now[0])
+    output = io.StringIO()
+    with RunProgress(Console(file=output, force_terminal=False)) as progress:
+        for second in range(0, 301, 10):
+            now[0] = 1000.0 + second
+            progress.features(10 * second, 6000)
+    lines = output.getvalue().splitlines()
+    assert lines == [
+        "features of 6,000 images, 0 cached",
+        "features 600/6,000 images, 10 images/s, 9 min 0 s left",
+        "features 1,200/6,000 images, 10 images/s, 8 min 0 s left",
+        "features 1,800/6,000 images, 10 images/s, 7 min 0 s left",
+        "features 2,400/6,000 images, 10 images/s, 6 min 0 s left",
+        "features 3,000/6,000 images, 10 images/s, 5 min 0 s left",
+    ]
+
+
+def test_piped_progress_tells_what_goes_on_if_nothing_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fedtl.report.progress._LINE_SECONDS", 0.05)
+    output = io.StringIO()
+    with RunProgress(Console(file=output, force_terminal=False)) as progress:
+        progress.round(1, 9, None)
+        progress.status("scoring all heads")
+        deadline = time.monotonic() + 20
+        while output.getvalue().count("so far") < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    first, *reminders = output.getvalue().splitlines()[1:]
+    assert first == "scoring all heads"
+    assert len(reminders) >= 2
+    assert all(re.fullmatch(r"scoring all heads: \d+ ms so far", line) for line in reminders)
+
+
+def test_quiet_progress_prints_nothing() -> None:
+    for terminal in (True, False):
+        output = io.StringIO()
+        _run(RunProgress(Console(file=output, force_terminal=terminal), quiet=True))
+        assert output.getvalue() == ""
+
+
+def test_terminal_progress_leaves_finished_bars_and_its_notes() -> None:
+    output = io.StringIO()
+    _run(RunProgress(Console(file=output, force_terminal=True, width=80)))
+    assert "\x1b[?25h" in output.getvalue()  # the cursor is back
+    final = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", output.getvalue()).rsplit("\r", 1)[-1]
+    assert "features 2,000/2,000" in final
+    assert "images/s" in final
+    assert "round 30/30" in final
+    assert "accuracy .874" in final
+    assert "starting the actors" not in final
+    assert "could not be read: [bold]x" in output.getvalue()
