@@ -18,7 +18,7 @@ from fedtl.statistics.intervals import Clusters, Pairs
 from fedtl.statistics.verdicts import beats_guessing, verdicts
 from fedtl.transfer.left_out import lda_left_out, ridge_left_out
 from fedtl.transfer.lone_head import best_lone_head, folds_of
-from fedtl.transfer.prior_correction import Reading
+from fedtl.transfer.prior_correction import RowReadings
 from strategies import build
 from strategies.base import AloneHead
 
@@ -290,7 +290,7 @@ def test_the_correction_counts_a_clients_classes_without_the_row() -> None:
             [torch.zeros(4, 2).double()],
             alone,
             np.array([30, 10]),
-            [Reading(temperature=1.0, weight=1.0)],
+            [RowReadings(torch.ones(4), torch.ones(4))],
             keep_logits=True,
         )
     logits = scores["corrected-"][0].logits

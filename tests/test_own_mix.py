@@ -95,11 +95,12 @@ def test_what_the_head_knows_of_the_mix_already_is_not_added_again() -> None:
     x, y = _client(3)
     knows = tuple(np.log([10.0 / 11, 1.0 / 11]).tolist())
     mix = _mix(x, y, sharpness=1.0, bias=knows)
-    assert mix.readings[0].weight == 0
-    assert mix.readings[0].temperature == pytest.approx(1, rel=0.2)
+    assert mix.adjustment.offset[0].tolist() == [0, 0]
+    assert float(mix.adjustment.scale[0]) == pytest.approx(1, rel=0.2)
     right = (2 * x + np.log(1 / 10) > 0) == y
     assert mix.held_out[0].accuracy == pytest.approx(right[HELD_OUT].mean(), abs=0.01)
-    assert _mix(x, y, sharpness=1.0).readings[0].weight == 1
+    whole = _mix(x, y, sharpness=1.0).adjustment.offset[0]
+    np.testing.assert_allclose(whole.numpy(), _offset(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("per", [1, 4])
@@ -139,16 +140,38 @@ def test_few_examples_that_are_right_do_not_make_the_head_certain() -> None:
 
 
 def test_rows_left_out_of_the_head_say_how_sure_it_is() -> None:
-    """Least squares has no scale: it comes from what the head says of rows without them."""
-    x, y = _client(2)
+    """Least squares has no scale: what it says of its own rows is a guess, of rows without it news.
+
+    Here all that it says without a row is half as large.
+    """
+    _, y = _client(2)
     rng = np.random.default_rng(0)
-    # Log-odds that are a tenth of the true ones.
-    said = torch.from_numpy(np.outer(rng.normal(size=110) + 2 * y[TRAIN] - 1, [-0.1, 0.1]))
-    mix = _mix(x, y, strategy="fed3r", left_out=said)
+    x = rng.normal(size=330) + 2 * y - 1
+    own = np.outer(x[TRAIN], [-0.1, 0.1])
+    mix = _mix(x, y, strategy="fed3r", sharpness=0.1, left_out=torch.from_numpy(own / 2))
 
-    def loss(log_t: float) -> float:
-        odds = said.numpy() / np.exp(log_t) + _offset()
-        return -float(log_softmax(odds, 1)[np.arange(110), y[TRAIN]].sum())
+    def best(said: Floats, guess: float | None) -> float:
+        def loss(log_t: float) -> float:
+            odds = said / np.exp(log_t) + _offset()
+            prior = 0.0 if guess is None else np.log(np.exp(log_t) / guess) ** 2 / (2 * 0.5**2)
+            return float(prior - log_softmax(odds, 1)[np.arange(110), y[TRAIN]].sum())
 
-    best = np.exp(minimize_scalar(loss, bounds=(-5, 5), method="bounded").x)
-    assert 1 / float(mix.adjustment.scale[0]) == pytest.approx(best, rel=0.09)
+        return float(np.exp(minimize_scalar(loss, bounds=(-5, 5), method="bounded").x))
+
+    guess = best(own, None)
+    found = 1 / float(mix.adjustment.scale[0])
+    assert found == pytest.approx(best(own / 2, guess), rel=0.09)
+    assert found < guess * 0.8
+
+
+def test_no_row_that_is_left_out_knows_how_it_is_read_by_its_own_label() -> None:
+    x, y = _client(2)
+    said = torch.from_numpy(np.outer(x[TRAIN], [-1.0, 1.0]))
+    moved = said.clone()
+    moved[109] = moved[109] * -9
+    was, now = (
+        _mix(x, y, strategy="fed3r", sharpness=1.0, left_out=one).left_out[0].temperature
+        for one in (said, moved)
+    )
+    assert was[109] == now[109]
+    assert (was[:109] != now[:109]).any()

@@ -85,7 +85,7 @@ class ClosingScores:
                 )
             if training is not None:
                 also = left_out_scores(
-                    strategy, clients, training, alone, everyone, own.readings, keep_logits=keep
+                    strategy, clients, training, alone, everyone, own.left_out, keep_logits=keep
                 )
                 for prefix, scores in also.items():
                     pairs = zip(scores, self.scores[prefix], strict=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fedtl.transfer.client_block import ClientData
 from fedtl.transfer.left_out import units
-from fedtl.transfer.prior_correction import Reading, log_prior_ratio
+from fedtl.transfer.prior_correction import RowReadings, log_prior_ratio
 from fedtl.transfer.scoring import Score
 from strategies.base import AloneHead, HeadStrategy
 
@@ -22,7 +22,7 @@ def left_out_scores(
     training: Sequence[Tensor],
     alone: Sequence[AloneHead],
     everyone: NDArray[np.int64],
-    readings: Sequence[Reading],
+    readings: Sequence[RowReadings],
     *,
     keep_logits: bool,
 ) -> dict[str, list[Score]]:
@@ -37,7 +37,7 @@ def left_out_scores(
             shape ``(n, K)``.
         alone: Their local-only heads, with what they say of the same rows.
         everyone: All clients' examples of each class, shape ``(K,)``.
-        readings: How the final head is read for the correction, one per client.
+        readings: How the final head is read for the correction: each ``left_out`` row of a client.
         keep_logits: Whether scores hold the logits.
     """
     prefixes = ["local-only-", "", "corrected-"]
@@ -49,9 +49,10 @@ def left_out_scores(
         place = torch.from_numpy(np.flatnonzero(np.isin(data.train, data.left_out)))
         truth = data.labels.numpy()[data.train][place.numpy()]
         lone_said = said if lone.left_out is None else torch.from_numpy(lone.left_out)
-        corrected = said / reading.temperature + reading.weight * _offsets(data, supposed)
-        for prefix, logits in zip(prefixes, (lone_said, said, corrected, corrected), strict=False):
-            scores[prefix].append(Score.of(logits[place], truth, keep_logits=keep_logits))
+        corrected = reading.corrected(said[place], _offsets(data, supposed)[place])
+        told = (lone_said[place], said[place], corrected, corrected)
+        for prefix, logits in zip(prefixes, told, strict=False):
+            scores[prefix].append(Score.of(logits, truth, keep_logits=keep_logits))
     return scores
 
 

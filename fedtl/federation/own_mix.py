@@ -16,12 +16,13 @@ from fedtl.transfer.prior_correction import (
     Adjustment,
     Reading,
     Readings,
+    RowReadings,
     log_prior_ratio,
 )
 from fedtl.transfer.scoring import Score
 from strategies.base import HeadStrategy
 
-_FOLDS = 5
+_PARTS = 5
 # Rows to which two numbers are fitted.
 _ENOUGH = 2000
 
@@ -32,13 +33,13 @@ class OwnMix:
 
     Attributes:
         adjustment: For any example.
-        readings: What it was made from, one per client.
-        held_out: Scores of each client's held-out examples, each by a reading to which other
-            examples were fitted.
+        left_out: For each client's training rows that are left out of the head, in their order;
+            each to be read by what other examples were fitted to.
+        held_out: Scores of each client's held-out examples, likewise.
     """
 
     adjustment: Adjustment
-    readings: list[Reading]
+    left_out: list[RowReadings]
     held_out: list[Score]
 
 
@@ -57,7 +58,8 @@ def own_mix(
     π_k is of the client's training rows. How the head is read is not: one that fits them all is
     likeliest for them if it is as sure as can be, and the correction then says nothing. That is
     fitted to what the head says of rows that did not make it: training rows, each left out, where
-    there is that, or else held-out rows, five parts of them by one another.
+    there is that, or else held-out rows; and each of them is read by what four fifths of the others
+    were fitted to.
 
     Args:
         strategy: With a global head.
@@ -71,36 +73,46 @@ def own_mix(
     """
     supposed = everyone if strategy.class_prior == "examples" else None
     scaled = strategy.outputs in ("probability", "log-odds")
-    offsets, readings, held_out = [], [], []
+    offsets, readings, left_out, held_out = [], [], [], []
     for at, data in enumerate(clients):
         here = _Client(strategy, block.select(np.array([at])), parameters, at)
         labels = data.labels.numpy()
         offset = log_prior_ratio(np.bincount(labels[data.train], minlength=data.classes), supposed)
         said, truth = here.said(data.held_out), labels[data.held_out]
+        guess = 1.0 if scaled else here.temperature_for(data.train, offset)
         if training is not None and len(data.left_out):
             place = np.flatnonzero(np.isin(data.train, data.left_out))
-            place = place[np.unique(np.linspace(0, len(place) - 1, _ENOUGH).astype(np.int64))]
-            known, told = training[at][torch.from_numpy(place)], labels[data.train[place]]
-            found = Readings(known, torch.from_numpy(told), offset)
-            best = found.likeliest(guess=1.0 if scaled else None)
-            each = [best] * len(truth)
+            rows, known = data.train[place], training[at][torch.from_numpy(place)]
         else:
-            guess = 1.0 if scaled else here.temperature_for(data.train, offset)
-            found = Readings(said, torch.from_numpy(truth), offset)
-            best = found.likeliest(guess=guess)
-            parts = _parts(truth, None if data.groups is None else data.groups[data.held_out])
-            by_part = [found.likeliest(parts != part, guess) for part in range(_FOLDS)]
-            each = [by_part[part] for part in parts]
-        offsets.append(offset)
-        readings.append(best)
-        temperature = torch.tensor([one.temperature for one in each], dtype=torch.float64)
-        weight = torch.tensor([one.weight for one in each], dtype=torch.float64)
-        corrected = said / temperature[:, None] + torch.outer(weight, torch.from_numpy(offset))
+            rows, known = data.held_out, said
+        groups = None if data.groups is None else data.groups[rows]
+        best, each = _fitted(known, labels[rows], groups, offset, guess)
+        new = rows is data.held_out
+        left_out.append(RowReadings.of([] if new else each))
+        corrected = RowReadings.of(each if new else [best] * len(truth)).corrected(
+            said, torch.from_numpy(offset)
+        )
         held_out.append(Score.of(corrected, truth, keep_logits=keep_logits))
+        offsets.append(best.weight * offset)
+        readings.append(best)
     scale = torch.tensor([1 / one.temperature for one in readings])
-    shift = torch.from_numpy(np.stack(offsets))
-    shift *= torch.tensor([one.weight for one in readings], dtype=torch.float64)[:, None]
-    return OwnMix(Adjustment(scale, shift.float()), readings, held_out)
+    shift = torch.from_numpy(np.stack(offsets)).float()
+    return OwnMix(Adjustment(scale, shift), left_out, held_out)
+
+
+def _fitted(
+    scores: Tensor,
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64] | None,
+    offset: NDArray[np.float64],
+    guess: float,
+) -> tuple[Reading, list[Reading]]:
+    """Return how these rows are read best, and for each row how those of other parts are."""
+    some = _spread(len(labels))
+    found = Readings(scores[torch.from_numpy(some)], torch.from_numpy(labels[some]), offset)
+    part = _parts(labels, groups)
+    by_part = [found.likeliest(np.flatnonzero(part[some] != one), guess) for one in range(_PARTS)]
+    return found.likeliest(guess=guess), [by_part[one] for one in part]
 
 
 class _Client:
@@ -121,9 +133,16 @@ class _Client:
 
     def temperature_for(self, rows: NDArray[np.int64], offset: NDArray[np.float64]) -> float:
         """Return the temperature that makes these rows' labels likeliest."""
-        rows = rows[np.unique(np.linspace(0, len(rows) - 1, _ENOUGH).astype(np.int64))]
+        rows = rows[_spread(len(rows))]
         labels = self._block.labels[torch.from_numpy(rows)]
         return Readings(self.said(rows), labels, offset).likeliest().temperature
+
+
+def _spread(count: int) -> NDArray[np.int64]:
+    """Return the numbers of so many rows, or of some that are evenly spread over more."""
+    if count <= _ENOUGH:
+        return np.arange(count)
+    return np.linspace(0, count - 1, _ENOUGH).astype(np.int64)
 
 
 def _parts(labels: NDArray[np.int64], groups: NDArray[np.int64] | None) -> NDArray[np.int64]:
@@ -131,5 +150,5 @@ def _parts(labels: NDArray[np.int64], groups: NDArray[np.int64] | None) -> NDArr
     units = np.arange(len(labels)) if groups is None else groups
     _, first, unit = np.unique(units, return_index=True, return_inverse=True)
     part = np.empty(len(first), np.int64)
-    part[np.argsort(labels[first], kind="stable")] = np.arange(len(first)) % _FOLDS
+    part[np.argsort(labels[first], kind="stable")] = np.arange(len(first)) % _PARTS
     return part[unit]

@@ -15,6 +15,7 @@ nought and one says how much of it there is to add. Both are what makes labels l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,6 +74,32 @@ class Reading:
     weight: float
 
 
+@dataclass(frozen=True, eq=False)
+class RowReadings:
+    """A reading for each of n examples.
+
+    Attributes:
+        temperature: Shape ``(n,)``, float64.
+        weight: Likewise.
+    """
+
+    temperature: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, each: Sequence[Reading]) -> RowReadings:
+        """Return these readings, one per example."""
+        temperature, weight = [one.temperature for one in each], [one.weight for one in each]
+        return cls(
+            torch.tensor(temperature, dtype=torch.float64),
+            torch.tensor(weight, dtype=torch.float64),
+        )
+
+    def corrected(self, scores: Tensor, offset: Tensor) -> Tensor:
+        """Return log-odds ``(n, K)`` of scores ``(n, K)``; the offset is ``(K,)`` or ``(n, K)``."""
+        return scores / self.temperature[:, None] + self.weight[:, None] * offset
+
+
 class Readings:
     """The loss of every example under every reading of a grid.
 
@@ -104,7 +131,7 @@ class Readings:
         )
 
     def likeliest(
-        self, rows: NDArray[np.bool_] | slice = slice(None), guess: float | None = None
+        self, rows: NDArray[np.integer] | slice = slice(None), guess: float | None = None
     ) -> Reading:
         """Return the reading that makes the labels of these examples likeliest.
 
