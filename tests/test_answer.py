@@ -12,6 +12,7 @@ from parsed_page import page_of
 from plausible_result import plausible_result
 
 from fedtl.report.answer import smallest, verdict
+from fedtl.report.tables import gain_lines
 from fedtl.report.wording import points
 from fedtl.statistics.intervals import Interval
 
@@ -90,3 +91,6 @@ def test_the_first_screen_tells_the_smallest_client_by_name(tmp_path: Path) -> N
     rows = [replace(one, gains=honest) if one is row else one for one in result.clients]
     other = smallest(replace(result, clients=rows))
     assert other is not None and other.name != row.name
+    hostile = replace(result, clients=rows)
+    assert all(line.endswith("; 1 hostile left out") for line in gain_lines(hostile))
+    assert not any("hostile" in line for line in gain_lines(result))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import shutil
 import subprocess
@@ -97,6 +98,20 @@ def test_a_telephone_shows_every_chart_of_a_comparison_whole(tmp_path: Path) -> 
     scroll, right, charts = map(float, probed(compared(), tmp_path, script)[1:-1].split(","))
     assert scroll <= 390 and right <= 390
     assert charts == 4, "dots, by round, by bytes and gains"
+
+
+def test_a_telephone_shows_who_is_better_off_by_which_strategy_whole(tmp_path: Path) -> None:
+    script = """(() => {
+      const heading = [...document.querySelectorAll("h3")]
+        .find((one) => one.textContent === "On clients' own data");
+      const table = heading.nextElementSibling;
+      const shown = [...table.querySelectorAll("thead th")]
+        .filter((one) => one.getBoundingClientRect().width > 0).map((one) => one.textContent);
+      return [table.scrollWidth - table.clientWidth, shown.join(" ")];
+    })()"""
+    beyond, shown = json.loads(probed(compared(), tmp_path, script))
+    assert beyond <= 0
+    assert shown.startswith("Strategy Global head +/−") and "worst" not in shown
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -57,12 +57,14 @@ def tick_rows(
         )
 
 
-def write_beside(axes: Axes, text: str, position: float, away: float = 10, **style: Any) -> None:
-    """Write a text at the right of the axes, so many points away and as high as ``position``."""
+def write_beside(
+    axes: Axes, text: str, position: float, away: float = 10, rise: float = 0, **style: Any
+) -> None:
+    """Write a text at the right of the axes, so many points away and above ``position``."""
     axes.annotate(
         text,
         (1, position),
-        (away, 0),
+        (away, rise),
         xycoords=("axes fraction", "data"),
         textcoords="offset points",
         va="center",

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _NAME_WIDTH = 22
 _MOST_CLIENT_ROWS = 60
 _CURVE_POINTS = 200
+_TWO_LINES = 30.0
 
 
 def client_plot(result: RunResult) -> Plot:
@@ -85,13 +86,20 @@ def _client_bars(result: RunResult) -> Plot:
         tick_rows(axes, _accuracies(rows, "centralised"), CENTRALISED, 0.62 * height)
         for position, row in enumerate(rows):
             verdict = row.verdict(used)
+            gain = row.gains.get(used)
+            # Many clients leave no room for it; the mark's title and the table tell it.
+            spaced = gain is not None and height >= _TWO_LINES
             write_beside(
                 axes,
                 f"{points(row.gain(used))} {MARKS.get(verdict or '', '')}",
                 position,
+                rise=7 if spaced else 0,
                 color=HARMED if verdict == "worse" else INK,
                 fontweight="bold" if verdict in MARKS else "normal",
             )
+            if gain is not None and spaced:
+                interval = points_span(*gain.interval)
+                write_beside(axes, interval, position, rise=-7, color=MUTED, fontsize=10)
         axes.annotate(
             f"gain, {ways[used].label}",
             (1, 1),

@@ -173,7 +173,8 @@ def _ranking(at: Standings) -> TextTable:
         rows.append([f"{row.strategy}{_STAR if row.behind else ''}", *cells])
     rows.append(["centralised", spread_text(at.centralised), *[""] * (len(headings) - 2)])
     styles = ["best", *[""] * (len(at.rows) - 1), "reference"]
-    return TextTable(headings, rows, range(1, len(headings)), styles)
+    roomy = [at for at, heading in enumerate(headings) if heading in ("Balanced", "Time")]
+    return TextTable(headings, rows, range(1, len(headings)), styles, roomy=roomy)
 
 
 def _own_data(at: Standings) -> TextTable:
@@ -202,7 +203,8 @@ def _own_data(at: Standings) -> TextTable:
         cells = [spread_text(accuracy), percent(worst.mean).removesuffix("%")]
         rows.append([name, *cells, *[""] * (len(headers) - 3)])
         styles.append("reference")
-    return TextTable(headers, rows, range(1, len(headers)), styles)
+    roomy = range(2, len(headers), 3)  # of the worst clients
+    return TextTable(headers, rows, range(1, len(headers)), styles, roomy=roomy)
 
 
 def _sentences(lines: Sequence[str]) -> str:

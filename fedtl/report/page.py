@@ -47,6 +47,7 @@ class TextTable:
         numbers: Columns to align to the right.
         styles: A CSS class per row, empty for none; may be absent altogether.
         caption: What the table is, if its section does not say it.
+        roomy: Columns that a telephone leaves out.
     """
 
     headings: Sequence[str]
@@ -54,6 +55,12 @@ class TextTable:
     numbers: Collection[int] = ()
     styles: Sequence[str] = ()
     caption: str = ""
+    roomy: Collection[int] = ()
+
+    def kind(self, column: int) -> str:
+        """Return a column's CSS classes."""
+        named = {"number": self.numbers, "roomy": self.roomy}
+        return " ".join(name for name, columns in named.items() if column in columns)
 
     def style(self, row: int) -> str:
         """Return a row's CSS class."""

@@ -251,10 +251,12 @@ def gain_lines(result: RunResult) -> list[str]:
         if way not in (ways := ways_of(result)) or gain["accuracy"] is None:
             continue
         interval = points_span(gain["low"], gain["high"])
+        hostile = sum(way in row.gains and not row.gains[way].verdict for row in result.clients)
         lines.append(
             f"{ways[way].label}: {points(gain['accuracy'])} points over local-only"
             + (f" ({interval})" if interval else "")
             + f"; {gain['better']} better, {gain['worse']} worse, "
             f"{gain['no_clear_difference']} no clear difference"
+            + (f"; {hostile:,} hostile left out" if hostile else "")
         )
     return lines
