@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from fedtl.statistics.intervals import Pairs
-from fedtl.statistics.verdicts import holm, verdicts
+from fedtl.statistics.intervals import Pairs, wilson
+from fedtl.statistics.verdicts import holm, stands_up, verdicts
 
 
 def _pairs(only_other: int, only_ours: int, same: int = 50) -> Pairs:
@@ -76,3 +78,29 @@ def test_holm_is_monotone_and_keeps_nan() -> None:
     assert corrected[:2] == pytest.approx([0.03, 0.06])
     assert np.isnan(corrected[2])
     assert corrected[3] == pytest.approx(0.06)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "alone", "shared", "examples", "stands"),
+    [
+        # 39 of 40 of one class: naming it is right 39 times, the shared head 29 times.
+        ("worse", 39, 29, [39, 1], True),
+        # As many of both: which one a head names, the row that is left out decides.
+        ("worse", 20, 6, [20, 20], False),
+        # Neither is surely worse than naming the most frequent of three.
+        ("worse", 20, 10, [18, 12, 10], False),
+        # The shared head but names the most frequent class.
+        ("better", 12, 28, [28, 12], False),
+        ("better", 28, 39, [28, 12], True),
+        ("worse", 39, 30, [28, 12], True),
+    ],
+)
+def test_a_verdict_is_no_guess_against_another(
+    verdict: Literal["better", "worse"],
+    alone: int,
+    shared: int,
+    examples: list[int],
+    stands: bool,
+) -> None:
+    ahead, behind = wilson(max(alone, shared) / 40, 40), wilson(min(alone, shared) / 40, 40)
+    assert stands_up(verdict, ahead, behind, np.array(examples)) == stands

@@ -34,7 +34,7 @@ from fedtl.federation.reference import Centralised
 from fedtl.report.result import ClientRow, Gain, OwnScore
 from fedtl.report.run_folder import without_nan
 from fedtl.statistics.intervals import gain_over_clients, mean_interval
-from fedtl.statistics.verdicts import beats_guessing, verdicts
+from fedtl.statistics.verdicts import stands_up, verdicts
 
 Tallies = Mapping[int, ClientTallies]
 
@@ -88,9 +88,11 @@ def client_rows(
             if told is not None and (interval := told.interval) is not None:
                 verdict = judged[way].get(client)
                 if verdict and outcome.strategy.scores_all_rows:
-                    better = way if told.gain > 0 else "local_only"
-                    examples = ways[better][client].held_out.examples
-                    if not beats_guessing(scores[better].interval, examples):
+                    ahead, behind = scores[way].interval, scores["local_only"].interval
+                    if told.gain < 0:
+                        ahead, behind = behind, ahead
+                    examples = ways[way][client].held_out.examples
+                    if not stands_up(verdict, ahead, behind, examples):
                         verdict = "no clear difference"
                 gains[way] = Gain(told.gain, interval, verdict, told)
         rows.append(
