@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import mmap
 import multiprocessing
 import resource
@@ -18,9 +17,9 @@ MIB = 2**20
 
 
 def _hold(shared: mmap.mmap, held: Event, enough: Event) -> None:
-    # A collection would write to all objects of the parent, and copy their pages.
-    gc.disable()
-    own = bytearray(b"x" * 64 * MIB)
+    # Written in place: whether memory of a value that is gone goes back depends on what ran before.
+    own = bytearray(64 * MIB)
+    own[::4096] = b"x" * (64 * MIB // 4096)
     assert sum(shared[::4096]) == 64 * MIB // 4096 * ord("s")
     held.set()
     enough.wait(30)
