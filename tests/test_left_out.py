@@ -16,8 +16,9 @@ from fedtl.federation.client import head_for
 from fedtl.federation.left_out_scores import left_out_scores
 from fedtl.statistics.intervals import Clusters, Pairs
 from fedtl.statistics.verdicts import stands_up, verdicts
+from fedtl.transfer.folds import folds_of
 from fedtl.transfer.left_out import lda_left_out, ridge_left_out
-from fedtl.transfer.lone_head import best_lone_head, folds_of
+from fedtl.transfer.lone_head import best_lone_head
 from fedtl.transfer.prior_correction import RowReadings
 from strategies import build
 from strategies.base import AloneHead

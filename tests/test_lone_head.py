@@ -11,7 +11,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 from fedtl.transfer import lone_head
-from fedtl.transfer.lone_head import LoneHead, best_lone_head, folds_of
+from fedtl.transfer.folds import folds_of
+from fedtl.transfer.lone_head import LoneHead, best_lone_head
 
 Problem = tuple[NDArray[np.float32], NDArray[np.int64]]
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedtl.transfer.client_block import ClientBlock, ClientData
+from fedtl.transfer.folds import parts_of
 from fedtl.transfer.heads import Tensors
 from fedtl.transfer.prior_correction import (
     Adjustment,
@@ -82,16 +83,14 @@ def own_mix(
         guess = 1.0 if scaled else here.temperature_for(data.train, offset)
         if training is not None and len(data.left_out):
             place = np.flatnonzero(np.isin(data.train, data.left_out))
-            rows, known = data.train[place], training[at][torch.from_numpy(place)]
+            known = training[at][torch.from_numpy(place)]
+            best, of_rows = _fitted(known, data, data.train[place], offset, guess)
+            of_held_out = [best] * len(truth)
         else:
-            rows, known = data.held_out, said
-        groups = None if data.groups is None else data.groups[rows]
-        best, each = _fitted(known, labels[rows], groups, offset, guess)
-        new = rows is data.held_out
-        left_out.append(RowReadings.of([] if new else each))
-        corrected = RowReadings.of(each if new else [best] * len(truth)).corrected(
-            said, torch.from_numpy(offset)
-        )
+            best, of_held_out = _fitted(said, data, data.held_out, offset, guess)
+            of_rows = []
+        left_out.append(RowReadings.of(of_rows))
+        corrected = RowReadings.of(of_held_out).corrected(said, torch.from_numpy(offset))
         held_out.append(Score.of(corrected, truth, keep_logits=keep_logits))
         offsets.append(best.weight * offset)
         readings.append(best)
@@ -102,15 +101,17 @@ def own_mix(
 
 def _fitted(
     scores: Tensor,
-    labels: NDArray[np.int64],
-    groups: NDArray[np.int64] | None,
+    data: ClientData,
+    rows: NDArray[np.int64],
     offset: NDArray[np.float64],
     guess: float,
 ) -> tuple[Reading, list[Reading]]:
     """Return how these rows are read best, and for each row how those of other parts are."""
+    labels = data.labels.numpy()[rows]
+    groups = None if data.groups is None else data.groups[rows]
     some = _spread(len(labels))
     found = Readings(scores[torch.from_numpy(some)], torch.from_numpy(labels[some]), offset)
-    part = _parts(labels, groups)
+    part = parts_of(labels, groups, _PARTS)
     by_part = [found.likeliest(np.flatnonzero(part[some] != one), guess) for one in range(_PARTS)]
     return found.likeliest(guess=guess), [by_part[one] for one in part]
 
@@ -143,12 +144,3 @@ def _spread(count: int) -> NDArray[np.int64]:
     if count <= _ENOUGH:
         return np.arange(count)
     return np.linspace(0, count - 1, _ENOUGH).astype(np.int64)
-
-
-def _parts(labels: NDArray[np.int64], groups: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    """Return each row's part, shape ``(n,)``: whole groups, and alike in classes as can be."""
-    units = np.arange(len(labels)) if groups is None else groups
-    _, first, unit = np.unique(units, return_index=True, return_inverse=True)
-    part = np.empty(len(first), np.int64)
-    part[np.argsort(labels[first], kind="stable")] = np.arange(len(first)) % _PARTS
-    return part[unit]

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedtl.transfer.folds import folds_of
 from fedtl.transfer.left_out import lda_left_out, ridge_left_out
 from fedtl.transfer.softmax_regression import Whitened
 
@@ -36,8 +37,6 @@ _ENOUGH, _EXACT = 1e-2, 1e-7
 # The prior of a class without examples; it is never the likeliest.
 _UNSEEN_SHARE = 1e-9
 _FOLDS = 5
-# With fewer units than this, folds say nothing, and ridge regression is taken.
-_FEWEST_UNITS = 10
 # Of as many rows, folds are solved for only while they may change the choice, and until so many
 # rows are scored that what is left between candidates is within half a point. With 1000 the pooled
 # reference of rendered hospitals deviated by .9 over seeds, where it deviates by .3 now.
@@ -279,27 +278,3 @@ class _Moments:
         system.diagonal().add_(penalty / self.count)
         solution: Tensor = torch.cholesky_solve(right, torch.linalg.cholesky(system)).T
         return solution
-
-
-def folds_of(
-    labels: NDArray[np.int64],
-    groups: NDArray[np.int64] | None,
-    rng: np.random.Generator,
-    folds: int,
-) -> NDArray[np.int64] | None:
-    """Return which of ``folds`` each row is in, whole groups together and classes spread evenly.
-
-    ``None`` if there are too few groups, or rows of at most one class, to choose by.
-    """
-    units = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    count = int(units.max()) + 1
-    if count < _FEWEST_UNITS or len(np.unique(labels)) < 2:
-        return None
-    kind = np.zeros(count, np.int64)
-    kind[units] = labels
-    order = rng.permutation(count)
-    order = order[np.argsort(kind[order], kind="stable")]
-    fold = np.empty(count, np.int64)
-    fold[order] = np.arange(count) % folds
-    of_rows: NDArray[np.int64] = fold[units]
-    return of_rows
