@@ -25,7 +25,7 @@ from strategies.base import HeadStrategy
 
 _PARTS = 5
 # Rows to which two numbers are fitted.
-_ENOUGH = 2000
+_ENOUGH = 1000
 
 
 @dataclass(frozen=True, eq=False)
