@@ -139,6 +139,18 @@ def test_few_examples_that_are_right_do_not_make_the_head_certain() -> None:
     assert found > 0.2
 
 
+def test_examples_of_a_patient_count_as_one() -> None:
+    """A patient has forty pictures, all alike, of which the head is wrong."""
+    x, y = _client(4)
+    x[290:], y[290:] = -1.5, 1
+    groups = np.arange(330)
+    groups[290:] = 290
+    found = 1 / float(_mix(x, y, groups).adjustment.scale[0])
+    once = 1 / float(_mix(x, y, held_out=np.arange(110, 291)).adjustment.scale[0])
+    assert found == pytest.approx(once, rel=1e-6)
+    assert found < 0.8 / float(_mix(x, y).adjustment.scale[0])
+
+
 def test_rows_left_out_of_the_head_say_how_sure_it_is() -> None:
     """Least squares has no scale: what it says of its own rows is a guess, of rows without it news.
 

@@ -110,7 +110,13 @@ def _fitted(
     labels = data.labels.numpy()[rows]
     groups = None if data.groups is None else data.groups[rows]
     some = _spread(len(labels))
-    found = Readings(scores[torch.from_numpy(some)], torch.from_numpy(labels[some]), offset)
+    counts = None
+    if groups is not None:
+        # Examples of a patient are alike: however many they are, they count as one.
+        _, unit, sizes = np.unique(groups[some], return_inverse=True, return_counts=True)
+        counts = 1 / sizes[unit]
+    told = torch.from_numpy(labels[some])
+    found = Readings(scores[torch.from_numpy(some)], told, offset, counts=counts)
     part = parts_of(labels, groups, _PARTS)
     by_part = [found.likeliest(np.flatnonzero(part[some] != one), guess) for one in range(_PARTS)]
     return found.likeliest(guess=guess), [by_part[one] for one in part]

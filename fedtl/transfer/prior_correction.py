@@ -110,6 +110,7 @@ class Readings:
         labels: Shape ``(n,)``.
         offset: log π_k - log π, shape ``(K,)``.
         temperature: The only one, if it is known.
+        counts: What each example counts, shape ``(n,)``; 1 by default.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class Readings:
         labels: Tensor,
         offset: NDArray[np.float64],
         temperature: float | None = None,
+        counts: NDArray[np.float64] | None = None,
     ) -> None:
         self._temperatures = _TEMPERATURES if temperature is None else np.array([temperature])
         shifts = torch.from_numpy(_WEIGHTS[:, None, None] * offset)
@@ -129,6 +131,8 @@ class Readings:
                 for t in self._temperatures
             ]
         )
+        if counts is not None:
+            self._losses *= counts
 
     def likeliest(
         self, rows: NDArray[np.integer] | slice = slice(None), guess: float | None = None
