@@ -15,7 +15,6 @@ from fedtl.comparison.result import CellResult
 from fedtl.comparison.standings import Standings, standings
 from fedtl.comparison.tuning import Chosen, chosen_for, tune
 from fedtl.config import RunConfig
-from fedtl.data.partition_process import PartitionProcess
 from fedtl.engine.resources import actor_count, this_machine
 from fedtl.engine.starting import Starting
 from fedtl.engine.task_pool import InlinePool, Task, TaskFailure, TaskPool
@@ -151,31 +150,20 @@ def _scenes(
     """Extract the features, and deal them to clients once for every point and seed."""
     base = folder.plan.base
     first = {cell.scene: cell.config for cell in reversed(cells)}
-    methods = {config.partition for config in first.values()}
-    known = [m for m in methods if m == "natural" or m.startswith("file:")]
-    partitioner = PartitionProcess(next(iter(methods.difference(known)), base.partition))
-    try:
-        dataset = open_data(base)
-        for note in data_notes(base, dataset):
-            progress.warn(note)
-        # An impossible partition is refused before anything is computed for it.
-        drawn = {
-            scene: split_into_clients(config, dataset, partitioner)
-            for scene, config in first.items()
-        }
-        counts = max(len(split.names) for split in drawn.values())
-        unread = unread_settings([cell.config for cell in cells], dataset, counts, compared=True)
-        if unread:
-            progress.warn(unread)
-        inputs = prepare_inputs(base, dataset, progress.features)
-        found = {
-            scene: without_duplicates(
-                config, inputs, settled_split(config, inputs, drawn[scene], partitioner)
-            )
-            for scene, config in first.items()
-        }
-    finally:
-        partitioner.close()
+    dataset = open_data(base)
+    for note in data_notes(base, dataset):
+        progress.warn(note)
+    # An impossible partition is refused before anything is computed for it.
+    drawn = {scene: split_into_clients(config, dataset) for scene, config in first.items()}
+    counts = max(len(split.names) for split in drawn.values())
+    unread = unread_settings([cell.config for cell in cells], dataset, counts, compared=True)
+    if unread:
+        progress.warn(unread)
+    inputs = prepare_inputs(base, dataset, progress.features)
+    found = {
+        scene: without_duplicates(config, inputs, settled_split(config, inputs, drawn[scene]))
+        for scene, config in first.items()
+    }
     listed = [{"clients": scene, **row} for scene, own in found.items() for row in own.listed]
     if listed:
         folder.write_csv("duplicates.csv", listed)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import strategies
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
-from fedtl.data.partition_process import PartitionProcess
 from fedtl.engine.fedtl_clients import FedtlClients, MakeFedtlClients
 from fedtl.engine.inline_grid import InlineGrid
 from fedtl.engine.memory import MemoryWatch
@@ -96,7 +95,6 @@ def simulate(
     strategies.build(config, head_for(config, features=1, classes=2))
     resources = _checked_resources(config)
     starting = Starting(partial(_start_grid, config, resources))
-    partitioner = None if _split_is_known(folder) else PartitionProcess(config.partition)
     try:
         dataset = open_data(config)
         if check_data is not None:
@@ -104,7 +102,7 @@ def simulate(
         for note in data_notes(config, dataset):
             folder.warn(note)
         # An impossible partition is refused before anything is computed for it.
-        drawn = None if partitioner is None else split_into_clients(config, dataset, partitioner)
+        drawn = None if _split_is_known(folder) else split_into_clients(config, dataset)
         opened = time.perf_counter()
         runner = _cluster_runner(config, starting)
         inputs = prepare_inputs(config, dataset, progress.features if progress else None, runner)
@@ -113,7 +111,7 @@ def simulate(
         named = not config.pseudonyms
         if warning := folder.list_unreadable(inputs.unreadable, named=named):
             folder.warn(warning)
-        split = _split(config, folder, inputs, drawn, partitioner)
+        split = _split(config, folder, inputs, drawn)
         unread = unread_settings([asked], inputs.dataset, len(split.names))
         if unread:
             folder.warn(unread)
@@ -127,9 +125,6 @@ def simulate(
     except BaseException:
         starting.abandon()
         raise
-    finally:
-        if partitioner is not None:
-            partitioner.close()
     started = time.perf_counter()
     watch.sample()
     try:
@@ -251,13 +246,12 @@ def _split(
     folder: RunFolder,
     inputs: Inputs,
     drawn: Split | None,
-    partitioner: PartitionProcess | None,
 ) -> Split:
     """Settle the split once; a resumed run reads it."""
     path = folder.path / "partition.json"
-    if drawn is None or partitioner is None:
+    if drawn is None:
         return Split.from_json(path.read_text(encoding="utf-8"), inputs.dataset, path)
-    split = settled_split(config, inputs, drawn, partitioner)
+    split = settled_split(config, inputs, drawn)
     if config.pseudonyms:
         split = split.renamed(write_pseudonyms(folder, split.names))
     folder.write("partition.json", split.to_json(inputs.dataset))

@@ -16,7 +16,7 @@ from fedtl.data.dataset import Dataset
 from fedtl.data.group_pattern import groups_hint
 from fedtl.data.groups import straddling_test
 from fedtl.data.hospitals import HospitalsOptions, SiteShift
-from fedtl.data.partition_process import PartitionProcess
+from fedtl.data.partition import partition_rows
 from fedtl.data.sources import Reading, check_classes, open_dataset, without_unreadable
 from fedtl.data.test_part import with_test_part
 from fedtl.data.unseen_site import withhold_site
@@ -226,14 +226,14 @@ def _content(matrix: NDArray[np.float32]) -> NDArray[np.int64]:
     return numbers.astype(np.int64)
 
 
-def split_into_clients(config: RunConfig, dataset: Dataset, process: PartitionProcess) -> Split:
+def split_into_clients(config: RunConfig, dataset: Dataset) -> Split:
     """Draw the partition and every client's held-out part from the seed.
 
     Raises:
         UsageError: The partition cannot be made.
     """
     config = config.settled()
-    parts, names = process.partition_rows(
+    parts, names = partition_rows(
         dataset,
         config.partition,
         config.clients,
@@ -255,9 +255,7 @@ def split_into_clients(config: RunConfig, dataset: Dataset, process: PartitionPr
     )
 
 
-def settled_split(
-    config: RunConfig, inputs: Inputs, drawn: Split, process: PartitionProcess
-) -> Split:
+def settled_split(config: RunConfig, inputs: Inputs, drawn: Split) -> Split:
     """Return the split of readable inputs, of which ``drawn`` is one of all before extraction.
 
     A split is drawn from labels, before features are computed, so that an impossible one is
@@ -266,7 +264,7 @@ def settled_split(
     Raises:
         UsageError: The readable inputs cannot be split as asked.
     """
-    return split_into_clients(config, inputs.dataset, process) if inputs.unreadable else drawn
+    return split_into_clients(config, inputs.dataset) if inputs.unreadable else drawn
 
 
 def hold_out(
