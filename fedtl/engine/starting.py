@@ -47,6 +47,6 @@ class Starting(Generic[T]):
 def _stop(started: _Closable | None) -> None:
     if started is not None:
         started.close()
-    ray = sys.modules.get("ray")
-    if ray is not None and ray.is_initialized():
-        ray.shutdown()
+    grid = sys.modules.get("fedtl.engine.ray_grid")
+    if grid is not None:
+        grid.stop_ray()
