@@ -14,7 +14,9 @@ from typing import Any, ClassVar
 
 from fedtl.errors import FedtlError, UsageError
 from fedtl.federation.checkpoint import write_atomically
+from fedtl.interruption import in_hand
 from fedtl.report.wording import count_of
+from fedtl.unforeseen import unforeseen
 
 
 class HeldFolder(ABC):
@@ -59,14 +61,29 @@ class HeldFolder(ABC):
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """Do the work within this block; the folder is let go, and is gone if nothing has begun."""
+        """Do the work within this block; the folder is let go, and is gone if nothing has begun.
+
+        Raises:
+            FedtlError: Also for what nobody foresaw, whose traceback is in ``errors.log`` then.
+        """
         try:
-            yield
+            with in_hand(self._interrupted):
+                yield
         except FedtlError:
             self.discard_if_unbegun()
             raise
+        except Exception as error:
+            self.discard_if_unbegun()
+            raise unforeseen(error, self.path if self.path.is_dir() else None) from error
         finally:
             self.close()
+
+    def _interrupted(self) -> str:
+        """Remove what had not begun, and return how to go on with the rest."""
+        self.discard_if_unbegun()
+        if not self.path.is_dir():
+            return "nothing had begun, so nothing is left"
+        return f"go on with --resume {self.path}"
 
     def write(self, name: str, content: str | bytes) -> Path:
         """Write a file of the folder, whole or not at all.
