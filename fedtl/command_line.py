@@ -153,7 +153,7 @@ def run_command(command: Callable[..., None]) -> None:
             _fail(str(unforeseen(cause, None)), FedtlError.exit_code)
         if exit_code == _INTERRUPTED:
             ending.tell()
-            sys.exit(ending.exit_code)
+            ending.leave()
 
 
 def _paragraphs(command: Callable[..., None]) -> str:

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 PATIENCE_SECONDS = 1.2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -28,11 +29,13 @@ class Ending:
 
     Attributes:
         signal_number: Which signal told it; SIGINT if none did.
+        heard: The signal, once it has raised ``KeyboardInterrupt``.
     """
 
     def __init__(self) -> None:
         self.signal_number = int(signal.SIGINT)
         self._advice: list[str] = []
+        self.heard: list[int] = []
         self._told = threading.Lock()
 
     @property
@@ -56,6 +59,13 @@ class Ending:
         with suppress(OSError, ValueError):  # the terminal may be gone
             sys.stderr.write(f"{cursor}error: interrupted{f'; {advice}' if advice else ''}.\n")
             sys.stderr.flush()
+
+    def leave(self) -> NoReturn:
+        """End the process, after a signal without waiting for its threads."""
+        if self.heard:
+            sys.stdout.flush()
+            os._exit(self.exit_code)
+        sys.exit(self.exit_code)
 
 
 _ending = Ending()
@@ -87,13 +97,12 @@ def ended_by_signals() -> Iterator[Ending]:
         return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        if heard:
+        if ending.heard:
             return  # it is ending
-        heard.append(number)
+        ending.heard.append(number)
         ending.signal_number = number
         raise KeyboardInterrupt
 
-    heard: list[int] = []
     ears, mouth = os.pipe()
     os.set_blocking(mouth, False)
     # nohup means that the command outlives its terminal.
@@ -110,7 +119,7 @@ def ended_by_signals() -> Iterator[Ending]:
         signal.set_wakeup_fd(waker)
         for number, handler in before.items():
             signal.signal(number, handler)
-        if not heard:
+        if not ending.heard:
             over.set()
             os.close(mouth)
 

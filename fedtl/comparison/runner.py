@@ -89,8 +89,8 @@ def run_comparison(folder: ComparisonFolder, progress: RunProgress) -> Compared:
             progress.warn(warning)
         pool = starting.result() or InlinePool()
         _add_scenes(pool, scenes)
-    except BaseException:
-        starting.abandon()
+    except BaseException as error:
+        starting.abandon(error)
         raise
     try:
         if plan.tune:
@@ -98,9 +98,11 @@ def run_comparison(folder: ComparisonFolder, progress: RunProgress) -> Compared:
             cells = [chosen_for(cell, chosen) for cell in plan.cells()]
             results = {cell: done for cell in cells if (done := folder.result_of(cell)) is not None}
         failed = _run(folder, pool, cells, results, progress)
-    finally:
-        starting.stop()
-        del inputs  # features without a file in the cache lived until here
+    except BaseException as error:
+        starting.abandon(error)
+        raise
+    starting.stop()
+    del inputs  # features without a file in the cache lived until here
     ordered = {cell: results[cell] for cell in cells if cell in results}
     return Compared(plan, ordered, failed, chosen)
 

@@ -52,7 +52,7 @@ def start_ray(address: str, resources: Resources) -> Resources:
     }
     _head = RayHead(address, options if address else options | machine)
     # It has answered a moment ago, so that this, which nothing could interrupt, takes no time.
-    ray.init(address=_head.address, **options)
+    ray.init(address=_head.answer(), **options)
     held = ray.cluster_resources()
     return Resources(held.get("CPU", 0.0), held.get("GPU", 0.0))
 
@@ -64,6 +64,12 @@ def stop_ray() -> None:
     if _head is not None:
         _head.stop()
         _head = None
+
+
+def end_processes() -> None:
+    """End all processes of Ray's at once, and leave this one as it is: it is ending, too."""
+    if _head is not None:
+        _head.stop()
 
 
 def on_many_machines() -> bool:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from fedtl.errors import FedtlError
 from fedtl.free_memory import SHARED_MEMORY, free_in, free_memory, free_shared_memory
@@ -38,22 +38,19 @@ _INTERNALS = Path(__file__).with_name("ray_internals.py")
 
 
 class RayHead:
-    """A process of ours that has started Ray, or has been answered by a cluster.
-
-    Attributes:
-        address: Where Ray answers.
+    """A process of ours that starts Ray and keeps it, or knocks at a cluster: see :meth:`answer`.
 
     Args:
         address: A cluster to knock at; empty to start Ray on this machine.
         options: For ``ray.init``.
 
     Raises:
-        FedtlError: There is too little memory, or Ray does not answer in time, or not at all.
+        FedtlError: There is too little memory, or no place for Ray's files.
     """
 
     def __init__(self, address: str, options: dict[str, Any]) -> None:
+        self._address, self._answered = address, False
         self._folder: Path | None = None
-        self._answered = False
         lock: int | None = None
         if not address:
             _check_memory()
@@ -68,33 +65,42 @@ class RayHead:
             "folder": str(self._folder or ""),
             "lock": lock,
         }
-        with tempfile.TemporaryFile() as said:
-            self._process = subprocess.Popen(
-                # Isolated from the working folder: a user's ray.py there is not Ray.
-                [sys.executable, "-P", str(_PROCESS), json.dumps(request)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=said,
-                pass_fds=() if lock is None else (lock,),
-                env={**os.environ, **_environment()},
-                # Ctrl-C at the terminal is the run's to answer.
-                start_new_session=True,
-            )
-            if lock is not None:
-                os.close(lock)
-            try:
-                self.address = self._answer(address, said)
-                self._answered = True
-            except BaseException:
-                self.stop()
-                raise
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
+        self._process = subprocess.Popen(
+            # Without the working folder in its path: a user's ray.py there is not Ray.
+            [sys.executable, "-P", str(_PROCESS), json.dumps(request)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            pass_fds=() if lock is None else (lock,),
+            env={**os.environ, **_environment()},
+            # Ctrl-C at the terminal is the run's to answer.
+            start_new_session=True,
+        )
+        if lock is not None:
+            os.close(lock)
+
+    def answer(self) -> str:
+        """Return the address at which Ray has answered.
+
+        Raises:
+            FedtlError: It has not, within a minute, or cannot; nothing of it is left then.
+        """
+        try:
+            found = self._answer()
+        except BaseException:
+            self.stop()
+            raise
+        self._answered = True
+        return found
 
     def stop(self) -> None:
         """End Ray and all its processes, and remove its files; a second time, nothing."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.stdout.close()
-        if not self._answered:  # it has not come so far as to read its pipe
+        assert self._process.stdin is not None
+        with suppress(OSError):
+            self._process.stdin.close()
+        if not self._answered and self._process.returncode is None:
+            # It has not come so far as to read its pipe.
             _kill_session(self._process.pid)
         try:
             self._process.wait(_STOP_SECONDS)
@@ -115,7 +121,8 @@ class RayHead:
             places["_plasma_directory"] = str(self._folder)
         return places
 
-    def _answer(self, address: str, said: IO[bytes]) -> str:
+    def _answer(self) -> str:
+        address = self._address
         line = _line(self._process, time.monotonic() + START_SECONDS)
         where = f"join the Ray cluster at {address!r}" if address else "start Ray"
         if line is None:
@@ -126,8 +133,8 @@ class RayHead:
         try:
             told: dict[str, str] = json.loads(line)
         except ValueError:
-            said.seek(0)
-            last = said.read().decode(errors="replace").strip().rpartition("\n")[2]
+            self._said.seek(0)
+            last = self._said.read().decode(errors="replace").strip().rpartition("\n")[2]
             told = {"error": f"it ended while it started ({last or 'without a word'})"}
         if "error" in told:
             raise FedtlError(f"Cannot {where}: {told['error']}; --engine inline needs no Ray.")

@@ -122,8 +122,8 @@ def simulate(
         sites = simulated_sites(inputs, split, duplicates=config.duplicates)
         folder.waits("starting the clients")
         grid = _open_grid(config, starting, sites)
-    except BaseException:
-        starting.abandon()
+    except BaseException as error:
+        starting.abandon(error)
         raise
     started = time.perf_counter()
     watch.sample()
@@ -138,9 +138,11 @@ def simulate(
         )
         outcome = federation.run(checkpoint)
         watch.sample()
-    finally:
-        # Ray takes a second or two to stop; meanwhile the centralised head is trained.
-        starting.stop()
+    except BaseException as error:
+        starting.abandon(error)
+        raise
+    # Ray takes a second or two to stop; meanwhile the centralised head is trained.
+    starting.stop()
     folder.waits("solving the centralised reference")
     federated = time.perf_counter()
     clients = [sites.site(partition_id).data for partition_id in range(config.clients)]

@@ -1,0 +1,190 @@
+"""What a run that was killed leaves behind: ``python -m simulations.benchmarks.kills``.
+
+Every signal, in every phase, inline and with Ray. A run is known by a mark in its environment,
+which all that it starts inherits, and by a folder of its own for temporary files; so that this may
+run beside others. Ends with status 1 if anything was left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PATIENCE_SECONDS = 5.0
+SIGNALS = (signal.SIGTERM, signal.SIGKILL, signal.SIGHUP, signal.SIGINT)
+# What a run writes on standard error as each phase begins; seconds after its start for the first.
+PHASES = {
+    "imports": 0.7,
+    "Ray starts": "",
+    "features": "features of",
+    "clients": "starting the clients",
+    "rounds": "round ",
+    "closing": "scoring all heads",
+    "reference": "solving the centralised",
+    "report": "writing the report",
+}
+_RUN_SECONDS = 120.0
+_MARK = "FEDTL_KILLS"
+
+
+@dataclass(frozen=True)
+class Left:
+    """What there was after a kill.
+
+    Attributes:
+        exit_code: The run's.
+        seconds: Until the run itself had ended.
+        processes: Command lines of processes still there after ``PATIENCE_SECONDS``.
+        shared_memory: Names in ``/dev/shm`` of files that they made.
+        temporary: Names in the run's folder for temporary files.
+        said: Its standard error.
+    """
+
+    exit_code: int
+    seconds: float
+    processes: list[str]
+    shared_memory: list[str]
+    temporary: list[str]
+    said: str
+
+
+def killed(number: signal.Signals, phase: str, engine: str, out: Path) -> Left:
+    """Start a run that lasts, send it a signal in a phase, and look."""
+    mark = secrets.token_hex(8)
+    before = set(os.listdir("/dev/shm"))  # noqa: PTH208
+    # Short, as Ray's sockets lie in it.
+    temporary = Path(tempfile.mkdtemp(prefix="k", dir="/tmp"))
+    environment = {**os.environ, _MARK: mark, "TMPDIR": str(temporary)}
+    command = [sys.executable, "-m", "fedtl.simulate", f"--engine={engine}", f"--out={out}"]
+    command += ["--clients=4", "--no-cache", "--hospitals-images=400", "--hospitals-test-images=80"]
+    command += ["--rounds=20000" if phase == "rounds" else "--rounds=2"]
+    said = temporary.with_suffix(".said")
+    try:
+        with said.open("wb") as file:
+            process = subprocess.Popen(
+                command, env=environment, stderr=file, stdout=subprocess.DEVNULL
+            )
+        try:
+            _wait_for(phase, process, said)
+            process.send_signal(number)
+            began = time.monotonic()
+            process.wait(PATIENCE_SECONDS)
+            seconds = time.monotonic() - began
+            while list(_marked(mark)) and time.monotonic() - began < PATIENCE_SECONDS:
+                time.sleep(0.05)
+            return Left(
+                exit_code=process.returncode,
+                seconds=seconds,
+                processes=list(_marked(mark).values()),
+                shared_memory=sorted(
+                    name
+                    for name in set(os.listdir("/dev/shm")) - before  # noqa: PTH208
+                    if _is_of(process.pid, name)
+                ),
+                temporary=sorted(path.name for path in temporary.iterdir()),
+                said=said.read_text(),
+            )
+        finally:
+            process.kill()
+            process.wait()
+            for pid in _marked(mark):
+                os.kill(pid, signal.SIGKILL)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        said.unlink(missing_ok=True)
+
+
+def _wait_for(phase: str, process: subprocess.Popen[bytes], said: Path) -> None:
+    sign = PHASES[phase]
+    deadline = time.monotonic() + _RUN_SECONDS
+    if isinstance(sign, float):
+        time.sleep(sign)
+        return
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the run ended before {phase}: {said.read_text()}")
+        if sign in said.read_text() if sign else _starts_ray(process.pid):
+            time.sleep(0.2)
+            return
+        time.sleep(0.02)
+    raise RuntimeError(f"no {phase} in {_RUN_SECONDS:.0f} s: {said.read_text()}")
+
+
+def _starts_ray(parent: int) -> bool:
+    children = Path(f"/proc/{parent}/task").glob("*/children")
+    pids = [pid for file in children for pid in file.read_text().split()]
+    return any(b"ray_head_process" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids)
+
+
+def _marked(mark: str) -> dict[int, str]:
+    """Return command lines of the living processes that have the mark, by their ids."""
+    wanted = f"{_MARK}={mark}".encode()
+    found: dict[int, str] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                    line = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
+                    found[int(entry.name)] = line.decode(errors="replace")
+            except OSError:
+                continue
+    return found
+
+
+def _is_of(pid: int, name: str) -> bool:
+    """Return whether a new file in ``/dev/shm`` is not surely of a process that still lives."""
+    try:
+        users = subprocess.run(
+            ["fuser", f"/dev/shm/{name}"], capture_output=True, text=True, check=False
+        ).stdout.split()
+    except FileNotFoundError:
+        users = []
+    return not users and Path(f"/dev/shm/{name}").exists()
+
+
+def cases(engines: list[str], phases: list[str]) -> Iterator[tuple[signal.Signals, str, str]]:
+    """Yield every signal in every phase with every engine."""
+    for engine in engines:
+        for phase in phases:
+            if phase != "Ray starts" or engine == "ray":
+                for number in SIGNALS:
+                    yield number, phase, engine
+
+
+def main() -> None:
+    """Try all, print a line for each, and end with status 1 if anything was left."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--engine", action="append", choices=["inline", "ray"])
+    parser.add_argument("--phase", action="append", choices=list(PHASES))
+    chosen = parser.parse_args()
+    wrong = 0
+    every = cases(chosen.engine or ["inline", "ray"], chosen.phase or list(PHASES))
+    for number, phase, engine in every:
+        with tempfile.TemporaryDirectory() as folder:
+            left = killed(number, phase, engine, Path(folder) / "run")
+        # A run that is killed while Ray starts leaves the folder of Ray's to the next start.
+        excused = number == signal.SIGKILL and phase in ("imports", "Ray starts")
+        bad = bool(left.processes or left.shared_memory or (left.temporary and not excused))
+        bad = bad or (number != signal.SIGKILL and left.seconds > 2.0)
+        wrong += bad
+        print(
+            f"{'WRONG' if bad else 'right'} {number.name:7} {engine:6} {phase:10} "
+            f"{left.seconds:.2f} s, status {left.exit_code}"
+            + (f": {left.processes} {left.shared_memory} {left.temporary}" if bad else ""),
+            flush=True,
+        )
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
