@@ -162,6 +162,7 @@ def _scenes(
     if unread:
         progress.warn(unread)
     inputs = prepare_inputs(base, dataset, progress.features)
+    folder.keep_contents(inputs.contents, unit=inputs.unit, named=not base.pseudonyms)
     found = {
         scene: without_duplicates(config, inputs, settled_split(config, inputs, drawn[scene]))
         for scene, config in first.items()

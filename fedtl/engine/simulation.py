@@ -109,6 +109,7 @@ def simulate(
         del dataset  # it may hold a copy of the features
         extracted = time.perf_counter()
         named = not config.pseudonyms
+        folder.keep_contents(inputs.contents, unit=inputs.unit, named=named)
         if warning := folder.list_unreadable(inputs.unreadable, named=named):
             folder.warn(warning)
         split = _split(config, folder, inputs, drawn)

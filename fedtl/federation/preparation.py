@@ -22,6 +22,7 @@ from fedtl.data.test_part import with_test_part
 from fedtl.data.unseen_site import withhold_site
 from fedtl.determinism import generator
 from fedtl.errors import FedtlError
+from fedtl.federation.contents import Contents
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.federation.split import Split
 from fedtl.transfer.shared_features import SharedFeatures, Spill
@@ -45,6 +46,7 @@ class Inputs:
         computed: Images that went through the backbone now.
         spill: Keeps the matrix alive where it has no file in the cache.
         content: Shape ``(N,)``: rows of the data set of equal number are the same to the byte.
+        contents: Digests of all that was there, the unreadable included.
     """
 
     dataset: Dataset
@@ -55,6 +57,12 @@ class Inputs:
     computed: int
     spill: Spill | None
     content: NDArray[np.int64]
+    contents: Contents | None = None
+
+    @property
+    def unit(self) -> str:
+        """What one input is, in a word."""
+        return "row" if isinstance(self.dataset.inputs, np.ndarray) else "file"
 
 
 def cache_folder(config: RunConfig) -> Path | None:
@@ -169,8 +177,10 @@ def prepare_inputs(
         fingerprint = embedding_fingerprint(shared.shape[1])
         # The shared copy is the only one from here on.
         matrix = shared.tensor().numpy()
-        dataset, content = replace(dataset, inputs=matrix), _content(matrix)
-        return Inputs(dataset, shared, rows, fingerprint, [], 0, spill, content)
+        digests = [hashlib.blake2b(row.data, digest_size=16).digest() for row in matrix]
+        contents = Contents.of(dataset, digests, fingerprint)
+        dataset, content = replace(dataset, inputs=matrix), _content(digests)
+        return Inputs(dataset, shared, rows, fingerprint, [], 0, spill, content, contents)
 
     from fedtl.transfer.backbones import load_backbone
     from fedtl.transfer.extraction import extract_features
@@ -197,6 +207,7 @@ def prepare_inputs(
         shared = kept.share(features.array)
     else:
         shared = SharedFeatures(shape, features.path, features.offset)
+    contents = Contents.of(dataset, map(bytes, features.digests), backbone.fingerprint)
     bad = np.array([index for index, _ in features.unreadable], dtype=np.int64)
     unreadable = [(dataset.keys[index], reason) for index, reason in features.unreadable]
     rows = np.setdiff1d(np.arange(len(dataset), dtype=np.int64), bad)
@@ -216,12 +227,12 @@ def prepare_inputs(
         computed=features.computed,
         spill=kept,
         content=features.content[rows],
+        contents=contents,
     )
 
 
-def _content(matrix: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return numbers that are equal for rows of equal bytes, shape ``(N,)``."""
-    digests = [hashlib.blake2b(row.data, digest_size=16).digest() for row in matrix]
+def _content(digests: list[bytes]) -> NDArray[np.int64]:
+    """Return numbers that are equal for equal digests, shape ``(N,)``."""
     numbers = np.unique(np.array(digests, dtype="V16"), return_inverse=True)[1]
     return numbers.astype(np.int64)
 

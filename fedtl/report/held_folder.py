@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from fedtl.errors import FedtlError, UsageError
 from fedtl.federation.checkpoint import write_atomically
+from fedtl.federation.contents import CONTENTS_FILE, Contents
 from fedtl.interruption import in_hand
 from fedtl.report.wording import count_of
 from fedtl.unforeseen import unforeseen
@@ -53,7 +54,7 @@ class HeldFolder(ABC):
         """Remove what was made for work that failed before it had begun."""
         if self._made is None or self.begun:
             return
-        for name in (*self.first_files, ".lock"):
+        for name in (*self.first_files, CONTENTS_FILE, ".lock"):
             (self.path / name).unlink(missing_ok=True)
         with suppress(OSError):  # the user's own files stay, and so do the folders around them
             for folder in self._made:
@@ -94,6 +95,24 @@ class HeldFolder(ABC):
         path = self.path / name
         write_atomically(path, content.encode() if isinstance(content, str) else content)
         return path
+
+    def keep_contents(self, contents: Contents | None, *, unit: str, named: bool) -> None:
+        """Write down what the data is, or refuse to go on with other data than before.
+
+        Args:
+            contents: The data's digests.
+            unit: What one input is, such as ``"file"``.
+            named: Whether inputs may be named, whose names may tell a site's.
+
+        Raises:
+            FedtlError: It is other data.
+        """
+        assert contents is not None
+        path = self.path / CONTENTS_FILE
+        if path.exists():
+            contents.check_same(Contents.from_file(path), unit=unit, named=named)
+        else:
+            self.write(CONTENTS_FILE, contents.to_bytes())
 
     def list_unreadable(self, unreadable: Sequence[tuple[str, str]], *, named: bool) -> str:
         """Write ``unreadable.csv``, and return what to tell of it; empty if there is none.

@@ -46,6 +46,7 @@ class Features:
         computed: Distinct images that went through the backbone in this call.
         reused: Distinct images whose features the cache had.
         content: Shape ``(n,)``, int64: images of equal number have the same digest.
+        digests: Shape ``(n, 32)``, uint8.
     """
 
     array: NDArray[np.float32]
@@ -55,6 +56,7 @@ class Features:
     computed: int
     reused: int
     content: NDArray[np.int64]
+    digests: NDArray[np.uint8]
 
 
 def extract_features(
@@ -118,6 +120,7 @@ def extract_features(
         computed=computed,
         reused=len(wanted.first) - computed - len({wanted.slot[row] for row in view.unreadable}),
         content=wanted.slot,
+        digests=wanted.digests,
     )
 
 
@@ -166,6 +169,7 @@ def _in_memory(run: _Run, width: int, wanted: _Wanted, report: Progress) -> Feat
         computed=len(matrix) - len(unreadable),
         reused=0,
         content=wanted.slot,
+        digests=wanted.digests,
     )
 
 
