@@ -136,6 +136,11 @@ def _config_of(context: Context) -> RunConfig:
 
 def _cache(config: RunConfig) -> Path:
     folder = cache_folder(config)
+    if folder is None and not config.no_cache:
+        raise UsageError(
+            "this user has no home folder that can be written, and a site needs a cache between "
+            "messages; name a folder with the key cache"
+        )
     if folder is None:
         raise UsageError(
             "no-cache = true keeps nothing between messages, but a site's process may be new for "

@@ -161,7 +161,7 @@ def _scenes(
     unread = unread_settings([cell.config for cell in cells], dataset, counts, compared=True)
     if unread:
         progress.warn(unread)
-    inputs = prepare_inputs(base, dataset, progress.features)
+    inputs = prepare_inputs(base, dataset, progress.features, on_wait=progress.status)
     folder.keep_contents(inputs.contents, unit=inputs.unit, named=not base.pseudonyms)
     found = {
         scene: without_duplicates(config, inputs, settled_split(config, inputs, drawn[scene]))

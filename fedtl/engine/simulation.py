@@ -105,7 +105,8 @@ def simulate(
         drawn = None if _split_is_known(folder) else split_into_clients(config, dataset)
         opened = time.perf_counter()
         runner = _cluster_runner(config, starting)
-        inputs = prepare_inputs(config, dataset, progress.features if progress else None, runner)
+        on_progress = progress.features if progress else None
+        inputs = prepare_inputs(config, dataset, on_progress, runner, folder.waits)
         del dataset  # it may hold a copy of the features
         extracted = time.perf_counter()
         named = not config.pseudonyms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,14 +67,33 @@ class Inputs:
 
 
 def cache_folder(config: RunConfig) -> Path | None:
-    """Return the feature cache: the configured folder, the user's own, or ``None`` for none."""
+    """Return the feature cache: the configured folder, the user's own, or ``None`` for none.
+
+    There is none either where the user has no home, as in many containers: see :func:`cache_note`.
+    """
     if config.no_cache:
         return None
     if config.cache:
         return Path(config.cache).expanduser()
     from platformdirs import user_cache_path
 
-    return user_cache_path("fedtl")
+    try:
+        folder = user_cache_path("fedtl")
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError, KeyError):  # no home, or none that can be written
+        return None
+    homeless = folder.is_relative_to("/.cache") or not os.access(folder, os.W_OK)
+    return None if homeless else folder
+
+
+def cache_note(config: RunConfig) -> str:
+    """Return what to tell where features are kept in memory only, although nobody asked for it."""
+    if config.no_cache or config.cache or cache_folder(config) is not None:
+        return ""
+    return (
+        "this user has no home folder that can be written, so features are computed anew by every "
+        "run; name a folder with --cache"
+    )
 
 
 def open_data(config: RunConfig, *, own: bool = False) -> Dataset:
@@ -115,7 +135,12 @@ def open_data(config: RunConfig, *, own: bool = False) -> Dataset:
 def data_notes(config: RunConfig, dataset: Dataset) -> list[str]:
     """Return what is to be told of the data before anything is computed, a sentence each."""
     natural, named = config.partition == "natural", not config.pseudonyms
-    notes = [*dataset.notes, groups_hint(dataset, natural=natural, named=named)]
+    seen = not isinstance(dataset.inputs, np.ndarray)
+    notes = [
+        *dataset.notes,
+        cache_note(config) if seen else "",
+        groups_hint(dataset, natural=natural, named=named),
+    ]
     straddling = straddling_test(dataset)
     if straddling:
         first = f", first {straddling[0]}" if named else ""
@@ -156,6 +181,7 @@ def prepare_inputs(
     dataset: Dataset,
     on_progress: Progress | None,
     runner: Runner | None = None,
+    on_wait: Callable[[str], None] | None = None,
 ) -> Inputs:
     """Run the frozen backbone over every image it has not seen, and leave out the unreadable.
 
@@ -164,6 +190,7 @@ def prepare_inputs(
         dataset: The data.
         on_progress: Called with the images that have their features and their total number.
         runner: Runs the backbone elsewhere than in this process.
+        on_wait: Told for whom, before another process that fills the cache is waited for.
 
     Raises:
         FedtlError: The backbone's weights are not to be had, or too few images can be read.
@@ -199,6 +226,7 @@ def prepare_inputs(
         device="auto",
         on_progress=on_progress,
         runner=runner,
+        on_wait=on_wait,
     )
     shape = (features.array.shape[0], features.array.shape[1])
     kept: Spill | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,8 @@ _SEGMENT_ROWS = 4096
 _SEGMENT_SECONDS = 30.0
 _VIEW_BLOCK_ROWS = 4096
 _DIGESTS_PER_TASK = 256
+
+_logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 # Slots and the index of each slot's image: Extractor.run.
@@ -69,6 +72,7 @@ def extract_features(
     on_progress: Progress | None,
     workers: int | None = None,
     runner: Runner | None = None,
+    on_wait: Callable[[str], None] | None = None,
 ) -> Features:
     """Return every image's features, running the backbone only over images it never saw.
 
@@ -87,6 +91,7 @@ def extract_features(
             this thread.
         workers: Threads that decode, and without a GPU run the backbone; all cores by default.
         runner: Runs the backbone elsewhere, in place of this process's threads.
+        on_wait: Told for whom, before another process that fills the cache is waited for.
 
     Raises:
         UsageError: The precision or the device is unknown or not there.
@@ -107,7 +112,7 @@ def extract_features(
     view = store.view(wanted.digests)
     computed = 0
     if view is None:
-        with store.filling():
+        with store.filling(on_wait or _logger.info):
             view = store.view(wanted.digests)
             if view is None:
                 view, computed = _filled(store, run, backbone.feature_size, wanted, report)
