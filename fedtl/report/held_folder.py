@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
-from fedtl.errors import FedtlError, UsageError
+from fedtl.errors import FedtlError, UnwrittenError, UsageError
 from fedtl.federation.checkpoint import write_atomically
 from fedtl.federation.contents import CONTENTS_FILE, Contents
 from fedtl.interruption import in_hand
@@ -70,6 +70,12 @@ class HeldFolder(ABC):
         try:
             with in_hand(self._interrupted):
                 yield
+        except UnwrittenError as error:
+            self.discard_if_unbegun()
+            if not self.path.is_dir():
+                raise
+            sentence = str(error).rstrip(".")
+            raise UnwrittenError(f"{sentence}; then go on with --resume {self.path}.") from error
         except FedtlError:
             self.discard_if_unbegun()
             raise
@@ -211,7 +217,7 @@ def told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise FedtlError(
+        raise UnwrittenError(
             f"{path} cannot be written: {error.strerror or error}; "
             "make room, mend its permissions, or choose another --out."
         ) from error

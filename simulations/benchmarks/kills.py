@@ -1,8 +1,9 @@
 """What a run that was killed leaves behind: ``python -m simulations.benchmarks.kills``.
 
 Every signal, in every phase, inline and with Ray. A run is known by a mark in its environment,
-which all that it starts inherits, and by a folder of its own for temporary files; so that this may
-run beside others. Ends with status 1 if anything was left.
+which all that it starts inherits, and by a folder of its own for temporary files; where that is
+permitted, it has a ``/dev/shm`` of its own, too. So this may run beside others. Ends with status 1
+if anything was left, if an ending took longer than it may, or if a sentence misleads.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PATIENCE_SECONDS = 5.0
+ENDING_SECONDS = 2.0
 SIGNALS = (signal.SIGTERM, signal.SIGKILL, signal.SIGHUP, signal.SIGINT)
 # What a run writes on standard error as each phase begins; seconds after its start for the first.
 PHASES = {
@@ -35,6 +37,7 @@ PHASES = {
 }
 _RUN_SECONDS = 120.0
 _MARK = "FEDTL_KILLS"
+_NAMESPACE = "FEDTL_KILLS_NAMESPACE"
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,10 @@ class Left:
         exit_code: The run's.
         seconds: Until the run itself had ended.
         processes: Command lines of processes still there after ``PATIENCE_SECONDS``.
-        shared_memory: Names in ``/dev/shm`` of files that they made.
+        shared_memory: Names in ``/dev/shm`` that were not there before.
         temporary: Names in the run's folder for temporary files.
         said: Its standard error.
+        kept: Whether its run folder is there.
     """
 
     exit_code: int
@@ -56,6 +60,7 @@ class Left:
     shared_memory: list[str]
     temporary: list[str]
     said: str
+    kept: bool
 
 
 def killed(number: signal.Signals, phase: str, engine: str, out: Path) -> Left:
@@ -86,13 +91,10 @@ def killed(number: signal.Signals, phase: str, engine: str, out: Path) -> Left:
                 exit_code=process.returncode,
                 seconds=seconds,
                 processes=list(_marked(mark).values()),
-                shared_memory=sorted(
-                    name
-                    for name in set(os.listdir("/dev/shm")) - before  # noqa: PTH208
-                    if _is_of(process.pid, name)
-                ),
+                shared_memory=sorted(set(os.listdir("/dev/shm")) - before),  # noqa: PTH208
                 temporary=sorted(path.name for path in temporary.iterdir()),
                 said=said.read_text(),
+                kept=out.exists(),
             )
         finally:
             process.kill()
@@ -141,15 +143,46 @@ def _marked(mark: str) -> dict[int, str]:
     return found
 
 
-def _is_of(pid: int, name: str) -> bool:
-    """Return whether a new file in ``/dev/shm`` is not surely of a process that still lives."""
+def faults(left: Left, number: signal.Signals, phase: str, *, alone: bool) -> list[str]:
+    """Return what is wrong with what a kill left.
+
+    Args:
+        left: What it left.
+        number: The signal.
+        phase: When it came.
+        alone: Whether nobody else writes to ``/dev/shm``.
+    """
+    wrong = [f"process: {line}" for line in left.processes]
+    if alone:
+        wrong += [f"/dev/shm/{name}" for name in left.shared_memory]
+    if number == signal.SIGKILL:
+        # One that is killed while Ray starts leaves the folder of Ray's to the next start.
+        return wrong if phase in ("imports", "Ray starts") else wrong + left.temporary
+    wrong += left.temporary
+    if left.seconds > ENDING_SECONDS:
+        wrong.append(f"it took {left.seconds:.1f} s")
+    if phase != "imports" and left.exit_code != 128 + number:
+        wrong.append(f"status {left.exit_code}")
+    if left.kept != ("--resume" in left.said) or "Traceback" in left.said:
+        wrong.append(left.said)
+    return wrong
+
+
+def _in_a_namespace() -> bool:
+    """Return whether ``/dev/shm`` is this program's alone; start anew so if that is permitted."""
+    if os.environ.get(_NAMESPACE):
+        return os.environ[_NAMESPACE] == "own"
+    mount = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs tmpfs /dev/shm && exec "$@"', "sh"]
     try:
-        users = subprocess.run(
-            ["fuser", f"/dev/shm/{name}"], capture_output=True, text=True, check=False
-        ).stdout.split()
+        permitted = not subprocess.run(
+            [*mount, "true"], capture_output=True, check=False
+        ).returncode
     except FileNotFoundError:
-        users = []
-    return not users and Path(f"/dev/shm/{name}").exists()
+        permitted = False
+    os.environ[_NAMESPACE] = "own" if permitted else "shared"
+    if permitted:
+        os.execvp("unshare", [*mount, sys.executable, *sys.orig_argv[1:]])
+    return False
 
 
 def cases(engines: list[str], phases: list[str]) -> Iterator[tuple[signal.Signals, str, str]]:
@@ -162,28 +195,29 @@ def cases(engines: list[str], phases: list[str]) -> Iterator[tuple[signal.Signal
 
 
 def main() -> None:
-    """Try all, print a line for each, and end with status 1 if anything was left."""
+    """Try all that is asked for, print a line for each, and end with status 1 for any fault."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--engine", action="append", choices=["inline", "ray"])
     parser.add_argument("--phase", action="append", choices=list(PHASES))
+    parser.add_argument("--signal", action="append", choices=[one.name for one in SIGNALS])
     chosen = parser.parse_args()
-    wrong = 0
-    every = cases(chosen.engine or ["inline", "ray"], chosen.phase or list(PHASES))
-    for number, phase, engine in every:
+    alone = _in_a_namespace()
+    found = 0
+    for number, phase, engine in cases(
+        chosen.engine or ["inline", "ray"], chosen.phase or list(PHASES)
+    ):
+        if chosen.signal and number.name not in chosen.signal:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             left = killed(number, phase, engine, Path(folder) / "run")
-        # A run that is killed while Ray starts leaves the folder of Ray's to the next start.
-        excused = number == signal.SIGKILL and phase in ("imports", "Ray starts")
-        bad = bool(left.processes or left.shared_memory or (left.temporary and not excused))
-        bad = bad or (number != signal.SIGKILL and left.seconds > 2.0)
-        wrong += bad
+        wrong = faults(left, number, phase, alone=alone)
+        found += bool(wrong)
         print(
-            f"{'WRONG' if bad else 'right'} {number.name:7} {engine:6} {phase:10} "
-            f"{left.seconds:.2f} s, status {left.exit_code}"
-            + (f": {left.processes} {left.shared_memory} {left.temporary}" if bad else ""),
+            f"{'WRONG' if wrong else 'right'} {number.name:7} {engine:6} {phase:10} "
+            f"{left.seconds:.2f} s, status {left.exit_code}" + "".join(f"; {it}" for it in wrong),
             flush=True,
         )
-    sys.exit(1 if wrong else 0)
+    sys.exit(1 if found else 0)
 
 
 if __name__ == "__main__":
