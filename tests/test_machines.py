@@ -72,10 +72,10 @@ def test_features_without_a_file_have_no_name_and_are_found_by_others() -> None:
     code = f"import numpy; print(numpy.fromfile({str(shared.path)!r}, 'f4').sum())"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(told.stdout) == 66.0
-    assert shared.path is not None and "deleted" in os.readlink(shared.path)
+    assert shared.path is not None and "deleted" in str(shared.path.readlink())
     matrix = shared.tensor()
     spill.close()
-    assert not shared.path.exists() or "fedtl" not in os.readlink(shared.path)
+    assert not shared.path.exists() or "fedtl" not in str(shared.path.readlink())
     assert float(matrix.sum()) == 66.0, "who has mapped it keeps it"
 
 
@@ -88,7 +88,7 @@ def test_features_lie_on_disk_where_memory_is_short(
     spill = Spill()
     shared = spill.share(np.ones((4, 3), np.float32))
     assert shared.path is not None
-    assert os.readlink(shared.path).startswith(str(tmp_path)) == (free == 0)
+    assert shared.path.readlink().is_relative_to(tmp_path) == (free == 0)
     assert float(shared.tensor().sum()) == 12.0
     assert list(tmp_path.iterdir()) == []
 
@@ -280,7 +280,12 @@ def test_ray_in_the_barest_container(anybodys: Path) -> None:
     temporary = anybodys / ("x" * 120)
     temporary.mkdir()
     temporary.chmod(0o777)
-    arguments = ["--clients=2", "--rounds=1", "--hospitals-images=60", "--hospitals-test-images=20"]
+    arguments = [
+        "--clients=2",
+        "--rounds=1",
+        "--hospitals-images=150",
+        "--hospitals-test-images=40",
+    ]
     arguments += [f"--out={anybodys / 'run'}", "--strategy=fed3r"]
     try:
         said = _in_a_container(
@@ -337,7 +342,7 @@ def test_a_full_disk_at_any_write_costs_nothing_that_was_there(data: Path, tmp_p
 
 
 @pytest.mark.parametrize("form", ["folder", "package", "file"])
-def test_a_users_own_strategies_simply_work(form: str, data: Path, tmp_path: Path) -> None:
+def test_a_users_own_strategies_simply_work(form: str, tmp_path: Path) -> None:
     mine = "from strategies.fedavg import FedAvg\n\nclass Mine(FedAvg):\n    pass\n"
     name = "strategies:Mine" if form == "file" else "strategies.mine:Mine"
     if form == "file":
@@ -348,17 +353,16 @@ def test_a_users_own_strategies_simply_work(form: str, data: Path, tmp_path: Pat
         (tmp_path / "strategies" / "mine.py").write_text("import strategies.helper\n" + mine)
     if form == "package":
         (tmp_path / "strategies" / "__init__.py").write_text("raise SystemExit('not fedtl's')")
-    command = [sys.executable, "-m", "fedtl.simulate", f"--data=features:{data}", "--clients=2"]
-    command += ["--rounds=1", "--engine=inline", "--quiet", "--test-fraction=0"]
+    code = f"import fedtl, strategies; print(strategies.load({name!r}).__mro__[1].__module__)"
     end = subprocess.run(
-        [*command, f"--strategy={name}"],
+        [sys.executable, "-c", code],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (end.returncode, end.stderr) == (0, "")
+    assert (end.stdout, end.stderr) == ("strategies.fedavg\n", "")
 
 
 def test_another_strategies_that_was_imported_first_is_told(tmp_path: Path) -> None:
