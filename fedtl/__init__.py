@@ -1,6 +1,9 @@
 """fedtl: federated transfer learning with a frozen backbone."""
 
 import os
+import sys
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 
 __version__ = "0.1.0"
 
@@ -10,3 +13,24 @@ __version__ = "0.1.0"
 # Reproducible Results"); head products take no longer. MKL reads it when it is first used, so it is
 # set before anything here can use it.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
+_OURS = str(Path(__file__).parents[1])
+
+
+class _Beside:
+    """Finds ``strategies`` beside fedtl, whatever is called so where Python looks first."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """See :class:`importlib.abc.MetaPathFinder`."""
+        return PathFinder.find_spec(name, [_OURS]) if name == "strategies" else None
+
+
+if "strategies" in sys.modules:
+    _found = getattr(sys.modules["strategies"], "__file__", None)
+    if _found is None or str(Path(_found).parents[1]) != _OURS:
+        raise ImportError(
+            f"fedtl's package strategies is hidden by {_found}, which was imported before fedtl; "
+            "import fedtl first, or rename that module."
+        )
+sys.meta_path.insert(0, _Beside)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import io
 import sys
 from collections.abc import Callable, Collection
 from functools import wraps
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, Optional
 
 import typer
-from click import ClickException
+from click import Abort, ClickException
 
 from fedtl.config import RunConfig, rules
 from fedtl.config_key import kebab
 from fedtl.errors import FedtlError
+from fedtl.interruption import ended_by_signals
+from fedtl.unforeseen import unforeseen
 
 # What typer returns where Ctrl-C ended the command.
 _INTERRUPTED = 130
@@ -129,18 +132,28 @@ def absolute_paths(config: RunConfig) -> RunConfig:
 
 
 def run_command(command: Callable[..., None]) -> None:
-    """Run a command; a user's mistake is one sentence on standard error, and no traceback."""
+    """Run a command; whatever ends it early is one sentence on standard error, and no traceback."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     app.command(help=_paragraphs(command))(command)
-    try:
-        # Otherwise typer draws a box around its own messages.
-        exit_code = app(standalone_mode=False)
-    except FedtlError as error:
-        _fail(str(error), error.exit_code)
-    except ClickException as error:
-        _fail(error.format_message(), error.exit_code)
-    if exit_code == _INTERRUPTED:
-        _fail("interrupted; a run goes on with --resume.", _INTERRUPTED)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # What an encoding such as ASCII has no sign for is no reason to end.
+            stream.reconfigure(errors="replace")
+    with ended_by_signals() as ending:
+        try:
+            # Otherwise typer draws a box around its own messages.
+            exit_code = app(standalone_mode=False)
+        except FedtlError as error:
+            _fail(str(error), error.exit_code)
+        except ClickException as error:
+            _fail(error.format_message(), error.exit_code)
+        except Exception as error:
+            # Typer makes an Abort of an EOFError.
+            cause = error.__cause__ if isinstance(error, Abort) and error.__cause__ else error
+            _fail(str(unforeseen(cause, None)), FedtlError.exit_code)
+        if exit_code == _INTERRUPTED:
+            ending.tell()
+            ending.leave()
 
 
 def _paragraphs(command: Callable[..., None]) -> str:

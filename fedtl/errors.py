@@ -12,6 +12,10 @@ class FedtlError(Exception):
     exit_code = 1
 
 
+class UnwrittenError(FedtlError):
+    """A file that could not be written, as on a full disk; what was there before is whole."""
+
+
 class UsageError(FedtlError):
     """A request that cannot be met as it was written: a bad value, an unknown name, bad data."""
 

@@ -22,7 +22,6 @@ from flwr.serverapp import Grid
 
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
-from fedtl.data.partition_process import PartitionProcess
 from fedtl.engine.memory import MemoryWatch
 from fedtl.errors import UsageError
 from fedtl.federation.checkpoint import write_atomically
@@ -137,6 +136,11 @@ def _config_of(context: Context) -> RunConfig:
 
 def _cache(config: RunConfig) -> Path:
     folder = cache_folder(config)
+    if folder is None and not config.no_cache:
+        raise UsageError(
+            "this user has no home folder that can be written, and a site needs a cache between "
+            "messages; name a folder with the key cache"
+        )
     if folder is None:
         raise UsageError(
             "no-cache = true keeps nothing between messages, but a site's process may be new for "
@@ -173,17 +177,13 @@ def _prepare(context: Context) -> tuple[Site, SharedFeatures]:
 @lru_cache(maxsize=1)
 def _all_sites(config: RunConfig) -> SimulatedSites:
     """Return all clients of data that is split by the configured partition."""
-    process = PartitionProcess(config.partition)
-    try:
-        dataset = open_data(config)
-        drawn = split_into_clients(config, dataset, process)
-        inputs = prepare_inputs(config, dataset, None)
-        _KEPT.append(inputs)
-        split = settled_split(config, inputs, drawn, process)
-        split = without_duplicates(config, inputs, split).split
-        return simulated_sites(inputs, split, duplicates=config.duplicates)
-    finally:
-        process.close()
+    dataset = open_data(config)
+    drawn = split_into_clients(config, dataset)
+    inputs = prepare_inputs(config, dataset, None)
+    _KEPT.append(inputs)
+    split = settled_split(config, inputs, drawn)
+    split = without_duplicates(config, inputs, split).split
+    return simulated_sites(inputs, split, duplicates=config.duplicates)
 
 
 def _one_site(config: RunConfig, inputs: Inputs, partition_id: int) -> SimulatedSites:

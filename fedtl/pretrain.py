@@ -21,6 +21,7 @@ from rich.progress import TaskID
 
 from fedtl.command_line import run_command
 from fedtl.errors import FedtlError, UsageError
+from fedtl.interruption import in_hand
 from fedtl.pretraining.dead_leaves import dead_leaves
 from fedtl.pretraining.dictionary import learn_dictionary
 from fedtl.pretraining.learning import learn
@@ -172,7 +173,11 @@ def main(
     recipe = Recipe(seed, kinds, pictures, steps, batch, learning_rate, leaves, patches, iterations)
     console = Console(stderr=True)
     work = out.with_name(f"{out.name}.work")
-    with _bars(console) as on_progress:
+
+    def interrupted() -> str:
+        return f"{work} has what was done; go on with --resume" if work.exists() else ""
+
+    with in_hand(interrupted), _bars(console) as on_progress:
         pretrain(recipe, out, work, device=device, resume=resume, on_progress=on_progress)
     console.print(f"wrote {out}", markup=False)
 

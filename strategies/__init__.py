@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from functools import cache
-from typing import TYPE_CHECKING
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from fedtl.config_key import nearest
 from fedtl.errors import UsageError
@@ -19,7 +23,8 @@ if TYPE_CHECKING:
 @cache
 def available() -> tuple[str, ...]:
     """Return the names that ``--strategy`` takes: the files of this folder."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "base"))
+    ours = [__path__[0]]
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(ours) if m.name != "base"))
 
 
 def load(name: str) -> type[HeadStrategy]:
@@ -43,7 +48,7 @@ def load(name: str) -> type[HeadStrategy]:
             )
         module_name, class_name = f"strategies.{name}", "STRATEGY"
     try:
-        found = getattr(importlib.import_module(module_name), class_name)
+        found = _found(module_name, class_name)
     except Exception as error:  # whatever the user's own module raises while it is imported
         reason = f"{type(error).__name__}: {error}"
         raise UsageError(f"strategy = {name!r} cannot be loaded: {reason}.") from error
@@ -52,6 +57,31 @@ def load(name: str) -> type[HeadStrategy]:
     if unwritten := ", ".join(sorted(found.__abstractmethods__)):
         raise UsageError(f"strategy = {name!r} does not define {unwritten}.")
     return found
+
+
+def _found(module_name: str, class_name: str) -> Any:
+    """Return a class of a module; one of the user's own may be called ``strategies``, too."""
+    if module_name == __name__ and class_name not in globals():
+        return getattr(_theirs(), class_name)
+    # Of two files of one name ours goes first: theirs may inherit from it.
+    folders = [str(Path(entry or ".").absolute() / __name__) for entry in sys.path]
+    __path__.extend(folder for folder in folders if folder not in __path__)
+    return getattr(importlib.import_module(module_name), class_name)
+
+
+def _theirs() -> ModuleType:
+    """Return the user's own module that is called like this package."""
+    for entry in sys.path:
+        place = Path(entry or ".").absolute()
+        for file in (place / __name__ / "__init__.py", place / f"{__name__}.py"):
+            if file.is_file() and not file.samefile(__file__):
+                specification = spec_from_file_location("users_strategies", file)
+                assert specification is not None and specification.loader is not None
+                module = module_from_spec(specification)
+                sys.modules[specification.name] = module
+                specification.loader.exec_module(module)
+                return module
+    return sys.modules[__name__]
 
 
 def build(config: RunConfig, head: Head) -> HeadStrategy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from in_process import Finished, complaint, finished
+from ray.exceptions import RaySystemError
 
 from fedtl import simulate
 from fedtl.command_line import with_config
@@ -100,7 +102,7 @@ def test_an_output_folder_that_cannot_be_made_is_no_usage_error(tmp_path: Path) 
     [
         (UsageError("Wrong\n  here"), 2, "error: Wrong here.\n"),
         (FedtlError("Disk full."), 1, "error: Disk full.\n"),
-        (KeyboardInterrupt(), 130, "error: interrupted; a run goes on with --resume.\n"),
+        (KeyboardInterrupt(), 130, "error: interrupted.\n"),
     ],
 )
 def test_errors_of_a_command_become_a_line_and_an_exit_code(
@@ -113,12 +115,34 @@ def test_errors_of_a_command_become_a_line_and_an_exit_code(
     assert (end.exit_code, end.stderr, end.stdout) == (exit_code, line, "")
 
 
-def test_a_defect_of_ours_keeps_its_traceback() -> None:
-    def command() -> None:
-        raise ZeroDivisionError
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero; this is a defect of fedtl"),
+        (OSError(errno.ENOSPC, "No space", "/full/x"), "/full/x: the disk is full; make room"),
+        (PermissionError(errno.EACCES, "Denied", "/x"), "/x: Denied; mend the permissions"),
+        (MemoryError(), "there is too little memory; free some"),
+        (RuntimeError("[enforce fail] can't allocate memory: 9 bytes"), "there is too little mem"),
+        (RaySystemError("it broke"), "RaySystemError: System error: it broke; --engine inline"),
+        (ModuleNotFoundError("No module named 'x'"), "No module named 'x'; the installation is"),
+    ],
+)
+def test_what_nobody_foresaw_is_a_sentence_and_its_traceback_a_file(
+    error: Exception, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
-    with pytest.raises(ZeroDivisionError):
-        finished(command)
+    def command() -> None:
+        raise error
+
+    end = finished(command)
+    assert (end.exit_code, end.stdout, len(end.stderr.split("\n"))) == (1, "", 2)
+    assert said in end.stderr
+    [log] = tmp_path.iterdir()
+    assert f"(the traceback is in {log})" in end.stderr
+    assert "raise error" in log.read_text()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    assert "could not be written" in finished(command).stderr
 
 
 def test_only_given_flags_arrive() -> None:

@@ -13,7 +13,6 @@ from small_comparison import overlapping
 from fedtl.comparison.cell import MakeScene, RunCell, Scene
 from fedtl.comparison.marks import accuracy_of
 from fedtl.config import RunConfig
-from fedtl.data.partition_process import PartitionProcess
 from fedtl.federation.preparation import (
     open_data,
     prepare_inputs,
@@ -33,11 +32,7 @@ def sites(data: Path) -> Iterator[SimulatedSites]:
     """Yield three clients of the data, whose features live as long."""
     config = RunConfig(data=f"features:{data}", clients=3, rounds=2, partition="iid")
     inputs = prepare_inputs(config, open_data(config), None)
-    process = PartitionProcess("iid")
-    try:
-        yield simulated_sites(inputs, split_into_clients(config, inputs.dataset, process))
-    finally:
-        process.close()
+    yield simulated_sites(inputs, split_into_clients(config, inputs.dataset))
 
 
 def test_marks_are_counted_by_whole_groups(sites: SimulatedSites) -> None:

@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fedtl.data.dataset import Dataset
+from fedtl.data.dealing import METHODS as METHODS_OF_DEALING
+from fedtl.data.dealing import Request
 from fedtl.data.holdout import held_out_split
 from fedtl.data.partition import partition_rows
+from fedtl.determinism import derived_seed
 from fedtl.errors import UsageError
 
 METHODS = (
@@ -154,6 +157,65 @@ def test_sizes_grow_as_named() -> None:
     np.testing.assert_allclose(exponential[1:] / exponential[:-1], np.e, rtol=0.02)
 
 
+def _theirs(method: str, clients: int, seed: int, alpha: float, each: int, count: int) -> Any:
+    from flwr_datasets import partitioner as flwr
+
+    if method == "iid":
+        return flwr.IidPartitioner(clients)
+    if method.startswith("size-"):
+        growth = method.removeprefix("size-").capitalize()
+        return getattr(flwr, f"{growth}Partitioner")(clients)
+    plain: dict[str, Any] = {"num_partitions": clients, "partition_by": "label", "shuffle": False}
+    if method == "dirichlet":
+        plain |= {
+            "alpha": alpha,
+            "min_partition_size": 0,
+            "seed": derived_seed(seed, "partition", 0),
+        }
+        return flwr.DirichletPartitioner(**plain)
+    plain["seed"] = derived_seed(seed, "partition")
+    if method == "shard":
+        return flwr.ShardPartitioner(num_shards_per_partition=each, **plain)
+    return flwr.PathologicalPartitioner(
+        num_classes_per_partition=min(each, count),
+        class_assignment_mode="first-deterministic",
+        **plain,
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_rows_are_dealt_as_flower_datasets_deals_them(method: str) -> None:
+    import datasets
+
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        clients, each, count = int(rng.integers(3, 8)), int(rng.integers(1, 4)), 3
+        labels = rng.permutation(np.arange(clients * each * 40) % count)
+        alpha = float(rng.choice([0.5, 3.0]))
+        request = Request(
+            method=method,
+            labels=labels,
+            label_count=count,
+            clients=clients,
+            seed=seed,
+            alpha=alpha,
+            classes_per_client=min(each, count),
+            shards_per_client=each,
+            min_size=0,
+        )
+        theirs = _theirs(method, clients, seed, alpha, each, count)
+        theirs.dataset = datasets.Dataset.from_dict(
+            {"label": labels, "row": np.arange(len(labels))}
+        )
+        try:
+            ours = METHODS_OF_DEALING[method](request)
+        except UsageError:
+            assert method in ("dirichlet", "size-exponential"), "a client without any"
+            continue
+        for client, rows in enumerate(ours):
+            assert sorted(rows) == sorted(theirs.load_partition(client)["row"])
+
+
 def test_natural_is_flower_datasets_natural_id_partition() -> None:
     import datasets
     from flwr_datasets.partitioner import NaturalIdPartitioner
@@ -240,9 +302,6 @@ def test_impossible_requests_end_in_a_sentence_at_once(
     capfd: pytest.CaptureFixture[str],
     recwarn: pytest.WarningsRecorder,
 ) -> None:
-    import flwr_datasets.partitioner  # noqa: F401 (its import time and warnings are not meant)
-
-    recwarn.clear()
     data = dataset(np.arange(1000) % 5)
     start = time.process_time()
     with pytest.raises(UsageError, match=complaint) as caught:
@@ -255,8 +314,6 @@ def test_impossible_requests_end_in_a_sentence_at_once(
 
 def test_ten_thousand_clients_take_seconds_at_most() -> None:
     data = dataset(np.arange(50_000) % 10)
-    import flwr_datasets.partitioner  # noqa: F401 (its import time is not meant)
-
     start = time.process_time()
     parts, _ = partition(data, "iid", 10_000)
     assert time.process_time() - start < 3

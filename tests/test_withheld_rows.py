@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from fedtl.config import RunConfig
 from fedtl.config_keys.data import PARTITIONS
 from fedtl.data.dataset import Dataset
-from fedtl.data.partition_process import PartitionProcess
 from fedtl.data.unseen_site import withhold_site
 from fedtl.errors import UsageError
 from fedtl.federation.preparation import split_into_clients
@@ -48,8 +47,7 @@ def test_a_site_belongs_to_nobody_and_everything_else_to_someone(
     config = RunConfig(
         partition=partition, clients=3, seed=seed, holdout_site=site, min_examples=1, alpha=1.0
     )
-    process = PartitionProcess("natural")  # starts no process: this one has what it needs
-    split = split_into_clients(config, dataset, process)
+    split = split_into_clients(config, dataset)
     away = np.flatnonzero(dataset.sites == site)
     assert split.unseen.tolist() == away.tolist()
     held = np.sort(np.concatenate([*split.train, *split.held_out]))

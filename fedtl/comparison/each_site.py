@@ -10,7 +10,6 @@ import numpy as np
 from fedtl.comparison.cell import federate
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
-from fedtl.data.partition_process import PartitionProcess
 from fedtl.data.unseen_site import withhold_site
 from fedtl.errors import UsageError
 from fedtl.federation.alone import LoneHeadsOnce
@@ -56,33 +55,29 @@ def each_site_unseen(
     dataset = inputs.dataset
     names = check_sites(dataset)
     found = []
-    partitioner = PartitionProcess(config.partition)
-    try:
-        for name in names:
-            held = withhold_site(dataset, name, fewest_sites=fewest_sites(config))
-            without = replace(inputs, dataset=held)
-            again = config.replace(holdout_site=name, data_seed=config.inputs_seed)
-            drawn = split_into_clients(again, held, partitioner)
-            split = without_duplicates(again, without, drawn).split
-            sites = simulated_sites(without, split, duplicates=config.duplicates)
-            again = again.replace(clients=len(split.names))
-            lone_heads = LoneHeadsOnce()
-            outcome, _ = federate(again, sites, lone_heads)
-            clients = [sites.site(client).data for client in range(again.clients)]
-            pooled = centralised_reference(outcome.strategy, clients, lone_heads)
-            counts = [card.label_counts for card in outcome.roll.cards.values()]
-            found.append(
-                unseen_site(
-                    name,
-                    federated=outcome.federated,
-                    local_only=outcome.local_only,
-                    centralised=pooled.tallies,
-                    client_names=split.names,
-                    classes=dataset.classes,
-                    label_counts=np.sum(counts, axis=0),
-                )
+    for name in names:
+        held = withhold_site(dataset, name, fewest_sites=fewest_sites(config))
+        without = replace(inputs, dataset=held)
+        again = config.replace(holdout_site=name, data_seed=config.inputs_seed)
+        drawn = split_into_clients(again, held)
+        split = without_duplicates(again, without, drawn).split
+        sites = simulated_sites(without, split, duplicates=config.duplicates)
+        again = again.replace(clients=len(split.names))
+        lone_heads = LoneHeadsOnce()
+        outcome, _ = federate(again, sites, lone_heads)
+        clients = [sites.site(client).data for client in range(again.clients)]
+        pooled = centralised_reference(outcome.strategy, clients, lone_heads)
+        counts = [card.label_counts for card in outcome.roll.cards.values()]
+        found.append(
+            unseen_site(
+                name,
+                federated=outcome.federated,
+                local_only=outcome.local_only,
+                centralised=pooled.tallies,
+                client_names=split.names,
+                classes=dataset.classes,
+                label_counts=np.sum(counts, axis=0),
             )
-            on_progress(len(found), len(names), name)
-    finally:
-        partitioner.close()
+        )
+        on_progress(len(found), len(names), name)
     return found

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from fedtl.comparison.cell import MakeScene, RunCell
 from fedtl.config import RunConfig
-from fedtl.data.partition_process import PartitionProcess
 from fedtl.federation.duplicates import without_duplicates
 from fedtl.federation.preparation import Inputs, simulated_sites, split_into_clients
 from fedtl.report.over_seeds import SeedScores
@@ -30,16 +29,12 @@ def repeated(
         FedtlError: A partition cannot be drawn, or a federation fails.
     """
     scores = []
-    partitioner = PartitionProcess(config.partition)
-    try:
-        for seed in range(config.seed + 1, config.seed + seeds):
-            again = config.in_simulation().replace(seed=seed, data_seed=config.inputs_seed)
-            drawn = split_into_clients(again, inputs.dataset, partitioner)
-            split = without_duplicates(again, inputs, drawn).split
-            scene = MakeScene(simulated_sites(inputs, split, duplicates=config.duplicates))()
-            result = RunCell(again)(scene)
-            scores.append(SeedScores(seed, result.own_data, result.new_data))
-            on_progress(len(scores), seeds - 1, f"seed {seed}")
-    finally:
-        partitioner.close()
+    for seed in range(config.seed + 1, config.seed + seeds):
+        again = config.in_simulation().replace(seed=seed, data_seed=config.inputs_seed)
+        drawn = split_into_clients(again, inputs.dataset)
+        split = without_duplicates(again, inputs, drawn).split
+        scene = MakeScene(simulated_sites(inputs, split, duplicates=config.duplicates))()
+        result = RunCell(again)(scene)
+        scores.append(SeedScores(seed, result.own_data, result.new_data))
+        on_progress(len(scores), seeds - 1, f"seed {seed}")
     return scores

@@ -15,7 +15,6 @@ from fedtl.comparison.result import CellResult
 from fedtl.comparison.standings import Standings, standings
 from fedtl.comparison.tuning import Chosen, chosen_for, tune
 from fedtl.config import RunConfig
-from fedtl.data.partition_process import PartitionProcess
 from fedtl.engine.resources import actor_count, this_machine
 from fedtl.engine.starting import Starting
 from fedtl.engine.task_pool import InlinePool, Task, TaskFailure, TaskPool
@@ -90,8 +89,8 @@ def run_comparison(folder: ComparisonFolder, progress: RunProgress) -> Compared:
             progress.warn(warning)
         pool = starting.result() or InlinePool()
         _add_scenes(pool, scenes)
-    except BaseException:
-        starting.abandon()
+    except BaseException as error:
+        starting.abandon(error)
         raise
     try:
         if plan.tune:
@@ -99,9 +98,11 @@ def run_comparison(folder: ComparisonFolder, progress: RunProgress) -> Compared:
             cells = [chosen_for(cell, chosen) for cell in plan.cells()]
             results = {cell: done for cell in cells if (done := folder.result_of(cell)) is not None}
         failed = _run(folder, pool, cells, results, progress)
-    finally:
-        starting.stop()
-        del inputs  # features without a file in the cache lived until here
+    except BaseException as error:
+        starting.abandon(error)
+        raise
+    starting.stop()
+    del inputs  # features without a file in the cache lived until here
     ordered = {cell: results[cell] for cell in cells if cell in results}
     return Compared(plan, ordered, failed, chosen)
 
@@ -151,31 +152,21 @@ def _scenes(
     """Extract the features, and deal them to clients once for every point and seed."""
     base = folder.plan.base
     first = {cell.scene: cell.config for cell in reversed(cells)}
-    methods = {config.partition for config in first.values()}
-    known = [m for m in methods if m == "natural" or m.startswith("file:")]
-    partitioner = PartitionProcess(next(iter(methods.difference(known)), base.partition))
-    try:
-        dataset = open_data(base)
-        for note in data_notes(base, dataset):
-            progress.warn(note)
-        # An impossible partition is refused before anything is computed for it.
-        drawn = {
-            scene: split_into_clients(config, dataset, partitioner)
-            for scene, config in first.items()
-        }
-        counts = max(len(split.names) for split in drawn.values())
-        unread = unread_settings([cell.config for cell in cells], dataset, counts, compared=True)
-        if unread:
-            progress.warn(unread)
-        inputs = prepare_inputs(base, dataset, progress.features)
-        found = {
-            scene: without_duplicates(
-                config, inputs, settled_split(config, inputs, drawn[scene], partitioner)
-            )
-            for scene, config in first.items()
-        }
-    finally:
-        partitioner.close()
+    dataset = open_data(base)
+    for note in data_notes(base, dataset):
+        progress.warn(note)
+    # An impossible partition is refused before anything is computed for it.
+    drawn = {scene: split_into_clients(config, dataset) for scene, config in first.items()}
+    counts = max(len(split.names) for split in drawn.values())
+    unread = unread_settings([cell.config for cell in cells], dataset, counts, compared=True)
+    if unread:
+        progress.warn(unread)
+    inputs = prepare_inputs(base, dataset, progress.features, on_wait=progress.status)
+    folder.keep_contents(inputs.contents, unit=inputs.unit, named=not base.pseudonyms)
+    found = {
+        scene: without_duplicates(config, inputs, settled_split(config, inputs, drawn[scene]))
+        for scene, config in first.items()
+    }
     listed = [{"clients": scene, **row} for scene, own in found.items() for row in own.listed]
     if listed:
         folder.write_csv("duplicates.csv", listed)

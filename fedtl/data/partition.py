@@ -29,8 +29,8 @@ def partition_rows(
     """Return the training rows of each client, sorted, and the clients' names.
 
     Every training row goes to exactly one client and no client is empty, but for ``file:``, where
-    a row in no list is left out. The rows are shuffled by the seed before they are dealt by
-    flwr-datasets' partitioner, so that the order of the data does not matter.
+    a row in no list is left out. The rows are shuffled by the seed before they are dealt, so that
+    the order of the data does not matter.
 
     Groups go to clients whole: each is dealt as one row of its most frequent class would be, and
     counts as one.
@@ -107,8 +107,6 @@ def _numbered(parts: list[Rows]) -> tuple[list[Rows], list[str]]:
 
 
 def _by_site(dataset: Dataset, training: Rows) -> tuple[list[Rows], list[str]]:
-    # A plain grouping: flwr-datasets' NaturalIdPartitioner returns the same groups, but walks the
-    # rows one by one and draws a progress bar on the terminal.
     if dataset.sites is None:
         raise UsageError(
             f"--partition natural needs to know each input's site, but {dataset.name} has no "

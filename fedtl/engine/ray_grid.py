@@ -23,44 +23,53 @@ from fedtl.engine.actor import ClientActor, MakeApp
 from fedtl.engine.block_app import FIRST_NODE_ID
 from fedtl.engine.collector import collector_paused
 from fedtl.engine.flower_internals import client_failed
-from fedtl.engine.ray_internals import lean_head
+from fedtl.engine.ray_head import RayHead
 from fedtl.engine.resources import Resources
 from fedtl.engine.simulation_grid import SimulationGrid
 from fedtl.errors import FedtlError
 
 _IN_FLIGHT = 2
 _START_PATIENCE = 120.0
-# Holds a few blocks of replies; larger ones Ray puts on disk. Every page touched stays in memory.
-_OBJECT_STORE_BYTES = 80 * 2**20
+
+# Ray is one for a process, and so is what keeps it.
+_head: RayHead | None = None
 
 
 def start_ray(address: str, resources: Resources) -> Resources:
     """Start Ray on this machine, or join the cluster at ``address``; return what it holds.
 
     Raises:
-        FedtlError: There is no cluster at ``address``, or Ray does not start.
+        FedtlError: There is no cluster at ``address``, or Ray does not start, within a minute.
     """
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    try:
-        if address:
-            ray.init(address=address, **quiet)
-        else:
-            with lean_head():
-                ray.init(
-                    # Not a cluster that somebody else runs on this machine.
-                    address="local",
-                    num_cpus=max(1, int(resources.cpus)),
-                    num_gpus=int(resources.gpus),
-                    include_dashboard=False,
-                    object_store_memory=_OBJECT_STORE_BYTES,
-                    **quiet,
-                )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        where = f"join the Ray cluster at {address!r}" if address else "start Ray"
-        raise FedtlError(f"Cannot {where}: {error}; --engine inline needs no Ray.") from error
+    global _head
+    stop_ray()
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a warning of Ray's
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    machine = {
+        "num_cpus": max(1, int(resources.cpus)),
+        "num_gpus": int(resources.gpus),
+        "include_dashboard": False,
+    }
+    _head = RayHead(address, options if address else options | machine)
+    # It has answered a moment ago, so that this, which nothing could interrupt, takes no time.
+    ray.init(address=_head.answer(), **options)
     held = ray.cluster_resources()
     return Resources(held.get("CPU", 0.0), held.get("GPU", 0.0))
+
+
+def stop_ray() -> None:
+    """Leave Ray, and end it and all its processes if it was started for this process."""
+    global _head
+    ray.shutdown()
+    if _head is not None:
+        _head.stop()
+        _head = None
+
+
+def end_processes() -> None:
+    """End all processes of Ray's at once, and leave this one as it is: it is ending, too."""
+    if _head is not None:
+        _head.stop()
 
 
 def on_many_machines() -> bool:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import strategies
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
-from fedtl.data.partition_process import PartitionProcess
 from fedtl.engine.fedtl_clients import FedtlClients, MakeFedtlClients
 from fedtl.engine.inline_grid import InlineGrid
 from fedtl.engine.memory import MemoryWatch
@@ -96,7 +95,6 @@ def simulate(
     strategies.build(config, head_for(config, features=1, classes=2))
     resources = _checked_resources(config)
     starting = Starting(partial(_start_grid, config, resources))
-    partitioner = None if _split_is_known(folder) else PartitionProcess(config.partition)
     try:
         dataset = open_data(config)
         if check_data is not None:
@@ -104,16 +102,18 @@ def simulate(
         for note in data_notes(config, dataset):
             folder.warn(note)
         # An impossible partition is refused before anything is computed for it.
-        drawn = None if partitioner is None else split_into_clients(config, dataset, partitioner)
+        drawn = None if _split_is_known(folder) else split_into_clients(config, dataset)
         opened = time.perf_counter()
         runner = _cluster_runner(config, starting)
-        inputs = prepare_inputs(config, dataset, progress.features if progress else None, runner)
+        on_progress = progress.features if progress else None
+        inputs = prepare_inputs(config, dataset, on_progress, runner, folder.waits)
         del dataset  # it may hold a copy of the features
         extracted = time.perf_counter()
         named = not config.pseudonyms
+        folder.keep_contents(inputs.contents, unit=inputs.unit, named=named)
         if warning := folder.list_unreadable(inputs.unreadable, named=named):
             folder.warn(warning)
-        split = _split(config, folder, inputs, drawn, partitioner)
+        split = _split(config, folder, inputs, drawn)
         unread = unread_settings([asked], inputs.dataset, len(split.names))
         if unread:
             folder.warn(unread)
@@ -124,12 +124,9 @@ def simulate(
         sites = simulated_sites(inputs, split, duplicates=config.duplicates)
         folder.waits("starting the clients")
         grid = _open_grid(config, starting, sites)
-    except BaseException:
-        starting.abandon()
+    except BaseException as error:
+        starting.abandon(error)
         raise
-    finally:
-        if partitioner is not None:
-            partitioner.close()
     started = time.perf_counter()
     watch.sample()
     try:
@@ -143,9 +140,11 @@ def simulate(
         )
         outcome = federation.run(checkpoint)
         watch.sample()
-    finally:
-        # Ray takes a second or two to stop; meanwhile the centralised head is trained.
-        starting.stop()
+    except BaseException as error:
+        starting.abandon(error)
+        raise
+    # Ray takes a second or two to stop; meanwhile the centralised head is trained.
+    starting.stop()
     folder.waits("solving the centralised reference")
     federated = time.perf_counter()
     clients = [sites.site(partition_id).data for partition_id in range(config.clients)]
@@ -251,13 +250,12 @@ def _split(
     folder: RunFolder,
     inputs: Inputs,
     drawn: Split | None,
-    partitioner: PartitionProcess | None,
 ) -> Split:
     """Settle the split once; a resumed run reads it."""
     path = folder.path / "partition.json"
-    if drawn is None or partitioner is None:
+    if drawn is None:
         return Split.from_json(path.read_text(encoding="utf-8"), inputs.dataset, path)
-    split = settled_split(config, inputs, drawn, partitioner)
+    split = settled_split(config, inputs, drawn)
     if config.pseudonyms:
         split = split.renamed(write_pseudonyms(folder, split.names))
     folder.write("partition.json", split.to_json(inputs.dataset))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 from typing import Generic, Protocol, TypeVar
 
 
@@ -38,15 +39,34 @@ class Starting(Generic[T]):
         self._thread.submit(_stop, self._future.result())
         self._thread.shutdown(wait=False)
 
-    def abandon(self) -> None:
-        """After a mistake of the user's, let go of what was being started meanwhile."""
-        if not self._future.cancel() and self._future.exception() is None:
+    def abandon(self, error: BaseException) -> None:
+        """Let go of what was being started, or has been, when an error ends its use.
+
+        Args:
+            error: If it is an interruption, Ray's processes are ended and nothing is waited for.
+        """
+        if self._future.cancel():
+            return
+        grid = _ray_grid()
+        if isinstance(error, KeyboardInterrupt):
+            if grid is not None:
+                grid.end_processes()
+            return
+        if grid is not None and not self._future.done():
+            grid.end_processes()
+        if self._future.exception() is None:
             _stop(self._future.result())
+
+
+def _ray_grid() -> ModuleType | None:
+    """Return the module that knows Ray, if anything here has used it."""
+    module = sys.modules.get("fedtl.engine.ray_grid")
+    return module if hasattr(module, "end_processes") else None  # not while it is being imported
 
 
 def _stop(started: _Closable | None) -> None:
     if started is not None:
         started.close()
-    ray = sys.modules.get("ray")
-    if ray is not None and ray.is_initialized():
-        ray.shutdown()
+    grid = _ray_grid()
+    if grid is not None:
+        grid.stop_ray()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtl.errors import FedtlError
+from fedtl.errors import FedtlError, UnwrittenError
 from fedtl.federation.client_memory import Memories
 from fedtl.transfer.standardisation import Standardisation
 
@@ -90,7 +90,7 @@ def write_atomically(path: Path, blob: bytes) -> None:
     """Write a file under another name, flush it to the disk, and move it into place.
 
     Raises:
-        FedtlError: It cannot be written; what was there before is untouched.
+        UnwrittenError: It cannot be written; what was there before is untouched.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -102,9 +102,9 @@ def write_atomically(path: Path, blob: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise FedtlError(
-            f"{path} cannot be written: {error.strerror or error}; "
-            "make room or choose another --out, and go on with --resume."
+        raise UnwrittenError(
+            f"{path} cannot be written: {error.strerror or error}; make room, or choose another "
+            "folder."
         ) from error
 
 

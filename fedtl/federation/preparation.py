@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +17,13 @@ from fedtl.data.dataset import Dataset
 from fedtl.data.group_pattern import groups_hint
 from fedtl.data.groups import straddling_test
 from fedtl.data.hospitals import HospitalsOptions, SiteShift
-from fedtl.data.partition_process import PartitionProcess
+from fedtl.data.partition import partition_rows
 from fedtl.data.sources import Reading, check_classes, open_dataset, without_unreadable
 from fedtl.data.test_part import with_test_part
 from fedtl.data.unseen_site import withhold_site
 from fedtl.determinism import generator
 from fedtl.errors import FedtlError
+from fedtl.federation.contents import Contents
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.federation.split import Split
 from fedtl.transfer.shared_features import SharedFeatures, Spill
@@ -45,6 +47,7 @@ class Inputs:
         computed: Images that went through the backbone now.
         spill: Keeps the matrix alive where it has no file in the cache.
         content: Shape ``(N,)``: rows of the data set of equal number are the same to the byte.
+        contents: Digests of all that was there, the unreadable included.
     """
 
     dataset: Dataset
@@ -55,17 +58,42 @@ class Inputs:
     computed: int
     spill: Spill | None
     content: NDArray[np.int64]
+    contents: Contents | None = None
+
+    @property
+    def unit(self) -> str:
+        """What one input is, in a word."""
+        return "row" if isinstance(self.dataset.inputs, np.ndarray) else "file"
 
 
 def cache_folder(config: RunConfig) -> Path | None:
-    """Return the feature cache: the configured folder, the user's own, or ``None`` for none."""
+    """Return the feature cache: the configured folder, the user's own, or ``None`` for none.
+
+    There is none either where the user has no home, as in many containers: see :func:`cache_note`.
+    """
     if config.no_cache:
         return None
     if config.cache:
         return Path(config.cache).expanduser()
     from platformdirs import user_cache_path
 
-    return user_cache_path("fedtl")
+    try:
+        folder = user_cache_path("fedtl")
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError, KeyError):  # no home, or none that can be written
+        return None
+    homeless = folder.is_relative_to("/.cache") or not os.access(folder, os.W_OK)
+    return None if homeless else folder
+
+
+def cache_note(config: RunConfig) -> str:
+    """Return what to tell where features are kept in memory only, although nobody asked for it."""
+    if config.no_cache or config.cache or cache_folder(config) is not None:
+        return ""
+    return (
+        "this user has no home folder that can be written, so features are computed anew by every "
+        "run; name a folder with --cache"
+    )
 
 
 def open_data(config: RunConfig, *, own: bool = False) -> Dataset:
@@ -107,7 +135,12 @@ def open_data(config: RunConfig, *, own: bool = False) -> Dataset:
 def data_notes(config: RunConfig, dataset: Dataset) -> list[str]:
     """Return what is to be told of the data before anything is computed, a sentence each."""
     natural, named = config.partition == "natural", not config.pseudonyms
-    notes = [*dataset.notes, groups_hint(dataset, natural=natural, named=named)]
+    seen = not isinstance(dataset.inputs, np.ndarray)
+    notes = [
+        *dataset.notes,
+        cache_note(config) if seen else "",
+        groups_hint(dataset, natural=natural, named=named),
+    ]
     straddling = straddling_test(dataset)
     if straddling:
         first = f", first {straddling[0]}" if named else ""
@@ -148,6 +181,7 @@ def prepare_inputs(
     dataset: Dataset,
     on_progress: Progress | None,
     runner: Runner | None = None,
+    on_wait: Callable[[str], None] | None = None,
 ) -> Inputs:
     """Run the frozen backbone over every image it has not seen, and leave out the unreadable.
 
@@ -156,6 +190,7 @@ def prepare_inputs(
         dataset: The data.
         on_progress: Called with the images that have their features and their total number.
         runner: Runs the backbone elsewhere than in this process.
+        on_wait: Told for whom, before another process that fills the cache is waited for.
 
     Raises:
         FedtlError: The backbone's weights are not to be had, or too few images can be read.
@@ -169,8 +204,10 @@ def prepare_inputs(
         fingerprint = embedding_fingerprint(shared.shape[1])
         # The shared copy is the only one from here on.
         matrix = shared.tensor().numpy()
-        dataset, content = replace(dataset, inputs=matrix), _content(matrix)
-        return Inputs(dataset, shared, rows, fingerprint, [], 0, spill, content)
+        digests = [hashlib.blake2b(row.data, digest_size=16).digest() for row in matrix]
+        contents = Contents.of(dataset, digests, fingerprint)
+        dataset, content = replace(dataset, inputs=matrix), _content(digests)
+        return Inputs(dataset, shared, rows, fingerprint, [], 0, spill, content, contents)
 
     from fedtl.transfer.backbones import load_backbone
     from fedtl.transfer.extraction import extract_features
@@ -189,6 +226,7 @@ def prepare_inputs(
         device="auto",
         on_progress=on_progress,
         runner=runner,
+        on_wait=on_wait,
     )
     shape = (features.array.shape[0], features.array.shape[1])
     kept: Spill | None = None
@@ -197,6 +235,7 @@ def prepare_inputs(
         shared = kept.share(features.array)
     else:
         shared = SharedFeatures(shape, features.path, features.offset)
+    contents = Contents.of(dataset, map(bytes, features.digests), backbone.fingerprint)
     bad = np.array([index for index, _ in features.unreadable], dtype=np.int64)
     unreadable = [(dataset.keys[index], reason) for index, reason in features.unreadable]
     rows = np.setdiff1d(np.arange(len(dataset), dtype=np.int64), bad)
@@ -216,24 +255,24 @@ def prepare_inputs(
         computed=features.computed,
         spill=kept,
         content=features.content[rows],
+        contents=contents,
     )
 
 
-def _content(matrix: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return numbers that are equal for rows of equal bytes, shape ``(N,)``."""
-    digests = [hashlib.blake2b(row.data, digest_size=16).digest() for row in matrix]
+def _content(digests: list[bytes]) -> NDArray[np.int64]:
+    """Return numbers that are equal for equal digests, shape ``(N,)``."""
     numbers = np.unique(np.array(digests, dtype="V16"), return_inverse=True)[1]
     return numbers.astype(np.int64)
 
 
-def split_into_clients(config: RunConfig, dataset: Dataset, process: PartitionProcess) -> Split:
+def split_into_clients(config: RunConfig, dataset: Dataset) -> Split:
     """Draw the partition and every client's held-out part from the seed.
 
     Raises:
         UsageError: The partition cannot be made.
     """
     config = config.settled()
-    parts, names = process.partition_rows(
+    parts, names = partition_rows(
         dataset,
         config.partition,
         config.clients,
@@ -255,9 +294,7 @@ def split_into_clients(config: RunConfig, dataset: Dataset, process: PartitionPr
     )
 
 
-def settled_split(
-    config: RunConfig, inputs: Inputs, drawn: Split, process: PartitionProcess
-) -> Split:
+def settled_split(config: RunConfig, inputs: Inputs, drawn: Split) -> Split:
     """Return the split of readable inputs, of which ``drawn`` is one of all before extraction.
 
     A split is drawn from labels, before features are computed, so that an impossible one is
@@ -266,7 +303,7 @@ def settled_split(
     Raises:
         UsageError: The readable inputs cannot be split as asked.
     """
-    return split_into_clients(config, inputs.dataset, process) if inputs.unreadable else drawn
+    return split_into_clients(config, inputs.dataset) if inputs.unreadable else drawn
 
 
 def hold_out(

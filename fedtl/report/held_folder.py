@@ -12,9 +12,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
-from fedtl.errors import FedtlError, UsageError
+from fedtl.errors import FedtlError, UnwrittenError, UsageError
 from fedtl.federation.checkpoint import write_atomically
+from fedtl.federation.contents import CONTENTS_FILE, Contents
+from fedtl.interruption import in_hand
 from fedtl.report.wording import count_of
+from fedtl.unforeseen import unforeseen
 
 
 class HeldFolder(ABC):
@@ -51,7 +54,7 @@ class HeldFolder(ABC):
         """Remove what was made for work that failed before it had begun."""
         if self._made is None or self.begun:
             return
-        for name in (*self.first_files, ".lock"):
+        for name in (*self.first_files, CONTENTS_FILE, ".lock"):
             (self.path / name).unlink(missing_ok=True)
         with suppress(OSError):  # the user's own files stay, and so do the folders around them
             for folder in self._made:
@@ -59,14 +62,35 @@ class HeldFolder(ABC):
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """Do the work within this block; the folder is let go, and is gone if nothing has begun."""
+        """Do the work within this block; the folder is let go, and is gone if nothing has begun.
+
+        Raises:
+            FedtlError: Also for what nobody foresaw, whose traceback is in ``errors.log`` then.
+        """
         try:
-            yield
+            with in_hand(self._interrupted):
+                yield
+        except UnwrittenError as error:
+            self.discard_if_unbegun()
+            if not self.path.is_dir():
+                raise
+            sentence = str(error).rstrip(".")
+            raise UnwrittenError(f"{sentence}; then go on with --resume {self.path}.") from error
         except FedtlError:
             self.discard_if_unbegun()
             raise
+        except Exception as error:
+            self.discard_if_unbegun()
+            raise unforeseen(error, self.path if self.path.is_dir() else None) from error
         finally:
             self.close()
+
+    def _interrupted(self) -> str:
+        """Remove what had not begun, and return how to go on with the rest."""
+        self.discard_if_unbegun()
+        if not self.path.is_dir():
+            return "nothing had begun, so nothing is left"
+        return f"go on with --resume {self.path}"
 
     def write(self, name: str, content: str | bytes) -> Path:
         """Write a file of the folder, whole or not at all.
@@ -77,6 +101,24 @@ class HeldFolder(ABC):
         path = self.path / name
         write_atomically(path, content.encode() if isinstance(content, str) else content)
         return path
+
+    def keep_contents(self, contents: Contents | None, *, unit: str, named: bool) -> None:
+        """Write down what the data is, or refuse to go on with other data than before.
+
+        Args:
+            contents: The data's digests.
+            unit: What one input is, such as ``"file"``.
+            named: Whether inputs may be named, whose names may tell a site's.
+
+        Raises:
+            FedtlError: It is other data.
+        """
+        assert contents is not None
+        path = self.path / CONTENTS_FILE
+        if path.exists():
+            contents.check_same(Contents.from_file(path), unit=unit, named=named)
+        else:
+            self.write(CONTENTS_FILE, contents.to_bytes())
 
     def list_unreadable(self, unreadable: Sequence[tuple[str, str]], *, named: bool) -> str:
         """Write ``unreadable.csv``, and return what to tell of it; empty if there is none.
@@ -175,7 +217,7 @@ def told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise FedtlError(
+        raise UnwrittenError(
             f"{path} cannot be written: {error.strerror or error}; "
             "make room, mend its permissions, or choose another --out."
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fedtl.federation.checkpoint import write_atomically
 from fedtl.report import heat_maps, plots
 from fedtl.report.clients_section import clients_section
 from fedtl.report.confusion_section import confusion_section
@@ -54,7 +55,7 @@ def write_report(path: Path, result: RunResult) -> None:
     ]
     title = f"fedtl report: {subject(result)}"
     page = page_of("report.html", title, sections, **headline(result))
-    path.write_text(page, encoding="utf-8")
+    write_atomically(path, page.encode())
 
 
 def _data(result: RunResult) -> Section:

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fedtl.config import HOLDOUT_PSEUDONYM
+from fedtl.federation.contents import CONTENTS_FILE
 from fedtl.report.run_folder import RunFolder
 from fedtl.report.unseen import UnseenSite
 
 _FILE = "pseudonyms.csv"
-# They hold paths, which may name sites and patients.
-_PATHS = ("unreadable.csv", "duplicates.csv")
+# They hold paths, which may name sites and patients; digests of paths tell whoever guesses them.
+_PATHS = ("unreadable.csv", "duplicates.csv", CONTENTS_FILE)
 
 
 def write_pseudonyms(folder: RunFolder, names: Sequence[str]) -> list[str]:
@@ -82,11 +83,10 @@ def warnings_of(folder: RunFolder) -> list[str]:
 
 
 def not_to_send(folder: RunFolder) -> str:
-    """Return a sentence that names the files of a run with real names in them."""
+    """Return a sentence that names the files of a run with real names in them, two at least."""
     named = [_FILE]
     if folder.config.holdout_site:
         named.append("config.toml")
     named += [name for name in _PATHS if (folder.path / name).exists()]
-    files = " and ".join(filter(None, (", ".join(named[:-1]), named[-1])))
-    verb = "holds" if len(named) == 1 else "hold"
-    return f"{files} {verb} real names: do not send {'it' if len(named) == 1 else 'them'} on."
+    files = f"{', '.join(named[:-1])} and {named[-1]}"
+    return f"{files} hold real names, or digests of them: do not send them on."

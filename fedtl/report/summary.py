@@ -275,7 +275,7 @@ def _training(centralised: Centralised) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    packages = ("flwr", "flwr-datasets", "numpy", "ray", "torch", "torchvision")
+    packages = ("flwr", "numpy", "ray", "torch", "torchvision")
     return {
         "fedtl": fedtl.__version__,
         "python": platform.python_version(),

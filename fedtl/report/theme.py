@@ -7,6 +7,7 @@ so one picture suits both themes. Text stays text: searchable, scalable, in the 
 from __future__ import annotations
 
 import io
+import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,9 @@ from fedtl.report.wording import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+# It tells of a folder for its fonts where there is no home; that is none of a user's concern.
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 INK, MUTED, LINE, SURFACE = "#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04"
 LOCAL, FEDERATED, CENTRALISED, HARMED = "#0a0b05", "#0a0b06", "#0a0b07", "#0a0b08"

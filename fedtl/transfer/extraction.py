@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,8 @@ _SEGMENT_SECONDS = 30.0
 _VIEW_BLOCK_ROWS = 4096
 _DIGESTS_PER_TASK = 256
 
+_logger = logging.getLogger(__name__)
+
 Progress = Callable[[int, int], None]
 # Slots and the index of each slot's image: Extractor.run.
 _Run = Callable[[NDArray[np.int64], NDArray[np.int64]], Iterator[Batch]]
@@ -46,6 +49,7 @@ class Features:
         computed: Distinct images that went through the backbone in this call.
         reused: Distinct images whose features the cache had.
         content: Shape ``(n,)``, int64: images of equal number have the same digest.
+        digests: Shape ``(n, 32)``, uint8.
     """
 
     array: NDArray[np.float32]
@@ -55,6 +59,7 @@ class Features:
     computed: int
     reused: int
     content: NDArray[np.int64]
+    digests: NDArray[np.uint8]
 
 
 def extract_features(
@@ -67,6 +72,7 @@ def extract_features(
     on_progress: Progress | None,
     workers: int | None = None,
     runner: Runner | None = None,
+    on_wait: Callable[[str], None] | None = None,
 ) -> Features:
     """Return every image's features, running the backbone only over images it never saw.
 
@@ -85,6 +91,7 @@ def extract_features(
             this thread.
         workers: Threads that decode, and without a GPU run the backbone; all cores by default.
         runner: Runs the backbone elsewhere, in place of this process's threads.
+        on_wait: Told for whom, before another process that fills the cache is waited for.
 
     Raises:
         UsageError: The precision or the device is unknown or not there.
@@ -105,7 +112,7 @@ def extract_features(
     view = store.view(wanted.digests)
     computed = 0
     if view is None:
-        with store.filling():
+        with store.filling(on_wait or _logger.info):
             view = store.view(wanted.digests)
             if view is None:
                 view, computed = _filled(store, run, backbone.feature_size, wanted, report)
@@ -118,6 +125,7 @@ def extract_features(
         computed=computed,
         reused=len(wanted.first) - computed - len({wanted.slot[row] for row in view.unreadable}),
         content=wanted.slot,
+        digests=wanted.digests,
     )
 
 
@@ -166,6 +174,7 @@ def _in_memory(run: _Run, width: int, wanted: _Wanted, report: Progress) -> Feat
         computed=len(matrix) - len(unreadable),
         reused=0,
         content=wanted.slot,
+        digests=wanted.digests,
     )
 
 

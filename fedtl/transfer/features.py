@@ -14,7 +14,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,19 +61,26 @@ class FeatureStore:
             self._segments.mkdir(exist_ok=True)
 
     @contextmanager
-    def filling(self) -> Iterator[None]:
-        """Hold the right to add files; waits for a process that has it."""
+    def filling(self, on_wait: Callable[[str], None]) -> Iterator[None]:
+        """Hold the right to add files; waits for a process that has it.
+
+        Args:
+            on_wait: Told, before a wait, for whom.
+        """
         with self._failing_in_a_sentence():
-            lock = (self._folder / "lock").open("wb")
+            lock = (self._folder / "lock").open("a+")
         with lock:
             with self._failing_in_a_sentence():
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    _logger.info(
-                        "Waiting for another run that computes features for %s.", lock.name
-                    )
+                    lock.seek(0)
+                    holder = lock.read().strip() or "another run"
+                    on_wait(f"waiting for {holder}, which computes features in {self._cache}")
                     fcntl.flock(lock, fcntl.LOCK_EX)
+                lock.truncate(0)
+                lock.write(_this_process())
+                lock.flush()
                 self._remove_abandoned()
             self._may_remove = True
             try:
@@ -196,6 +206,12 @@ class FeatureStore:
                 f"The feature cache {self._cache} cannot be used ({error.strerror}); free space or "
                 f"grant access there, name another folder with --cache, or use --no-cache."
             ) from error
+
+
+def _this_process() -> str:
+    """Return what tells this process to whoever waits for it."""
+    since = time.strftime("%H:%M:%S")
+    return f"process {os.getpid()} on {socket.gethostname()} (since {since})"
 
 
 def _address(digests: NDArray[np.uint8]) -> str:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import tempfile
 import warnings
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedtl.errors import FedtlError
+from fedtl.free_memory import free_memory
 from fedtl.transfer.feature_file import memory_map
-
-_MEMORY_FOLDER = Path("/dev/shm")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,19 +54,51 @@ class SharedFeatures:
 
 
 class Spill:
-    """A folder in memory for matrices that have no file of their own; gone with this object."""
+    """Matrices that have no file in the cache, in memory or on disk; gone with this object.
+
+    Their files have no name, so that the system frees them with the last process that has them
+    open, however that ends; others open them at ``/proc/<pid>/fd/<number>``. Memory that has no
+    name is not ``/dev/shm`` either, which in a container has 64 MB or cannot be written.
+    """
 
     def __init__(self) -> None:
-        parent = _MEMORY_FOLDER if _MEMORY_FOLDER.is_dir() else None
-        self.folder = Path(tempfile.mkdtemp(prefix="fedtl-", dir=parent))
-        self._finalizer = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self._files: list[IO[bytes]] = []
+        self._finalizer = weakref.finalize(self, _close, self._files)
 
     def share(self, array: NDArray[np.float32]) -> SharedFeatures:
-        """Write a matrix of shape ``(N, d)`` where other processes find it."""
-        path = self.folder / "features.f32"
-        array.astype("<f4", copy=False).tofile(path)
+        """Write a matrix of shape ``(N, d)`` where other processes of this machine find it.
+
+        Raises:
+            FedtlError: Neither memory nor the folder for temporary files has room for it.
+        """
+        matrix = array.astype("<f4", copy=False)
+        try:
+            file = _nameless(matrix.nbytes)
+            self._files.append(file)
+            matrix.tofile(file)
+            file.flush()
+        except OSError as error:
+            raise FedtlError(
+                f"{matrix.nbytes / 1e6:,.0f} MB of features fit neither into memory nor into "
+                f"{tempfile.gettempdir()} ({error.strerror or error}); free memory, or set TMPDIR "
+                "to a folder with room."
+            ) from error
+        path = Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
         return SharedFeatures((array.shape[0], array.shape[1]), path)
 
     def close(self) -> None:
-        """Remove the folder."""
+        """Let go of the matrices; whoever has mapped one keeps it."""
         self._finalizer()
+
+
+def _nameless(size: int) -> IO[bytes]:
+    """Return a file without a name: in memory if that has room for it twice, else on disk."""
+    free = free_memory()
+    if hasattr(os, "memfd_create") and (free is None or 2 * size < free):
+        return os.fdopen(os.memfd_create("fedtl-features"), "w+b")
+    return tempfile.TemporaryFile(prefix="fedtl-")
+
+
+def _close(files: list[IO[bytes]]) -> None:
+    for file in files:
+        file.close()

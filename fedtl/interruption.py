@@ -1,0 +1,135 @@
+"""How a command ends that is told to: by Ctrl-C, SIGTERM or SIGHUP, alike, within two seconds.
+
+The signal raises ``KeyboardInterrupt`` where the command is; what it has in hand is let go on the
+way out. Some of it cannot be interrupted (a batch in a thread, an equation in LAPACK, a read from a
+disk that hangs), so a thread that the system wakes waits for a moment only, and then ends the
+process, in which nothing of value is: files appear whole, and what we started ends with us.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import NoReturn
+
+PATIENCE_SECONDS = 1.2
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+# What is in hand, innermost last: each lets go of it and says how to go on.
+_in_hand: list[Callable[[], str]] = []
+
+
+class Ending:
+    """What becomes of a command that is told to end.
+
+    Attributes:
+        signal_number: Which signal told it; SIGINT if none did.
+        heard: The signal, once it has raised ``KeyboardInterrupt``.
+    """
+
+    def __init__(self) -> None:
+        self.signal_number = int(signal.SIGINT)
+        self._advice: list[str] = []
+        self.heard: list[int] = []
+        self._told = threading.Lock()
+
+    @property
+    def exit_code(self) -> int:
+        """What shells expect of a command that a signal ended."""
+        return 128 + self.signal_number
+
+    def let_go(self, what: Callable[[], str]) -> None:
+        """Let go of something, and keep the advice for :meth:`tell`."""
+        with suppress(Exception):  # what cannot be removed now is no reason to stay
+            self._advice.append(what())
+
+    def tell(self) -> None:
+        """Let go of what is still in hand and write one sentence, once."""
+        if not self._told.acquire(blocking=False):
+            return
+        while _in_hand:
+            self.let_go(_in_hand.pop())
+        advice = next((text for text in self._advice if text), "")
+        cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # a progress bar had hidden it
+        with suppress(OSError, ValueError):  # the terminal may be gone
+            sys.stderr.write(f"{cursor}error: interrupted{f'; {advice}' if advice else ''}.\n")
+            sys.stderr.flush()
+
+    def leave(self) -> NoReturn:
+        """End the process, after a signal without waiting for its threads."""
+        if self.heard:
+            sys.stdout.flush()
+            os._exit(self.exit_code)
+        sys.exit(self.exit_code)
+
+
+_ending = Ending()
+
+
+@contextmanager
+def in_hand(let_go: Callable[[], str]) -> Iterator[None]:
+    """Within this block, an interruption calls ``let_go`` and tells the user what it returns."""
+    _in_hand.append(let_go)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if let_go in _in_hand:
+            _in_hand.remove(let_go)
+            _ending.let_go(let_go)
+        raise
+    finally:
+        if let_go in _in_hand:
+            _in_hand.remove(let_go)
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[Ending]:
+    """Within this block, SIGINT, SIGTERM and SIGHUP interrupt the main thread, and then all."""
+    global _ending
+    ending = _ending = Ending()
+    if threading.current_thread() is not threading.main_thread():
+        yield ending
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if ending.heard:
+            return  # it is ending
+        ending.heard.append(number)
+        ending.signal_number = number
+        raise KeyboardInterrupt
+
+    ears, mouth = os.pipe()
+    os.set_blocking(mouth, False)
+    # nohup means that the command outlives its terminal.
+    answered = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in answered}
+    waker = signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
+    over = threading.Event()
+    numbers = {int(number) for number in answered}
+    arguments = (ending, ears, numbers, over)
+    threading.Thread(target=_end, args=arguments, name="ending", daemon=True).start()
+    try:
+        yield ending
+    finally:
+        signal.set_wakeup_fd(waker)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if not ending.heard:
+            over.set()
+            os.close(mouth)
+
+
+def _end(ending: Ending, ears: int, numbers: set[int], over: threading.Event) -> None:
+    """Wait for a signal, and a moment more; end the process if that is still there."""
+    while told := os.read(ears, 1):
+        if told[0] in numbers:
+            ending.signal_number = told[0]
+            if not over.wait(PATIENCE_SECONDS):
+                ending.tell()
+                os._exit(ending.exit_code)
+    os.close(ears)
