@@ -160,7 +160,7 @@ def _prepare(context: Context) -> tuple[Site, SharedFeatures]:
         dataset = open_data(config, own=True)
         for note in data_notes(config, dataset):
             _logger.warning(note)
-        inputs = prepare_inputs(config, dataset, None)
+        inputs = prepare_inputs(config, dataset, None, everybody=False)
         sites = _one_site(config, inputs, partition_id)
         site = replace(sites.site(partition_id), smallest_cell=SMALLEST_CELL)
         return site, sites.features
@@ -177,7 +177,8 @@ def _all_sites(config: RunConfig) -> SimulatedSites:
     try:
         dataset = open_data(config)
         drawn = split_into_clients(config, dataset, process)
-        inputs = prepare_inputs(config, dataset, None)
+        # The server, which writes the head, sees no picture: it cannot tell what was found in them.
+        inputs = prepare_inputs(config, dataset, None, everybody=False)
         _KEPT.append(inputs)
         split = settled_split(config, inputs, drawn, process)
         split = without_duplicates(config, inputs, split).split

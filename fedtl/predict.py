@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fedtl.data.grey_scale import GreyScale
     from fedtl.data.sources import Reading
     from fedtl.federation.classifier import Classifier
     from fedtl.federation.labelled import Labelled
@@ -85,8 +86,8 @@ def main(
 ) -> None:
     """Classify new images with what a run has learned.
 
-    RUN is the folder of a finished run. INPUT is an image, or a folder or .zip archive that is
-    searched for images; for a run on embeddings it is features:FILE.npz with an array x.
+    RUN is the folder of a finished run. INPUT is an image, or a folder or archive (.zip, .tar) that
+    is searched for images; for a run on embeddings it is features:FILE.npz with an array x.
 
     Heads trained by gradient steps give probabilities. Closed-form heads give scores: about 1 for
     the class of an image, about 0 for the others. With --case-mix all give probabilities.
@@ -197,30 +198,34 @@ class _Pictures:
 
     names: list[str]
     readers: list[Callable[[], bytes]]
+    scale: GreyScale
 
     @classmethod
     def found(cls, classifier: Classifier, arguments: Sequence[str]) -> _Pictures:
         """Return the named files and all images in the named folders and archives, in order."""
-        from fedtl.data.file_store import open_file_store
+        from fedtl.data.file_store import is_archive, open_file_store
+        from fedtl.data.left_aside import told
 
-        pictures = cls([], [])
+        pictures = cls([], [], classifier.trained.scale)
         for argument in arguments:
             if argument.startswith(_EMBEDDINGS):
                 raise UsageError(
                     f"{classifier.run} was trained on images, so it takes images, "
-                    f"folders and .zip archives, not {argument}."
+                    f"folders and archives, not {argument}."
                 )
             path = Path(argument).expanduser()
             # Path.exists would raise where a folder above may not be entered.
             if not os.path.exists(path):  # noqa: PTH110
                 raise UsageError(
-                    f"{argument} does not exist; an image, or a folder or .zip archive of images "
-                    "is expected."
+                    f"{argument} does not exist; an image, or a folder or archive (.zip, .tar) of "
+                    "images is expected."
                 )
-            if path.is_dir() or path.suffix.lower() == ".zip":
+            if path.is_dir() or is_archive(path):
                 store = open_file_store(path)
                 if not store.paths:
-                    raise UsageError(f"{argument} holds no images.")
+                    raise UsageError(f"{argument} holds no images ({told(store.left_aside)}).")
+                if aside := told(store.left_aside):
+                    print(f"warning: {argument}: {aside}", file=sys.stderr)
                 pictures.names.extend(f"{path}/{member}" for member in store.paths)
                 pictures.readers.extend(partial(store.read, at) for at in range(len(store.paths)))
             else:
@@ -239,7 +244,7 @@ class _Pictures:
         """Return the decoded picture, shape ``(height, width, 3)``."""
         from fedtl.data.decoding import decode_rgb
 
-        return decode_rgb(self.readers[index]())
+        return decode_rgb(self.readers[index](), self.scale)
 
 
 def _read_file(path: Path) -> bytes:

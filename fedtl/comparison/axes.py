@@ -14,6 +14,8 @@ _INPUTS = (
     "top-level",
     "group-from",
     "labels",
+    "grey-range",
+    "window",
     "data-seed",
     "test-fraction",
     "duplicates",

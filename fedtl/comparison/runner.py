@@ -15,6 +15,7 @@ from fedtl.comparison.result import CellResult
 from fedtl.comparison.standings import Standings, standings
 from fedtl.comparison.tuning import Chosen, chosen_for, tune
 from fedtl.config import RunConfig
+from fedtl.data.dataset import Dataset
 from fedtl.data.partition_process import PartitionProcess
 from fedtl.engine.resources import actor_count, this_machine
 from fedtl.engine.starting import Starting
@@ -85,9 +86,6 @@ def run_comparison(folder: ComparisonFolder, progress: RunProgress) -> Compared:
         # A search looks at its seed's clients, whatever has run over them.
         needed = cells if plan.tune else [cell for cell in cells if cell not in results]
         scenes, inputs = _scenes(folder, needed, progress)
-        named = not plan.base.pseudonyms
-        if warning := folder.list_unreadable(inputs.unreadable, named=named):
-            progress.warn(warning)
         pool = starting.result() or InlinePool()
         _add_scenes(pool, scenes)
     except BaseException:
@@ -167,7 +165,15 @@ def _scenes(
         unread = unread_settings([cell.config for cell in cells], dataset, counts, compared=True)
         if unread:
             progress.warn(unread)
-        inputs = prepare_inputs(base, dataset, progress.features)
+
+        def list_unreadable(dataset: Dataset, unreadable: list[tuple[str, str]]) -> None:
+            named = not base.pseudonyms
+            if warning := folder.list_unreadable(dataset, unreadable, named=named):
+                progress.warn(warning)
+
+        inputs = prepare_inputs(base, dataset, progress.features, on_unreadable=list_unreadable)
+        for note in inputs.notes:
+            progress.warn(note)
         found = {
             scene: without_duplicates(
                 config, inputs, settled_split(config, inputs, drawn[scene], partitioner)

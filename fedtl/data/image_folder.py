@@ -9,44 +9,70 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.dataset import Dataset, UnreadableImageError
-from fedtl.data.decoding import decode_rgb
-from fedtl.data.file_store import FileStore, open_file_store
+from fedtl.data.decoding import decode_rgb, grey_extent, surely_shallow
+from fedtl.data.file_store import FileStore, open_file_store, store_name
 from fedtl.data.folder_layout import LAYOUTS, TEST, VALIDATION, read_layout
+from fedtl.data.grey_scale import Extent, GreyScale
 from fedtl.data.group_pattern import groups_by_pattern
+from fedtl.data.left_aside import told
 from fedtl.errors import UsageError
+
+# Enough for a PNG's depth.
+_TELLING_BYTES = 33
 
 
 class FileImages:
-    """Pictures that are decoded from their files when they are asked for."""
+    """Pictures that are decoded from their files when they are asked for.
 
-    def __init__(self, store: FileStore) -> None:
+    Args:
+        store: The files.
+        scale: What is black and white in pictures of more than 8 bits.
+    """
+
+    def __init__(self, store: FileStore, scale: GreyScale | None = None) -> None:
         self._store = store
+        self._scale = scale or GreyScale()
 
     def __len__(self) -> int:
         return len(self._store.paths)
 
     def digest(self, index: int) -> bytes:
-        """Return the SHA-256 of the file's bytes, or where there are none, of its path and why."""
+        """Return the SHA-256 of the file's bytes, or where there are none, of its path and why.
+
+        A scale other than the plain one is part of it, as it alters the picture.
+        """
         try:
             content = self._store.read(index)
         except UnreadableImageError as error:
             content = f"unreadable {self._store.paths[index]}: {error}".encode()
-        return hashlib.sha256(content).digest()
+        digest = hashlib.sha256(content).digest()
+        tag = self._scale.tag
+        return hashlib.sha256(tag + digest).digest() if tag else digest
 
     def load(self, index: int) -> NDArray[np.uint8]:
         """Return the decoded picture, shape ``(height, width, 3)``; see ``decode_rgb``."""
-        return decode_rgb(self._store.read(index))
+        return decode_rgb(self._store.read(index), self._scale)
+
+    def grey_extent(self, index: int) -> Extent | None:
+        """Return a picture's smallest and largest grey value; see ``decoding.grey_extent``."""
+        if surely_shallow(self._store.head(index, _TELLING_BYTES)):
+            return None
+        return grey_extent(self._store.read(index))
+
+    def with_scale(self, scale: GreyScale) -> FileImages:
+        """Return the same pictures on a scale."""
+        return FileImages(self._store, scale)
 
 
 def image_folder(path: Path, *, top_level: str = "auto", group_from: str = "") -> Dataset:
-    """Return the labelled images in a folder or zip, sorted by relative path.
+    """Return the labelled images in a folder or archive, sorted by relative path.
 
     A lone outermost folder (``archive/class/file``) is looked through. In a split layout ``test``
     is the test split and ``val`` or ``validation`` joins ``train``; if there is no ``test``, the
     validation folder is the test split.
 
     Args:
-        path: The folder or zip.
+        path: The folder or archive.
         top_level: What the outermost of several levels is: see ``read_layout``.
         group_from: Pattern of the names that say what belongs together (see ``GroupPattern``); a
             level of folders that it matches is neither site nor class. Empty for none.
@@ -56,7 +82,8 @@ def image_folder(path: Path, *, top_level: str = "auto", group_from: str = "") -
     """
     store = open_file_store(path)
     if not store.paths:
-        raise UsageError(f"{path} holds no images: --data wants {LAYOUTS}")
+        found = f" ({told(store.left_aside)})" if told(store.left_aside) else ""
+        raise UsageError(f"{path} holds no images{found}: --data wants {LAYOUTS}")
     outer = outer_folders(store.paths)
     folders = [tuple(name.split("/")[outer:-1]) for name in store.paths]
     groups = None
@@ -68,7 +95,7 @@ def image_folder(path: Path, *, top_level: str = "auto", group_from: str = "") -
     if layout.splits is not None:
         test = test_rows(layout.splits)
     return Dataset(
-        name=path.resolve().name.removesuffix(".zip"),
+        name=store_name(path),
         classes=tuple(str(name) for name in classes),
         labels=labels.astype(np.int64),
         inputs=FileImages(store),
@@ -77,6 +104,7 @@ def image_folder(path: Path, *, top_level: str = "auto", group_from: str = "") -
         keys=store.paths,
         groups=layout.groups if groups is None else groups,
         notes=(layout.guess,) if layout.guess and groups is None else (),
+        left_aside=tuple(store.left_aside),
     )
 
 

@@ -15,6 +15,7 @@ from fedtl.data.features_file import features_file
 from fedtl.data.hospitals import HospitalsOptions, hospitals_dataset
 from fedtl.data.image_folder import image_folder
 from fedtl.data.label_table import labelled_images
+from fedtl.data.left_aside import told
 from fedtl.data.medmnist_sets import medmnist_set
 from fedtl.errors import UsageError
 
@@ -43,7 +44,7 @@ def open_dataset(
     Pictures are not decoded yet; that some cannot be is found by ``Images.load``.
 
     Args:
-        spec: ``hospitals``; a folder or .zip of images (see ``image_folder``);
+        spec: ``hospitals``; a folder or archive of images (see ``image_folder``);
             ``torchvision:NAME``; ``medmnist:NAME`` or ``medmnist:FILE.npz``; or
             ``features:FILE.npz``.
         seed: The run's seed, which ``hospitals`` is rendered from.
@@ -64,12 +65,16 @@ def open_dataset(
             dataset = _OPENERS[kind](rest)
         else:
             dataset = images(_folder_or_zip(spec), reading or Reading())
-    check_classes(dataset)
+    try:
+        check_classes(dataset)
+    except UsageError as error:
+        # The files that are left aside may be the reason.
+        raise UsageError("; ".join(filter(None, [str(error), told(dataset.left_aside)]))) from None
     return dataset
 
 
 def images(path: Path, reading: Reading) -> Dataset:
-    """Return the labelled images of a folder or zip; see ``image_folder``, ``labelled_images``."""
+    """Return the images of a folder or archive; see ``image_folder``, ``labelled_images``."""
     if reading.labels:
         return labelled_images(path, reading.labels, group_from=reading.group_from)
     return image_folder(path, top_level=reading.top_level, group_from=reading.group_from)
@@ -139,6 +144,8 @@ def _folder_or_zip(spec: str) -> Path:
     known = [*(f"{opener}:" for opener in _OPENERS), "hospitals"]
     close = difflib.get_close_matches(kind + colon, known, n=1, cutoff=0.75)
     hint = (
-        f"did you mean {close[0]}{rest}?" if close else "a folder or a .zip of images is expected"
+        f"did you mean {close[0]}{rest}?"
+        if close
+        else "a folder, a .zip or a .tar of images is expected"
     )
     raise UsageError(f"--data {spec}: there is no such folder or file; {hint}")

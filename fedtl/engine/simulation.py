@@ -107,12 +107,17 @@ def simulate(
         drawn = None if partitioner is None else split_into_clients(config, dataset, partitioner)
         opened = time.perf_counter()
         runner = _cluster_runner(config, starting)
-        inputs = prepare_inputs(config, dataset, progress.features if progress else None, runner)
+        inputs = prepare_inputs(
+            config,
+            dataset,
+            progress.features if progress else None,
+            runner,
+            partial(_list_unreadable, folder),
+        )
         del dataset  # it may hold a copy of the features
         extracted = time.perf_counter()
-        named = not config.pseudonyms
-        if warning := folder.list_unreadable(inputs.unreadable, named=named):
-            folder.warn(warning)
+        for note in inputs.notes:
+            folder.warn(note)
         split = _split(config, folder, inputs, drawn, partitioner)
         unread = unread_settings([asked], inputs.dataset, len(split.names))
         if unread:
@@ -162,6 +167,14 @@ def simulate(
         "reference": time.perf_counter() - federated,
     }
     return Simulated(outcome, centralised, inputs, split, seconds, watch.peak_mb)
+
+
+def _list_unreadable(
+    folder: RunFolder, dataset: Dataset, unreadable: list[tuple[str, str]]
+) -> None:
+    named = not folder.config.pseudonyms
+    if warning := folder.list_unreadable(dataset, unreadable, named=named):
+        folder.warn(warning)
 
 
 def _checked_resources(config: RunConfig) -> Resources:

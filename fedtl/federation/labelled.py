@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.group_pattern import suggested_groups
+from fedtl.data.left_aside import note_of
+from fedtl.data.dataset import GreyImages
+from fedtl.data.unreadable import by_kind
 from fedtl.errors import FedtlError, UsageError
 from fedtl.federation.classifier import Classifier
 
@@ -62,7 +65,7 @@ def read_labelled(
     known = {name: index for index, name in enumerate(classifier.trained.classes)}
     of_head = np.array([known.get(name, -1) for name in dataset.classes], np.int64)
     labels = of_head[dataset.labels]
-    notes = list(dataset.notes)
+    notes = [*dataset.notes, *filter(None, [note_of(dataset)])]
     if strange := [name for name in dataset.classes if name not in known]:
         count = int((labels < 0).sum())
         notes.append(
@@ -80,12 +83,13 @@ def read_labelled(
     rows = np.flatnonzero(labels >= 0)
     dataset = dataset.subset(rows)
     features, unreadable = _features(classifier, dataset, on_progress)
+    reasons = by_kind(reason for _, reason in unreadable)
     if unreadable:
-        first = dataset.keys[unreadable[0]]
-        notes.append(f"{len(unreadable)} images cannot be decoded, first {first}")
-    kept = np.setdiff1d(np.arange(len(rows)), np.array(unreadable, np.int64))
+        first = dataset.keys[unreadable[0][0]]
+        notes.append(f"{len(unreadable):,} images cannot be decoded, first {first} ({reasons})")
+    kept = np.setdiff1d(np.arange(len(rows)), [index for index, _ in unreadable])
     if not len(kept):
-        raise FedtlError(f"None of the {len(rows)} images of {source} can be decoded.")
+        raise FedtlError(f"None of the {len(rows):,} images of {source} can be decoded: {reasons}.")
     groups = dataset.groups
     return Labelled(
         names=[str(dataset.keys[row]) for row in kept],
@@ -153,18 +157,21 @@ def _opened(classifier: Classifier, source: str, reading: Reading) -> Dataset:
 
 def _features(
     classifier: Classifier, dataset: Dataset, on_progress: Callable[[int, int], None] | None
-) -> tuple[NDArray[np.float32], list[int]]:
+) -> tuple[NDArray[np.float32], list[tuple[int, str]]]:
     if isinstance(dataset.inputs, np.ndarray):
         return dataset.inputs, []
     from fedtl.federation.preparation import cache_folder
     from fedtl.transfer.extraction import extract_features
 
+    images = dataset.inputs
+    if isinstance(images, GreyImages):
+        images = images.with_scale(classifier.trained.scale)
     features = extract_features(
-        dataset.inputs,
+        images,
         classifier.backbone(),
         cache=cache_folder(classifier.config),
         precision=classifier.config.precision,
         device="auto",
         on_progress=on_progress,
     )
-    return features.array, [index for index, _ in features.unreadable]
+    return features.array, list(features.unreadable)

@@ -13,15 +13,20 @@ from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
+from fedtl.data.grey_scale import GreyScale
+from fedtl.data.grey_scanning import on_one_scale
 from fedtl.data.group_pattern import groups_hint
 from fedtl.data.groups import straddling_test
 from fedtl.data.hospitals import HospitalsOptions, SiteShift
+from fedtl.data.left_aside import note_of
 from fedtl.data.partition_process import PartitionProcess
+from fedtl.data.pillow_warnings import doubts
 from fedtl.data.sources import Reading, check_classes, open_dataset, without_unreadable
 from fedtl.data.test_part import with_test_part
+from fedtl.data.unreadable import by_kind
 from fedtl.data.unseen_site import withhold_site
 from fedtl.determinism import generator
-from fedtl.errors import FedtlError
+from fedtl.errors import FedtlError, UsageError
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.federation.split import Split
 from fedtl.transfer.shared_features import SharedFeatures, Spill
@@ -30,6 +35,8 @@ if TYPE_CHECKING:
     from fedtl.transfer.extraction import Runner
 
 Progress = Callable[[int, int], None]
+# Told of the data and of the name and reason of each image in it that cannot be decoded.
+OnUnreadable = Callable[[Dataset, list[tuple[str, str]]], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +49,8 @@ class Inputs:
         rows: Row of the feature matrix of each row of the data set (unreadable images leave gaps).
         fingerprint: The backbone's.
         unreadable: Name and reason of each image that could not be decoded.
+        scale: What is black and white in pictures of more than 8 bits.
+        notes: What is to be told of the pictures as they were decoded, a sentence each.
         computed: Images that went through the backbone now.
         spill: Keeps the matrix alive where it has no file in the cache.
         content: Shape ``(N,)``: rows of the data set of equal number are the same to the byte.
@@ -52,6 +61,8 @@ class Inputs:
     rows: NDArray[np.int64]
     fingerprint: str
     unreadable: list[tuple[str, str]]
+    scale: GreyScale
+    notes: tuple[str, ...]
     computed: int
     spill: Spill | None
     content: NDArray[np.int64]
@@ -107,7 +118,11 @@ def open_data(config: RunConfig, *, own: bool = False) -> Dataset:
 def data_notes(config: RunConfig, dataset: Dataset) -> list[str]:
     """Return what is to be told of the data before anything is computed, a sentence each."""
     natural, named = config.partition == "natural", not config.pseudonyms
-    notes = [*dataset.notes, groups_hint(dataset, natural=natural, named=named)]
+    notes = [
+        *dataset.notes,
+        note_of(dataset, named=named),
+        groups_hint(dataset, natural=natural, named=named),
+    ]
     straddling = straddling_test(dataset)
     if straddling:
         first = f", first {straddling[0]}" if named else ""
@@ -148,6 +163,9 @@ def prepare_inputs(
     dataset: Dataset,
     on_progress: Progress | None,
     runner: Runner | None = None,
+    on_unreadable: OnUnreadable | None = None,
+    *,
+    everybody: bool = True,
 ) -> Inputs:
     """Run the frozen backbone over every image it has not seen, and leave out the unreadable.
 
@@ -156,9 +174,14 @@ def prepare_inputs(
         dataset: The data.
         on_progress: Called with the images that have their features and their total number.
         runner: Runs the backbone elsewhere than in this process.
+        on_unreadable: Told of images that cannot be decoded before too few of them are a reason to
+            fail.
+        everybody: Whether it is all clients' data, so that what is black and white can be found in
+            it; one client's own cannot say that for the others.
 
     Raises:
         FedtlError: The backbone's weights are not to be had, or too few images can be read.
+        UsageError: What is black and white has to be said.
     """
     from fedtl.transfer.backbones import embedding_fingerprint
 
@@ -170,7 +193,7 @@ def prepare_inputs(
         # The shared copy is the only one from here on.
         matrix = shared.tensor().numpy()
         dataset, content = replace(dataset, inputs=matrix), _content(matrix)
-        return Inputs(dataset, shared, rows, fingerprint, [], 0, spill, content)
+        return Inputs(dataset, shared, rows, fingerprint, [], GreyScale(), (), 0, spill, content)
 
     from fedtl.transfer.backbones import load_backbone
     from fedtl.transfer.extraction import extract_features
@@ -181,8 +204,16 @@ def prepare_inputs(
         image_size=config.image_size,
         seed=config.inputs_seed,
     )
+    images, scale = on_one_scale(dataset.inputs, config.grey_limits)
+    if not (everybody or scale.asked) and scale != GreyScale():
+        raise UsageError(
+            f"{dataset.name} has grey pictures whose values reach from {scale.told}, and all sites "
+            f"must take the same values for black and white: set grey-range = '{scale.told}', or "
+            "wider, in the configuration of the federation"
+        )
+    dataset = replace(dataset, inputs=images)
     features = extract_features(
-        dataset.inputs,
+        images,
         backbone,
         cache=cache_folder(config),
         precision=config.precision,
@@ -200,11 +231,20 @@ def prepare_inputs(
     bad = np.array([index for index, _ in features.unreadable], dtype=np.int64)
     unreadable = [(dataset.keys[index], reason) for index, reason in features.unreadable]
     rows = np.setdiff1d(np.arange(len(dataset), dtype=np.int64), bad)
+    notes = filter(None, [doubts()])
+    if on_unreadable is not None:
+        on_unreadable(dataset, unreadable)
     if len(bad):
+        reasons = by_kind(reason for _, reason in unreadable)
         if not len(rows):
-            raise FedtlError(f"{dataset.name}: none of its {len(bad)} images can be decoded.")
+            raise FedtlError(
+                f"{dataset.name}: none of its {len(bad):,} images can be decoded: {reasons}."
+            )
         dataset = without_unreadable(dataset, bad)
-        check_classes(dataset)
+        try:
+            check_classes(dataset)
+        except UsageError as error:
+            raise UsageError(f"{error}; of the others, {reasons}") from None
         if config.holdout_site and not len(dataset.withheld):
             raise FedtlError(f"None of the images of {config.holdout_site} can be decoded.")
     return Inputs(
@@ -213,6 +253,8 @@ def prepare_inputs(
         rows=rows,
         fingerprint=backbone.fingerprint,
         unreadable=unreadable,
+        scale=scale,
+        notes=tuple(notes),
         computed=features.computed,
         spill=kept,
         content=features.content[rows],

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
+from fedtl.data.dataset import Dataset
+from fedtl.data.unreadable import by_kind, undecoded_sites
 from fedtl.errors import FedtlError, UsageError
 from fedtl.federation.checkpoint import write_atomically
 from fedtl.report.wording import count_of
@@ -78,23 +80,35 @@ class HeldFolder(ABC):
         write_atomically(path, content.encode() if isinstance(content, str) else content)
         return path
 
-    def list_unreadable(self, unreadable: Sequence[tuple[str, str]], *, named: bool) -> str:
-        """Write ``unreadable.csv``, and return what to tell of it; empty if there is none.
+    def list_unreadable(
+        self, dataset: Dataset, unreadable: Sequence[tuple[str, str]], *, named: bool
+    ) -> str:
+        """Write ``unreadable.csv``, and return what to tell of images; empty if there are none.
+
+        Files that are left aside are listed, too. The list stays, even if the work fails.
 
         Args:
+            dataset: The data, unreadable images included.
             unreadable: Name and reason of each image that could not be decoded.
             named: Whether to tell the first one's name, which may be a site's too.
         """
+        aside = [(other.path, other.reason) for other in dataset.left_aside]
+        rows = [{"image": name, "reason": reason} for name, reason in (*unreadable, *aside)]
+        if rows:
+            self.write_csv("unreadable.csv", rows)
         if not unreadable:
             return ""
-        self.write_csv(
-            "unreadable.csv", [{"image": name, "reason": reason} for name, reason in unreadable]
-        )
         first = f", first {unreadable[0][0]}" if named else ""
         left = "is left out" if len(unreadable) == 1 else "are left out"
+        reasons = by_kind(reason for _, reason in unreadable)
+        sites = undecoded_sites(dataset, [name for name, _ in unreadable])
+        lost = ""
+        if sites:
+            lost = sites[0] if named and len(sites) == 1 else f"{len(sites):,} sites"
+            lost = f"; {lost} {'has' if len(sites) == 1 and named else 'have'} none left"
         return (
-            f"{count_of(len(unreadable), 'image')} could not be decoded and {left}{first}; "
-            f"all are listed in {self.path / 'unreadable.csv'}"
+            f"{count_of(len(unreadable), 'image')} could not be decoded and {left}{first} "
+            f"({reasons}){lost}; all are listed in {self.path / 'unreadable.csv'}"
         )
 
     @classmethod

@@ -39,7 +39,6 @@ class RunFolder(HeldFolder):
         "config.toml",
         "egress.csv",
         "metrics.jsonl",
-        "unreadable.csv",
     )
     work: ClassVar[str] = "run"
 

@@ -1,0 +1,36 @@
+"""The grey scale of a data set: found once over all of its pictures, or as a person set it."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+from fedtl.data.dataset import GreyImages, Images, UnreadableImageError
+from fedtl.data.grey_scale import Extent, GreyScale, Limits
+
+
+def on_one_scale(images: Images, limits: Limits | None) -> tuple[Images, GreyScale]:
+    """Return pictures with one scale for all that have more than 8 bits, and the scale.
+
+    Pictures of 8 bits are told by their first bytes, and are not decoded for it.
+
+    Args:
+        images: The pictures of all clients.
+        limits: What a person set as black and white; ``None`` to find them.
+    """
+    if not isinstance(images, GreyImages):
+        return images, GreyScale()
+    if limits is not None:
+        scale = GreyScale.within(limits)
+    else:
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            found = pool.map(lambda index: _extent(images, index), range(len(images)))
+            scale = GreyScale.over(extent for extent in found if extent is not None)
+    return images.with_scale(scale), scale
+
+
+def _extent(images: GreyImages, index: int) -> Extent | None:
+    try:
+        return images.grey_extent(index)
+    except UnreadableImageError:
+        return None  # told where the picture is wanted
