@@ -74,7 +74,7 @@ class GreyScale:
             bits = max(_FEWEST_BITS, int(found[1]).bit_length())
             whole = (0.0, float(2**bits - 1)) if found[0] >= 0 else found
         if found := _united(extent for extent in kept if not extent.whole):
-            real = (0.0, 1.0) if 0 <= found[0] and found[1] <= 1 else found
+            real = (0.0, 1.0) if found[0] >= 0 and found[1] <= 1 else found
         return cls(whole, real)
 
     @classmethod

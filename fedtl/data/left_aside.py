@@ -87,16 +87,20 @@ def told(left_aside: Collection[LeftAside], emptied: Sequence[str] = ()) -> str:
         files = "1 file" if kinds.total() == 1 else f"{kinds.total():,} files"
         counted = ", ".join(f"{kind} ({count:,})" for kind, count in kinds.most_common())
         parts.append(f"{files} left aside: {counted}")
-    if emptied:
-        more = len(emptied) - _FIRST_NAMED
-        names = ", ".join(emptied[:_FIRST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
-        parts.append(f"{names} {'has' if len(emptied) == 1 else 'have'} none left")
+    parts += [none_left(emptied)] if emptied else []
     parts += [
         f"{count:,} {kind} {'file' if count == 1 else 'files'}: {remedy}"
         for kind, count in kinds.most_common()
         if (remedy := remedy_of(kind))
     ]
     return "; ".join(parts)
+
+
+def none_left(emptied: Sequence[str]) -> str:
+    """Return that these classes and sites have nothing left; the first few are named."""
+    more = len(emptied) - _FIRST_NAMED
+    names = ", ".join(emptied[:_FIRST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+    return f"{names} {'has' if len(emptied) == 1 else 'have'} none left"
 
 
 def note_of(dataset: Dataset, *, named: bool = True) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +85,13 @@ def without_unreadable(dataset: Dataset, unreadable: NDArray[np.int64]) -> Datas
     keep = np.ones(len(dataset), dtype=np.bool_)
     keep[unreadable] = False
     return dataset.subset(np.flatnonzero(keep))
+
+
+def without_lost_classes(dataset: Dataset) -> Dataset:
+    """Return the data set without the classes that no row has, as where none could be decoded."""
+    present, labels = np.unique(dataset.labels, return_inverse=True)
+    classes = tuple(dataset.classes[label] for label in present)
+    return replace(dataset, classes=classes, labels=labels.astype(np.int64))
 
 
 def check_classes(dataset: Dataset) -> None:

@@ -33,16 +33,21 @@ def by_kind(reasons: Iterable[str]) -> str:
     return ", ".join(shown)
 
 
-def undecoded_sites(dataset: Dataset, names: Collection[str]) -> list[str]:
-    """Return the sites all of whose images are among the unreadable ones, sorted.
+def undecoded(dataset: Dataset, names: Collection[str], *, named: bool = True) -> list[str]:
+    """Return the classes and sites all of whose images are unreadable: ``class cross``.
 
     Args:
         dataset: The data, unreadable images included.
         names: The unreadable images' keys.
+        named: Whether sites may be named; otherwise they are counted.
     """
-    if dataset.sites is None:
-        return []
     unreadable = set(names)
     readable = np.array([key not in unreadable for key in dataset.keys], dtype=np.bool_)
-    lost = np.setdiff1d(dataset.sites, dataset.sites[readable])
-    return [str(site) for site in lost]
+    present = np.setdiff1d(dataset.labels, dataset.labels[readable])
+    lost = [f"class {dataset.classes[label]}" for label in present]
+    if dataset.sites is None:
+        return lost
+    sites = [f"site {site}" for site in np.setdiff1d(dataset.sites, dataset.sites[readable])]
+    if sites and not named:
+        sites = ["1 site" if len(sites) == 1 else f"{len(sites):,} sites"]
+    return [*lost, *sites]

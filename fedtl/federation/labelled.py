@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.data.dataset import GreyImages
 from fedtl.data.group_pattern import suggested_groups
 from fedtl.data.left_aside import note_of
-from fedtl.data.dataset import GreyImages
 from fedtl.data.unreadable import by_kind
 from fedtl.errors import FedtlError, UsageError
 from fedtl.federation.classifier import Classifier

@@ -21,7 +21,13 @@ from fedtl.data.hospitals import HospitalsOptions, SiteShift
 from fedtl.data.left_aside import note_of
 from fedtl.data.partition_process import PartitionProcess
 from fedtl.data.pillow_warnings import doubts
-from fedtl.data.sources import Reading, check_classes, open_dataset, without_unreadable
+from fedtl.data.sources import (
+    Reading,
+    check_classes,
+    open_dataset,
+    without_lost_classes,
+    without_unreadable,
+)
 from fedtl.data.test_part import with_test_part
 from fedtl.data.unreadable import by_kind
 from fedtl.data.unseen_site import withhold_site
@@ -240,7 +246,7 @@ def prepare_inputs(
             raise FedtlError(
                 f"{dataset.name}: none of its {len(bad):,} images can be decoded: {reasons}."
             )
-        dataset = without_unreadable(dataset, bad)
+        dataset = without_lost_classes(without_unreadable(dataset, bad))
         try:
             check_classes(dataset)
         except UsageError as error:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from fedtl.data.dataset import Dataset
-from fedtl.data.unreadable import by_kind, undecoded_sites
+from fedtl.data.left_aside import none_left
+from fedtl.data.unreadable import by_kind, undecoded
 from fedtl.errors import FedtlError, UsageError
 from fedtl.federation.checkpoint import write_atomically
 from fedtl.report.wording import count_of
@@ -101,11 +102,8 @@ class HeldFolder(ABC):
         first = f", first {unreadable[0][0]}" if named else ""
         left = "is left out" if len(unreadable) == 1 else "are left out"
         reasons = by_kind(reason for _, reason in unreadable)
-        sites = undecoded_sites(dataset, [name for name, _ in unreadable])
-        lost = ""
-        if sites:
-            lost = sites[0] if named and len(sites) == 1 else f"{len(sites):,} sites"
-            lost = f"; {lost} {'has' if len(sites) == 1 and named else 'have'} none left"
+        emptied = undecoded(dataset, [name for name, _ in unreadable], named=named)
+        lost = f"; {none_left(emptied)}" if emptied else ""
         return (
             f"{count_of(len(unreadable), 'image')} could not be decoded and {left}{first} "
             f"({reasons}){lost}; all are listed in {self.path / 'unreadable.csv'}"

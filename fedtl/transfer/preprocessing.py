@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-
 # Of a picture's sides. What lies farther out would be cropped away after resizing, and a line of
 # one pixel by a million would become gigabytes before.
 _LONGEST_RATIO = 16
