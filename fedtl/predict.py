@@ -279,11 +279,9 @@ def _embeddings(path: Path, width: int) -> NDArray[np.float32]:
     """Return the file's array ``x`` as finite float32 of shape ``(n, width)``, n > 0."""
     import numpy as np
 
-    from fedtl.data.npz_file import read_npz
+    from fedtl.data.features_file import features_alone
 
-    x = read_npz(path, ["x"]).get("x")
-    if x is None:
-        raise UsageError(f"{path} has no array x; expected are embeddings of shape (n, {width}).")
+    x = features_alone(path)
     if x.ndim != 2 or not len(x) or x.shape[1] != width or x.dtype.kind not in "fiu":
         raise UsageError(
             f"{path}: x is {x.dtype} of shape {x.shape}, "
