@@ -281,7 +281,7 @@ def _embeddings(path: Path, width: int) -> NDArray[np.float32]:
 
     from fedtl.data.features_file import features_alone
 
-    x = features_alone(path)
+    x = features_alone(path, width)
     if x.ndim != 2 or not len(x) or x.shape[1] != width or x.dtype.kind not in "fiu":
         raise UsageError(
             f"{path}: x is {x.dtype} of shape {x.shape}, "

@@ -79,8 +79,12 @@ def features_file(path: Path) -> Dataset:
     )
 
 
-def features_alone(path: Path) -> NDArray[Any]:
+def features_alone(path: Path, width: int) -> NDArray[Any]:
     """Return the array of features of a .npz file that need not have labels.
+
+    Args:
+        path: The file.
+        width: How many features are expected, for messages.
 
     Raises:
         UsageError: The file cannot be read, or has none.
@@ -90,7 +94,7 @@ def features_alone(path: Path) -> NDArray[Any]:
     if name is None:
         raise UsageError(
             f"{path} has no array x; its arrays are {', '.join(names) or 'none'}, and expected are "
-            "features of shape (n, d)"
+            f"embeddings of shape (n, {width})."
         )
     return read_npz(path, [name])[name]
 
@@ -175,6 +179,11 @@ def _joined(
             shapes = ", ".join(f"{part[own]} {read[part[own]].shape}" for part in parts.values())
             raise UsageError(f"{path}: {shapes} do not fit together") from None
     sizes = {part: len(read[own["x"]]) for part, own in parts.items()}
+    for part, own in parts.items():
+        if len(read[own["y"]]) != sizes[part]:
+            raise UsageError(
+                f"{path}: {own['x']} has {sizes[part]} rows and {own['y']} {len(read[own['y']])}"
+            )
     joined["test"] = np.repeat([part == "test" for part in sizes], list(sizes.values()))
     told = ", ".join(f"{part} {size:,}" for part, size in sizes.items())
     return joined, [f"{path.name}: {told} rows; test is the test split"]
@@ -230,7 +239,7 @@ def _plain_labels(path: Path, y: NDArray[Any]) -> NDArray[Any]:
                 f"{path}: y has shape {y.shape}, but is not one-hot (a single 1 in each row, all "
                 "else 0); one label per row is expected"
             )
-        return y.argmax(axis=1)
+        return np.argmax(y, axis=1).astype(np.int64)
     if y.dtype.kind in "SUb":
         return as_names(y)
     if y.dtype.kind == "f":
