@@ -127,7 +127,10 @@ def absolute_paths(config: RunConfig) -> RunConfig:
         changes["labels"] = absolute(config.labels)
     if config.partition.startswith("file:"):
         changes["partition"] = "file:" + absolute(config.partition.removeprefix("file:"))
-    if Path(config.weights).suffix in (".pth", ".pt", ".safetensors"):
+    named = config.weights.lower().endswith((".pth", ".pt", ".safetensors"))
+    if config.weights not in ("DEFAULT", "random") and (
+        named or Path(config.weights).expanduser().is_file()
+    ):
         changes["weights"] = absolute(config.weights)
     if config.cache:
         changes["cache"] = absolute(config.cache)

@@ -179,10 +179,12 @@ def _joined(
             shapes = ", ".join(f"{part[own]} {read[part[own]].shape}" for part in parts.values())
             raise UsageError(f"{path}: {shapes} do not fit together") from None
     sizes = {part: len(read[own["x"]]) for part, own in parts.items()}
-    for part, own in parts.items():
-        if len(read[own["y"]]) != sizes[part]:
+    for called in parts.values():
+        rows, labels = (len(read[called[own]]) for own in ("x", "y"))
+        if rows != labels:
             raise UsageError(
-                f"{path}: {own['x']} has {sizes[part]} rows and {own['y']} {len(read[own['y']])}"
+                f"{path}: {called['x']} has {rows} rows and {called['y']} {labels}; each row needs "
+                "one label"
             )
     joined["test"] = np.repeat([part == "test" for part in sizes], list(sizes.values()))
     told = ", ".join(f"{part} {size:,}" for part, size in sizes.items())
@@ -239,7 +241,8 @@ def _plain_labels(path: Path, y: NDArray[Any]) -> NDArray[Any]:
                 f"{path}: y has shape {y.shape}, but is not one-hot (a single 1 in each row, all "
                 "else 0); one label per row is expected"
             )
-        return np.argmax(y, axis=1).astype(np.int64)
+        hot: NDArray[np.int64] = np.argmax(y, axis=1).astype(np.int64)
+        return hot
     if y.dtype.kind in "SUb":
         return as_names(y)
     if y.dtype.kind == "f":
