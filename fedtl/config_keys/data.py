@@ -124,7 +124,8 @@ class DataKeys:
     group_from: str = key(
         "",
         "Pattern of the folders or files that name what belongs together, such as 'patient_*'; "
-        "the group is what (parentheses) enclose, or else the folder, or a file's first *.",
+        "the group is what (parentheses) enclose, or else the folder, or a file's first *. "
+        "PatientID takes that of DICOM files, which stays where they are.",
         _READING,
     )
     labels: str = key(

@@ -96,11 +96,11 @@ def surely_shallow(head: bytes) -> bool:
 def _decoded(data: bytes, *, only_deep: bool = False) -> NDArray[np.uint8] | DeepGrey:
     """Return the pixels; with ``only_deep`` no pixels, unless they are of more than 8 bits."""
     try:
-        if is_dicom(data[:132]):
-            from fedtl.data.dicom import dicom_picture
-
-            return dicom_picture(data)
         with heard():
+            if is_dicom(data[:132]):
+                from fedtl.data.dicom import dicom_picture
+
+                return dicom_picture(data)
             return _of_pillow(data, only_deep=only_deep)
     except (UnreadableImageError, MemoryError):
         raise

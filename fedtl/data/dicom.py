@@ -77,6 +77,8 @@ def dicom_picture(data: bytes) -> NDArray[np.uint8] | DeepGrey:
             return _bytes_of_colour(_by_palette(stored, file), 16)
         if stored.ndim == 3:
             return _bytes_of_colour(stored, int(file.get("BitsStored", 8)))
+        if int(file.get("BitsAllocated", 8)) == 1:
+            stored = np.asarray(stored, np.uint8) * 255
         values = _rescaled(stored, file)
         whole = bool(np.equal(values, np.rint(values)).all())
         if whole:

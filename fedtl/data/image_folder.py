@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fedtl.data.dataset import Dataset, UnreadableImageError
 from fedtl.data.decoding import decode_rgb, grey_extent, surely_shallow
+from fedtl.data.dicom_groups import PATIENT_ID, patient_groups, patients_note
 from fedtl.data.file_store import FileStore, open_file_store, store_name
 from fedtl.data.folder_layout import LAYOUTS, TEST, VALIDATION, read_layout
 from fedtl.data.grey_scale import Extent, GreyScale
@@ -87,9 +88,15 @@ def image_folder(path: Path, *, top_level: str = "auto", group_from: str = "") -
     outer = outer_folders(store.paths)
     folders = [tuple(name.split("/")[outer:-1]) for name in store.paths]
     groups = None
-    if group_from:
+    by_patient = group_from == PATIENT_ID
+    if group_from and not by_patient:
         groups, folders = groups_by_pattern(group_from, store.paths, folders)
     layout = read_layout(path, store.paths, folders, top_level)
+    if by_patient:
+        groups = patient_groups(store, range(len(store.paths)), layout.sites)
+    notes = [layout.guess] if layout.guess and groups is None else []
+    if groups is None and layout.groups is None and (note := patients_note(store)):
+        notes.append(note)
     classes, labels = np.unique(layout.classes, return_inverse=True)
     test = np.zeros(len(labels), dtype=np.bool_)
     if layout.splits is not None:
@@ -103,7 +110,7 @@ def image_folder(path: Path, *, top_level: str = "auto", group_from: str = "") -
         sites=layout.sites,
         keys=store.paths,
         groups=layout.groups if groups is None else groups,
-        notes=(layout.guess,) if layout.guess and groups is None else (),
+        notes=tuple(notes),
         left_aside=tuple(store.left_aside),
     )
 

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fedtl.data.dataset import Dataset, UnreadableImageError
+from fedtl.data.dicom_groups import PATIENT_ID, patient_groups
 from fedtl.data.file_store import FileStore, open_file_store, store_name
 from fedtl.data.folder_layout import TEST, TRAINING, VALIDATION
 from fedtl.data.group_pattern import groups_by_pattern
@@ -74,6 +75,9 @@ def labelled_images(path: Path, table: str, *, group_from: str = "") -> Dataset:
         lone = sum(not line.group for line in chosen)
         if lone:
             notes.append(f"{lone:,} images have no group in {table}; each stands for itself")
+    elif group_from == PATIENT_ID:
+        sites = np.array([line.site for line in chosen]) if "site" in columns else None
+        groups = patient_groups(store, rows.tolist(), sites)
     elif group_from:
         paths = [store.paths[row] for row in rows.tolist()]
         outer = outer_folders(store.paths)

@@ -1,4 +1,4 @@
-"""What Pillow warns of while it decodes: counted here, instead of printed with its source lines."""
+"""What Pillow warns of while it decodes: counted, and not printed with lines of its source."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def doubts() -> str:
     with _lock:
         told = by_kind(_heard.elements())
         _heard.clear()
-    return told and f"decoded with doubts (Pillow): {told}"
+    return told and f"pictures are decoded with doubts: {told}"
 
 
 def _listen() -> None:
@@ -55,4 +55,4 @@ def _listen() -> None:
         if not getattr(warnings.showwarning, "counts_pillow", False):
             warnings.showwarning = counting
             # Otherwise each place in Pillow's source would warn once.
-            warnings.filterwarnings("always", module=r"PIL\.")
+            warnings.filterwarnings("always", module=r"(PIL|pydicom)\.")
