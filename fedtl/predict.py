@@ -80,6 +80,15 @@ def main(
             show_default=False,
         ),
     ] = "",
+    grey_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            "--grey-range",
+            help="Black and white of grey pictures of more than 8 bits, in place of the run's.",
+            metavar="LOW HIGH",
+            show_default=False,
+        ),
+    ] = None,
     top: Annotated[
         int, typer.Option("--top", help="Classes shown per input, best first.", metavar="N", min=1)
     ] = 2,
@@ -103,6 +112,8 @@ def main(
             "--score or --case-mix."
         )
     classifier = Classifier.of_run(run)
+    if grey_range is not None:
+        classifier = classifier.on_scale(grey_range)
     adjustment = None
     if case_mix is not None:
         from fedtl.federation.labelled import case_mix as read_with

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from fedtl.data.grey_scale import Extent, GreyScale, extent_of
 from fedtl.data.image_formats import has_dicom, is_dicom, readable_formats
 from fedtl.data.pillow_warnings import heard
 from fedtl.data.png_metadata import is_png, without_metadata
+from fedtl.data.tiff_tags import pixels_told, with_black_as_zero
 from fedtl.errors import first_line
 
 if TYPE_CHECKING:
@@ -123,6 +124,17 @@ def _of_pillow(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
     except Image.DecompressionBombError:
         raise UnreadableImageError(f"more than {_MOST_PIXELS / 1e6:.0f} million pixels") from None
     except UnidentifiedImageError:
+        black = with_black_as_zero(data)
+        if black is not None:
+            negative = _of_pillow(black, only_deep=only_deep)
+            if isinstance(negative, DeepGrey):
+                return replace(negative, inverted=True)
+            return np.subtract(255, negative, dtype=np.uint8)
+        if pixels := pixels_told(data):
+            raise UnreadableImageError(
+                f"TIFF of {pixels} pixels, which Pillow does not read; save it as 16-bit unsigned "
+                "or 32-bit floating-point"
+            ) from None
         if has_dicom():
             from fedtl.data.dicom import dicom_picture, is_dicom_without_mark
 
@@ -147,6 +159,8 @@ def _pixels(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
             values = np.asarray(ImageOps.exif_transpose(picture))
             if bytewise:
                 values = values.view(np.int8)
+            elif picture.format == "TIFF" and picture.mode == "I" and not signed:
+                values = values.view(np.uint32)
             whole = picture.mode != "F"
             extent = None if told else extent_of(values, whole=whole)
             return DeepGrey(values, whole, inverted, extent, _stretched(values) if told else None)

@@ -83,13 +83,14 @@ def dicom_picture(data: bytes) -> NDArray[np.uint8] | DeepGrey:
         whole = bool(np.equal(values, np.rint(values)).all())
         if whole:
             values = values.astype(np.int64)
+        inverted = photometric == "MONOCHROME1"
         padding = _padding(stored, file)
-        shown = _shown(values, file)
         counted = values[~padding] if padding is not None and not padding.all() else values
+        if padding is not None:  # black, and of no weight
+            values = np.where(padding, counted.max() if inverted else counted.min(), values)
+        shown = _shown(values, file)
         extent = None if shown is not None else extent_of(counted, whole=whole)
-        if padding is not None:
-            values = np.where(padding, counted.min(), values)
-        return DeepGrey(values, whole, photometric == "MONOCHROME1", extent, shown)
+        return DeepGrey(values, whole, inverted, extent, shown)
     except (UnreadableImageError, MemoryError):
         raise
     # Broken files are met with exceptions of every kind.
