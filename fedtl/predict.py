@@ -174,6 +174,7 @@ def _extract_features(classifier: Classifier, arguments: Sequence[str], *, quiet
     import numpy as np
     from rich.console import Console
 
+    from fedtl.data.pillow_warnings import doubts
     from fedtl.report.progress import RunProgress
     from fedtl.report.wording import count_of, printable
 
@@ -195,6 +196,8 @@ def _extract_features(classifier: Classifier, arguments: Sequence[str], *, quiet
     for index, reason in features.unreadable:
         name = printable(pictures.names[index])
         print(f"warning: {name} cannot be read and is skipped: {reason}", file=sys.stderr)
+    if told := doubts():
+        print(f"warning: {told}", file=sys.stderr)
     skipped = np.array([index for index, _ in features.unreadable], np.int64)
     if len(skipped) == len(pictures):
         given = count_of(len(pictures), "image")
@@ -233,9 +236,11 @@ class _Pictures:
                 )
             if path.is_dir() or is_archive(path):
                 store = open_file_store(path)
+                aside = told(store.left_aside)
                 if not store.paths:
-                    raise UsageError(f"{argument} holds no images ({told(store.left_aside)}).")
-                if aside := told(store.left_aside):
+                    found = f" ({aside})" if aside else ""
+                    raise UsageError(f"{argument} holds no images{found}.")
+                if aside:
                     print(f"warning: {argument}: {aside}", file=sys.stderr)
                 pictures.names.extend(f"{path}/{member}" for member in store.paths)
                 pictures.readers.extend(partial(store.read, at) for at in range(len(store.paths)))

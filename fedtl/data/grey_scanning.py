@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from fedtl.data.dataset import GreyImages, Images, UnreadableImageError
 from fedtl.data.grey_scale import Extent, GreyScale, Limits
 
+_PICTURES_PER_TASK = 64
+
 
 def on_one_scale(images: Images, limits: Limits | None) -> tuple[Images, GreyScale]:
     """Return pictures with one scale for all that have more than 8 bits, and the scale.
@@ -23,9 +25,13 @@ def on_one_scale(images: Images, limits: Limits | None) -> tuple[Images, GreySca
     if limits is not None:
         scale = GreyScale.within(limits)
     else:
+        spans = [
+            range(at, min(at + _PICTURES_PER_TASK, len(images)))
+            for at in range(0, len(images), _PICTURES_PER_TASK)
+        ]
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            found = pool.map(lambda index: _extent(images, index), range(len(images)))
-            scale = GreyScale.over(extent for extent in found if extent is not None)
+            found = pool.map(lambda span: [_extent(images, index) for index in span], spans)
+            scale = GreyScale.over(each for part in found for each in part if each is not None)
     return images.with_scale(scale), scale
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fedtl.data.dataset import GreyImages
 from fedtl.data.group_pattern import suggested_groups
 from fedtl.data.left_aside import note_of
+from fedtl.data.pillow_warnings import doubts
 from fedtl.data.unreadable import by_kind
 from fedtl.errors import FedtlError, UsageError
 from fedtl.federation.classifier import Classifier
@@ -87,6 +88,7 @@ def read_labelled(
     if unreadable:
         first = dataset.keys[unreadable[0][0]]
         notes.append(f"{len(unreadable):,} images cannot be decoded, first {first} ({reasons})")
+    notes += filter(None, [doubts()])
     kept = np.setdiff1d(np.arange(len(rows)), [index for index, _ in unreadable])
     if not len(kept):
         raise FedtlError(f"None of the {len(rows):,} images of {source} can be decoded: {reasons}.")
