@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,11 +55,11 @@ class Inputs:
         rows: Row of the feature matrix of each row of the data set (unreadable images leave gaps).
         fingerprint: The backbone's.
         unreadable: Name and reason of each image that could not be decoded.
-        scale: What is black and white in pictures of more than 8 bits.
-        notes: What is to be told of the pictures as they were decoded, a sentence each.
         computed: Images that went through the backbone now.
         spill: Keeps the matrix alive where it has no file in the cache.
         content: Shape ``(N,)``: rows of the data set of equal number are the same to the byte.
+        scale: What is black and white in pictures of more than 8 bits.
+        notes: What is to be told of the pictures as they were decoded, a sentence each.
     """
 
     dataset: Dataset
@@ -67,11 +67,11 @@ class Inputs:
     rows: NDArray[np.int64]
     fingerprint: str
     unreadable: list[tuple[str, str]]
-    scale: GreyScale
-    notes: tuple[str, ...]
     computed: int
     spill: Spill | None
     content: NDArray[np.int64]
+    scale: GreyScale = field(default_factory=GreyScale)
+    notes: tuple[str, ...] = ()
 
 
 def cache_folder(config: RunConfig) -> Path | None:
@@ -199,7 +199,7 @@ def prepare_inputs(
         # The shared copy is the only one from here on.
         matrix = shared.tensor().numpy()
         dataset, content = replace(dataset, inputs=matrix), _content(matrix)
-        return Inputs(dataset, shared, rows, fingerprint, [], GreyScale(), (), 0, spill, content)
+        return Inputs(dataset, shared, rows, fingerprint, [], 0, spill, content)
 
     from fedtl.transfer.backbones import load_backbone
     from fedtl.transfer.extraction import extract_features
