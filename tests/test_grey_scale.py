@@ -334,6 +334,21 @@ def test_a_picture_of_too_many_pixels_is_told() -> None:
         decode_rgb(data)
 
 
+def test_dark_colour_of_16_bits_is_told() -> None:
+    from fedtl.data.pillow_warnings import doubts
+
+    def colour(high: int) -> bytes:
+        row = b"\0" + struct.pack(">6H", *(high * n // 5 for n in range(6)))
+        head = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+        chunks = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
+        return b"\x89PNG\r\n\x1a\n" + chunks
+
+    doubts()
+    assert decode_rgb(colour(65535)).max() == 255 and doubts() == ""
+    assert decode_rgb(colour(4095)).max() == 15
+    assert "1 × 16-bit colour that is not filled" in doubts()
+
+
 def test_what_pillow_warns_of_is_told_in_a_sentence_of_ours() -> None:
     from fedtl.data.pillow_warnings import doubts
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.grey_scale import Extent, GreyScale, extent_of
 from fedtl.data.image_formats import has_dicom, is_dicom, readable_formats
-from fedtl.data.pillow_warnings import heard
+from fedtl.data.pillow_warnings import doubt, heard
 from fedtl.data.png_metadata import is_png, without_metadata
 from fedtl.data.tiff_tags import pixels_told, with_black_as_zero
 from fedtl.errors import first_line
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 # input nothing would be left of their cells.
 _MOST_PIXELS = 2 * (1024**3 // 4 // 3)
 
-_PHOTOMETRIC, _SAMPLE_FORMAT = 262, 339
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_HALF = 128
 _WHITE_IS_ZERO, _SIGNED = 0, 2
 
 
@@ -166,7 +167,18 @@ def _pixels(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
             return DeepGrey(values, whole, inverted, extent, _stretched(values) if told else None)
         if only_deep:
             return np.empty((0, 0, 3), np.uint8)
-        return _rgb(ImageOps.exif_transpose(picture))
+        pixels = _rgb(ImageOps.exif_transpose(picture))
+        if _of_deep_colour(data, tags) and pixels.max() < _HALF:
+            doubt(
+                "16-bit colour that is not filled, of which the upper 8 bits are read, so that it "
+                "is dark (save it as 8 bits)"
+            )
+        return pixels
+
+
+def _of_deep_colour(data: bytes, tags: Any) -> bool:
+    """Return whether a file has 16 bits a channel, of which Pillow keeps eight."""
+    return (is_png(data) and data[24] == 16) or _several(tags.get(_BITS))[0] == 16
 
 
 def _stretched(values: NDArray[Any]) -> NDArray[np.uint8]:

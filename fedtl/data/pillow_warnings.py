@@ -27,6 +27,12 @@ def heard() -> Iterator[None]:
         _decoding.now = False
 
 
+def doubt(text: str) -> None:
+    """Count a doubt of ours."""
+    with _lock:
+        _heard[text] += 1
+
+
 def doubts() -> str:
     """Return, and forget, what was warned of since the last call, counted; empty if nothing was."""
     from fedtl.data.unreadable import by_kind
