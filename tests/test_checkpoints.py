@@ -86,8 +86,8 @@ def test_what_was_found_and_what_was_not_taken_is_told(state: dict[str, Any]) ->
     content = {"model_ema": zeros(state), "model": under("module.")(state)}
     found = find_state(content, state.keys(), source="a.pth")
     assert found.told == (
-        "a.pth: the network is entry model, keys that begin with module.; not taken: entry "
-        "model_ema"
+        "a.pth: the network lies in entry model, under keys that begin with module.; not taken: "
+        "what lies in entry model_ema"
     )
     assert all(torch.equal(found.state[key], state[key]) for key in state)
 
@@ -95,7 +95,9 @@ def test_what_was_found_and_what_was_not_taken_is_told(state: dict[str, Any]) ->
 def test_a_file_with_two_networks_is_refused(state: dict[str, Any], tmp_path: Path) -> None:
     both = {"student": under("backbone.")(state), "teacher": under("backbone.")(zeros(state))}
     torch.save(both, tmp_path / "two.pth")
-    with pytest.raises(UsageError, match=r"more than once, as entry student.* and entry teacher"):
+    with pytest.raises(
+        UsageError, match=r"more than once, in entry student.* and in entry teacher"
+    ):
         loaded(tmp_path / "two.pth")
 
 

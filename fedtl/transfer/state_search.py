@@ -60,8 +60,8 @@ class _Candidate:
     @property
     def told(self) -> str:
         """Where it lies, in words."""
-        entry = f"entry {'.'.join(self.entry)}" if self.entry else ""
-        prefix = f"keys that begin with {self.prefix}" if self.prefix else ""
+        entry = f"in entry {'.'.join(self.entry)}" if self.entry else ""
+        prefix = f"under keys that begin with {self.prefix}" if self.prefix else ""
         return ", ".join(filter(None, [entry, prefix]))
 
 
@@ -103,12 +103,12 @@ def find_state(
     if others and not (best.plain and best.prefix in _USUAL_PREFIXES):
         places = " and ".join(candidate.told for candidate in (best, *others))
         raise UsageError(
-            f"The {source} holds the network more than once, as {places}: save the one that is "
+            f"The {source} holds the network more than once, {places}: save the one that is "
             "meant alone."
         )
-    told = f"{source}: the network is {best.told or 'at its top'}"
+    told = f"{source}: the network lies {best.told or 'at the top'}"
     if others:
-        told += "; not taken: " + ", ".join(other.told for other in others)
+        told += "; not taken: what lies " + " and ".join(other.told for other in others)
     return FoundState(best.state, told if best.told or others else "")
 
 
