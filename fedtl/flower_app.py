@@ -23,6 +23,7 @@ from flwr.serverapp import Grid
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
 from fedtl.data.partition_process import PartitionProcess
+from fedtl.data.understood import Understood
 from fedtl.engine.memory import MemoryWatch
 from fedtl.errors import UsageError
 from fedtl.federation.checkpoint import write_atomically
@@ -53,7 +54,17 @@ _logger = logging.getLogger(__name__)
 _STATE = "fedtl-site"
 # What a site may set for itself (--node-config): where its data, weights and cache are, and how
 # its data is to be read.
-_SITE_KEYS = ("data", "top-level", "group-from", "labels", "weights", "cache")
+_SITE_KEYS = (
+    "data",
+    "top-level",
+    "layout",
+    "classes",
+    "min-per-class",
+    "group-from",
+    "labels",
+    "weights",
+    "cache",
+)
 
 
 def reply(message: Message, context: Context) -> Message:
@@ -158,6 +169,7 @@ def _prepare(context: Context) -> tuple[Site, SharedFeatures]:
                 "give it the head (python -m fedtl.predict)"
             )
         dataset = open_data(config, own=True)
+        _logger.info(Understood.of(dataset).sentence)
         for note in data_notes(config, dataset):
             _logger.warning(note)
         inputs = prepare_inputs(config, dataset, None, everybody=False)

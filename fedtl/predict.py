@@ -80,6 +80,15 @@ def main(
             show_default=False,
         ),
     ] = "",
+    layout: Annotated[
+        str,
+        typer.Option(
+            "--layout",
+            help="Levels of folders of labelled data, as in simulate.",
+            metavar="LEVELS",
+            show_default=False,
+        ),
+    ] = "",
     grey_range: Annotated[
         tuple[float, float] | None,
         typer.Option(
@@ -105,11 +114,11 @@ def main(
     from fedtl.federation.classifier import Classifier
     from fedtl.report.predictions import Predictions
 
-    reading = Reading(top_level, group_from, labels)
+    reading = Reading(top_level=top_level, group_from=group_from, labels=labels, layout=layout)
     if reading != Reading() and not (score or case_mix is not None):
         raise UsageError(
-            "--top-level, --group-from and --labels say how labelled data are read: they need "
-            "--score or --case-mix."
+            "--top-level, --layout, --group-from and --labels say how labelled data are read: they "
+            "need --score or --case-mix."
         )
     classifier = Classifier.of_run(run)
     if grey_range is not None:

@@ -178,6 +178,7 @@ _READERS: dict[str, _Reason] = {
     "shards-per-client": _partition("shard"),
     "test-fraction": _test_fraction,
     "top-level": _top_level,
+    "layout": _top_level,
     "group-from": _folder,
     "labels": _folder,
     "grey-range": _folder,

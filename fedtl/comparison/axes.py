@@ -12,6 +12,9 @@ Axes = dict[str, tuple[Scalar, ...]]
 _INPUTS = (
     "data",
     "top-level",
+    "layout",
+    "classes",
+    "min-per-class",
     "group-from",
     "labels",
     "grey-range",

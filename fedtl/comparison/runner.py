@@ -17,6 +17,7 @@ from fedtl.comparison.tuning import Chosen, chosen_for, tune
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
 from fedtl.data.partition_process import PartitionProcess
+from fedtl.data.understood import Understood
 from fedtl.engine.resources import actor_count, this_machine
 from fedtl.engine.starting import Starting
 from fedtl.engine.task_pool import InlinePool, Task, TaskFailure, TaskPool
@@ -154,6 +155,7 @@ def _scenes(
     partitioner = PartitionProcess(next(iter(methods.difference(known)), base.partition))
     try:
         dataset = open_data(base)
+        progress.note(Understood.of(dataset).sentence)
         for note in data_notes(base, dataset):
             progress.warn(note)
         # An impossible partition is refused before anything is computed for it.

@@ -121,6 +121,26 @@ class DataKeys:
         _READING,
         choices=("auto", "site", "group", "class", "split"),
     )
+    layout: str = key(
+        "",
+        "What each level of folders is, outermost first, of split, site (client), group (patient), "
+        "class and - for nothing: split/class, site/class/group; by default read from the names.",
+        _READING,
+    )
+    classes: str = key(
+        "auto",
+        "How names of classes are compared: fold-case joins those that differ by case or space "
+        "alone, exact keeps them apart, auto refuses them unless they lie side by side.",
+        _READING,
+        choices=("auto", "fold-case", "exact"),
+    )
+    min_per_class: int = key(
+        0,
+        "Drop classes with fewer examples (or groups); 0 refuses data with a class of one.",
+        _READING,
+        low=0,
+        high=1_000_000,
+    )
     group_from: str = key(
         "",
         "Pattern of the folders or files that name what belongs together, such as 'patient_*'; "

@@ -98,6 +98,7 @@ class Dataset:
             author's) and are never parted between training and scoring; ``None`` where each
             stands for itself.
         notes: What whoever opened the data has to tell the user, a sentence each.
+        left_aside: What lies in the data and is not among its inputs, sorted by path.
         test_is_held_out: Whether ``test`` was drawn from data that has no test split of its own.
         unseen: Shape ``(N,)``, bool: the inputs of a site that takes part in nothing, whatever
             their split (see ``withhold_site``); ``None`` where all sites take part.

@@ -12,15 +12,15 @@ import numpy as np
 
 from fedtl.data.dataset import Dataset, UnreadableImageError
 from fedtl.data.dicom_groups import PATIENT_ID, patient_groups
+from fedtl.data.doubled_folders import outer_folders
 from fedtl.data.file_store import FileStore, open_file_store, store_name
-from fedtl.data.folder_layout import TEST, TRAINING, VALIDATION
 from fedtl.data.group_pattern import groups_by_pattern
-from fedtl.data.image_folder import FileImages, outer_folders, test_rows
+from fedtl.data.image_folder import FileImages, test_rows
+from fedtl.data.split_names import EXAMPLES, UNLABELLED, split_role
 from fedtl.errors import UsageError
 
 _NEEDED = ("file", "label")
 _COLUMNS = (*_NEEDED, "site", "group", "split")
-_SPLITS = TRAINING | VALIDATION | TEST
 
 
 @dataclass(frozen=True)
@@ -150,10 +150,10 @@ def _lines(text: str, table: str) -> tuple[list[_Line], set[str]]:
                     f"--labels {table}: line {number} has no {name}; fill it in or remove the line"
                 )
         split = value.get("split", "")
-        if split and split.lower() not in _SPLITS:
+        if split and split_role(split) in ("", UNLABELLED):
             raise UsageError(
-                f"--labels {table}: line {number} has split {split}, but splits are "
-                f"{', '.join(sorted(_SPLITS))}"
+                f"--labels {table}: line {number} has split {split}, but splits are called "
+                f"{EXAMPLES}"
             )
         lines.append(
             _Line(
@@ -162,7 +162,7 @@ def _lines(text: str, table: str) -> tuple[list[_Line], set[str]]:
                 value["label"],
                 value.get("site", ""),
                 value.get("group", ""),
-                split,
+                split_role(split),
             )
         )
     if not lines:

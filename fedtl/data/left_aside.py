@@ -30,11 +30,14 @@ class LeftAside:
 
     Attributes:
         path: Relative, with slashes.
-        kind: A suffix such as ``.heic``, ``hidden``, ``without suffix`` or ``empty folder``.
+        kind: A suffix such as ``.heic``, ``hidden``, ``without suffix`` or ``empty folder``, or
+            what else it is.
+        told: Whether a note of the data tells of it already.
     """
 
     path: str
     kind: str
+    told: bool = False
 
     @property
     def reason(self) -> str:
@@ -110,12 +113,13 @@ def note_of(dataset: Dataset, *, named: bool = True) -> str:
         dataset: The data, unreadable pictures included.
         named: Whether sites may be named.
     """
-    lost = emptied(dataset) if dataset.left_aside else []
+    untold = [one for one in dataset.left_aside if not one.told]
+    lost = emptied(dataset) if untold else []
     if not named:
         sites = [one for one in lost if one.startswith("site ")]
         lost = [one for one in lost if one not in sites]
         lost += ["1 site" if len(sites) == 1 else f"{len(sites):,} sites"] if sites else []
-    return told(dataset.left_aside, lost)
+    return told(untold, lost)
 
 
 def emptied(dataset: Dataset) -> list[str]:
@@ -135,7 +139,7 @@ def emptied(dataset: Dataset) -> list[str]:
         for other in dataset.left_aside:
             parts = other.path.split("/")
             own = parts if other.kind == EMPTY_FOLDER else parts[:-1]
-            if other.kind == HIDDEN or len(own) <= level or own[level] in known:
+            if other.told or other.kind == HIDDEN or len(own) <= level or own[level] in known:
                 continue
             # Beside the data may lie what is none of it, such as a folder of documents.
             if what == "site" or tuple(own[:level]) in above:

@@ -14,6 +14,7 @@ import strategies
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
 from fedtl.data.partition_process import PartitionProcess
+from fedtl.data.understood import Understood
 from fedtl.engine.fedtl_clients import FedtlClients, MakeFedtlClients
 from fedtl.engine.inline_grid import InlineGrid
 from fedtl.engine.memory import MemoryWatch
@@ -54,6 +55,7 @@ class Simulated:
         outcome: The federation's.
         centralised: What all data in one place would give.
         inputs: The data.
+        understood: What was counted in it before anything was computed.
         split: Who held what.
         seconds: ``start_up``, ``features``, ``handshake`` (and all that is between rounds),
             ``rounds``, ``closing``, ``reference``; one after the other.
@@ -63,6 +65,7 @@ class Simulated:
     outcome: Outcome
     centralised: Centralised
     inputs: Inputs
+    understood: Understood
     split: Split
     seconds: dict[str, float]
     peak_mb: float
@@ -101,6 +104,8 @@ def simulate(
         dataset = open_data(config)
         if check_data is not None:
             check_data(dataset)
+        understood = Understood.of(dataset)
+        folder.note(understood.sentence)
         for note in data_notes(config, dataset):
             folder.warn(note)
         # An impossible partition is refused before anything is computed for it.
@@ -166,7 +171,7 @@ def simulate(
         "closing": outcome.closing_seconds,
         "reference": time.perf_counter() - federated,
     }
-    return Simulated(outcome, centralised, inputs, split, seconds, watch.peak_mb)
+    return Simulated(outcome, centralised, inputs, understood, split, seconds, watch.peak_mb)
 
 
 def _list_unreadable(

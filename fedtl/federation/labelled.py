@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.dataset import GreyImages
+from fedtl.data.folded_name import folded
 from fedtl.data.group_pattern import suggested_groups
 from fedtl.data.left_aside import note_of
 from fedtl.data.pillow_warnings import doubts
@@ -64,10 +66,11 @@ def read_labelled(
     """
     dataset = _opened(classifier, source, reading)
     known = {name: index for index, name in enumerate(classifier.trained.classes)}
-    of_head = np.array([known.get(name, -1) for name in dataset.classes], np.int64)
+    meant, told = _of_head(dataset.classes, known)
+    of_head = np.array([known.get(meant.get(name, name), -1) for name in dataset.classes], np.int64)
     labels = of_head[dataset.labels]
-    notes = [*dataset.notes, *filter(None, [note_of(dataset)])]
-    if strange := [name for name in dataset.classes if name not in known]:
+    notes = [*dataset.notes, *told, *filter(None, [note_of(dataset)])]
+    if strange := [name for name in dataset.classes if meant.get(name, name) not in known]:
         count = int((labels < 0).sum())
         notes.append(
             f"{count} inputs of classes that the head does not know are left out: "
@@ -100,6 +103,19 @@ def read_labelled(
         groups=None if groups is None else np.unique(groups[kept], return_inverse=True)[1],
         notes=notes,
     )
+
+
+def _of_head(classes: Sequence[str], known: Collection[str]) -> tuple[dict[str, str], list[str]]:
+    """Return which class of the head is meant by names that differ by case or space alone."""
+    read = Counter(folded(name) for name in known)
+    head = {folded(name): name for name in known}
+    meant = {
+        name: head[folded(name)]
+        for name in classes
+        if name not in known and read[folded(name)] == 1 and head[folded(name)] not in classes
+    }
+    pairs = ", ".join(f"{name!r} as {own!r}" for name, own in meant.items())
+    return meant, [f"classes are read as the head names them: {pairs}"] if meant else []
 
 
 def case_mix(classifier: Classifier, own: Labelled) -> Adjustment:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
+from fedtl.data.class_names import without_rare
 from fedtl.data.dataset import Dataset
 from fedtl.data.grey_scale import GreyScale
 from fedtl.data.grey_scanning import on_one_scale
@@ -24,6 +25,7 @@ from fedtl.data.pillow_warnings import doubts
 from fedtl.data.sources import (
     Reading,
     check_classes,
+    class_sizes,
     open_dataset,
     without_lost_classes,
     without_unreadable,
@@ -114,11 +116,28 @@ def open_data(config: RunConfig, *, own: bool = False) -> Dataset:
         shift=effects.times(config.hospitals_shift),
         label_noise=config.hospitals_label_noise,
     )
-    reading = Reading(config.top_level, config.group_from, config.labels)
-    dataset = open_dataset(config.data, seed=config.inputs_seed, hospitals=options, reading=reading)
+    dataset = open_dataset(
+        config.data,
+        seed=config.inputs_seed,
+        hospitals=options,
+        reading=reading_of(config),
+        own=own,
+    )
     if config.holdout_site:
         dataset = withhold_site(dataset, config.holdout_site, fewest_sites=fewest_sites(config))
     return dataset if own else with_test_part(dataset, config.test_fraction, config.inputs_seed)
+
+
+def reading_of(config: RunConfig) -> Reading:
+    """Return how the configured data is to be read."""
+    return Reading(
+        top_level=config.top_level,
+        group_from=config.group_from,
+        labels=config.labels,
+        layout=config.layout,
+        classes=config.classes,
+        min_per_class=config.min_per_class,
+    )
 
 
 def data_notes(config: RunConfig, dataset: Dataset) -> list[str]:
@@ -237,7 +256,7 @@ def prepare_inputs(
     bad = np.array([index for index, _ in features.unreadable], dtype=np.int64)
     unreadable = [(dataset.keys[index], reason) for index, reason in features.unreadable]
     rows = np.setdiff1d(np.arange(len(dataset), dtype=np.int64), bad)
-    notes = filter(None, [backbone.told, doubts()])
+    notes = [note for note in (backbone.told, doubts()) if note]
     if on_unreadable is not None:
         on_unreadable(dataset, unreadable)
     if len(bad):
@@ -247,6 +266,12 @@ def prepare_inputs(
                 f"{dataset.name}: none of its {len(bad):,} images can be decoded: {reasons}."
             )
         dataset = without_lost_classes(without_unreadable(dataset, bad))
+        counts, what = class_sizes(dataset)
+        if config.min_per_class > counts.min():
+            # Some classes have become rare by what cannot be decoded.
+            rows = rows[counts[dataset.labels] >= config.min_per_class]
+            dataset = without_rare(dataset, config.min_per_class, counts, what)
+            notes.append(dataset.notes[-1])
         try:
             check_classes(dataset)
         except UsageError as error:

@@ -116,6 +116,11 @@ class RunFolder(HeldFolder):
         if self.progress is not None:
             self.progress.warn(text)
 
+    def note(self, text: str) -> None:
+        """Tell the user something that is no warning."""
+        if self.progress is not None:
+            self.progress.note(text)
+
     def waits(self, text: str) -> None:
         """Tell the user what is being waited for."""
         if self.progress is not None:
