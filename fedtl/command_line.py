@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Collection
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, Optional
+from typing import Annotated, Any, NoReturn, Optional, cast
 
 import typer
 from click import Abort, ClickException
@@ -50,10 +50,12 @@ def config_parameters(
             help=rule.help,
             show_default=str(field.default) if field.default != "" else False,
             rich_help_panel=rule.section,
-            metavar=_metavar(kind, rule.choices, listed=key in listed),
+            metavar=" ".join(rule.words) or _metavar(kind, rule.choices, listed=key in listed),
         )
         if key in listed:
             kind = str
+        elif rule.words:
+            kind = cast(type, tuple[(str,) * len(rule.words)])  # type: ignore[misc]
         parameters.append(
             inspect.Parameter(
                 field.name,
@@ -95,7 +97,11 @@ def with_config(
 
     @wraps(command)
     def wrapped(**values: Any) -> None:
-        given = {kebab(name): value for name in names if (value := values.pop(name)) is not None}
+        given = {
+            kebab(name): " ".join(value) if isinstance(value, tuple) else value
+            for name in names
+            if (value := values.pop(name)) is not None
+        }
         command(**values, flags=given)
 
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
@@ -124,7 +130,10 @@ def absolute_paths(config: RunConfig) -> RunConfig:
         changes["labels"] = absolute(config.labels)
     if config.partition.startswith("file:"):
         changes["partition"] = "file:" + absolute(config.partition.removeprefix("file:"))
-    if Path(config.weights).suffix in (".pth", ".pt", ".safetensors"):
+    named = config.weights.lower().endswith((".pth", ".pt", ".safetensors"))
+    if config.weights not in ("DEFAULT", "random") and (
+        named or Path(config.weights).expanduser().is_file()
+    ):
         changes["weights"] = absolute(config.weights)
     if config.cache:
         changes["cache"] = absolute(config.cache)

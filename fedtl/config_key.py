@@ -24,6 +24,7 @@ class Rule:
     high: float | None = None
     above: float | None = None
     choices: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
 
 
 def key(
@@ -35,9 +36,13 @@ def key(
     high: float | None = None,
     above: float | None = None,
     choices: tuple[str, ...] = (),
+    words: tuple[str, ...] = (),
 ) -> Any:
-    """Return the field of a key with its default, what ``--help`` says of it and its rule."""
-    rule = Rule(help, section, low, high, above, choices)
+    """Return the field of a key with its default, what ``--help`` says of it and its rule.
+
+    A key with ``words`` is one text of several words, which its flag takes one by one.
+    """
+    rule = Rule(help, section, low, high, above, choices, words)
     return dataclasses.field(default=default, metadata={"rule": rule})
 
 

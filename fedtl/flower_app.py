@@ -22,6 +22,7 @@ from flwr.serverapp import Grid
 
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
+from fedtl.data.understood import Understood
 from fedtl.engine.memory import MemoryWatch
 from fedtl.errors import UsageError
 from fedtl.federation.checkpoint import write_atomically
@@ -52,7 +53,17 @@ _logger = logging.getLogger(__name__)
 _STATE = "fedtl-site"
 # What a site may set for itself (--node-config): where its data, weights and cache are, and how
 # its data is to be read.
-_SITE_KEYS = ("data", "top-level", "group-from", "labels", "weights", "cache")
+_SITE_KEYS = (
+    "data",
+    "top-level",
+    "layout",
+    "classes",
+    "min-per-class",
+    "group-from",
+    "labels",
+    "weights",
+    "cache",
+)
 
 
 def reply(message: Message, context: Context) -> Message:
@@ -162,9 +173,10 @@ def _prepare(context: Context) -> tuple[Site, SharedFeatures]:
                 "give it the head (python -m fedtl.predict)"
             )
         dataset = open_data(config, own=True)
+        _logger.info(Understood.of(dataset).sentence)
         for note in data_notes(config, dataset):
             _logger.warning(note)
-        inputs = prepare_inputs(config, dataset, None)
+        inputs = prepare_inputs(config, dataset, None, everybody=False)
         sites = _one_site(config, inputs, partition_id)
         site = replace(sites.site(partition_id), smallest_cell=SMALLEST_CELL)
         return site, sites.features
@@ -179,7 +191,8 @@ def _all_sites(config: RunConfig) -> SimulatedSites:
     """Return all clients of data that is split by the configured partition."""
     dataset = open_data(config)
     drawn = split_into_clients(config, dataset)
-    inputs = prepare_inputs(config, dataset, None)
+    # The server, which writes the head, sees no picture: it cannot tell what was found in them.
+    inputs = prepare_inputs(config, dataset, None, everybody=False)
     _KEPT.append(inputs)
     split = settled_split(config, inputs, drawn)
     split = without_duplicates(config, inputs, split).split

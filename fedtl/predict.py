@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fedtl.data.grey_scale import GreyScale
     from fedtl.data.sources import Reading
     from fedtl.federation.classifier import Classifier
     from fedtl.federation.labelled import Labelled
@@ -79,14 +80,32 @@ def main(
             show_default=False,
         ),
     ] = "",
+    layout: Annotated[
+        str,
+        typer.Option(
+            "--layout",
+            help="Levels of folders of labelled data, as in simulate.",
+            metavar="LEVELS",
+            show_default=False,
+        ),
+    ] = "",
+    grey_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            "--grey-range",
+            help="Black and white of grey pictures of more than 8 bits, in place of the run's.",
+            metavar="LOW HIGH",
+            show_default=False,
+        ),
+    ] = None,
     top: Annotated[
         int, typer.Option("--top", help="Classes shown per input, best first.", metavar="N", min=1)
     ] = 2,
 ) -> None:
     """Classify new images with what a run has learned.
 
-    RUN is the folder of a finished run. INPUT is an image, or a folder or .zip archive that is
-    searched for images; for a run on embeddings it is features:FILE.npz with an array x.
+    RUN is the folder of a finished run. INPUT is an image, or a folder or archive (.zip, .tar) that
+    is searched for images; for a run on embeddings it is features:FILE.npz with an array x.
 
     Heads trained by gradient steps give probabilities. Closed-form heads give scores: about 1 for
     the class of an image, about 0 for the others. With --case-mix all give probabilities.
@@ -95,13 +114,15 @@ def main(
     from fedtl.federation.classifier import Classifier
     from fedtl.report.predictions import Predictions
 
-    reading = Reading(top_level, group_from, labels)
+    reading = Reading(top_level=top_level, group_from=group_from, labels=labels, layout=layout)
     if reading != Reading() and not (score or case_mix is not None):
         raise UsageError(
-            "--top-level, --group-from and --labels say how labelled data are read: they need "
-            "--score or --case-mix."
+            "--top-level, --layout, --group-from and --labels say how labelled data are read: they "
+            "need --score or --case-mix."
         )
     classifier = Classifier.of_run(run)
+    if grey_range is not None:
+        classifier = classifier.on_scale(grey_range)
     adjustment = None
     if case_mix is not None:
         from fedtl.federation.labelled import case_mix as read_with
@@ -162,6 +183,7 @@ def _extract_features(classifier: Classifier, arguments: Sequence[str], *, quiet
     import numpy as np
     from rich.console import Console
 
+    from fedtl.data.pillow_warnings import doubts
     from fedtl.report.progress import RunProgress
     from fedtl.report.wording import count_of, printable
 
@@ -183,6 +205,8 @@ def _extract_features(classifier: Classifier, arguments: Sequence[str], *, quiet
     for index, reason in features.unreadable:
         name = printable(pictures.names[index])
         print(f"warning: {name} cannot be read and is skipped: {reason}", file=sys.stderr)
+    if told := doubts():
+        print(f"warning: {told}", file=sys.stderr)
     skipped = np.array([index for index, _ in features.unreadable], np.int64)
     if len(skipped) == len(pictures):
         given = count_of(len(pictures), "image")
@@ -197,30 +221,36 @@ class _Pictures:
 
     names: list[str]
     readers: list[Callable[[], bytes]]
+    scale: GreyScale
 
     @classmethod
     def found(cls, classifier: Classifier, arguments: Sequence[str]) -> _Pictures:
         """Return the named files and all images in the named folders and archives, in order."""
-        from fedtl.data.file_store import open_file_store
+        from fedtl.data.file_store import is_archive, open_file_store
+        from fedtl.data.left_aside import told
 
-        pictures = cls([], [])
+        pictures = cls([], [], classifier.trained.scale)
         for argument in arguments:
             if argument.startswith(_EMBEDDINGS):
                 raise UsageError(
                     f"{classifier.run} was trained on images, so it takes images, "
-                    f"folders and .zip archives, not {argument}."
+                    f"folders and archives, not {argument}."
                 )
             path = Path(argument).expanduser()
             # Path.exists would raise where a folder above may not be entered.
             if not os.path.exists(path):  # noqa: PTH110
                 raise UsageError(
-                    f"{argument} does not exist; an image, or a folder or .zip archive of images "
-                    "is expected."
+                    f"{argument} does not exist; an image, or a folder or archive (.zip, .tar) of "
+                    "images is expected."
                 )
-            if path.is_dir() or path.suffix.lower() == ".zip":
+            if path.is_dir() or is_archive(path):
                 store = open_file_store(path)
+                aside = told(store.left_aside)
                 if not store.paths:
-                    raise UsageError(f"{argument} holds no images.")
+                    found = f" ({aside})" if aside else ""
+                    raise UsageError(f"{argument} holds no images{found}.")
+                if aside:
+                    print(f"warning: {argument}: {aside}", file=sys.stderr)
                 pictures.names.extend(f"{path}/{member}" for member in store.paths)
                 pictures.readers.extend(partial(store.read, at) for at in range(len(store.paths)))
             else:
@@ -239,7 +269,7 @@ class _Pictures:
         """Return the decoded picture, shape ``(height, width, 3)``."""
         from fedtl.data.decoding import decode_rgb
 
-        return decode_rgb(self.readers[index]())
+        return decode_rgb(self.readers[index](), self.scale)
 
 
 def _read_file(path: Path) -> bytes:
@@ -274,11 +304,9 @@ def _embeddings(path: Path, width: int) -> NDArray[np.float32]:
     """Return the file's array ``x`` as finite float32 of shape ``(n, width)``, n > 0."""
     import numpy as np
 
-    from fedtl.data.npz_file import read_npz
+    from fedtl.data.features_file import features_alone
 
-    x = read_npz(path, ["x"]).get("x")
-    if x is None:
-        raise UsageError(f"{path} has no array x; expected are embeddings of shape (n, {width}).")
+    x = features_alone(path, width)
     if x.ndim != 2 or not len(x) or x.shape[1] != width or x.dtype.kind not in "fiu":
         raise UsageError(
             f"{path}: x is {x.dtype} of shape {x.shape}, "

@@ -154,6 +154,8 @@ def _close(
         panel=_panel(folder, simulated),
         other_seeds=other_seeds,
         unseen_sites=unseen_sites,
+        understood=simulated.understood,
+        scale=simulated.inputs.scale,
         hostile=attackers(folder.config.replace(clients=len(simulated.split.names))),
     )
 

@@ -100,7 +100,7 @@ def _pictures(config: RunConfig, dataset: Dataset, clients: int) -> str:
 def _folder(config: RunConfig, dataset: Dataset, clients: int) -> str:
     opener = config.data.partition(":")[0]
     named = opener in ("hospitals", "features", "medmnist", "torchvision")
-    return f"data = {opener} is no folder or zip of pictures" if named else ""
+    return f"data = {opener} is no folder or archive of pictures" if named else ""
 
 
 def _top_level(config: RunConfig, dataset: Dataset, clients: int) -> str:
@@ -178,8 +178,11 @@ _READERS: dict[str, _Reason] = {
     "shards-per-client": _partition("shard"),
     "test-fraction": _test_fraction,
     "top-level": _top_level,
+    "layout": _top_level,
     "group-from": _folder,
     "labels": _folder,
+    "grey-range": _folder,
+    "window": _folder,
     "backbone": _pictures,
     "weights": _pictures,
     "image-size": _pictures,

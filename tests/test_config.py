@@ -31,6 +31,11 @@ def _values_of(key: str) -> st.SearchStrategy[Scalar]:
         return st.sampled_from(PARTITIONS) | _TEXT.map(lambda path: f"file:{path}")
     if key == "samples":
         return st.sampled_from(("auto", "none")) | st.integers(0, 100).map(str)
+    if key == "grey-range":  # contradicts window
+        return st.just("auto")
+    if key == "window":
+        pairs = st.tuples(st.integers(-2000, 2000), st.integers(1, 4000))
+        return st.just("") | pairs.map(lambda pair: f"{pair[0]} {pair[1]}")
     if rule.choices:
         return st.sampled_from(rule.choices)
     if kind is bool:

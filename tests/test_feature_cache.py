@@ -232,6 +232,10 @@ def test_an_image_that_became_readable_is_computed(tmp_path: Path, backbone: Bac
     _extract(Noise([1, BAD]), backbone, tmp_path)
     features = _extract(Healed([1, BAD, 2]), backbone, tmp_path)
     assert (features.computed, features.reused, features.unreadable) == (2, 1, ())
+    _extract(Noise([4, BAD]), backbone, tmp_path)
+    same = _extract(Healed([4, BAD]), backbone, tmp_path)
+    assert (same.computed, same.reused, same.unreadable) == (0, 2, ())
+    assert same.array[1].any()
 
 
 def _network(name: str, image_size: int) -> Backbone:

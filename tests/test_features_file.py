@@ -43,6 +43,76 @@ def test_features_with_class_names_as_labels(tmp_path: Path) -> None:
     assert data.classes == ("a", "b") and list(data.labels) == [1, 0, 1, 1, 0, 0]
 
 
+_NAMES = np.array(["straße", "a", "b"])
+_Y = np.array([0, 1, 2, 0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("y", "classes"),
+    [
+        (np.char.encode(_NAMES, "utf-8")[_Y], ("a", "b", "straße")),
+        (np.char.encode(_NAMES, "latin-1")[_Y], ("a", "b", "straße")),
+        (_Y.astype(np.float16), ("0", "1", "2")),
+        (_Y[:, None], ("0", "1", "2")),
+        (_Y[:, None].astype(np.float64), ("0", "1", "2")),
+        (np.eye(3)[_Y], ("0", "1", "2")),
+        (np.eye(3, dtype=bool)[_Y], ("0", "1", "2")),
+        (_Y == 1, ("False", "True")),
+    ],
+)
+def test_labels_of_any_plain_type_are_classes(
+    y: NDArray[Any], classes: tuple[str, ...], tmp_path: Path
+) -> None:
+    data = opened(features(tmp_path, y=y))
+    assert data.classes == classes
+    names = [classes[label] for label in data.labels]
+    if classes[0] == "a":
+        assert names == [str(_NAMES[label]) for label in _Y]
+    elif len(classes) == 3:
+        assert names == [str(label) for label in _Y]
+    else:
+        assert names == [str(label == 1) for label in _Y]
+
+
+def test_sites_and_groups_are_text_whatever_they_were(tmp_path: Path) -> None:
+    site = np.char.encode(_NAMES, "latin-1")[_Y]
+    file = features(tmp_path, site=site, group=np.arange(6.0)[:, None], test=np.eye(6)[5])
+    data = opened(file)
+    assert data.sites is not None and list(data.sites) == [str(_NAMES[label]) for label in _Y]
+    assert data.groups is not None and list(data.groups) == list("012345")
+    assert data.test.tolist() == [False] * 5 + [True]
+
+
+@pytest.mark.parametrize(
+    ("x_name", "y_name"),
+    [("features", "labels"), ("Embeddings", "target"), ("arr_0", "arr_1")],
+)
+def test_common_names_of_arrays_are_understood(x_name: str, y_name: str, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(6, 2))
+    np.savez(tmp_path / "a.npz", **{x_name: x, y_name: _Y % 2})
+    data = opened(f"features:{tmp_path / 'a.npz'}")
+    assert np.array_equal(np.asarray(data.inputs), x.astype(np.float32))
+    assert list(data.labels) == list(_Y % 2)
+    assert data.notes == (f"a.npz: {x_name} as x, {y_name} as y",)
+
+
+def test_files_of_two_parts_have_a_test_split(tmp_path: Path) -> None:
+    x, y = np.arange(12.0).reshape(6, 2), _Y % 2
+    parts = {"X_train": x[:4], "y_train": y[:4, None], "X_test": x[4:], "y_test": y[4:]}
+    np.savez(tmp_path / "a.npz", **parts)
+    data = opened(f"features:{tmp_path / 'a.npz'}")
+    assert np.array_equal(np.asarray(data.inputs), x) and list(data.labels) == list(y)
+    assert data.test.tolist() == [False] * 4 + [True] * 2
+    np.savez(tmp_path / "a.npz", **{**parts, "y_train": y[:3], "y_test": y[3:]})
+    with pytest.raises(UsageError, match="X_train has 4 rows and y_train 3"):
+        opened(f"features:{tmp_path / 'a.npz'}")
+
+
+def test_half_precision_keeps_its_values(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float16)
+    assert np.array_equal(np.asarray(opened(features(tmp_path, x=x)).inputs), x)
+
+
 def spoilt(row: int, value: float, dtype: type = np.float64) -> NDArray[Any]:
     x: NDArray[Any] = np.zeros((6, 2), dtype=dtype)
     x[row, 1] = value
@@ -62,11 +132,16 @@ def spoilt(row: int, value: float, dtype: type = np.float64) -> NDArray[Any]:
         ({"x": None}, "no array x"),
         ({"y": None}, "no array y"),
         ({"y": np.zeros(5, dtype=int)}, r"y has shape \(5,\), but x has 6 rows"),
-        ({"y": np.zeros(6)}, "class numbers or names"),
+        ({"y": np.full(6, 0.5)}, "row 0 of y .* is 0.5.*class numbers or names"),
+        ({"y": np.zeros(6)}, "at least two classes"),
         ({"y": np.zeros(6, dtype=int)}, "at least two classes"),
         ({"y": np.array([0, 0, 0, 0, 0, 1])}, "class 1 has a single row"),
         ({"site": np.zeros(3)}, "site has shape"),
-        ({"test": np.zeros(6)}, "must be bool"),
+        ({"test": np.full(6, 0.5)}, "must be bool"),
+        ({"y": np.ones((6, 3))}, "is not one-hot"),
+        ({"X": np.ones((6, 3)), "x": None, "emb": np.ones((6, 3))}, "could each be the array x"),
+        ({"y": None, "tags": np.zeros(6)}, "no array y; its arrays are x, tags"),
+        ({"y": np.array(list("ababab"), object)}, r"y holds Python objects.*y\.astype\(str\)"),
         ({"test": np.ones(6, dtype=bool)}, "there is none"),
         ({"classes": np.array(["a", "b"]), "y": np.array([0, 1, 2, 0, 1, 0])}, "row 2 of y"),
         ({"classes": np.array(["a", "a"])}, "different names"),

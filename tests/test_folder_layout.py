@@ -144,19 +144,12 @@ def test_levels(
 def test_a_guess_is_told_with_the_option_that_settles_it(tmp_path: Path) -> None:
     folder = _write(tmp_path / "data", _NUMBERED)
     [note] = _open(folder).notes
-    assert "--top-level class settles that" in note
+    assert "--layout class/group settles that" in note
     assert _open(folder, top_level="class").notes == ()
+    assert _open(folder, layout="class/group").notes == ()
     data = _open(folder, top_level="site")
     assert data.sites is not None
     assert len(data.classes) == 8
-    assert data.groups is None
-
-
-def test_classes_that_differ_by_site_stay_sites(tmp_path: Path) -> None:
-    names = [f"x/{c}/{n}.png" for c in ("dog", "cat") for n in range(3)]
-    names += [f"y/{c}/{n}.png" for c in ("ox", "emu") for n in range(3)]
-    data = _open(_write(tmp_path / "data", names))
-    assert data.sites is not None
     assert data.groups is None
 
 
@@ -172,7 +165,7 @@ def test_classes_that_differ_by_site_stay_sites(tmp_path: Path) -> None:
         (_PATIENTS, {"top_level": "split"}, "splits are called"),
         (["i/1.png", "w/1.png"], {"top_level": "group"}, "have one level"),
         ([f"x/{n}" for n in _PATIENTS] + [f"y/{n}" for n in _PATIENTS], {"top_level": "group"},
-         "three levels"),
+         "have 3 levels"),
         ([f"{s}/{m}/{b}/1.png" for s in "xy" for m in "pq" for b in "rs"], {}, "is not clear"),
     ],
 )  # fmt: skip

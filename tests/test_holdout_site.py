@@ -86,7 +86,8 @@ def _rows(run: Path, name: str) -> list[dict[str, str]]:
 def _learnt(run: Path) -> dict[str, Any]:
     """Return what a run says of the sites that took part, but for times, memory and bytes."""
     summary = _summary(run)
-    for key in ("unseen_site", "seconds", "peak_rss_mb", "bytes_up", "bytes_down", "scored_on"):
+    apart = ("unseen_site", "seconds", "peak_rss_mb", "bytes_up", "bytes_down", "scored_on", "data")
+    for key in apart:
         summary.pop(key, None)
     summary["on_new_data"].pop("scored_on")
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -221,7 +221,8 @@ def test_unreadable_images_are_named_and_skipped(run: Path, pictures: Path, tmp_
     (tmp_path / "notes.txt").write_text("not looked at")
     _, rows, end = _csv(tmp_path, run, tmp_path)
     assert [row["image"] for row in rows] == [f"{tmp_path}/good.png"]
-    first, second = end.stderr.splitlines()
+    aside, first, second = end.stderr.splitlines()
+    assert aside == f"warning: {tmp_path}: 1 file left aside: .txt (1)"
     assert first.startswith(f"warning: {tmp_path}/broken.png cannot be read and is skipped: ")
     assert second.startswith(f"warning: {tmp_path}/text.jpg cannot be read and is skipped: ")
 

@@ -21,7 +21,7 @@ import pytest
 import typer
 
 import strategies
-from fedtl import compare, predict, pretrain, simulate
+from fedtl import compare, describe, predict, pretrain, simulate
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping, from_toml
 from fedtl.config_key import kebab
@@ -36,6 +36,7 @@ TEXT = {page.relative_to(PROJECT).as_posix(): page.read_text(encoding="utf-8") f
 _MAINS: dict[str, Callable[..., None]] = {
     "fedtl.simulate": simulate.main,
     "fedtl.compare": compare.main,
+    "fedtl.describe": describe.main,
     "fedtl.predict": predict.main,
     "fedtl.pretrain": pretrain.main,
 }

@@ -12,8 +12,13 @@ Axes = dict[str, tuple[Scalar, ...]]
 _INPUTS = (
     "data",
     "top-level",
+    "layout",
+    "classes",
+    "min-per-class",
     "group-from",
     "labels",
+    "grey-range",
+    "window",
     "data-seed",
     "test-fraction",
     "duplicates",

@@ -28,7 +28,7 @@ class ComparisonFolder(HeldFolder):
         plan: What is compared.
     """
 
-    first_files: ClassVar[tuple[str, ...]] = (_PLAN, "unreadable.csv", "duplicates.csv")
+    first_files: ClassVar[tuple[str, ...]] = (_PLAN, "duplicates.csv")
     work: ClassVar[str] = "comparison"
 
     def __init__(self, path: Path, plan: Plan, lock: io.TextIOWrapper) -> None:

@@ -15,6 +15,8 @@ from fedtl.comparison.result import CellResult
 from fedtl.comparison.standings import Standings, standings
 from fedtl.comparison.tuning import Chosen, chosen_for, tune
 from fedtl.config import RunConfig
+from fedtl.data.dataset import Dataset
+from fedtl.data.understood import Understood
 from fedtl.engine.resources import actor_count, this_machine
 from fedtl.engine.starting import Starting
 from fedtl.engine.task_pool import InlinePool, Task, TaskFailure, TaskPool
@@ -84,9 +86,6 @@ def run_comparison(folder: ComparisonFolder, progress: RunProgress) -> Compared:
         # A search looks at its seed's clients, whatever has run over them.
         needed = cells if plan.tune else [cell for cell in cells if cell not in results]
         scenes, inputs = _scenes(folder, needed, progress)
-        named = not plan.base.pseudonyms
-        if warning := folder.list_unreadable(inputs.unreadable, named=named):
-            progress.warn(warning)
         pool = starting.result() or InlinePool()
         _add_scenes(pool, scenes)
     except BaseException as error:
@@ -153,6 +152,7 @@ def _scenes(
     base = folder.plan.base
     first = {cell.scene: cell.config for cell in reversed(cells)}
     dataset = open_data(base)
+    progress.note(Understood.of(dataset).sentence)
     for note in data_notes(base, dataset):
         progress.warn(note)
     # An impossible partition is refused before anything is computed for it.
@@ -161,8 +161,22 @@ def _scenes(
     unread = unread_settings([cell.config for cell in cells], dataset, counts, compared=True)
     if unread:
         progress.warn(unread)
-    inputs = prepare_inputs(base, dataset, progress.features, on_wait=progress.status)
-    folder.keep_contents(inputs.contents, unit=inputs.unit, named=not base.pseudonyms)
+    named = not base.pseudonyms
+
+    def list_unreadable(dataset: Dataset, unreadable: list[tuple[str, str]]) -> None:
+        if warning := folder.list_unreadable(dataset, unreadable, named=named):
+            progress.warn(warning)
+
+    inputs = prepare_inputs(
+        base,
+        dataset,
+        progress.features,
+        on_wait=progress.status,
+        on_unreadable=list_unreadable,
+    )
+    for note in inputs.notes:
+        progress.warn(note)
+    folder.keep_contents(inputs.contents, unit=inputs.unit, named=named)
     found = {
         scene: without_duplicates(config, inputs, settled_split(config, inputs, drawn[scene]))
         for scene, config in first.items()

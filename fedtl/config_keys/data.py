@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from fedtl.config_key import key
+from fedtl.errors import UsageError
 
 # Of partition, what the data and the other keys make of it: see RunConfig.settled.
 AUTO = "auto"
@@ -34,7 +36,7 @@ class DataKeys:
 
     data: str = key(
         "hospitals",
-        "Folder or .zip (class/file, split/class/file, site/class/file), torchvision:NAME, "
+        "Folder, .zip or .tar (class/file, split/class/file, site/class/file), torchvision:NAME, "
         "medmnist:NAME or FILE, features:FILE.npz, or the rendered default, hospitals.",
         _DATA,
     )
@@ -119,12 +121,81 @@ class DataKeys:
         _READING,
         choices=("auto", "site", "group", "class", "split"),
     )
+    layout: str = key(
+        "",
+        "What each level of folders is, outermost first, of split, site (client), group (patient), "
+        "class and - for nothing: split/class, site/class/group; by default read from the names.",
+        _READING,
+    )
+    classes: str = key(
+        "auto",
+        "How names of classes are compared: fold-case joins those that differ by case or space "
+        "alone, exact keeps them apart, auto refuses them unless they lie side by side.",
+        _READING,
+        choices=("auto", "fold-case", "exact"),
+    )
+    min_per_class: int = key(
+        0,
+        "Drop classes with fewer examples (or groups); 0 refuses data with a class of one.",
+        _READING,
+        low=0,
+        high=1_000_000,
+    )
     group_from: str = key(
         "",
         "Pattern of the folders or files that name what belongs together, such as 'patient_*'; "
-        "the group is what (parentheses) enclose, or else the folder, or a file's first *.",
+        "the group is what (parentheses) enclose, or else the folder, or a file's first *. "
+        "PatientID takes that of DICOM files, which stays where they are.",
         _READING,
     )
     labels: str = key(
         "", "CSV of file,label and, if known, site, group, split; in data or here.", _READING
     )
+    grey_range: str = key(
+        AUTO,
+        "Black and white of grey pictures of more than 8 bits; auto takes what the files of all "
+        "clients hold.",
+        _READING,
+        words=("LOW", "HIGH"),
+    )
+    window: str = key(
+        "",
+        "The same as radiologists say it, in units such as Hounsfield's.",
+        _READING,
+        words=("LEVEL", "WIDTH"),
+    )
+
+    @property
+    def grey_limits(self) -> tuple[float, float] | None:
+        """What is black and what is white in pictures of more than 8 bits; ``None`` to find it.
+
+        Raises:
+            UsageError: A key is no pair of numbers, or leaves nothing between black and white.
+        """
+        if self.window:
+            if self.grey_range != AUTO:
+                raise UsageError(
+                    f"window = {self.window!r} and grey-range = {self.grey_range!r} say the same "
+                    "in two ways; leave one of them out."
+                )
+            level, width = _pair("window", self.window, "LEVEL WIDTH")
+            if width <= 0:
+                raise UsageError(f"window = {self.window!r}: the width must be above 0.")
+            return level - width / 2, level + width / 2
+        if self.grey_range == AUTO:
+            return None
+        low, high = _pair("grey-range", self.grey_range, "LOW HIGH")
+        if high <= low:
+            raise UsageError(f"grey-range = {self.grey_range!r}: LOW must be below HIGH.")
+        return low, high
+
+
+def _pair(name: str, text: str, words: str) -> tuple[float, float]:
+    """Return the two numbers of a key's value, parted by a space or a comma."""
+    try:
+        first, second = (float(word) for word in text.replace(",", " ").split())
+    except ValueError:
+        first = second = math.nan
+    if not (math.isfinite(first) and math.isfinite(second)):
+        raise UsageError(f"{name} = {text!r} is not two numbers, {words}.")
+    return first, second

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from fedtl.data.grey_scale import Extent, GreyScale
+    from fedtl.data.left_aside import LeftAside
 
 
 class UnreadableImageError(Exception):
@@ -32,6 +36,23 @@ class Images(Protocol):
         ...
 
 
+@runtime_checkable
+class GreyImages(Images, Protocol):
+    """Pictures from files, whose grey values may have more than 8 bits."""
+
+    def grey_extent(self, index: int) -> Extent | None:
+        """Return a picture's smallest and largest value; ``None`` if it counts for no scale.
+
+        Raises:
+            UnreadableImageError: The picture cannot be decoded.
+        """
+        ...
+
+    def with_scale(self, scale: GreyScale) -> Images:
+        """Return the pictures with what is black and white in those of more than 8 bits."""
+        ...
+
+
 @dataclass(frozen=True)
 class _Subset:
     """The pictures of ``source`` at ``rows``, one by one."""
@@ -47,6 +68,16 @@ class _Subset:
 
     def load(self, index: int) -> NDArray[np.uint8]:
         return self.source.load(int(self.rows[index]))
+
+    def grey_extent(self, index: int) -> Extent | None:
+        if not isinstance(self.source, GreyImages):
+            return None
+        return self.source.grey_extent(int(self.rows[index]))
+
+    def with_scale(self, scale: GreyScale) -> Images:
+        if not isinstance(self.source, GreyImages):
+            return self
+        return replace(self, source=self.source.with_scale(scale))
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +98,11 @@ class Dataset:
             author's) and are never parted between training and scoring; ``None`` where each
             stands for itself.
         notes: What whoever opened the data has to tell the user, a sentence each.
+        left_aside: What lies in the data and is not among its inputs, sorted by path.
         test_is_held_out: Whether ``test`` was drawn from data that has no test split of its own.
         unseen: Shape ``(N,)``, bool: the inputs of a site that takes part in nothing, whatever
             their split (see ``withhold_site``); ``None`` where all sites take part.
+        left_aside: Files that lie with the pictures and are not read; see ``left_aside.told``.
     """
 
     name: str
@@ -83,6 +116,7 @@ class Dataset:
     unseen: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
     test_is_held_out: bool = False
+    left_aside: tuple[LeftAside, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)

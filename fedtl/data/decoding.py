@@ -3,69 +3,197 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.dataset import UnreadableImageError
+from fedtl.data.grey_scale import Extent, GreyScale, extent_of
+from fedtl.data.image_formats import has_dicom, is_dicom, readable_formats
+from fedtl.data.pillow_warnings import doubt, heard
+from fedtl.data.png_metadata import is_png, without_metadata
+from fedtl.data.tiff_tags import pixels_told, with_black_as_zero
 from fedtl.errors import first_line
 
 if TYPE_CHECKING:
     from PIL import Image
 
-# 16-bit grey is scaled by its format's full range, not by the picture's own brightest pixel: two
-# pictures stay comparable, and a picture's pixels depend on its own file alone.
-_SIXTEEN_TO_EIGHT_BITS = 257
+# About 0.7 GB as Pillow holds it. Larger ones are whole slides, and squeezed into a network's
+# input nothing would be left of their cells.
+_MOST_PIXELS = 2 * (1024**3 // 4 // 3)
+
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_HALF = 128
+_WHITE_IS_ZERO, _SIGNED = 0, 2
 
 
-def decode_rgb(data: bytes) -> NDArray[np.uint8]:
+@dataclass(frozen=True, eq=False)
+class DeepGrey:
+    """A picture of more than 256 grey values.
+
+    Attributes:
+        values: Shape ``(height, width)``, whole numbers or fractions.
+        whole: Whether they are whole numbers.
+        inverted: Whether the largest value is black.
+        extent: Smallest and largest value that counts for the data set; ``None`` where the file
+            says itself what is black and white.
+        shown: The picture as the file says it is to be shown, 8 bits; ``None`` if it does not say.
+    """
+
+    values: NDArray[Any]
+    whole: bool
+    inverted: bool
+    extent: Extent | None
+    shown: NDArray[np.uint8] | None = None
+
+    def rgb(self, scale: GreyScale) -> NDArray[np.uint8]:
+        """Return the picture in 8 bits, shape ``(height, width, 3)``."""
+        if self.shown is None or scale.asked:
+            levels = scale.levels(self.values, whole=self.whole)
+        else:
+            levels = self.shown
+        return np.repeat((255 - levels if self.inverted else levels)[:, :, None], 3, axis=2)
+
+
+def decode_rgb(data: bytes, scale: GreyScale | None = None) -> NDArray[np.uint8]:
     """Return the picture in an image file, shape ``(height, width, 3)``, upright.
 
-    The EXIF orientation is applied, transparency is laid on white, palettes are resolved, 16-bit
-    grey is scaled from its full range, and of several frames the first is taken.
+    The EXIF orientation is applied, transparency is laid on white, palettes are resolved, and of
+    several frames the first is taken.
 
     Args:
-        data: The file's bytes, in any format Pillow reads.
+        data: The file's bytes, in any format that Pillow or an installed extra reads.
+        scale: What is black and white where grey values have more than 8 bits; by default whole
+            numbers reach from 0 to 65535, and fractions are refused.
 
     Raises:
         UnreadableImageError: The bytes are no picture, or a broken one.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    picture = _decoded(data)
+    return picture.rgb(scale or GreyScale()) if isinstance(picture, DeepGrey) else picture
 
+
+def grey_extent(data: bytes) -> Extent | None:
+    """Return a picture's smallest and largest grey value; ``None`` if it has 8 bits a channel.
+
+    Only pictures of more bits are decoded for it.
+
+    Raises:
+        UnreadableImageError: The bytes are no picture, or a broken one.
+    """
+    picture = _decoded(data, only_deep=True)
+    return picture.extent if isinstance(picture, DeepGrey) else None
+
+
+def surely_shallow(head: bytes) -> bool:
+    """Return whether a file's first 33 bytes say that its pictures have 8 bits a channel."""
+    if is_png(head):
+        # Pillow reads 16-bit colour as 8 bits; the depth comes before the kind of colour.
+        return len(head) > 25 and (head[24] < 16 or head[25] != 0)
+    return head.startswith((b"\xff\xd8\xff", b"GIF8", b"BM")) or head[8:12] == b"WEBP"
+
+
+def _decoded(data: bytes, *, only_deep: bool = False) -> NDArray[np.uint8] | DeepGrey:
+    """Return the pixels; with ``only_deep`` no pixels, unless they are of more than 8 bits."""
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return _rgb(ImageOps.exif_transpose(picture))
-    except UnreadableImageError:
+        with heard():
+            if is_dicom(data[:132]):
+                from fedtl.data.dicom import dicom_picture
+
+                return dicom_picture(data)
+            return _of_pillow(data, only_deep=only_deep)
+    except (UnreadableImageError, MemoryError):
         raise
-    except UnidentifiedImageError:
-        raise UnreadableImageError("no known image format") from None
-    except MemoryError:
-        raise
-    # Pillow's format plugins meet broken bytes with exceptions of every kind, IndexError and
-    # struct.error included.
+    # Format plugins meet broken bytes with exceptions of every kind, IndexError and struct.error
+    # included.
     except Exception as error:
         raise UnreadableImageError(first_line(error)) from error
+
+
+def _of_pillow(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return _pixels(data, only_deep=only_deep)
+    except ValueError:
+        # Pillow refuses text and profiles of more than 1 MB, which have no part in the pixels.
+        if not is_png(data):
+            raise
+        return _pixels(without_metadata(data), only_deep=only_deep)
+    except Image.DecompressionBombError:
+        raise UnreadableImageError(f"more than {_MOST_PIXELS / 1e6:.0f} million pixels") from None
+    except UnidentifiedImageError:
+        black = with_black_as_zero(data)
+        if black is not None:
+            negative = _of_pillow(black, only_deep=only_deep)
+            if isinstance(negative, DeepGrey):
+                return replace(negative, inverted=True)
+            return np.subtract(255, negative, dtype=np.uint8)
+        if pixels := pixels_told(data):
+            raise UnreadableImageError(
+                f"TIFF of {pixels} pixels, which Pillow does not read; save it as 16-bit unsigned "
+                "or 32-bit floating-point"
+            ) from None
+        if has_dicom():
+            from fedtl.data.dicom import dicom_picture, is_dicom_without_mark
+
+            if is_dicom_without_mark(data):
+                return dicom_picture(data)
+        raise UnreadableImageError("no known image format") from None
+
+
+def _pixels(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
+    from PIL import Image, ImageOps
+
+    with Image.open(io.BytesIO(data), formats=readable_formats()) as picture:
+        if picture.width * picture.height > _MOST_PIXELS:
+            raise UnreadableImageError(f"more than {_MOST_PIXELS / 1e6:.0f} million pixels")
+        tags = getattr(picture, "tag_v2", {})
+        signed = _SIGNED in _several(tags.get(_SAMPLE_FORMAT))
+        bytewise = picture.mode == "L" and signed
+        if bytewise or picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+            inverted = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+            # A PGM says which value is white, and Pillow stretches that to 16 bits.
+            told = picture.format == "PPM" and picture.mode != "F"
+            values = np.asarray(ImageOps.exif_transpose(picture))
+            if bytewise:
+                values = values.view(np.int8)
+            elif picture.format == "TIFF" and picture.mode == "I" and not signed:
+                values = values.view(np.uint32)
+            whole = picture.mode != "F"
+            extent = None if told else extent_of(values, whole=whole)
+            return DeepGrey(values, whole, inverted, extent, _stretched(values) if told else None)
+        if only_deep:
+            return np.empty((0, 0, 3), np.uint8)
+        pixels = _rgb(ImageOps.exif_transpose(picture))
+        if _of_deep_colour(data, tags) and pixels.max() < _HALF:
+            doubt(
+                "16-bit colour that is not filled, of which the upper 8 bits are read, so that it "
+                "is dark (save it as 8 bits)"
+            )
+        return pixels
+
+
+def _of_deep_colour(data: bytes, tags: Any) -> bool:
+    """Return whether a file has 16 bits a channel, of which Pillow keeps eight."""
+    return (is_png(data) and data[24] == 16) or _several(tags.get(_BITS))[0] == 16
+
+
+def _stretched(values: NDArray[Any]) -> NDArray[np.uint8]:
+    return GreyScale().levels(values, whole=True)
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _rgb(picture: Image.Image) -> NDArray[np.uint8]:
     from PIL import Image
 
-    if picture.mode == "F":
-        raise UnreadableImageError(
-            "floating-point pixels have no fixed range; save it as 8 or 16 bit"
-        )
-    if picture.mode == "I" or picture.mode.startswith("I;16"):
-        return _rgb_from_16_bit(np.asarray(picture))
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         paper = Image.new("RGBA", layer.size, "white")
         picture = Image.alpha_composite(paper, layer)
     return np.array(picture.convert("RGB"))
-
-
-def _rgb_from_16_bit(grey: NDArray[np.generic]) -> NDArray[np.uint8]:
-    if grey.min() < 0 or grey.max() > 0xFFFF:
-        raise UnreadableImageError("integer pixels outside the 16-bit range 0 to 65535")
-    narrow = (grey.astype(np.uint32) + _SIXTEEN_TO_EIGHT_BITS // 2) // _SIXTEEN_TO_EIGHT_BITS
-    return np.repeat(narrow.astype(np.uint8)[:, :, None], 3, axis=2)

@@ -1,24 +1,22 @@
-"""Image files in a folder or, without unpacking, in a zip archive."""
+"""Image files in a folder or, without unpacking, in a zip or tar archive."""
 
 from __future__ import annotations
 
 import os
+import tarfile
 import zipfile
-import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from fedtl.data.dataset import UnreadableImageError
+from fedtl.data.image_formats import HEAD_BYTES
+from fedtl.data.left_aside import EMPTY_FOLDER, LeftAside, sorted_out
 from fedtl.errors import UsageError
 
-# fmt: off
-_IMAGE_SUFFIXES = frozenset({
-    ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
-    ".tga", ".tif", ".tiff", ".webp",
-})
-# fmt: on
-_LOCAL_HEADER_BYTES = 30
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+# Archives that Python cannot read, by their first bytes.
+_OTHER_ARCHIVES = {b"7z\xbc\xaf\x27\x1c": "7-Zip", b"Rar!": "RAR"}
 
 
 class FileStore(Protocol):
@@ -26,9 +24,11 @@ class FileStore(Protocol):
 
     Attributes:
         paths: Relative POSIX path of each image file, sorted.
+        left_aside: Files and empty folders that no image is read from.
     """
 
     paths: list[str]
+    left_aside: list[LeftAside]
 
     def read(self, index: int) -> bytes:
         """Return the bytes of ``paths[index]``.
@@ -38,48 +38,82 @@ class FileStore(Protocol):
         """
         ...
 
+    def head(self, index: int, count: int) -> bytes:
+        """Return the first bytes of ``paths[index]``; fewer if it is shorter or cannot be read."""
+        ...
+
+    def text(self, name: str) -> bytes | None:
+        """Return the bytes of the one file whose path is ``name`` or ends so; ``None`` if none."""
+        ...
+
 
 def open_file_store(path: Path) -> FileStore:
-    """Return the image files under a folder or in a zip; hidden files and other types are ignored.
+    """Return the image files under a folder or in an archive.
 
     Raises:
-        UsageError: There is nothing at ``path``, or it is neither a folder nor a sound zip.
+        UsageError: There is nothing at ``path``, it is neither a folder nor a sound archive, or a
+            member of an archive is not to be read.
     """
+    from fedtl.data.tar_store import TarStore
+    from fedtl.data.zip_store import ZipStore
+
     if path.is_dir():
         return _Folder(path)
     if not path.exists():
-        raise UsageError(f"{path} does not exist: --data wants a folder or a .zip of images")
+        raise UsageError(
+            f"{path} does not exist: --data wants a folder, a .zip or a .tar of images"
+        )
     try:
-        return _Zip(path)
+        with path.open("rb") as file:
+            first = file.read(8)
+        for mark, name in _OTHER_ARCHIVES.items():
+            if first.startswith(mark):
+                raise UsageError(f"{path} is a {name} archive: unpack it and pass the folder")
+        if not first.startswith(b"PK") and tarfile.is_tarfile(path):
+            return TarStore(path)
+        return ZipStore(path)
     except zipfile.BadZipFile as error:
         raise UsageError(
-            f"{path} is neither a folder nor a sound zip archive ({str(error).rstrip('.')})"
+            f"{path} is neither a folder nor a sound zip or tar archive ({str(error).rstrip('.')})"
         ) from None
+    except (tarfile.TarError, EOFError) as error:
+        raise UsageError(f"{path} is a damaged tar archive ({error}): pack it again") from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror})") from None
+        raise UsageError(f"{path} cannot be read ({error.strerror or error})") from None
 
 
-def _is_image(path: str) -> bool:
-    parts = path.split("/")
-    return (
-        os.path.splitext(parts[-1])[1].lower() in _IMAGE_SUFFIXES  # noqa: PTH122 (100,000 times)
-        and "__MACOSX" not in parts
-        and not any(part.startswith(".") for part in parts)
-    )
+def is_archive(path: Path) -> bool:
+    """Return whether a file's name says that it is an archive of images."""
+    return path.name.lower().endswith(ARCHIVE_SUFFIXES)
+
+
+def store_name(path: Path) -> str:
+    """Return what a data set is called: the folder's or archive's name without suffix."""
+    name = path.resolve().name
+    ends = [end for end in ARCHIVE_SUFFIXES if name.lower().endswith(end)]
+    return name[: -max(map(len, ends))] if ends and path.is_file() else name
+
+
+def the_one(names: Sequence[str], wanted: str) -> str | None:
+    """Return the only name that is ``wanted`` or ends so; ``None`` if there is none or several."""
+    found = [name for name in names if name == wanted or name.endswith("/" + wanted)]
+    return found[0] if len(found) == 1 else None
 
 
 class _Folder:
     def __init__(self, root: Path) -> None:
         self._root = root
-        self.paths = sorted(path for path in _walk(str(root)) if _is_image(path))
-        for path in self.paths:
+        names, empty = _walk(str(root))
+        for name in names:
             try:
-                path.encode()
+                name.encode()
             except UnicodeEncodeError:
                 raise UsageError(
-                    f"{root} has a file or folder name that is not UTF-8, {os.fsencode(path)!r}: "
+                    f"{root} has a file or folder name that is not UTF-8, {os.fsencode(name)!r}: "
                     "rename it"
                 ) from None
+        self.paths, self.left_aside = sorted_out(names, self._head)
+        self.left_aside += [LeftAside(name, EMPTY_FOLDER) for name in sorted(empty)]
 
     def read(self, index: int) -> bytes:
         try:
@@ -87,10 +121,28 @@ class _Folder:
         except OSError as error:
             raise UnreadableImageError(error.strerror or str(error)) from error
 
+    def head(self, index: int, count: int) -> bytes:
+        return self._head(self.paths[index], count)
 
-def _walk(root: str) -> list[str]:
-    """Return every file below ``root`` as a relative path, following links but not in circles."""
+    def text(self, name: str) -> bytes | None:
+        path = self._root / name
+        return path.read_bytes() if path.is_file() else None
+
+    def _head(self, name: str, count: int = HEAD_BYTES) -> bytes:
+        try:
+            with (self._root / name).open("rb", buffering=0) as file:
+                return file.read(count)
+        except OSError:
+            return b""
+
+
+def _walk(root: str) -> tuple[list[str], list[str]]:
+    """Return every file below ``root`` as a relative path, and every folder that holds nothing.
+
+    Links are followed, but not in circles.
+    """
     found: list[str] = []
+    empty: list[str] = []
     waiting = [("", frozenset[str]())]
     while waiting:
         prefix, above = waiting.pop()
@@ -100,6 +152,8 @@ def _walk(root: str) -> list[str]:
             entries = list(os.scandir(folder))
         except OSError as error:
             raise UsageError(f"{folder} cannot be read ({error.strerror})") from None
+        if not entries and prefix and not prefix.startswith(".") and "/." not in prefix:
+            empty.append(prefix.rstrip("/"))
         for entry in entries:
             if not entry.is_dir():
                 # A pipe or a device would never end; a link to nothing is an image that is missed.
@@ -107,65 +161,4 @@ def _walk(root: str) -> list[str]:
                     found.append(prefix + entry.name)
             elif not entry.is_symlink() or os.path.realpath(entry.path) not in here:
                 waiting.append((f"{prefix}{entry.name}/", here))
-    return found
-
-
-@dataclass(frozen=True)
-class _Member:
-    header_offset: int
-    compressed_size: int
-    method: int
-    crc: int
-
-
-class _Zip:
-    """A zip's image files.
-
-    The archive's directory is parsed once. Reading a member opens the file anew and shares no
-    state, so that any number of threads, and copies sent to other processes, may read at once:
-    one ``ZipFile`` per thread would parse the directory each time, and a shared one is not
-    documented as safe.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        members: dict[str, _Member] = {}
-        with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                # Some archivers on Windows part folders by backslashes.
-                name = info.filename.replace("\\", "/")
-                if info.is_dir() or not _is_image(name):
-                    continue
-                if info.flag_bits & 1:
-                    raise UsageError(
-                        f"{path} is encrypted ({info.filename}): unpack it and pass the folder"
-                    )
-                if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise UsageError(
-                        f"{path} is compressed by a method other than deflate ({info.filename}): "
-                        "unpack it and pass the folder"
-                    )
-                members[name] = _Member(
-                    info.header_offset, info.compress_size, info.compress_type, info.CRC
-                )
-        self.paths = sorted(members)
-        self._members = [members[name] for name in self.paths]
-
-    def read(self, index: int) -> bytes:
-        member = self._members[index]
-        try:
-            with self._path.open("rb", buffering=0) as archive:
-                start = member.header_offset
-                header = os.pread(archive.fileno(), _LOCAL_HEADER_BYTES, start)
-                # The last two 16-bit fields: how long the name and the extra field after it are.
-                variable = int.from_bytes(header[26:28], "little")
-                variable += int.from_bytes(header[28:30], "little")
-                start += _LOCAL_HEADER_BYTES + variable
-                data = os.pread(archive.fileno(), member.compressed_size, start)
-            if member.method == zipfile.ZIP_DEFLATED:
-                data = zlib.decompress(data, wbits=-zlib.MAX_WBITS)
-        except (OSError, zlib.error) as error:
-            raise UnreadableImageError(f"broken zip member ({error})") from error
-        if zlib.crc32(data) != member.crc:
-            raise UnreadableImageError("broken zip member (wrong checksum)")
-        return data
+    return found, empty

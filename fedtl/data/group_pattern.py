@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.dataset import Dataset
-from fedtl.data.folder_layout import GROUP_NAME
+from fedtl.data.level_names import GROUP_NAME
 from fedtl.errors import UsageError
 
 # A hint is given if so many of the files share what looks like a group with another file.

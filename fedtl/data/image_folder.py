@@ -3,96 +3,205 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.dataset import Dataset, UnreadableImageError
-from fedtl.data.decoding import decode_rgb
-from fedtl.data.file_store import FileStore, open_file_store
-from fedtl.data.folder_layout import LAYOUTS, TEST, VALIDATION, read_layout
+from fedtl.data.decoding import decode_rgb, grey_extent, surely_shallow
+from fedtl.data.dicom_groups import PATIENT_ID, patient_groups, patients_note
+from fedtl.data.doubled_folders import copies_within, outer_folders, without_doubled
+from fedtl.data.file_store import FileStore, open_file_store, store_name
+from fedtl.data.folded_name import folded
+from fedtl.data.folder_layout import LAYOUTS, UNLABELLED_PICTURE, Layout, read_layout
+from fedtl.data.grey_scale import Extent, GreyScale
 from fedtl.data.group_pattern import groups_by_pattern
+from fedtl.data.layout_option import parse_layout
+from fedtl.data.left_aside import LeftAside, told
+from fedtl.data.split_names import TEST, VALIDATION
 from fedtl.errors import UsageError
+
+_COPY = "picture that is there twice"
+# Enough for a PNG's depth.
+_TELLING_BYTES = 33
 
 
 class FileImages:
-    """Pictures that are decoded from their files when they are asked for."""
+    """Pictures that are decoded from their files when they are asked for.
 
-    def __init__(self, store: FileStore) -> None:
+    Args:
+        store: The files.
+        scale: What is black and white in pictures of more than 8 bits.
+    """
+
+    def __init__(self, store: FileStore, scale: GreyScale | None = None) -> None:
         self._store = store
+        self._scale = scale or GreyScale()
 
     def __len__(self) -> int:
         return len(self._store.paths)
 
     def digest(self, index: int) -> bytes:
-        """Return the SHA-256 of the file's bytes, or where there are none, of its path and why."""
+        """Return the SHA-256 of the file's bytes, or where there are none, of its path and why.
+
+        A scale other than the plain one is part of it, as it alters the picture.
+        """
         try:
             content = self._store.read(index)
         except UnreadableImageError as error:
             content = f"unreadable {self._store.paths[index]}: {error}".encode()
-        return hashlib.sha256(content).digest()
+        digest = hashlib.sha256(content).digest()
+        tag = self._scale.tag
+        return hashlib.sha256(tag + digest).digest() if tag else digest
 
     def load(self, index: int) -> NDArray[np.uint8]:
         """Return the decoded picture, shape ``(height, width, 3)``; see ``decode_rgb``."""
-        return decode_rgb(self._store.read(index))
+        return decode_rgb(self._store.read(index), self._scale)
+
+    def grey_extent(self, index: int) -> Extent | None:
+        """Return a picture's smallest and largest grey value; see ``decoding.grey_extent``."""
+        if surely_shallow(self._store.head(index, _TELLING_BYTES)):
+            return None
+        return grey_extent(self._store.read(index))
+
+    def with_scale(self, scale: GreyScale) -> FileImages:
+        """Return the same pictures on a scale."""
+        return FileImages(self._store, scale)
 
 
-def image_folder(path: Path, *, top_level: str = "auto", group_from: str = "") -> Dataset:
-    """Return the labelled images in a folder or zip, sorted by relative path.
+def image_folder(
+    path: Path, *, top_level: str = "auto", group_from: str = "", layout: str = ""
+) -> Dataset:
+    """Return the labelled images in a folder or archive, sorted by relative path.
 
-    A lone outermost folder (``archive/class/file``) is looked through. In a split layout ``test``
-    is the test split and ``val`` or ``validation`` joins ``train``; if there is no ``test``, the
-    validation folder is the test split.
+    A lone outermost folder (``archive/class/file``) is looked through, and so are folders that are
+    doubled. In a split layout the test folders are the test split and those of validation join the
+    training data; if there is no test folder, those of validation are the test split.
 
     Args:
-        path: The folder or zip.
+        path: The folder or archive.
         top_level: What the outermost of several levels is: see ``read_layout``.
         group_from: Pattern of the names that say what belongs together (see ``GroupPattern``); a
             level of folders that it matches is neither site nor class. Empty for none.
+        layout: What every level is: see ``parse_layout``; empty to guess.
 
     Raises:
         UsageError: There are no images, or their folders fit none of the layouts.
     """
+    levels = parse_layout(layout) if layout else ()
     store = open_file_store(path)
     if not store.paths:
-        raise UsageError(f"{path} holds no images: --data wants {LAYOUTS}")
-    outer = outer_folders(store.paths)
+        found = f" ({told(store.left_aside)})" if told(store.left_aside) else ""
+        raise UsageError(f"{path} holds no images{found}: --data wants {LAYOUTS}")
+    outer = outer_folders(store.paths, len(levels) or 1)
     folders = [tuple(name.split("/")[outer:-1]) for name in store.paths]
+    around = store.paths[0].split("/")[outer - 1] if outer else store_name(path)
+    folders, copies = copies_within(store, folders, around)
+    shorter = without_doubled(folders)
+    if not levels or all(
+        len(less) >= len(levels) for less, own in zip(shorter, folders, strict=True) if own
+    ):
+        folders = shorter
+    rows = np.setdiff1d(np.arange(len(folders)), np.array([*copies], np.int64))
+    paths, folders = [store.paths[row] for row in rows], [folders[row] for row in rows]
     groups = None
-    if group_from:
-        groups, folders = groups_by_pattern(group_from, store.paths, folders)
-    layout = read_layout(path, store.paths, folders, top_level)
-    classes, labels = np.unique(layout.classes, return_inverse=True)
+    by_patient = group_from == PATIENT_ID
+    if group_from and not by_patient:
+        groups, folders = groups_by_pattern(group_from, paths, folders)
+    read = read_layout(path, paths, folders, top_level=top_level, layout=layout)
+    unplaced = read.left
+    if read.splits is not None:
+        read = _without_unlabelled(read)
+    chosen = rows[read.rows]
+    if by_patient:
+        groups = patient_groups(store, chosen.tolist(), read.sites)
+    elif groups is not None:
+        groups = groups[read.rows]
+    names = np.array([unicodedata.normalize("NFC", name) for name in read.classes.tolist()])
+    classes, labels = np.unique(names, return_inverse=True)
     test = np.zeros(len(labels), dtype=np.bool_)
-    if layout.splits is not None:
-        test = test_rows(layout.splits)
-    return Dataset(
-        name=path.resolve().name.removesuffix(".zip"),
+    if read.splits is not None:
+        test = test_rows(read.splits)
+    left = [LeftAside(paths[row], reason, told=True) for row, reason in read.left.items()]
+    left += [LeftAside(store.paths[row], _COPY, told=True) for row in copies]
+    notes = list(read.notes) if groups is None else []
+    if groups is None and read.groups is None and (note := patients_note(store)):
+        notes.append(note)
+    if copies:
+        copy, first = next(iter(copies.items()))
+        notes.append(
+            f"{len(copies):,} files lie there twice and are taken once, first {store.paths[copy]}, "
+            f"which equals {store.paths[first]}"
+        )
+    if unplaced:
+        notes.append(_told(paths, unplaced))
+    everything = Dataset(
+        name=store_name(path),
         classes=tuple(str(name) for name in classes),
-        labels=labels.astype(np.int64),
+        labels=np.zeros(len(store.paths), np.int64),
         inputs=FileImages(store),
-        test=test,
-        sites=layout.sites,
+        test=np.zeros(len(store.paths), np.bool_),
+        sites=None,
         keys=store.paths,
-        groups=layout.groups if groups is None else groups,
-        notes=(layout.guess,) if layout.guess and groups is None else (),
+    )
+    return replace(
+        everything if len(chosen) == len(store.paths) else everything.subset(chosen),
+        labels=labels.astype(np.int64),
+        test=test,
+        sites=read.sites,
+        groups=read.groups if groups is None else groups,
+        notes=tuple(notes),
+        left_aside=tuple(sorted((*store.left_aside, *left), key=lambda one: one.path)),
     )
 
 
-def outer_folders(paths: list[str]) -> int:
-    """Return how many outermost folders hold everything and leave a class folder inside."""
-    # The paths are sorted: what the first and the last share, all share.
-    first, last = paths[0].split("/"), paths[-1].split("/")
-    shallowest = min(path.count("/") for path in paths)
-    shared = 0
-    while shared < shallowest - 1 and first[shared] == last[shared]:
-        shared += 1
-    return shared
+def _without_unlabelled(read: Layout) -> Layout:
+    """Return the layout without a test split whose one folder is no class that anybody trains."""
+    assert read.splits is not None
+    test = read.splits == TEST
+    names = {folded(name) for name in read.classes[test].tolist()}
+    if len(names) != 1 or names <= {folded(name) for name in read.classes[~test].tolist()}:
+        return read
+    note = (
+        f"all {test.sum():,} images of the test split lie in {read.classes[test][0]}, a class that "
+        "nobody trains, so they are taken to be unlabelled and left aside"
+    )
+    return replace(
+        read,
+        rows=read.rows[~test],
+        classes=read.classes[~test],
+        sites=None if read.sites is None else read.sites[~test],
+        groups=None if read.groups is None else read.groups[~test],
+        splits=read.splits[~test],
+        left=dict(read.left) | dict.fromkeys(read.rows[test].tolist(), UNLABELLED_PICTURE),
+        notes=(*read.notes, note),
+    )
+
+
+def _told(paths: Sequence[str], left: Mapping[int, str]) -> str:
+    """Return a sentence on the pictures that the layout has no place for."""
+    counts = Counter(left.values())
+    kinds = " and ".join(count_of_kind(kind, count) for kind, count in counts.items())
+    first = paths[min(left)]
+    return f"{kinds}, first {first}, left aside"
+
+
+def count_of_kind(kind: str, count: int) -> str:
+    """Return ``12 unlabelled pictures``."""
+    head, _, rest = kind.partition("picture")
+    return f"{count:,} {head}picture{'s' if count != 1 else ''}{rest}"
 
 
 def test_rows(splits: NDArray[np.str_]) -> NDArray[np.bool_]:
-    """Return which rows are scored: those of the test split, or without any of the validation's."""
-    names = np.char.lower(splits)
-    test: NDArray[np.bool_] = np.isin(names, list(TEST))
-    return test if test.any() else np.isin(names, list(VALIDATION))
+    """Return which rows are scored: those of the test split, or without any of the validation's.
+
+    Args:
+        splits: What each row's split is: see ``split_role``.
+    """
+    test: NDArray[np.bool_] = splits == TEST
+    return test if test.any() else splits == VALIDATION

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from fedtl.data.dataset import Dataset
-from fedtl.data.file_store import open_file_store
-from fedtl.data.folder_layout import TEST, TRAINING, VALIDATION
+from fedtl.data.dataset import Dataset, UnreadableImageError
+from fedtl.data.dicom_groups import PATIENT_ID, patient_groups
+from fedtl.data.doubled_folders import outer_folders
+from fedtl.data.file_store import FileStore, open_file_store, store_name
 from fedtl.data.group_pattern import groups_by_pattern
-from fedtl.data.image_folder import FileImages, outer_folders, test_rows
+from fedtl.data.image_folder import FileImages, test_rows
+from fedtl.data.split_names import EXAMPLES, UNLABELLED, split_role
 from fedtl.errors import UsageError
 
 _NEEDED = ("file", "label")
 _COLUMNS = (*_NEEDED, "site", "group", "split")
-_SPLITS = TRAINING | VALIDATION | TEST
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ def labelled_images(path: Path, table: str, *, group_from: str = "") -> Dataset:
 
     The table is CSV with a header: ``file,label`` and, if they are known, ``site``, ``group`` and
     ``split`` (train, val, test); further columns are left alone. ``file`` is a path within the
-    folder or zip, or as much of its end as tells it from other files, with or without suffix. The
-    folders' names mean nothing. An image whose group is empty stands for itself.
+    folder or archive, or as much of its end as tells it from other files, with or without suffix.
+    The folders' names mean nothing. An image whose group is empty stands for itself.
 
     Args:
-        path: The folder or zip of images.
-        table: The table's path: in the folder or zip, or else from the working directory.
+        path: The folder or archive of images.
+        table: The table's path: in the folder or archive, or else from the working directory.
         group_from: Pattern of names that say the groups (see ``GroupPattern``), if the table has
             no column ``group``; empty for none.
 
@@ -51,9 +51,11 @@ def labelled_images(path: Path, table: str, *, group_from: str = "") -> Dataset:
         UsageError: The table cannot be found or read, lacks a column or a value, gives one file
             two labels, or names no image.
     """
-    lines, columns = _lines(_text(path, table), table)
     store = open_file_store(path)
+    lines, columns = _lines(_text(store, path, table), table)
     found, notes = _matched(lines, store.paths, table)
+    # The table itself may lie among the files.
+    left_aside = [other for other in store.left_aside if not f"/{other.path}".endswith(f"/{table}")]
     rows = np.array(sorted(found), dtype=np.int64)
     if not len(rows):
         raise UsageError(
@@ -73,6 +75,9 @@ def labelled_images(path: Path, table: str, *, group_from: str = "") -> Dataset:
         lone = sum(not line.group for line in chosen)
         if lone:
             notes.append(f"{lone:,} images have no group in {table}; each stands for itself")
+    elif group_from == PATIENT_ID:
+        sites = np.array([line.site for line in chosen]) if "site" in columns else None
+        groups = patient_groups(store, rows.tolist(), sites)
     elif group_from:
         paths = [store.paths[row] for row in rows.tolist()]
         outer = outer_folders(store.paths)
@@ -82,7 +87,7 @@ def labelled_images(path: Path, table: str, *, group_from: str = "") -> Dataset:
     if "split" in columns:
         test = test_rows(np.array([line.split for line in chosen]))
     everything = Dataset(
-        name=path.resolve().name.removesuffix(".zip"),
+        name=store_name(path),
         classes=tuple(str(name) for name in classes),
         labels=np.zeros(len(store.paths), np.int64),
         inputs=FileImages(store),
@@ -101,33 +106,24 @@ def labelled_images(path: Path, table: str, *, group_from: str = "") -> Dataset:
         keys=named.keys,
         groups=groups,
         notes=tuple(notes),
+        left_aside=tuple(left_aside),
     )
 
 
-def _text(path: Path, table: str) -> str:
-    """Return the table's text, from the folder or zip of images or from the working directory."""
+def _text(store: FileStore, path: Path, table: str) -> str:
+    """Return the table's text, from the folder or archive or from the working directory."""
     beside = Path(table).expanduser()
     try:
-        if path.is_dir() and (path / beside).is_file():
-            return (path / beside).read_text(encoding="utf-8-sig")
-        if path.is_file():
-            with zipfile.ZipFile(path) as archive:
-                names = [name for name in archive.namelist() if _ends(name, table)]
-                if len(names) == 1:
-                    return archive.read(names[0]).decode("utf-8-sig")
-        return beside.read_text(encoding="utf-8-sig")
+        content = store.text(str(beside))
+        return (beside.read_bytes() if content is None else content).decode("utf-8-sig")
     except FileNotFoundError:
         raise UsageError(
             f"--labels {table}: there is no such file in {path}, nor from the working directory"
         ) from None
     except UnicodeDecodeError:
         raise UsageError(f"--labels {table} is not UTF-8 text; save it as CSV in UTF-8") from None
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, UnreadableImageError) as error:
         raise UsageError(f"--labels {table} cannot be read ({error})") from None
-
-
-def _ends(name: str, wanted: str) -> bool:
-    return name == wanted or name.endswith("/" + wanted)
 
 
 def _lines(text: str, table: str) -> tuple[list[_Line], set[str]]:
@@ -154,10 +150,10 @@ def _lines(text: str, table: str) -> tuple[list[_Line], set[str]]:
                     f"--labels {table}: line {number} has no {name}; fill it in or remove the line"
                 )
         split = value.get("split", "")
-        if split and split.lower() not in _SPLITS:
+        if split and split_role(split) in ("", UNLABELLED):
             raise UsageError(
-                f"--labels {table}: line {number} has split {split}, but splits are "
-                f"{', '.join(sorted(_SPLITS))}"
+                f"--labels {table}: line {number} has split {split}, but splits are called "
+                f"{EXAMPLES}"
             )
         lines.append(
             _Line(
@@ -166,7 +162,7 @@ def _lines(text: str, table: str) -> tuple[list[_Line], set[str]]:
                 value["label"],
                 value.get("site", ""),
                 value.get("group", ""),
-                split,
+                split_role(split),
             )
         )
     if not lines:

@@ -14,6 +14,15 @@ from numpy.typing import NDArray
 from fedtl.errors import UsageError
 
 
+def array_names(path: Path) -> list[str]:
+    """Return the names of a file's arrays.
+
+    Raises:
+        UsageError: The file is missing or no .npz.
+    """
+    return list(_loaded(path, None))
+
+
 def read_npz(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Return those of the named arrays that the file holds; others in it are not read.
 
@@ -21,15 +30,45 @@ def read_npz(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         UsageError: The file is missing or no .npz, or an array holds Python objects, which are
             never unpickled.
     """
+    return _loaded(path, names)
+
+
+def in_one_row(values: NDArray[Any]) -> NDArray[Any]:
+    """Return a column, shape ``(N, 1)``, as shape ``(N,)``; anything else as it is."""
+    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+
+
+def whole_numbers(values: NDArray[Any]) -> NDArray[np.int64] | None:
+    """Return numbers of floating type as integers; ``None`` if one of them is not whole."""
+    with np.errstate(invalid="ignore"):
+        whole: NDArray[np.int64] = np.nan_to_num(values).astype(np.int64)
+    return whole if np.array_equal(whole, values) else None
+
+
+def as_names(values: NDArray[Any]) -> NDArray[np.str_]:
+    """Return names: bytes are UTF-8, or all Latin-1 if not all can be; ``3.0`` is called ``3``."""
+    if values.dtype.kind == "S":
+        try:
+            return np.char.decode(values, "utf-8")
+        except UnicodeDecodeError:
+            return np.char.decode(values, "latin-1")
+    whole = whole_numbers(values) if values.dtype.kind == "f" else None
+    return (values if whole is None else whole).astype(np.str_)
+
+
+def _loaded(path: Path, names: Sequence[str] | None) -> dict[str, Any]:
+    """Return the named arrays, or with ``None`` all names of arrays, none of them read."""
     if not path.is_file():
         raise UsageError(f"{path} does not exist, but a .npz file is expected there")
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, Any] = {}
     name = ""
     try:
         archive = np.load(path, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise UsageError(f"{path} is a single array, not a .npz file of named arrays")
         with archive:
+            if names is None:
+                return dict.fromkeys(archive.files)
             for name in names:
                 if name in archive.files:
                     arrays[name] = archive[name]
@@ -38,7 +77,8 @@ def read_npz(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     except ValueError as error:
         if "allow_pickle" in str(error) and name:
             raise UsageError(
-                f"{path}: array {name} holds Python objects; save plain numbers or strings"
+                f"{path}: array {name} holds Python objects, which could run code: save plain "
+                f"numbers or strings, {name}.astype(str)"
             ) from None
         raise UsageError(f"{path} is damaged or no .npz file") from None
     except OSError as error:

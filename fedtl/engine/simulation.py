@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import strategies
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
+from fedtl.data.understood import Understood
 from fedtl.engine.fedtl_clients import FedtlClients, MakeFedtlClients
 from fedtl.engine.inline_grid import InlineGrid
 from fedtl.engine.memory import MemoryWatch
@@ -53,6 +54,7 @@ class Simulated:
         outcome: The federation's.
         centralised: What all data in one place would give.
         inputs: The data.
+        understood: What was counted in it before anything was computed.
         split: Who held what.
         seconds: ``start_up``, ``features``, ``handshake`` (and all that is between rounds),
             ``rounds``, ``closing``, ``reference``; one after the other.
@@ -62,6 +64,7 @@ class Simulated:
     outcome: Outcome
     centralised: Centralised
     inputs: Inputs
+    understood: Understood
     split: Split
     seconds: dict[str, float]
     peak_mb: float
@@ -99,20 +102,27 @@ def simulate(
         dataset = open_data(config)
         if check_data is not None:
             check_data(dataset)
+        understood = Understood.of(dataset)
+        folder.note(understood.sentence)
         for note in data_notes(config, dataset):
             folder.warn(note)
         # An impossible partition is refused before anything is computed for it.
         drawn = None if _split_is_known(folder) else split_into_clients(config, dataset)
         opened = time.perf_counter()
         runner = _cluster_runner(config, starting)
-        on_progress = progress.features if progress else None
-        inputs = prepare_inputs(config, dataset, on_progress, runner, folder.waits)
+        inputs = prepare_inputs(
+            config,
+            dataset,
+            progress.features if progress else None,
+            runner,
+            folder.waits,
+            partial(_list_unreadable, folder),
+        )
         del dataset  # it may hold a copy of the features
         extracted = time.perf_counter()
-        named = not config.pseudonyms
-        folder.keep_contents(inputs.contents, unit=inputs.unit, named=named)
-        if warning := folder.list_unreadable(inputs.unreadable, named=named):
-            folder.warn(warning)
+        for note in inputs.notes:
+            folder.warn(note)
+        folder.keep_contents(inputs.contents, unit=inputs.unit, named=not config.pseudonyms)
         split = _split(config, folder, inputs, drawn)
         unread = unread_settings([asked], inputs.dataset, len(split.names))
         if unread:
@@ -160,7 +170,15 @@ def simulate(
         "closing": outcome.closing_seconds,
         "reference": time.perf_counter() - federated,
     }
-    return Simulated(outcome, centralised, inputs, split, seconds, watch.peak_mb)
+    return Simulated(outcome, centralised, inputs, understood, split, seconds, watch.peak_mb)
+
+
+def _list_unreadable(
+    folder: RunFolder, dataset: Dataset, unreadable: list[tuple[str, str]]
+) -> None:
+    named = not folder.config.pseudonyms
+    if warning := folder.list_unreadable(dataset, unreadable, named=named):
+        folder.warn(warning)
 
 
 def _checked_resources(config: RunConfig) -> Resources:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
 from fedtl.config_file import from_toml
+from fedtl.data.grey_scale import GreyScale
 from fedtl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -92,6 +93,16 @@ class Classifier:
         # Any head's first parameter is the one that meets the features.
         first = next(iter(self._shapes(feature_size=1)))
         return int(self.trained.arrays[first].shape[-1])
+
+    def on_scale(self, limits: tuple[float, float]) -> Classifier:
+        """Return the classifier with other values for black and white than its head was trained on.
+
+        Raises:
+            UsageError: The limits leave nothing between them.
+        """
+        if not limits[0] < limits[1]:
+            raise UsageError(f"--grey-range {limits[0]:g} {limits[1]:g}: LOW must be below HIGH.")
+        return replace(self, trained=replace(self.trained, scale=GreyScale.within(limits)))
 
     def backbone(self) -> Backbone:
         """Return the backbone that the head was trained on.

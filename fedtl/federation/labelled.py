@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.data.dataset import GreyImages
+from fedtl.data.folded_name import folded
 from fedtl.data.group_pattern import suggested_groups
+from fedtl.data.left_aside import note_of
+from fedtl.data.pillow_warnings import doubts
+from fedtl.data.unreadable import by_kind
 from fedtl.errors import FedtlError, UsageError
 from fedtl.federation.classifier import Classifier
 
@@ -60,10 +66,11 @@ def read_labelled(
     """
     dataset = _opened(classifier, source, reading)
     known = {name: index for index, name in enumerate(classifier.trained.classes)}
-    of_head = np.array([known.get(name, -1) for name in dataset.classes], np.int64)
+    meant, told = _of_head(dataset.classes, known)
+    of_head = np.array([known.get(meant.get(name, name), -1) for name in dataset.classes], np.int64)
     labels = of_head[dataset.labels]
-    notes = list(dataset.notes)
-    if strange := [name for name in dataset.classes if name not in known]:
+    notes = [*dataset.notes, *told, *filter(None, [note_of(dataset)])]
+    if strange := [name for name in dataset.classes if meant.get(name, name) not in known]:
         count = int((labels < 0).sum())
         notes.append(
             f"{count} inputs of classes that the head does not know are left out: "
@@ -80,12 +87,14 @@ def read_labelled(
     rows = np.flatnonzero(labels >= 0)
     dataset = dataset.subset(rows)
     features, unreadable = _features(classifier, dataset, on_progress)
+    reasons = by_kind(reason for _, reason in unreadable)
     if unreadable:
-        first = dataset.keys[unreadable[0]]
-        notes.append(f"{len(unreadable)} images cannot be decoded, first {first}")
-    kept = np.setdiff1d(np.arange(len(rows)), np.array(unreadable, np.int64))
+        first = dataset.keys[unreadable[0][0]]
+        notes.append(f"{len(unreadable):,} images cannot be decoded, first {first} ({reasons})")
+    notes += filter(None, [doubts()])
+    kept = np.setdiff1d(np.arange(len(rows)), [index for index, _ in unreadable])
     if not len(kept):
-        raise FedtlError(f"None of the {len(rows)} images of {source} can be decoded.")
+        raise FedtlError(f"None of the {len(rows):,} images of {source} can be decoded: {reasons}.")
     groups = dataset.groups
     return Labelled(
         names=[str(dataset.keys[row]) for row in kept],
@@ -94,6 +103,19 @@ def read_labelled(
         groups=None if groups is None else np.unique(groups[kept], return_inverse=True)[1],
         notes=notes,
     )
+
+
+def _of_head(classes: Sequence[str], known: Collection[str]) -> tuple[dict[str, str], list[str]]:
+    """Return which class of the head is meant by names that differ by case or space alone."""
+    read = Counter(folded(name) for name in known)
+    head = {folded(name): name for name in known}
+    meant = {
+        name: head[folded(name)]
+        for name in classes
+        if name not in known and read[folded(name)] == 1 and head[folded(name)] not in classes
+    }
+    pairs = ", ".join(f"{name!r} as {own!r}" for name, own in meant.items())
+    return meant, [f"classes are read as the head names them: {pairs}"] if meant else []
 
 
 def case_mix(classifier: Classifier, own: Labelled) -> Adjustment:
@@ -153,18 +175,21 @@ def _opened(classifier: Classifier, source: str, reading: Reading) -> Dataset:
 
 def _features(
     classifier: Classifier, dataset: Dataset, on_progress: Callable[[int, int], None] | None
-) -> tuple[NDArray[np.float32], list[int]]:
+) -> tuple[NDArray[np.float32], list[tuple[int, str]]]:
     if isinstance(dataset.inputs, np.ndarray):
         return dataset.inputs, []
     from fedtl.federation.preparation import cache_folder
     from fedtl.transfer.extraction import extract_features
 
+    images = dataset.inputs
+    if isinstance(images, GreyImages):
+        images = images.with_scale(classifier.trained.scale)
     features = extract_features(
-        dataset.inputs,
+        images,
         classifier.backbone(),
         cache=cache_folder(classifier.config),
         precision=classifier.config.precision,
         device="auto",
         on_progress=on_progress,
     )
-    return features.array, [index for index, _ in features.unreadable]
+    return features.array, list(features.unreadable)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,16 +13,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
+from fedtl.data.class_names import without_rare
 from fedtl.data.dataset import Dataset
+from fedtl.data.grey_scale import GreyScale
+from fedtl.data.grey_scanning import on_one_scale
 from fedtl.data.group_pattern import groups_hint
 from fedtl.data.groups import straddling_test
 from fedtl.data.hospitals import HospitalsOptions, SiteShift
+from fedtl.data.left_aside import note_of
 from fedtl.data.partition import partition_rows
-from fedtl.data.sources import Reading, check_classes, open_dataset, without_unreadable
+from fedtl.data.pillow_warnings import doubts
+from fedtl.data.sources import (
+    Reading,
+    check_classes,
+    class_sizes,
+    open_dataset,
+    without_lost_classes,
+    without_unreadable,
+)
 from fedtl.data.test_part import with_test_part
+from fedtl.data.unreadable import by_kind
 from fedtl.data.unseen_site import withhold_site
 from fedtl.determinism import generator
-from fedtl.errors import FedtlError
+from fedtl.errors import FedtlError, UsageError
 from fedtl.federation.contents import Contents
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.federation.split import Split
@@ -32,6 +45,8 @@ if TYPE_CHECKING:
     from fedtl.transfer.extraction import Runner
 
 Progress = Callable[[int, int], None]
+# Told of the data and of the name and reason of each image in it that cannot be decoded.
+OnUnreadable = Callable[[Dataset, list[tuple[str, str]]], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +63,8 @@ class Inputs:
         spill: Keeps the matrix alive where it has no file in the cache.
         content: Shape ``(N,)``: rows of the data set of equal number are the same to the byte.
         contents: Digests of all that was there, the unreadable included.
+        scale: What is black and white in pictures of more than 8 bits.
+        notes: What is to be told of the pictures as they were decoded, a sentence each.
     """
 
     dataset: Dataset
@@ -59,6 +76,8 @@ class Inputs:
     spill: Spill | None
     content: NDArray[np.int64]
     contents: Contents | None = None
+    scale: GreyScale = field(default_factory=GreyScale)
+    notes: tuple[str, ...] = ()
 
     @property
     def unit(self) -> str:
@@ -125,11 +144,28 @@ def open_data(config: RunConfig, *, own: bool = False) -> Dataset:
         shift=effects.times(config.hospitals_shift),
         label_noise=config.hospitals_label_noise,
     )
-    reading = Reading(config.top_level, config.group_from, config.labels)
-    dataset = open_dataset(config.data, seed=config.inputs_seed, hospitals=options, reading=reading)
+    dataset = open_dataset(
+        config.data,
+        seed=config.inputs_seed,
+        hospitals=options,
+        reading=reading_of(config),
+        own=own,
+    )
     if config.holdout_site:
         dataset = withhold_site(dataset, config.holdout_site, fewest_sites=fewest_sites(config))
     return dataset if own else with_test_part(dataset, config.test_fraction, config.inputs_seed)
+
+
+def reading_of(config: RunConfig) -> Reading:
+    """Return how the configured data is to be read."""
+    return Reading(
+        top_level=config.top_level,
+        group_from=config.group_from,
+        labels=config.labels,
+        layout=config.layout,
+        classes=config.classes,
+        min_per_class=config.min_per_class,
+    )
 
 
 def data_notes(config: RunConfig, dataset: Dataset) -> list[str]:
@@ -139,6 +175,7 @@ def data_notes(config: RunConfig, dataset: Dataset) -> list[str]:
     notes = [
         *dataset.notes,
         cache_note(config) if seen else "",
+        note_of(dataset, named=named),
         groups_hint(dataset, natural=natural, named=named),
     ]
     straddling = straddling_test(dataset)
@@ -182,6 +219,9 @@ def prepare_inputs(
     on_progress: Progress | None,
     runner: Runner | None = None,
     on_wait: Callable[[str], None] | None = None,
+    on_unreadable: OnUnreadable | None = None,
+    *,
+    everybody: bool = True,
 ) -> Inputs:
     """Run the frozen backbone over every image it has not seen, and leave out the unreadable.
 
@@ -191,9 +231,14 @@ def prepare_inputs(
         on_progress: Called with the images that have their features and their total number.
         runner: Runs the backbone elsewhere than in this process.
         on_wait: Told for whom, before another process that fills the cache is waited for.
+        on_unreadable: Told of images that cannot be decoded before too few of them are a reason to
+            fail.
+        everybody: Whether it is all clients' data, so that what is black and white can be found in
+            it; one client's own cannot say that for the others.
 
     Raises:
         FedtlError: The backbone's weights are not to be had, or too few images can be read.
+        UsageError: What is black and white has to be said.
     """
     from fedtl.transfer.backbones import embedding_fingerprint
 
@@ -218,8 +263,16 @@ def prepare_inputs(
         image_size=config.image_size,
         seed=config.inputs_seed,
     )
+    images, scale = on_one_scale(dataset.inputs, config.grey_limits)
+    if not (everybody or scale.asked) and scale != GreyScale():
+        raise UsageError(
+            f"{dataset.name} has grey pictures whose values reach from {scale.told}, and all sites "
+            f"must take the same values for black and white: set grey-range = '{scale.told}', or "
+            "wider, in the configuration of the federation"
+        )
+    dataset = replace(dataset, inputs=images)
     features = extract_features(
-        dataset.inputs,
+        images,
         backbone,
         cache=cache_folder(config),
         precision=config.precision,
@@ -239,11 +292,26 @@ def prepare_inputs(
     bad = np.array([index for index, _ in features.unreadable], dtype=np.int64)
     unreadable = [(dataset.keys[index], reason) for index, reason in features.unreadable]
     rows = np.setdiff1d(np.arange(len(dataset), dtype=np.int64), bad)
+    notes = [note for note in (backbone.told, doubts()) if note]
+    if on_unreadable is not None:
+        on_unreadable(dataset, unreadable)
     if len(bad):
+        reasons = by_kind(reason for _, reason in unreadable)
         if not len(rows):
-            raise FedtlError(f"{dataset.name}: none of its {len(bad)} images can be decoded.")
-        dataset = without_unreadable(dataset, bad)
-        check_classes(dataset)
+            raise FedtlError(
+                f"{dataset.name}: none of its {len(bad):,} images can be decoded: {reasons}."
+            )
+        dataset = without_lost_classes(without_unreadable(dataset, bad))
+        counts, what = class_sizes(dataset)
+        if config.min_per_class > counts.min():
+            # Some classes have become rare by what cannot be decoded.
+            rows = rows[counts[dataset.labels] >= config.min_per_class]
+            dataset = without_rare(dataset, config.min_per_class, counts, what)
+            notes.append(dataset.notes[-1])
+        try:
+            check_classes(dataset)
+        except UsageError as error:
+            raise UsageError(f"{error}; of the others, {reasons}") from None
         if config.holdout_site and not len(dataset.withheld):
             raise FedtlError(f"None of the images of {config.holdout_site} can be decoded.")
     return Inputs(
@@ -252,6 +320,8 @@ def prepare_inputs(
         rows=rows,
         fingerprint=backbone.fingerprint,
         unreadable=unreadable,
+        scale=scale,
+        notes=tuple(notes),
         computed=features.computed,
         spill=kept,
         content=features.content[rows],

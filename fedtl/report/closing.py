@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.config import RunConfig
+from fedtl.data.grey_scale import GreyScale
+from fedtl.data.understood import Understood
 from fedtl.federation.outcome import Outcome
 from fedtl.federation.reference import Centralised
 from fedtl.report.html import write_report
@@ -38,6 +41,8 @@ def close_run(
     hostile: Collection[int] = (),
     other_seeds: Sequence[SeedScores] = (),
     unseen_sites: Sequence[UnseenSite] = (),
+    understood: Understood | None = None,
+    scale: GreyScale | None = None,
 ) -> RunResult:
     """Write head, tables, summary and report; return what they say.
 
@@ -53,6 +58,9 @@ def close_run(
         hostile: Partition ids of clients that the scenario makes hostile.
         other_seeds: What the same run gave with other seeds.
         unseen_sites: What runs without one site each gave on that site.
+        understood: Counts of the data; ``None`` where they are not known here.
+        scale: What is black and white in pictures of more than 8 bits; the configured one if it
+            is not known here.
 
     Raises:
         FedtlError: A file cannot be written.
@@ -65,6 +73,7 @@ def close_run(
         identity.fingerprint,
         outcome.roll.class_counts,
         outcome.temperature or 1.0,
+        scale or _configured_scale(folder.config),
     )
     if outcome.strategy.global_head:
         folder.write("head.safetensors", head.to_bytes())
@@ -101,6 +110,8 @@ def close_run(
     if unseen_sites:
         summary["unseen_sites"] = [without_nan(site.to_mapping()) for site in unseen_sites]
         folder.write_csv("unseen_sites.csv", head_rows(unseen_sites))
+    if understood is not None:
+        summary["data"] = understood.to_mapping()
     if unseen is not None:
         summary["unseen_site"] = without_nan(unseen.to_mapping())
     folder.write("summary.json", _json(summary))
@@ -119,6 +130,7 @@ def close_run(
         panel=panel,
         unseen=unseen,
         unseen_sites=unseen_sites,
+        understood=understood,
     )
     write_report(folder.path / "report.html", result)
     return result
@@ -197,3 +209,7 @@ def _json(summary: Mapping[str, Any]) -> str:
     import json
 
     return json.dumps(summary, indent=2) + "\n"
+
+
+def _configured_scale(config: RunConfig) -> GreyScale:
+    return GreyScale() if config.grey_limits is None else GreyScale.within(config.grey_limits)

@@ -12,6 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
+from fedtl.data.dataset import Dataset
+from fedtl.data.left_aside import none_left
+from fedtl.data.unreadable import by_kind, undecoded
 from fedtl.errors import FedtlError, UnwrittenError, UsageError
 from fedtl.federation.checkpoint import write_atomically
 from fedtl.federation.contents import CONTENTS_FILE, Contents
@@ -120,23 +123,32 @@ class HeldFolder(ABC):
         else:
             self.write(CONTENTS_FILE, contents.to_bytes())
 
-    def list_unreadable(self, unreadable: Sequence[tuple[str, str]], *, named: bool) -> str:
-        """Write ``unreadable.csv``, and return what to tell of it; empty if there is none.
+    def list_unreadable(
+        self, dataset: Dataset, unreadable: Sequence[tuple[str, str]], *, named: bool
+    ) -> str:
+        """Write ``unreadable.csv``, and return what to tell of images; empty if there are none.
+
+        Files that are left aside are listed, too. The list stays, even if the work fails.
 
         Args:
+            dataset: The data, unreadable images included.
             unreadable: Name and reason of each image that could not be decoded.
             named: Whether to tell the first one's name, which may be a site's too.
         """
+        aside = [(other.path, other.reason) for other in dataset.left_aside]
+        rows = [{"image": name, "reason": reason} for name, reason in (*unreadable, *aside)]
+        if rows:
+            self.write_csv("unreadable.csv", rows)
         if not unreadable:
             return ""
-        self.write_csv(
-            "unreadable.csv", [{"image": name, "reason": reason} for name, reason in unreadable]
-        )
         first = f", first {unreadable[0][0]}" if named else ""
         left = "is left out" if len(unreadable) == 1 else "are left out"
+        reasons = by_kind(reason for _, reason in unreadable)
+        emptied = undecoded(dataset, [name for name, _ in unreadable], named=named)
+        lost = f"; {none_left(emptied)}" if emptied else ""
         return (
-            f"{count_of(len(unreadable), 'image')} could not be decoded and {left}{first}; "
-            f"all are listed in {self.path / 'unreadable.csv'}"
+            f"{count_of(len(unreadable), 'image')} could not be decoded and {left}{first} "
+            f"({reasons}){lost}; all are listed in {self.path / 'unreadable.csv'}"
         )
 
     @classmethod

@@ -22,6 +22,7 @@ from fedtl.report.run_sections import (
 from fedtl.report.samples import samples_section
 from fedtl.report.seeds_section import seeds_section
 from fedtl.report.theme import NARROW
+from fedtl.report.understood_section import understood_section
 from fedtl.report.unseen_section import unseen_section
 from fedtl.report.unseen_sites_section import unseen_sites_section
 from fedtl.report.wording import own_data
@@ -38,6 +39,7 @@ def write_report(path: Path, result: RunResult) -> None:
         OSError: The file cannot be written.
     """
     sections = [
+        understood_section(result),
         clients_section(result),
         seeds_section(result),
         new_data_section(result),

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.data.understood import Understood
 from fedtl.report.unseen import UnseenSite
 from fedtl.statistics.intervals import Interval, Pairs
 from fedtl.statistics.metrics import FieldMetrics
@@ -178,6 +179,7 @@ class RunResult:
         panel: Pictures by site and class; ``None`` where the run's own process has none.
         unseen: The site that took no part; ``None`` where all did.
         unseen_sites: What runs without one site each gave on that site.
+        understood: Counts of the data; ``None`` where the run's own process has not seen them.
     """
 
     config: Mapping[str, str | int | float | bool]
@@ -194,6 +196,7 @@ class RunResult:
     panel: SitePanel | None = None
     unseen: UnseenSite | None = None
     unseen_sites: Sequence[UnseenSite] = ()
+    understood: Understood | None = None
 
     @property
     def used(self) -> str:

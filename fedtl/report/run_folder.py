@@ -39,7 +39,6 @@ class RunFolder(HeldFolder):
         "config.toml",
         "egress.csv",
         "metrics.jsonl",
-        "unreadable.csv",
     )
     work: ClassVar[str] = "run"
 
@@ -116,6 +115,11 @@ class RunFolder(HeldFolder):
         self.warnings.append(text)
         if self.progress is not None:
             self.progress.warn(text)
+
+    def note(self, text: str) -> None:
+        """Tell the user something that is no warning."""
+        if self.progress is not None:
+            self.progress.note(text)
 
     def waits(self, text: str) -> None:
         """Tell the user what is being waited for."""

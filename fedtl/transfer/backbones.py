@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,18 @@ from torch import Tensor, nn
 
 from fedtl.errors import UsageError
 from fedtl.transfer import tiny
+from fedtl.transfer.checkpoint_file import read_checkpoint
 from fedtl.transfer.preprocessing import Preprocessing
-from fedtl.transfer.weights_file import load_checked, read_state_dict, used_tensors
+from fedtl.transfer.state_search import find_state
+from fedtl.transfer.weights_file import load_checked, used_tensors
 
 TINY = "fedtl-tiny"
 RANDOM = "random"
 DEFAULT = "DEFAULT"
 
 _FINGERPRINT_VERSION = 1
-_FILE_SUFFIXES = (".pth", ".pt", ".safetensors")
+# Names that can only be meant as files'.
+_FILE_SUFFIXES = (".pth", ".pt", ".safetensors", ".tar", ".ckpt", ".bin", ".pkl", ".pickle")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +44,7 @@ class Backbone:
         fingerprint: SHA-256, hexadecimal, of everything that determines the features: the
             architecture, where it is cut, every tensor, the preprocessing and the picture size.
             Two sites with the same fingerprint have the same backbone.
+        told: Where in a file the weights were found, in a sentence; empty where that is plain.
     """
 
     name: str
@@ -47,6 +52,7 @@ class Backbone:
     network: nn.Module
     preprocessing: Preprocessing
     fingerprint: str
+    told: str = ""
 
     @property
     def image_size(self) -> int:
@@ -78,8 +84,8 @@ def load_backbone(name: str, *, weights: str, image_size: int, seed: int) -> Bac
         name: ``fedtl-tiny`` or any torchvision classification architecture by its torchvision
             name; see :func:`fedtl.transfer.torchvision_models.cut` for where it is cut.
         weights: ``DEFAULT`` (what fedtl ships, or torchvision's best, which torchvision
-            downloads), a member of the architecture's torchvision weights enum, the path of a
-            ``.pth``, ``.pt`` or ``.safetensors`` state dict, or ``random``.
+            downloads), ``random``, the path of a PyTorch or safetensors file, whatever its suffix,
+            or a member of the architecture's torchvision weights enum.
         image_size: Side of the pictures that the network sees, in pixels; 0 for the size that
             belongs to the weights.
         seed: Determines ``random`` weights; of no effect otherwise.
@@ -104,17 +110,20 @@ def embedding_fingerprint(feature_size: int) -> str:
 
 
 def _load_tiny(weights: str, image_size: int, seed: int) -> Backbone:
+    told = ""
     if weights == RANDOM:
         network = tiny.random_tiny(seed)
     elif weights == DEFAULT:
-        network = tiny.tiny_of(read_state_dict(tiny.SHIPPED_WEIGHTS), "shipped weights file")
-    elif _is_file(weights):
-        state = read_state_dict(Path(weights).expanduser())
-        network = tiny.tiny_of(state, f"weights file {weights}")
+        network = tiny.tiny_of(read_checkpoint(tiny.SHIPPED_WEIGHTS), "shipped weights file")
+    elif is_weights_file(weights):
+        source = f"weights file {weights}"
+        content = read_checkpoint(Path(weights).expanduser())
+        found = find_state(content, tiny.tiny_keys(), source=source)
+        network, told = tiny.tiny_of(found.state, source), found.told
     else:
         raise UsageError(
-            f"Unknown weights {weights!r} for {TINY}; they should be {DEFAULT}, a file that ends "
-            f"in .pth, .pt or .safetensors, or {RANDOM}."
+            f"Unknown weights {weights!r} for {TINY}; they should be {DEFAULT}, a file "
+            f"(.pth, .safetensors, …), or {RANDOM}."
         )
     size = image_size or tiny.IMAGE_SIZE
     if size < tiny.SMALLEST_PICTURE:
@@ -128,33 +137,47 @@ def _load_tiny(weights: str, image_size: int, seed: int) -> Backbone:
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
     )
-    return _frozen(TINY, network, network.feature_size, preprocessing, tiny.RULE)
+    return _frozen(TINY, network, network.feature_size, preprocessing, tiny.RULE, told)
 
 
 def _load_torchvision(name: str, weights: str, image_size: int, seed: int) -> Backbone:
     from fedtl.transfer import torchvision_models as models
 
-    by_name = weights != RANDOM and not _is_file(weights)
+    by_name = weights != RANDOM and not is_weights_file(weights)
     entry = models.weights_entry(name, weights if by_name else DEFAULT)
     preprocessing = Preprocessing.of_torchvision(entry.transforms(), image_size)
+    told = ""
     if weights == RANDOM:
         cut = models.randomly_initialised(name, preprocessing.image_size, seed)
     else:
         cut = models.uninitialised(name, preprocessing.image_size)
-        state = (
-            models.download(name, entry) if by_name else read_state_dict(Path(weights).expanduser())
-        )
-        source = f"{name}'s {weights} weights" if by_name else f"weights file {weights}"
-        load_checked(cut.network, models.current_keys(state), source=source, ignored=cut.removed)
-    return _frozen(name, cut.network, cut.feature_size, preprocessing, models.CUT_RULE)
+        if by_name:
+            source, content = f"{name}'s {weights} weights", models.download(name, entry)
+        else:
+            source = f"weights file {weights}"
+            content = read_checkpoint(Path(weights).expanduser())
+        keys = cut.network.state_dict().keys()
+        found = find_state(content, keys, source=source, renamed=models.current_keys)
+        load_checked(cut.network, found.state, source=source, ignored=cut.removed)
+        told = found.told
+    return _frozen(name, cut.network, cut.feature_size, preprocessing, models.CUT_RULE, told)
 
 
-def _is_file(weights: str) -> bool:
-    return weights.endswith(_FILE_SUFFIXES)
+def is_weights_file(weights: str) -> bool:
+    """Return whether weights are meant as a file: one that exists, or a name that says so."""
+    if weights in (DEFAULT, RANDOM):
+        return False
+    named = weights.lower().endswith(_FILE_SUFFIXES) or os.sep in weights
+    return named or os.path.isfile(os.path.expanduser(weights))  # noqa: PTH111, PTH113 (never raises)
 
 
 def _frozen(
-    name: str, network: nn.Module, feature_size: int, preprocessing: Preprocessing, rule: str
+    name: str,
+    network: nn.Module,
+    feature_size: int,
+    preprocessing: Preprocessing,
+    rule: str,
+    told: str,
 ) -> Backbone:
     network.eval().requires_grad_(False)
     return Backbone(
@@ -163,6 +186,7 @@ def _frozen(
         network=network,
         preprocessing=preprocessing,
         fingerprint=_fingerprint(name, network, preprocessing, rule),
+        told=told,
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtl.data.dataset import Images
+from fedtl.data.dataset import Images, UnreadableImageError
 from fedtl.transfer.backbones import Backbone
 from fedtl.transfer.feature_file import DIGEST_BYTES, MATRIX_OFFSET, FeatureFile
 from fedtl.transfer.features import FeatureStore
@@ -109,11 +109,11 @@ def extract_features(
         extractor=hashlib.sha256(identity.encode()).hexdigest(),
         width=backbone.feature_size,
     )
-    view = store.view(wanted.digests)
+    view = _still_true(store.view(wanted.digests), images)
     computed = 0
     if view is None:
         with store.filling(on_wait or _logger.info):
-            view = store.view(wanted.digests)
+            view = _still_true(store.view(wanted.digests), images)
             if view is None:
                 view, computed = _filled(store, run, backbone.feature_size, wanted, report)
     report(len(wanted.digests), len(wanted.digests))
@@ -127,6 +127,21 @@ def extract_features(
         content=wanted.slot,
         digests=wanted.digests,
     )
+
+
+def _still_true(view: FeatureFile | None, images: Images) -> FeatureFile | None:
+    """Return a view unless an image that it calls unreadable can be decoded by now.
+
+    Another version of fedtl or Pillow, or an extra, may read what could not be read before.
+    """
+    for row, reason in () if view is None else view.unreadable.items():
+        try:
+            images.load(row)
+        except UnreadableImageError as error:
+            if str(error) == reason:
+                continue
+        return None
+    return view
 
 
 @dataclass(frozen=True, eq=False)

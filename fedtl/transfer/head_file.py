@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.data.grey_scale import GreyScale
 from fedtl.errors import UsageError
 from fedtl.transfer.standardisation import Standardisation
 
@@ -32,6 +33,7 @@ class TrainedHead:
         class_counts: All clients' examples of each class; empty if unknown.
         temperature: Logits are divided by it before they become probabilities; it changes no
             prediction and is not part of the digest.
+        scale: What is black and white in pictures of more than 8 bits.
     """
 
     arrays: Mapping[str, NDArray[np.floating]]
@@ -40,6 +42,7 @@ class TrainedHead:
     fingerprint: str
     class_counts: tuple[int, ...] = ()
     temperature: float = 1.0
+    scale: GreyScale = field(default_factory=GreyScale)
 
     def tensors(self) -> dict[str, NDArray[np.floating[Any]]]:
         """Return everything that determines predictions, by name."""
@@ -61,13 +64,15 @@ class TrainedHead:
         """Return the content of the file."""
         from safetensors.numpy import save
 
-        facts = {
+        facts: dict[str, Any] = {
             "format": _FORMAT,
             "classes": list(self.classes),
             "backbone-fingerprint": self.fingerprint,
             "class-counts": list(self.class_counts),
             "temperature": self.temperature,
         }
+        if (scale := self.scale.to_mapping()) is not None:
+            facts["grey-scale"] = scale
         # One entry: safetensors writes several in an order of chance, and bytes must not vary.
         content: bytes = save(
             {name: np.ascontiguousarray(value) for name, value in self.tensors().items()},
@@ -101,4 +106,5 @@ def read_head(path: Path) -> TrainedHead:
         fingerprint=facts["backbone-fingerprint"],
         class_counts=tuple(facts.get("class-counts", ())),
         temperature=facts.get("temperature", 1.0),
+        scale=GreyScale.of_mapping(facts.get("grey-scale")),
     )

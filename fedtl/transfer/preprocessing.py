@@ -10,6 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+# Of a picture's sides. What lies farther out would be cropped away after resizing, and a line of
+# one pixel by a million would become gigabytes before.
+_LONGEST_RATIO = 16
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -61,9 +65,10 @@ class Preprocessing:
             Shape ``(image_size, image_size, 3)``, uint8.
         """
         size = self.image_size
-        height, width = picture.shape[:2]
         if self.resize is None:
             return self._resized(picture, size, size)
+        picture = _not_too_long(picture)
+        height, width = picture.shape[:2]
         if width <= height:
             picture = self._resized(picture, self.resize * height // width, self.resize)
         else:
@@ -97,3 +102,11 @@ class Preprocessing:
             return picture
         source = Image.fromarray(np.ascontiguousarray(picture))
         return np.asarray(source.resize((width, height), Image.Resampling[self.interpolation]))
+
+
+def _not_too_long(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the middle of a picture whose sides are of very different length."""
+    most = _LONGEST_RATIO * min(picture.shape[:2])
+    top = max(0, (picture.shape[0] - most) // 2)
+    left = max(0, (picture.shape[1] - most) // 2)
+    return picture[top : top + max(most, 1), left : left + max(most, 1)]

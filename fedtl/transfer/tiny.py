@@ -71,6 +71,11 @@ def tiny_of(state: Mapping[str, Tensor], source: str) -> TinyBackbone:
     return network
 
 
+def tiny_keys() -> list[str]:
+    """Return the keys of the network's state dict."""
+    return list(_uninitialised().state_dict())
+
+
 def random_tiny(seed: int) -> TinyBackbone:
     """Return the untrained network: Gaussian atoms of unit length, no threshold; He's convolutions.
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.error import URLError
+from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from fedtl.determinism import derived_seed
 from fedtl.errors import FedtlError, UsageError
+from fedtl.transfer.checkpoint_file import read_checkpoint
 
 # Part of a backbone's fingerprint: to be changed with the rule that `cut` describes.
 CUT_RULE = "torchvision: before the classifier's first linear layer; AlexNet, VGG: its last; v1"
@@ -89,7 +93,7 @@ def weights_entry(name: str, member: str) -> Any:
     if member not in entries:
         raise UsageError(
             f"Unknown weights {member!r} for {name}{_suggestion(member, entries)}; they should be "
-            f"{', '.join(entries)}, a file that ends in .pth, .pt or .safetensors, or random."
+            f"{', '.join(entries)}, a file (.pth, .safetensors, …), or random."
         )
     return entries[member]
 
@@ -98,16 +102,44 @@ def download(name: str, entry: Any) -> dict[str, Tensor]:
     """Return the state dict of a weights enum's member, downloaded by torchvision once.
 
     Raises:
+        UsageError: The file of an earlier download is damaged.
         FedtlError: The download failed.
     """
+    kept = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(entry.url).path).name
+    if kept.exists():
+        return _kept(name, kept)
     try:
-        state = entry.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
+        # No code of a file is run, whoever it comes from.
+        state = entry.get_state_dict(
+            progress=sys.stderr.isatty(), check_hash=True, weights_only=True
+        )
     except (URLError, OSError, RuntimeError) as error:
         raise FedtlError(
             f"Could not download {name}'s weights from {entry.url} ({error}); use --weights FILE "
             f"with a copy of that file, or --weights random for an untrained backbone."
         ) from error
     return dict(state)
+
+
+def _kept(name: str, path: Path) -> dict[str, Tensor]:
+    """Return the state dict of torchvision's copy of a file, whose name has its checksum."""
+    remedy = f"delete {path}, and it is downloaded again"
+    try:
+        wanted = re.search(r"-([a-f0-9]{8,})\.", path.name)
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FedtlError(f"{name}'s weights {path} cannot be read ({error.strerror}).") from error
+    if wanted and not found.startswith(wanted[1]):
+        raise UsageError(
+            f"torchvision's copy of {name}'s weights is damaged, as its checksum is not "
+            f"{wanted[1]}: {remedy}."
+        )
+    try:
+        content = read_checkpoint(path)
+    except UsageError as error:
+        raise UsageError(f"{str(error).rstrip('.')}; {remedy}.") from None
+    return dict(content)
 
 
 def current_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,157 @@
+"""Grey values of more than 8 bits: from which to which the screen's 256 levels reach.
+
+A detector of 12 bits writes 0 to 4095 into files of 16, computed tomography writes negative
+numbers, and others write fractions. What is black and what is white is then the data set's, fixed
+once over all of its files, and not a picture's own: two pictures stay comparable.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedtl.data.dataset import UnreadableImageError
+
+Limits = tuple[float, float]
+
+_SIXTEEN_BITS: Limits = (0.0, 65535.0)
+_FEWEST_BITS = 8
+_LEVELS = 255
+_PIXELS_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Extent:
+    """The smallest and the largest grey value of a picture.
+
+    Attributes:
+        whole: Whether its values are whole numbers.
+        low: The smallest.
+        high: The largest.
+    """
+
+    whole: bool
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class GreyScale:
+    """What is shown as black and what as white.
+
+    Attributes:
+        whole: Of pictures of whole numbers.
+        real: Of pictures of fractions; ``None`` if that is not known.
+        asked: Whether a person set it, so that it comes before a file's own window.
+    """
+
+    whole: Limits = _SIXTEEN_BITS
+    real: Limits | None = None
+    asked: bool = False
+
+    @classmethod
+    def within(cls, limits: Limits) -> GreyScale:
+        """Return the scale that a person asked for."""
+        return cls(limits, limits, asked=True)
+
+    @classmethod
+    def over(cls, extents: Iterable[Extent]) -> GreyScale:
+        """Return the scale of a data set, from its pictures' smallest and largest values.
+
+        Whole numbers from 0 on reach to the largest number of as many bits as the largest value
+        has, of 8 at least; whole numbers below 0, from the smallest to the largest value.
+        Fractions reach from 0 to 1 if they lie there, and else from the smallest to the largest.
+        """
+        kept = list(extents)
+        whole: Limits = _SIXTEEN_BITS
+        real: Limits | None = None
+        if found := _united(extent for extent in kept if extent.whole):
+            bits = max(_FEWEST_BITS, int(found[1]).bit_length())
+            whole = (0.0, float(2**bits - 1)) if found[0] >= 0 else found
+        if found := _united(extent for extent in kept if not extent.whole):
+            real = (0.0, 1.0) if found[0] >= 0 and found[1] <= 1 else found
+        return cls(whole, real)
+
+    @classmethod
+    def of_mapping(cls, facts: Mapping[str, Any] | None) -> GreyScale:
+        """Return the scale that :meth:`to_mapping` told; the plain one for ``None``."""
+        if facts is None:
+            return cls()
+        whole, real = facts["whole"], facts["fractions"]
+        return cls(
+            (float(whole[0]), float(whole[1])),
+            None if real is None else (float(real[0]), float(real[1])),
+            bool(facts["asked"]),
+        )
+
+    def to_mapping(self) -> dict[str, Any] | None:
+        """Return the scale as JSON can hold it; ``None`` for the plain one, 16 bits."""
+        if self == GreyScale():
+            return None
+        real = None if self.real is None else list(self.real)
+        return {"whole": list(self.whole), "fractions": real, "asked": self.asked}
+
+    @property
+    def tag(self) -> bytes:
+        """What tells it from other scales in a picture's digest; empty for the plain one."""
+        facts = self.to_mapping()
+        return b"" if facts is None else json.dumps(facts, sort_keys=True).encode()
+
+    @property
+    def told(self) -> str:
+        """The limits in words, as ``grey-range`` takes them."""
+        limits = self.whole if self.whole != _SIXTEEN_BITS or self.real is None else self.real
+        return f"{limits[0]:g} {limits[1]:g}"
+
+    def levels(self, grey: NDArray[Any], *, whole: bool) -> NDArray[np.uint8]:
+        """Return grey values as levels of 8 bits, values beyond the limits as black or white.
+
+        Args:
+            grey: Shape ``(height, width)``; values that are not finite become black.
+            whole: Whether the values are whole numbers.
+
+        Raises:
+            UnreadableImageError: The limits are not known.
+        """
+        limits = self.whole if whole else self.real
+        if limits is None:
+            raise UnreadableImageError(
+                "floating-point pixels have no fixed range; say it with grey-range"
+            )
+        low, high = limits
+        if limits == _SIXTEEN_BITS and not self.asked and whole and grey.min(initial=0) < 0:
+            raise UnreadableImageError("signed pixels have no fixed range; say it with grey-range")
+        levels = np.empty(grey.shape, np.uint8)
+        step = max(1, _PIXELS_AT_ONCE // max(1, grey.shape[1]))
+        for start in range(0, len(grey), step):
+            part = grey[start : start + step].astype(np.float64)
+            part = np.where(np.isfinite(part), part, low)
+            scaled = np.rint((part - low) * (_LEVELS / (high - low)))
+            levels[start : start + step] = scaled.clip(0, _LEVELS)
+        return levels
+
+
+def extent_of(grey: NDArray[Any], *, whole: bool) -> Extent:
+    """Return a picture's smallest and largest finite value.
+
+    Raises:
+        UnreadableImageError: No value is finite.
+    """
+    finite = grey if grey.dtype.kind in "iub" else grey[np.isfinite(grey)]
+    if not finite.size:
+        raise UnreadableImageError("no pixel is a finite number")
+    return Extent(whole, float(finite.min()), float(finite.max()))
+
+
+def _united(extents: Iterable[Extent]) -> Limits | None:
+    kept = list(extents)
+    if not kept:
+        return None
+    low, high = min(each.low for each in kept), max(each.high for each in kept)
+    # All of one value: any limits that are not equal show it.
+    return (low, high if high > low else low + 1.0)

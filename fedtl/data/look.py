@@ -1,0 +1,89 @@
+"""A look at some inputs of a data set: how large pictures are, and what they are like."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedtl.data.dataset import Dataset, UnreadableImageError
+from fedtl.data.site_distances import SiteDistances, picture_traits, site_distances
+
+_MOST, _FEWEST_PER_SITE, _SAMPLES = 400, 4, 9
+_MOST_ROWS = 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What was seen.
+
+    Attributes:
+        looked_at: How many inputs.
+        sizes: How many pictures are so wide and high, most frequent first; empty for features.
+        unreadable: Why pictures could not be decoded, and how many, most frequent first.
+        samples: Rows of nine inputs, evenly spaced over those that could be read.
+        distances: How far sites lie apart; ``None`` without two sites.
+    """
+
+    looked_at: int
+    sizes: dict[tuple[int, int], int]
+    unreadable: dict[str, int]
+    samples: list[int]
+    distances: SiteDistances | None
+
+
+def look_at(dataset: Dataset, on_progress: Callable[[int, int], None] | None = None) -> Look:
+    """Return what some inputs are like: evenly spaced, of every site alike.
+
+    Args:
+        dataset: The data; at most 400 of its pictures are decoded, or four of each of more than
+            100 sites.
+        on_progress: Called with how many have been looked at, and of how many.
+    """
+    rows = _chosen(dataset, _MOST_ROWS if isinstance(dataset.inputs, np.ndarray) else _MOST)
+    if isinstance(dataset.inputs, np.ndarray):
+        distances = site_distances(dataset, rows, dataset.inputs[rows].astype(np.float64))
+        return Look(len(rows), {}, {}, _spaced(rows, _SAMPLES).tolist(), distances)
+    sizes: Counter[tuple[int, int]] = Counter()
+    unreadable: Counter[str] = Counter()
+    read, traits = [], []
+    for done, row in enumerate(rows.tolist(), start=1):
+        try:
+            picture = dataset.inputs.load(row)
+        except UnreadableImageError as error:
+            unreadable[str(error)] += 1
+        else:
+            sizes[picture.shape[1], picture.shape[0]] += 1
+            traits.append(picture_traits(picture))
+            read.append(row)
+        if on_progress is not None:
+            on_progress(done, len(rows))
+    seen = np.array(read, np.int64)
+    distances = site_distances(dataset, seen, np.array(traits)) if read else None
+    return Look(
+        len(rows),
+        dict(sizes.most_common()),
+        dict(unreadable.most_common()),
+        _spaced(seen, _SAMPLES).tolist(),
+        distances,
+    )
+
+
+def _chosen(dataset: Dataset, most: int) -> NDArray[np.int64]:
+    """Return evenly spaced rows, about as many of every site, rising."""
+    everything = np.arange(len(dataset), dtype=np.int64)
+    if dataset.sites is None:
+        return _spaced(everything, most)
+    names, site = np.unique(dataset.sites, return_inverse=True)
+    each = max(_FEWEST_PER_SITE, most // len(names))
+    parts = [_spaced(everything[site == number], each) for number in range(len(names))]
+    return np.sort(np.concatenate(parts))
+
+
+def _spaced(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    if len(rows) <= count:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]

@@ -1,0 +1,41 @@
+"""Names of splits as data sets have them: Training, train_images, valid, dev, test1."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+TRAINING, VALIDATION, TEST, UNLABELLED = "train", "validation", "test", "unlabelled"
+
+_WORDS = {
+    TRAINING: "train training trn trainval",
+    VALIDATION: "val valid validation validate dev devel development",
+    TEST: "test testing tst eval evaluation evaluate holdout",
+    UNLABELLED: "pred predict prediction unlabelled unlabeled unlabel unlabelled",
+}
+_ROLES = {word: role for role, words in _WORDS.items() for word in words.split()}
+# Written as one word with the split: trainset, testdata, valimages.
+_ROLES |= {
+    word + what: role
+    for word, role in list(_ROLES.items())
+    for what in ("set", "data", "dir", "folder", "images", "imgs", "split")
+}
+# Words of a name: camelCase parts them, and all that is no letter.
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+EXAMPLES = "train, val (valid, dev) and test, in any case and as part of a name"
+"""What splits are called, for messages."""
+
+
+@lru_cache(maxsize=4096)
+def split_role(name: str) -> str:
+    """Return which split a name says: train, validation, test or unlabelled; empty for none.
+
+    The name is one of a split if one of its words is, as in ``Training``, ``seg_train`` or
+    ``train2017``, and none says another split. ``train_val`` is training data.
+    """
+    words = {word.lower() for word in _WORD.findall(name)}
+    roles = {_ROLES[word] for word in words if word in _ROLES}
+    if roles == {TRAINING, VALIDATION}:
+        return TRAINING
+    return roles.pop() if len(roles) == 1 else ""

@@ -1,0 +1,112 @@
+"""A tar archive's image files, read where they lie; a compressed one is unpacked to one file."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import shutil
+import tarfile
+import tempfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+from fedtl.data.dataset import UnreadableImageError
+from fedtl.data.file_store import the_one
+from fedtl.data.image_formats import HEAD_BYTES
+from fedtl.data.left_aside import EMPTY_FOLDER, LeftAside, sorted_out
+from fedtl.data.member_names import empty_folders, plain_name, refuse_link
+
+_OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+
+
+class TarStore:
+    """A tar's image files: see :class:`fedtl.data.file_store.FileStore`.
+
+    A compressed tar can only be read from its start, so it is decompressed once, to a temporary
+    file of the store's own.
+
+    Raises:
+        UsageError: A member is a symbolic link, or of an absolute name or one that leads out.
+        tarfile.TarError: It is no sound tar archive.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._unpacked = _decompressed(path)
+        self._members: dict[str, tuple[int, int]] = {}
+        folders = []
+        with tarfile.open(self._path, "r:") as archive:
+            for info in archive:
+                name = plain_name(path, info.name)
+                if info.isdir():
+                    folders.append(name)
+                elif info.issym():
+                    raise refuse_link(path, name)
+                elif info.islnk():
+                    # The same file under another name, which lies further up in the archive.
+                    target = self._members.get(plain_name(path, info.linkname))
+                    if target is None:
+                        raise refuse_link(path, name)
+                    self._members[name] = target
+                elif info.isreg() and not info.issparse():
+                    self._members[name] = (info.offset_data, info.size)
+        self.paths, self.left_aside = sorted_out(self._members, self._head)
+        empty = empty_folders(folders, list(self._members))
+        self.left_aside += [LeftAside(name, EMPTY_FOLDER) for name in empty]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy reads what this one unpacked, but does not own it.
+        return {**self.__dict__, "_unpacked": None}
+
+    def read(self, index: int) -> bytes:
+        """Return the bytes of an image file."""
+        return self._read(self.paths[index])
+
+    def head(self, index: int, count: int) -> bytes:
+        """Return the first bytes of an image file; fewer if it cannot be read."""
+        return self._head(self.paths[index], count)
+
+    def text(self, name: str) -> bytes | None:
+        """Return the bytes of the one file of that name, whatever it is."""
+        found = the_one(list(self._members), name)
+        return None if found is None else self._read(found)
+
+    def _read(self, name: str) -> bytes:
+        start, size = self._members[name]
+        try:
+            data = self._at(start, size)
+        except OSError as error:
+            raise UnreadableImageError(f"broken tar member ({error.strerror})") from error
+        if len(data) != size:
+            raise UnreadableImageError("broken tar member (the archive is cut short)")
+        return data
+
+    def _head(self, name: str, count: int = HEAD_BYTES) -> bytes:
+        start, size = self._members[name]
+        try:
+            return self._at(start, min(size, count))
+        except OSError:
+            return b""
+
+    def _at(self, start: int, size: int) -> bytes:
+        with self._path.open("rb", buffering=0) as archive:
+            return os.pread(archive.fileno(), size, start)
+
+
+def _decompressed(path: Path) -> tuple[Path, Any]:
+    """Return an uncompressed tar, and what owns it where it is a temporary file."""
+    with path.open("rb") as file:
+        first = file.read(8)
+    opener = next((opens for mark, opens in _OPENERS.items() if first.startswith(mark)), None)
+    if opener is None:
+        return path, None
+    unpacked = tempfile.NamedTemporaryFile(suffix=".tar")  # noqa: SIM115 (the store's)
+    try:
+        with opener(path, "rb") as packed:
+            shutil.copyfileobj(packed, unpacked, 1 << 20)
+    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+        raise tarfile.ReadError(str(error)) from None
+    unpacked.flush()
+    return Path(unpacked.name), unpacked

@@ -1,0 +1,211 @@
+"""A zip's image files, read where they lie."""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import os
+import shutil
+import stat
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedtl.data.dataset import UnreadableImageError
+from fedtl.data.file_store import the_one
+from fedtl.data.image_formats import HEAD_BYTES
+from fedtl.data.left_aside import EMPTY_FOLDER, LeftAside, sorted_out
+from fedtl.data.member_names import empty_folders, plain_name, refuse_link
+from fedtl.errors import UsageError
+
+_LOCAL_HEADER_BYTES = 30
+_UTF8_FLAG, _ENCRYPTED_FLAG = 0x800, 1
+_UNICODE_PATH = 0x7075
+# What Python reads; Windows packs large files by a tenth, Deflate64.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+_WIDEST_RATIO = 1100  # a head's compressed bytes are few, whatever its file is
+_BROKEN = (OSError, zlib.error, lzma.LZMAError, EOFError, ValueError, struct.error)
+
+
+@dataclass(frozen=True)
+class _Member:
+    header_offset: int
+    compressed_size: int
+    size: int
+    method: int
+    crc: int
+
+
+class ZipStore:
+    """A zip's image files: see :class:`fedtl.data.file_store.FileStore`.
+
+    The archive's directory is parsed once. Reading a member opens the file anew and shares no
+    state, so that any number of threads, and copies sent to other processes, may read at once:
+    one ``ZipFile`` per thread would parse the directory each time, and a shared one is not
+    documented as safe. A zip that holds one zip and nothing else is looked through.
+
+    Raises:
+        UsageError: A member is encrypted, compressed in a way that Python does not read, a link,
+            or of an absolute name or one that leads out of the archive.
+        zipfile.BadZipFile: It is no sound zip.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._unpacked = _looked_through(path)
+        self._members: dict[str, _Member] = {}
+        folders = []
+        with zipfile.ZipFile(self._path) as archive:
+            infos = archive.infolist()
+        for info, written in zip(infos, _names(infos), strict=True):
+            name = plain_name(path, written)
+            if stat.S_ISLNK(info.external_attr >> 16):
+                raise refuse_link(path, name)
+            if info.is_dir() or written.endswith("\\"):
+                folders.append(name)
+                continue
+            if info.flag_bits & _ENCRYPTED_FLAG:
+                raise UsageError(f"{path} is encrypted ({name}): unpack it and pass the folder")
+            if info.compress_type not in _METHODS:
+                how = zipfile.compressor_names.get(info.compress_type, f"{info.compress_type}")  # type: ignore[attr-defined]
+                raise UsageError(
+                    f"{path} is compressed by a method that Python does not read, {how} ({name}): "
+                    "unpack it and pass the folder"
+                )
+            self._members[name] = _Member(
+                info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC
+            )
+        self.paths, self.left_aside = sorted_out(self._members, self._head)
+        empty = empty_folders(folders, list(self._members))
+        self.left_aside += [LeftAside(name, EMPTY_FOLDER) for name in empty]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy reads what this one unpacked, but does not own it.
+        return {**self.__dict__, "_unpacked": None}
+
+    def read(self, index: int) -> bytes:
+        """Return the bytes of an image file; its checksum is compared."""
+        return self._read(self.paths[index])
+
+    def head(self, index: int, count: int) -> bytes:
+        """Return the first bytes of an image file; fewer if it cannot be read."""
+        return self._head(self.paths[index], count)
+
+    def text(self, name: str) -> bytes | None:
+        """Return the bytes of the one file of that name, whatever it is."""
+        found = the_one(list(self._members), name)
+        return None if found is None else self._read(found)
+
+    def _head(self, name: str, count: int = HEAD_BYTES) -> bytes:
+        member = self._members[name]
+        try:
+            if member.method == zipfile.ZIP_LZMA or member.method == zipfile.ZIP_BZIP2:
+                return self._read(name)[:count]
+            data = self._compressed(member, count * _WIDEST_RATIO)
+            if member.method == zipfile.ZIP_DEFLATED:
+                return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, count)
+            return data[:count]
+        except (*_BROKEN, UnreadableImageError):
+            return b""
+
+    def _read(self, name: str) -> bytes:
+        member = self._members[name]
+        try:
+            data = _decompressed(self._compressed(member, member.compressed_size), member)
+        except _BROKEN as error:
+            raise UnreadableImageError(f"broken zip member ({error})") from error
+        if len(data) != member.size or zlib.crc32(data) != member.crc:
+            raise UnreadableImageError("broken zip member (wrong checksum)")
+        return data
+
+    def _compressed(self, member: _Member, most: int) -> bytes:
+        with self._path.open("rb", buffering=0) as archive:
+            start = member.header_offset
+            header = os.pread(archive.fileno(), _LOCAL_HEADER_BYTES, start)
+            # The last two 16-bit fields: how long the name and the extra field after it are.
+            variable = int.from_bytes(header[26:28], "little")
+            variable += int.from_bytes(header[28:30], "little")
+            start += _LOCAL_HEADER_BYTES + variable
+            return os.pread(archive.fileno(), min(most, member.compressed_size), start)
+
+
+def _decompressed(data: bytes, member: _Member) -> bytes:
+    """Return a member's bytes, and no more than the archive says that there are."""
+    if member.method == zipfile.ZIP_DEFLATED:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.size + 1)
+    if member.method == zipfile.ZIP_BZIP2:
+        return bz2.BZ2Decompressor().decompress(data, member.size + 1)
+    if member.method == zipfile.ZIP_LZMA:
+        # Two bytes of version and two of the length of five of properties, then the stream.
+        properties = data[4 : 4 + int.from_bytes(data[2:4], "little")]
+        packed, dictionary = properties[0], int.from_bytes(properties[1:5], "little")
+        rest, lc = divmod(packed, 9)
+        pb, lp = divmod(rest, 5)
+        chain = {"id": lzma.FILTER_LZMA1, "dict_size": dictionary, "lc": lc, "lp": lp, "pb": pb}
+        stream = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[chain])
+        return stream.decompress(data[4 + len(properties) :], member.size + 1)
+    return data
+
+
+def _names(infos: Sequence[zipfile.ZipInfo]) -> list[str]:
+    """Return the members' names in the code page that they were written in.
+
+    Names that do not say so are in UTF-8 if all of them can be, as macOS and Linux write them, and
+    otherwise in code page 437, as the format has it.
+    """
+    raw = [
+        None
+        if info.flag_bits & _UTF8_FLAG or info.orig_filename.isascii()
+        else info.orig_filename.encode("cp437", "surrogateescape")
+        for info in infos
+    ]
+    try:
+        decoded = [None if name is None else name.decode() for name in raw]
+    except UnicodeDecodeError:
+        decoded = [None] * len(raw)
+    return [
+        _unicode_path(info) or name or info.orig_filename.partition("\0")[0]
+        for info, name in zip(infos, decoded, strict=True)
+    ]
+
+
+def _unicode_path(info: zipfile.ZipInfo) -> str:
+    """Return the name of Info-ZIP's extra field, in UTF-8; empty if there is none."""
+    extra = info.extra
+    while len(extra) >= 4:
+        kind, length = struct.unpack("<HH", extra[:4])
+        if kind == _UNICODE_PATH and 5 < length <= len(extra) - 4:
+            return extra[9 : 4 + length].decode("utf-8", "replace")
+        extra = extra[4 + length :]
+    return ""
+
+
+def _looked_through(path: Path) -> tuple[Path, Any]:
+    """Return the zip to read: ``path``, or the one zip inside it, unpacked to a temporary file.
+
+    The second value owns the temporary file, which is removed with it.
+    """
+    with zipfile.ZipFile(path) as archive:
+        infos = [
+            info
+            for info, name in zip(archive.infolist(), _names(archive.infolist()), strict=True)
+            if not info.is_dir() and "__MACOSX" not in name and not name.endswith(".DS_Store")
+        ]
+        lone = len(infos) == 1 and infos[0].filename.lower().endswith(".zip")
+        if not lone or infos[0].flag_bits & _ENCRYPTED_FLAG:
+            return path, None
+        try:
+            unpacked = tempfile.NamedTemporaryFile(suffix=".zip")  # noqa: SIM115 (the store's)
+            with archive.open(infos[0]) as inner:
+                shutil.copyfileobj(inner, unpacked, 1 << 20)
+            unpacked.flush()
+        except (NotImplementedError, zlib.error) as error:
+            raise UsageError(
+                f"{path} holds one zip, which cannot be read ({error}): unpack it and pass what "
+                "is inside"
+            ) from None
+    return Path(unpacked.name), unpacked

@@ -1,0 +1,123 @@
+"""``python -m fedtl.describe``: what a run would understand of its data; nothing is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fedtl.command_line import absolute_paths, run_command, with_config
+from fedtl.config import RunConfig, rules
+from fedtl.config_file import from_mapping, from_toml, toml_keys
+from fedtl.config_key import kebab
+from fedtl.config_keys.data import DataKeys
+from fedtl.errors import FedtlError, UsageError
+
+if TYPE_CHECKING:
+    from fedtl.data.dataset import Dataset
+    from fedtl.data.look import Look
+
+# What rendered data depends on besides the keys of data.
+_ALSO = ("clients", "seed", "pseudonyms")
+_READ = {kebab(field.name) for field in dataclasses.fields(DataKeys)} | {*_ALSO}
+
+
+@partial(with_config, without=[key for key in rules() if key not in _READ])
+def main(
+    config: Annotated[
+        Path | None, typer.Option("--config", help="TOML file of a run's keys.", metavar="FILE")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object on stdout, and nothing else.")
+    ] = False,
+    pictures: Annotated[
+        Path | None,
+        typer.Option("--pictures", help="Save nine pictures there as one PNG.", metavar="FILE"),
+    ] = None,
+    *,
+    flags: dict[str, Any],
+) -> None:
+    """Say what a run would understand of its data: inputs, classes, sites, groups, splits.
+
+    It shows picture sizes, nine samples, what each site holds and how far sites lie apart. Nothing
+    is trained, and nothing is written but the file of --pictures.
+    """
+    base = RunConfig() if config is None else from_toml(config)
+    keys = flags.keys() | (toml_keys(config) if config is not None else set())
+    chosen = absolute_paths(from_mapping(flags, where="the command line", base=base)).settled(keys)
+
+    from rich.console import Console
+
+    from fedtl.data.look import look_at
+    from fedtl.data.understood import Understood
+    from fedtl.federation.preparation import data_notes, open_data
+    from fedtl.report.described import described_mapping, described_tables
+    from fedtl.report.progress import RunProgress
+    from fedtl.report.terminal import standard_output
+    from fedtl.report.wording import printable
+
+    dataset = open_data(chosen)
+    for note in data_notes(chosen, dataset):
+        print(f"warning: {printable(note)}", file=sys.stderr)
+    console = Console(stderr=True)
+    with RunProgress(console, quiet=as_json or not console.is_terminal) as progress:
+
+        def show(done: int, count: int) -> None:
+            progress.step("pictures looked at", done, count, "")
+
+        dataset, grey = _on_one_scale(dataset, chosen)
+        look = look_at(dataset, show)
+    understood, named = Understood.of(dataset), not chosen.pseudonyms
+    if pictures is not None:
+        _save(pictures.expanduser(), dataset, look)
+    if as_json:
+        print(json.dumps(described_mapping(understood, dataset, look, named=named), indent=2))
+        return
+    output = standard_output()
+    output.print(printable(understood.sentence), markup=False, highlight=False, soft_wrap=True)
+    if grey:
+        output.print(grey, soft_wrap=True)
+    for shown in described_tables(dataset, look, named=named):
+        output.print(shown, soft_wrap=isinstance(shown, str), markup=False, highlight=False)
+
+
+def _on_one_scale(dataset: Dataset, config: RunConfig) -> tuple[Dataset, str]:
+    """Return the data with its pictures on one grey scale, and what is to be told of that."""
+    import numpy as np
+
+    from fedtl.data.grey_scale import GreyScale
+    from fedtl.data.grey_scanning import on_one_scale
+
+    if isinstance(dataset.inputs, np.ndarray):
+        return dataset, ""
+    images, scale = on_one_scale(dataset.inputs, config.grey_limits)
+    told = f"grey values of more than 8 bits, black and white at {scale.told}"
+    dataset = dataclasses.replace(dataset, inputs=images)
+    return dataset, "" if scale == GreyScale() else told
+
+
+def _save(path: Path, dataset: Dataset, look: Look) -> None:
+    """Write the sampled pictures side by side."""
+    import numpy as np
+
+    from fedtl.report.contact_sheet import contact_sheet
+
+    if isinstance(dataset.inputs, np.ndarray):
+        raise UsageError("--pictures has nothing to show: the data are features.")
+    if not look.samples:
+        raise FedtlError(f"None of the {look.looked_at} pictures looked at can be decoded.")
+    try:
+        contact_sheet([dataset.inputs.load(row) for row in look.samples]).save(path, "PNG")
+    except OSError as error:
+        raise FedtlError(
+            f"{path} cannot be written: {error.strerror or error}; choose another --pictures."
+        ) from error
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,195 @@
+"""A file of weights, read without running anything in it; what is none is told for what it is."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fedtl.errors import FedtlError, UsageError, first_line
+
+# What training scripts keep beside weights: settings, counters, dates, numbers of NumPy's.
+# Stand-ins take their place, which hold nothing and do nothing.
+_HARMLESS = re.compile(
+    r"argparse\.Namespace|types\.SimpleNamespace|builtins\.(list|dict|tuple|int|float|str|bool|slice)"
+    r"|collections\.deque|copyreg\._reconstructor|builtins\.object"
+    r"|datetime\.\w+|pathlib(\._local)?\.\w*Path|decimal\.Decimal|fractions\.Fraction|uuid\.UUID"
+    r"|numpy(\._?core\.(multiarray|numeric)|\.dtypes|\.random\.\w+)?\.\w+"
+    r"|omegaconf\.[\w.]+|typing\.\w+|enum\.\w+"
+    r"|(pytorch_)?lightning(_fabric|\.fabric|\.pytorch)?\.[\w.]+"
+    r"|(timm|torchmetrics|transformers|fastcore|fvcore|detectron2|mmengine|mmcv)\.[\w.]+"
+    r"|torch\.optim\.[\w.]+|torch\.torch_version\.TorchVersion"
+)
+_DICTIONARIES = re.compile(
+    r"collections\.defaultdict|easydict\.EasyDict|addict\.(addict\.)?Dict|yacs\.config\.CfgNode"
+    r"|munch\.Munch|box\.box\.Box|ml_collections\.[\w.]*ConfigDict|[\w.]*\.AttributeDict"
+    r"|[\w.]*\.(AttrDict|CfgNode|ConfigDict)"
+)
+_REFUSED = re.compile(r"GLOBAL ([\w.]+) w")
+# Each name that is not known before costs one reading.
+_MOST_NAMES = 100
+
+_POINTER = b"version https://git-lfs.github.com/spec/"
+# What people have in place of weights, by the first bytes.
+_OTHER_FILES = (
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes"),
+    (b"\x1f\x8b", "compressed by gzip: unpack it"),
+    (b"BZh", "compressed by bzip2: unpack it"),
+    (b"\xfd7zXZ", "compressed by xz: unpack it"),
+    (b"Rar!", "a RAR archive: unpack it"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive: unpack it"),
+    (b"\x93NUMPY", "an array of NumPy's"),
+    (b"GGUF", "a GGUF file"),
+    (b"%PDF", "a PDF"),
+    (b"\x89PNG", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+)
+_ADVICE = "save the weights with torch.save(model.state_dict(), FILE) or as .safetensors"
+
+
+class _Beside:
+    """Stands for what is kept beside weights."""
+
+    def __new__(cls, *_: object, **__: object) -> _Beside:
+        return super().__new__(cls)
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+class _Dictionary:
+    """Stands for dictionaries of kinds of their own; it makes plain ones."""
+
+    def __new__(cls, *_: object, **__: object) -> Any:
+        return OrderedDict()
+
+
+def read_checkpoint(path: Path) -> Any:
+    """Return what a PyTorch or safetensors file holds, on the CPU, whatever its suffix.
+
+    A PyTorch file is unpickled with ``weights_only=True``, so that no code in it is run; some
+    classes that training scripts keep beside weights are replaced by stand-ins.
+
+    Raises:
+        UsageError: The file does not exist, or is no file of weights that can be read so.
+        FedtlError: It cannot be read.
+    """
+    if not path.is_file():
+        raise UsageError(f"The weights file {path} does not exist.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise FedtlError(f"The weights file {path} cannot be read: {error}.") from error
+    if what := _something_else(head, path.stat().st_size):
+        raise UsageError(f"The weights file {path} holds no weights, but is {what}.")
+    # A safetensors file begins with the length of its header, which is JSON.
+    if path.suffix.lower() == ".safetensors" or head[8:9] == b"{":
+        return _read_safetensors(path)
+    return _read_pickle(path, head)
+
+
+def _something_else(head: bytes, size: int) -> str:
+    """Return what a file is that cannot hold weights; empty if it can."""
+    if not head:
+        return "empty: download it again"
+    if head.startswith(_POINTER):
+        found = re.search(rb"size (\d+)", head)
+        whole = f" of {int(found[1]):,} bytes" if found else ""
+        return f"a git-lfs pointer to a file{whole}: fetch that with git lfs pull"
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html", b"<head")):
+        return "an HTML page that a download gave in its place: download it again, by a browser"
+    if text.startswith((b"<?xml", b"<error")):
+        return "an XML message that a download gave in its place: download it again"
+    if text.startswith(b"{") and size < 4096:
+        return "a JSON message that a download gave in its place: download it again"
+    return next((what for mark, what in _OTHER_FILES if head.startswith(mark)), "")
+
+
+def _read_safetensors(path: Path) -> Any:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        cut = "incomplete" in str(error).lower() or "larger" in str(error).lower()
+        damage = " (it is damaged or cut short: download or copy it again)" if cut else ""
+        raise UsageError(
+            f"The weights file {path} is not a safetensors file: {error}{damage}."
+        ) from error
+
+
+def _read_pickle(path: Path, head: bytes) -> Any:
+    if head.startswith(b"PK") and (what := _other_zip(path)):
+        raise UsageError(f"The weights file {path} {what}.")
+    allowed: dict[str, Any] = {}
+    for _ in range(_MOST_NAMES):
+        stand_ins: list[Any] = [(made, name) for name, made in allowed.items()]
+        try:
+            with torch.serialization.safe_globals(stand_ins):
+                return torch.load(path, map_location="cpu", weights_only=True)
+        except OSError as error:
+            raise FedtlError(f"The weights file {path} cannot be read: {error}.") from error
+        # What is built of stand-ins, or of broken bytes, fails in ways of every kind.
+        except Exception as error:
+            refused = _REFUSED.search(str(error))
+            name = _full_name(refused[1]) if refused else ""
+            if not name or name in allowed or (made := _stand_in(name)) is None:
+                raise UsageError(_why_not(path, head, name, error)) from error
+            allowed[name] = made
+    raise UsageError(f"The weights file {path} holds too much beside weights: {_ADVICE}.")
+
+
+def _other_zip(path: Path) -> str:
+    """Return what is wrong with a zip that PyTorch has not written whole; empty if nothing is."""
+    if not zipfile.is_zipfile(path):
+        return "is damaged: it begins as PyTorch writes and is cut short; download or copy it again"
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if any(name.endswith(".npy") for name in names):
+        return f"holds no weights, but is a .npz of arrays: {_ADVICE}"
+    if not any(name.endswith("data.pkl") for name in names):
+        return f"holds no weights, but is a zip archive: {_ADVICE}"
+    if any(name.endswith("constants.pkl") for name in names):
+        return "is a TorchScript program, which would be run: save its state_dict() instead"
+    return ""
+
+
+def _full_name(name: str) -> str:
+    """Return a name as it is allowed; PyTorch tells those of ``builtins`` without it."""
+    return name if "." in name else f"builtins.{name}"
+
+
+def _stand_in(name: str) -> Any:
+    if _DICTIONARIES.fullmatch(name):
+        return _Dictionary
+    return _Beside if _HARMLESS.fullmatch(name) else None
+
+
+def _why_not(path: Path, head: bytes, name: str, error: Exception) -> str:
+    if name:
+        return (
+            f"The weights file {path} is not a PyTorch state dict that can be read without running "
+            f"code: it holds a {name}; {_ADVICE}."
+        )
+    if isinstance(error, pickle.UnpicklingError) and head.startswith((b"PK", b"\x80")):
+        return (
+            f"The weights file {path} is not a PyTorch state dict that can be read without running "
+            f"code, or is damaged: {_ADVICE}, or download it again."
+        )
+    if head.startswith((b"PK", b"\x80")):
+        return (
+            f"The weights file {path} is damaged or cut short "
+            f"({first_line(error).rstrip('.')}): download or copy it again."
+        )
+    return f"The weights file {path} is not a PyTorch state dict: {_ADVICE}."
