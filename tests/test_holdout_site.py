@@ -245,7 +245,7 @@ def test_a_resumed_run_says_the_same(
 
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "keep", cut_off)
-        with pytest.raises(RuntimeError):
+        with pytest.raises(AssertionError, match="the power went"):
             _run(tmp_path / "cut", folder / "data.npz", "--holdout-site", UNSEEN)
     assert not (tmp_path / "cut" / "summary.json").exists()
     assert finished(simulate.main, "--resume", tmp_path / "cut", "--quiet").exit_code == 0
