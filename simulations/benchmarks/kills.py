@@ -171,8 +171,10 @@ def faults(left: Left, number: signal.Signals, phase: str, *, alone: bool) -> li
     if alone:
         wrong += [f"/dev/shm/{name}" for name in left.shared_memory]
     if number == signal.SIGKILL:
-        # One that is killed while Ray starts leaves the folder of Ray's to the next start.
-        return wrong if phase in ("imports", "Ray starts") else wrong + left.temporary
+        # One that is killed while Ray starts leaves Ray's folder to the next start; embeddings take
+        # no time, so that clients are waited for while Ray starts.
+        starting = phase in ("imports", "Ray starts", "clients")
+        return wrong if starting else wrong + left.temporary
     wrong += left.temporary
     if left.seconds > ENDING_SECONDS:
         wrong.append(f"it took {left.seconds:.1f} s")
