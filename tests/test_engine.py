@@ -42,7 +42,7 @@ Grids = Callable[[int], RayGrid]
 @pytest.fixture(scope="module")
 def grids() -> Iterator[Grids]:
     """Return a grid by its number of actors; each is started once and opened anew by every test."""
-    start_ray("", Resources(2.0, 0.0))
+    start_ray("", Resources(2.0, 0.0), clients=2, client_cpus=1.0, client_gpus=0.0)
     started: dict[int, RayGrid] = {}
 
     def of(actors: int) -> RayGrid:

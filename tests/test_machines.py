@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import full_disk
@@ -136,7 +138,7 @@ def test_a_raylet_that_never_answers_ends_in_a_sentence(
     (tmp_path / "lib" / "ray.py").write_text(_NEVER_ANSWERS)
     monkeypatch.setattr(ray_head, "START_SECONDS", 1.5)
     began = time.monotonic()
-    head = RayHead("", {})
+    head = RayHead("", {}, actors=1)
     assert len(list(fake_ray.iterdir())) == 1
     with pytest.raises(FedtlError) as caught:
         head.answer()
@@ -164,28 +166,90 @@ def test_a_raylet_that_never_answers_ends_in_a_sentence(
 def test_a_start_that_fails_says_why(code: str, told: str, fake_ray: Path, tmp_path: Path) -> None:
     (tmp_path / "lib" / "ray.py").write_text(code)
     with pytest.raises(FedtlError) as caught:
-        RayHead("", {}).answer()
+        RayHead("", {}, actors=1).answer()
     assert told in str(caught.value)
     assert list(fake_ray.iterdir()) == []
     fake_ray.rmdir()
 
 
+@pytest.mark.parametrize(
+    ("own", "files"),
+    [
+        ("0::/job/step", ("memory.max", "memory.current", "inactive_file")),
+        (
+            "7:cpu:/\n4:memory:/job/step",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ),
+    ],
+)
 def test_too_little_memory_is_told_before_anything_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own: str, files: tuple[str, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, text in (
-        ("memory.max", "300000000"),
-        ("memory.current", "200000000"),
-        ("memory.stat", "anon 1\ninactive_file 50000000\n"),
-    ):
-        (tmp_path / name).write_text(text)
+    """The limit is that of a group above the process's own, as batch systems set it."""
+    (tmp_path / "own").write_text(own)
+    root = tmp_path / "memory" if "4:memory" in own else tmp_path
+    limits = {"job/step": "max" if root == tmp_path else str(2**63 - 4096), "job": "300000000"}
+    for group, limit in limits.items():
+        (root / group).mkdir(parents=True, exist_ok=True)
+        (root / group / files[0]).write_text(limit)
+        (root / group / files[1]).write_text("200000000")
+        (root / group / "memory.stat").write_text(f"anon 1\n{files[2]} 50000000\n")
     monkeypatch.setattr("fedtl.free_memory._CONTROL_GROUPS", tmp_path)
+    monkeypatch.setattr("fedtl.free_memory._OWN_GROUPS", tmp_path / "own")
     assert free_memory() == 150_000_000
-    with pytest.raises(FedtlError, match=r"takes 419.4 MB of memory, and there is 150.0 MB"):
-        RayHead("", {})
-    (tmp_path / "memory.max").write_text("max")
+    monkeypatch.setattr(ray_head, "own_memory", lambda: 2**30)
+    with pytest.raises(FedtlError) as caught:
+        RayHead("", {}, actors=2)
+    assert str(caught.value).startswith(
+        "Cannot start Ray: with 2 client processes it takes 828.4 MB of memory, and there is "
+        "150.0 MB of memory and "
+    )
+    (root / "job" / files[0]).write_text("max")
     free = free_memory()
     assert free is None or free > 150_000_000
+
+
+def test_memory_that_is_really_short_ends_in_a_sentence(tmp_path: Path) -> None:
+    """In a control group of 600 MB, in which a run without Ray has enough."""
+    with _control_group(600 * 2**20) as joined:
+        command = [*joined, sys.executable, "-m", "fedtl.simulate", "--clients=2", "--rounds=1"]
+        command += ["--hospitals-images=150", "--hospitals-test-images=40", "--no-cache"]
+        ends = [
+            subprocess.run(
+                [*command, f"--engine={engine}", f"--out={tmp_path / engine}"],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            for engine in ("ray", "inline")
+        ]
+    assert [end.returncode for end in ends] == [1, 0], ends
+    *_, last = ends[0].stderr.splitlines()
+    assert last.startswith("error: Cannot start Ray: with 2 client processes it takes ")
+    assert "MB of memory, and there is " in last and "--engine inline" in last
+
+
+@contextmanager
+def _control_group(limit: int) -> Iterator[list[str]]:
+    """Make a control group with a limit of memory; yields what to put before a command."""
+    name = f"fedtl-{os.getpid()}-{time.monotonic_ns()}"
+    for root, file in (("memory", "memory.limit_in_bytes"), ("", "memory.max")):
+        group = Path("/sys/fs/cgroup") / root / name
+        try:
+            group.mkdir()
+            (group / file).write_text(str(limit))
+        except OSError:
+            with suppress(OSError):
+                group.rmdir()
+            continue
+        try:
+            yield ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"]
+        finally:
+            group.rmdir()
+        return
+    pytest.skip("this user may not make control groups with a limit of memory")
 
 
 def test_a_start_removes_what_dead_runs_left(

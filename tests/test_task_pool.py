@@ -62,7 +62,7 @@ class Complain:
 @pytest.fixture(scope="module")
 def ray_pool() -> Iterator[RayPool]:
     """Two actors for all tests, which take a second each to start."""
-    start_ray("", Resources(2.0, 0.0))
+    start_ray("", Resources(2.0, 0.0), clients=2, client_cpus=1.0, client_gpus=0.0)
     pool = RayPool(actors=2, cpus=0.5, gpus=0)
     yield pool
     pool.close()

@@ -17,7 +17,7 @@ from fedtl.comparison.tuning import Chosen, chosen_for, tune
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
 from fedtl.data.understood import Understood
-from fedtl.engine.resources import actor_count, this_machine
+from fedtl.engine.resources import this_machine
 from fedtl.engine.starting import Starting
 from fedtl.engine.task_pool import InlinePool, Task, TaskFailure, TaskPool
 from fedtl.federation.duplicates import without_duplicates
@@ -138,9 +138,12 @@ def _start_pool(config: RunConfig, tasks: int) -> TaskPool | None:
     from fedtl.engine.ray_grid import start_ray
     from fedtl.engine.task_pool import RayPool
 
-    held = start_ray(config.ray_address, this_machine())
-    actors = actor_count(
-        held, clients=tasks, client_cpus=config.client_cpus, client_gpus=config.client_gpus
+    actors = start_ray(
+        config.ray_address,
+        this_machine(),
+        clients=tasks,
+        client_cpus=config.client_cpus,
+        client_gpus=config.client_gpus,
     )
     return RayPool(actors=actors, cpus=config.client_cpus, gpus=config.client_gpus)
 

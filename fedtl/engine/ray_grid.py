@@ -13,6 +13,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ray
@@ -23,8 +24,8 @@ from fedtl.engine.actor import ClientActor, MakeApp
 from fedtl.engine.block_app import FIRST_NODE_ID
 from fedtl.engine.collector import collector_paused
 from fedtl.engine.flower_internals import client_failed
-from fedtl.engine.ray_head import RayHead
-from fedtl.engine.resources import Resources
+from fedtl.engine.ray_head import RayHead, memory_told
+from fedtl.engine.resources import Resources, actor_count
 from fedtl.engine.simulation_grid import SimulationGrid
 from fedtl.errors import FedtlError
 
@@ -35,11 +36,24 @@ _START_PATIENCE = 120.0
 _head: RayHead | None = None
 
 
-def start_ray(address: str, resources: Resources) -> Resources:
-    """Start Ray on this machine, or join the cluster at ``address``; return what it holds.
+def start_ray(
+    address: str, resources: Resources, *, clients: int, client_cpus: float, client_gpus: float
+) -> int:
+    """Start Ray on this machine, or join the cluster at ``address``.
+
+    Args:
+        address: The cluster's; empty for this machine.
+        resources: This machine's.
+        clients: The most actors that have something to do.
+        client_cpus: CPU share of an actor.
+        client_gpus: GPU share of an actor.
+
+    Returns:
+        How many actors fit.
 
     Raises:
-        FedtlError: There is no cluster at ``address``, or Ray does not start, within a minute.
+        FedtlError: There is no cluster at ``address``, there is too little memory, or Ray does not
+            start within a minute.
     """
     global _head
     stop_ray()
@@ -50,11 +64,17 @@ def start_ray(address: str, resources: Resources) -> Resources:
         "num_gpus": int(resources.gpus),
         "include_dashboard": False,
     }
-    _head = RayHead(address, options if address else options | machine)
+    fitting = partial(
+        actor_count, clients=clients, client_cpus=client_cpus, client_gpus=client_gpus
+    )
+    if address:
+        _head = RayHead(address, options, actors=0)
+    else:
+        _head = RayHead(address, options | machine, actors=fitting(resources))
     # It has answered a moment ago, so that this, which nothing could interrupt, takes no time.
     ray.init(address=_head.answer(), **options)
     held = ray.cluster_resources()
-    return Resources(held.get("CPU", 0.0), held.get("GPU", 0.0))
+    return fitting(Resources(held.get("CPU", 0.0), held.get("GPU", 0.0)))
 
 
 def stop_ray() -> None:
@@ -160,7 +180,7 @@ class RayGrid(SimulationGrid):
                 f"{self._shares.gpus:g} GPUs, but Ray has {free.get('CPU', 0):g} CPUs and "
                 f"{free.get('GPU', 0):g} GPUs free; ask for less, or wait for who holds them."
             )
-        ray.get(ready)
+        _opened(ready)
 
     def states(self) -> Mapping[int, RecordDict]:
         """See :class:`SimulationGrid`."""
@@ -169,7 +189,7 @@ class RayGrid(SimulationGrid):
     def restore(self, states: Mapping[int, RecordDict]) -> None:
         """See :class:`SimulationGrid`."""
         self._states = dict(states)
-        ray.get([self._open(actor) for actor in range(len(self._actors))])
+        _opened([self._open(actor) for actor in range(len(self._actors))])
 
     def owner(self, node: int) -> int:
         """Return which actor a node belongs to: blocks of clients are dealt out in turn."""
@@ -274,7 +294,7 @@ class RayGrid(SimulationGrid):
         """
         ray.kill(self._actors[actor])
         self._actors[actor] = self._start()
-        ray.get(self._open(actor))
+        _opened([self._open(actor)])
         for block in list(queue)[1:]:
             block.call = None
 
@@ -282,6 +302,22 @@ class RayGrid(SimulationGrid):
         """Stop the actors; Ray itself stays up for whoever started it."""
         for actor in self._actors:
             ray.kill(actor)
+
+
+def _opened(calls: Sequence[Any]) -> None:
+    """Wait until actors have opened their clients.
+
+    Raises:
+        FedtlError: One of them has died.
+    """
+    try:
+        ray.get(calls)
+    except RayActorError as error:
+        raise FedtlError(
+            "A client process ended before it had started, which the system does to one that finds "
+            f"no memory: there is {memory_told()}; free memory, use fewer processes (--client-cpus "
+            "2), or --engine inline, which needs no Ray."
+        ) from error
 
 
 class _BlockLostError(Exception):

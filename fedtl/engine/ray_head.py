@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from fedtl.errors import FedtlError
-from fedtl.free_memory import SHARED_MEMORY, free_in, free_memory, free_shared_memory
-from fedtl.report.wording import byte_size
+from fedtl.free_memory import SHARED_MEMORY, free_in, free_memory, free_shared_memory, own_memory
+from fedtl.report.wording import byte_size, count_of
 
 START_SECONDS = 60.0
 _STOP_SECONDS = 3.0
-# What Ray itself takes before any client has started.
-_LEAST_MEMORY = 400 * 2**20
+# What Ray itself takes, each client process, and this one; measured by what control groups let run.
+_OF_RAY, _OF_ACTOR, _OF_RUN = 350 * 2**20, 220 * 2**20, 350 * 2**20
 # Holds a few blocks of replies; larger ones Ray puts on disk. Every page touched stays in memory.
 _OBJECT_STORE_BYTES = 80 * 2**20
 _LEAST_DISK = 20 * 2**20
@@ -43,17 +43,18 @@ class RayHead:
     Args:
         address: A cluster to knock at; empty to start Ray on this machine.
         options: For ``ray.init``.
+        actors: How many client processes it will be asked for.
 
     Raises:
         FedtlError: There is too little memory, or no place for Ray's files.
     """
 
-    def __init__(self, address: str, options: dict[str, Any]) -> None:
+    def __init__(self, address: str, options: dict[str, Any], actors: int) -> None:
         self._address, self._answered = address, False
         self._folder: Path | None = None
         lock: int | None = None
         if not address:
-            _check_memory()
+            _check_memory(actors)
             remove_leftovers()
             self._folder, lock = _new_folder()
             options = {**options, **self._places()}
@@ -127,8 +128,8 @@ class RayHead:
         where = f"join the Ray cluster at {address!r}" if address else "start Ray"
         if line is None:
             raise FedtlError(
-                f"Cannot {where}: no answer in {START_SECONDS:.0f} s, with {_free()}; free memory, "
-                "or use --engine inline, which needs no Ray."
+                f"Cannot {where}: no answer in {START_SECONDS:.0f} s, with {memory_told()}; free "
+                "memory, or use --engine inline, which needs no Ray."
             )
         try:
             told: dict[str, str] = json.loads(line)
@@ -150,16 +151,20 @@ def remove_leftovers() -> None:
                 shutil.rmtree(lock.parent, ignore_errors=True)
 
 
-def _check_memory() -> None:
+def _check_memory(actors: int) -> None:
     free = free_memory()
-    if free is not None and free < _LEAST_MEMORY:
+    needed = _OF_RAY + actors * _OF_ACTOR + max(0, _OF_RUN - own_memory())
+    if free is not None and free < needed:
+        fewer = "use fewer processes (--client-cpus 2), " if actors > 1 else ""
         raise FedtlError(
-            f"Cannot start Ray: it takes {byte_size(_LEAST_MEMORY)} of memory, and there is "
-            f"{_free()}; free memory, or use --engine inline, which needs no Ray."
+            f"Cannot start Ray: with {count_of(actors, 'client process')} it "
+            f"takes {byte_size(needed)} of memory, and there is {memory_told()}; free memory, "
+            f"{fewer}or use --engine inline, which needs no Ray."
         )
 
 
-def _free() -> str:
+def memory_told() -> str:
+    """Return how much memory is free, for messages."""
     free = free_memory()
     memory = "an unknown amount of memory" if free is None else f"{byte_size(free)} of memory"
     return f"{memory} and {byte_size(free_shared_memory())} of shared memory (/dev/shm) free"

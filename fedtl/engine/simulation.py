@@ -206,9 +206,9 @@ def _start_grid(config: RunConfig, resources: Resources) -> SimulationGrid | Non
         return None
     from fedtl.engine.ray_grid import RayGrid, start_ray
 
-    held = start_ray(config.ray_address, resources)
-    actors = actor_count(
-        held,
+    actors = start_ray(
+        config.ray_address,
+        resources,
         clients=_at_most(config),
         client_cpus=config.client_cpus,
         client_gpus=config.client_gpus,

@@ -191,7 +191,7 @@ def main(
     """Measure and print."""
     counts = [int(text) for text in clients.split(",")]
     console = Console()
-    start_ray("", this_machine())
+    start_ray("", this_machine(), clients=max(counts), client_cpus=1.0, client_gpus=0.0)
     torch.set_num_threads(1)
     noop = {count: our_noop(count, rounds) for count in counts}
     training = {count: our_training(count, rounds) for count in counts}
