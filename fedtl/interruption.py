@@ -17,8 +17,11 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
+from fedtl.errors import FedtlError
+
 PATIENCE_SECONDS = 1.2
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# SIGINT last: shells have what runs in the background ignore it.
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 # What is in hand, innermost last: each lets go of it and says how to go on.
 _in_hand: list[Callable[[], str]] = []
@@ -30,18 +33,22 @@ class Ending:
     Attributes:
         signal_number: Which signal told it; SIGINT if none did.
         heard: The signal, once it has raised ``KeyboardInterrupt``.
+        answered: The signals that end it; none outside a command.
+        cause: Why it ends, if no user told it to.
     """
 
     def __init__(self) -> None:
         self.signal_number = int(signal.SIGINT)
+        self.answered: list[signal.Signals] = []
+        self.cause = ""
         self._advice: list[str] = []
         self.heard: list[int] = []
         self._told = threading.Lock()
 
     @property
     def exit_code(self) -> int:
-        """What shells expect of a command that a signal ended."""
-        return 128 + self.signal_number
+        """What shells expect of a command that a signal ended, or that failed."""
+        return FedtlError.exit_code if self.cause else 128 + self.signal_number
 
     def let_go(self, what: Callable[[], str]) -> None:
         """Let go of something, and keep the advice for :meth:`tell`."""
@@ -55,9 +62,10 @@ class Ending:
         while _in_hand:
             self.let_go(_in_hand.pop())
         advice = next((text for text in self._advice if text), "")
+        cause = self.cause or "interrupted"
         cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # a progress bar had hidden it
         with suppress(OSError, ValueError):  # the terminal may be gone
-            sys.stderr.write(f"{cursor}error: interrupted{f'; {advice}' if advice else ''}.\n")
+            sys.stderr.write(f"{cursor}error: {cause}{f'; {advice}' if advice else ''}.\n")
             sys.stderr.flush()
 
     def leave(self) -> NoReturn:
@@ -87,6 +95,17 @@ def in_hand(let_go: Callable[[], str]) -> Iterator[None]:
             _in_hand.remove(let_go)
 
 
+def end_for(cause: str) -> None:
+    """End the command that this process runs, as a signal does; outside a command, do nothing.
+
+    Args:
+        cause: What is told, without a full stop.
+    """
+    if _ending.answered:
+        _ending.cause = cause
+        os.kill(os.getpid(), _ending.answered[0])
+
+
 @contextmanager
 def ended_by_signals() -> Iterator[Ending]:
     """Within this block, SIGINT, SIGTERM and SIGHUP interrupt the main thread, and then all."""
@@ -108,6 +127,7 @@ def ended_by_signals() -> Iterator[Ending]:
     # nohup means that the command outlives its terminal.
     answered = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, interrupt) for number in answered}
+    ending.answered = answered
     waker = signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
     over = threading.Event()
     numbers = {int(number) for number in answered}
@@ -116,6 +136,7 @@ def ended_by_signals() -> Iterator[Ending]:
     try:
         yield ending
     finally:
+        ending.answered = []
         signal.set_wakeup_fd(waker)
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -20,7 +20,8 @@ from fedtl.config import RunConfig
 from fedtl.engine.block_app import BlockApp, node_id_of
 from fedtl.engine.fedtl_clients import FedtlClients, MakeFedtlClients
 from fedtl.engine.inline_grid import InlineGrid
-from fedtl.engine.ray_grid import RayGrid, start_ray
+from fedtl.engine.ray_grid import RayGrid
+from fedtl.engine.ray_session import start_ray
 from fedtl.engine.resources import Resources, actor_count
 from fedtl.engine.simulation_grid import SimulationGrid
 from fedtl.errors import UsageError

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from fedtl.engine.ray_grid import start_ray
+from fedtl.engine.ray_session import start_ray
 from fedtl.engine.resources import Resources
 from fedtl.engine.task_pool import InlinePool, RayPool, Task, TaskFailure, TaskPool
 from fedtl.errors import UsageError

@@ -135,7 +135,7 @@ def _start_pool(config: RunConfig, tasks: int) -> TaskPool | None:
     """Start Ray and its actors; what runs in this process needs no start."""
     if config.engine == "inline":
         return None
-    from fedtl.engine.ray_grid import start_ray
+    from fedtl.engine.ray_session import start_ray
     from fedtl.engine.task_pool import RayPool
 
     actors = start_ray(
@@ -199,7 +199,7 @@ def _scenes(
 def _add_scenes(pool: TaskPool, scenes: Mapping[str, SimulatedSites]) -> None:
     travelling = False
     if not isinstance(pool, InlinePool):
-        from fedtl.engine.ray_grid import on_many_machines
+        from fedtl.engine.ray_session import on_many_machines
 
         travelling = on_many_machines()
     for name, sites in scenes.items():

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,6 +19,7 @@ from typing import Any
 
 from fedtl.errors import FedtlError
 from fedtl.free_memory import SHARED_MEMORY, free_in, free_memory, free_shared_memory, own_memory
+from fedtl.interruption import end_for
 from fedtl.report.wording import byte_size, count_of
 
 START_SECONDS = 60.0
@@ -50,7 +52,7 @@ class RayHead:
     """
 
     def __init__(self, address: str, options: dict[str, Any], actors: int) -> None:
-        self._address, self._answered = address, False
+        self._address, self._answered, self._stopped = address, False, False
         self._folder: Path | None = None
         lock: int | None = None
         if not address:
@@ -93,11 +95,22 @@ class RayHead:
             self.stop()
             raise
         self._answered = True
+        threading.Thread(target=self._hear, name="ray-head", daemon=True).start()
         return found
+
+    def _hear(self) -> None:
+        """Wait until Ray ends before the run does, which then cannot go on."""
+        assert self._process.stdout is not None
+        if self._process.stdout.readline() and not self._stopped:
+            end_for(
+                "a process of Ray's has ended, as the system ends one if memory is short; now "
+                f"there is {memory_told()}"
+            )
 
     def stop(self) -> None:
         """End Ray and all its processes, and remove its files; a second time, nothing."""
         assert self._process.stdin is not None
+        self._stopped = True
         with suppress(OSError):
             self._process.stdin.close()
         if not self._answered and self._process.returncode is None:

@@ -25,10 +25,21 @@ _PR_SET_CHILD_SUBREAPER = 36
 # What this process becomes once Ray is up: 8 MB instead of 80, and nothing in it can hang. The
 # system closes the pipe of a run that has ended, however it ended. All that Ray started is of this
 # process's session; what starts just then is found by looking again. Orphans become this process's
-# children, and are waited for: in a container there may be nobody else who does.
+# children, and are waited for: in a container there may be nobody else who does. The run is told if
+# one of Ray's own two processes ends: Ray would end the run later, and without a word of ours.
 KEEPER = """
-import os, shutil, signal, sys, time
-sys.stdin.buffer.read()
+import os, select, shutil, signal, sys, time
+folder, *needed = sys.argv[1:]
+while not select.select([0], [], [], 0.5)[0]:
+    try:
+        while True:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                break
+            if str(pid) in needed:
+                os.write(1, b'ended\\n')
+    except (ChildProcessError, BrokenPipeError):
+        pass
 own = os.getpid()
 def others():
     for name in os.listdir('/proc'):
@@ -53,7 +64,7 @@ for _ in range(100):
     except ChildProcessError:
         break
     time.sleep(0.02)
-shutil.rmtree(sys.argv[1], ignore_errors=True)
+shutil.rmtree(folder, ignore_errors=True)
 """
 
 
@@ -87,7 +98,16 @@ def _become_keeper(folder: str, lock: int) -> None:
                 os.set_inheritable(int(name), int(name) == lock)
             except OSError:
                 continue  # the one that listed them
-    os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", KEEPER, folder])
+    arguments = [folder, *_children()]
+    os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", KEEPER, *arguments])
+
+
+def _children() -> list[str]:
+    """Return the ids of this process's children: Ray's own two, as its clients' are theirs."""
+    found: list[str] = []
+    for file in Path("/proc/self/task").glob("*/children"):
+        found += file.read_text().split()
+    return found
 
 
 def main() -> None:

@@ -204,7 +204,8 @@ def _start_grid(config: RunConfig, resources: Resources) -> SimulationGrid | Non
     """Start Ray and its actors; an inline grid needs no start."""
     if config.engine == "inline":
         return None
-    from fedtl.engine.ray_grid import RayGrid, start_ray
+    from fedtl.engine.ray_grid import RayGrid
+    from fedtl.engine.ray_session import start_ray
 
     actors = start_ray(
         config.ray_address,
@@ -227,7 +228,7 @@ def _cluster_runner(config: RunConfig, starting: Starting[SimulationGrid]) -> Cl
         return None
     starting.result()
     from fedtl.engine.cluster_extraction import ClusterRunner
-    from fedtl.engine.ray_grid import on_many_machines
+    from fedtl.engine.ray_session import on_many_machines
 
     return ClusterRunner(config.precision) if on_many_machines() else None
 
@@ -240,7 +241,8 @@ def _open_grid(
     grid = starting.result()
     if grid is None:
         return InlineGrid(config.clients, app, config.to_mapping(), block=app.block)
-    from fedtl.engine.ray_grid import RayGrid, on_many_machines
+    from fedtl.engine.ray_grid import RayGrid
+    from fedtl.engine.ray_session import on_many_machines
 
     assert isinstance(grid, RayGrid)
     if on_many_machines():

@@ -47,26 +47,26 @@ class Starting(Generic[T]):
         """
         if self._future.cancel():
             return
-        grid = _ray_grid()
+        session = _ray_session()
         if isinstance(error, KeyboardInterrupt):
-            if grid is not None:
-                grid.end_processes()
+            if session is not None:
+                session.end_processes()
             return
-        if grid is not None and not self._future.done():
-            grid.end_processes()
+        if session is not None and not self._future.done():
+            session.end_processes()
         if self._future.exception() is None:
             _stop(self._future.result())
 
 
-def _ray_grid() -> ModuleType | None:
+def _ray_session() -> ModuleType | None:
     """Return the module that knows Ray, if anything here has used it."""
-    module = sys.modules.get("fedtl.engine.ray_grid")
+    module = sys.modules.get("fedtl.engine.ray_session")
     return module if hasattr(module, "end_processes") else None  # not while it is being imported
 
 
 def _stop(started: _Closable | None) -> None:
     if started is not None:
         started.close()
-    grid = _ray_grid()
-    if grid is not None:
-        grid.stop_ray()
+    session = _ray_session()
+    if session is not None:
+        session.stop_ray()

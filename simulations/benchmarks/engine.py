@@ -28,7 +28,8 @@ from rich.table import Table
 from fedtl.config import RunConfig
 from fedtl.engine.block_app import OneByOne
 from fedtl.engine.fedtl_clients import FedtlClients, MakeFedtlClients
-from fedtl.engine.ray_grid import RayGrid, start_ray
+from fedtl.engine.ray_grid import RayGrid
+from fedtl.engine.ray_session import start_ray
 from fedtl.engine.resources import actor_count, this_machine
 from fedtl.federation.server import Federation
 from fedtl.federation.simulated_sites import SimulatedSites

@@ -180,7 +180,9 @@ def faults(left: Left, number: signal.Signals, phase: str, *, alone: bool) -> li
         wrong.append(f"it took {left.seconds:.1f} s")
     if phase != "imports" and left.exit_code != 128 + number:
         wrong.append(f"status {left.exit_code}")
-    if left.kept != ("--resume" in left.said) or "Traceback" in left.said:
+    # Ray's own handlers print stars.
+    raw = "Traceback" in left.said or "***" in left.said
+    if raw or left.kept != ("--resume" in left.said):
         wrong.append(left.said)
     return wrong
 

@@ -1,0 +1,79 @@
+"""This process's Ray: started or joined, and left again."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import Any
+
+import ray
+
+from fedtl.engine.ray_head import RayHead
+from fedtl.engine.ray_internals import quietly_joined
+from fedtl.engine.resources import Resources, actor_count
+
+# Ray is one for a process, and so is what keeps it.
+_head: RayHead | None = None
+
+
+def start_ray(
+    address: str, resources: Resources, *, clients: int, client_cpus: float, client_gpus: float
+) -> int:
+    """Start Ray on this machine, or join the cluster at ``address``.
+
+    Args:
+        address: The cluster's; empty for this machine.
+        resources: This machine's.
+        clients: The most actors that have something to do.
+        client_cpus: CPU share of an actor.
+        client_gpus: GPU share of an actor.
+
+    Returns:
+        How many actors fit.
+
+    Raises:
+        FedtlError: There is no cluster at ``address``, there is too little memory, or Ray does not
+            start within a minute.
+    """
+    global _head
+    stop_ray()
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a warning of Ray's
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    machine = {
+        "num_cpus": max(1, int(resources.cpus)),
+        "num_gpus": int(resources.gpus),
+        "include_dashboard": False,
+    }
+    fitting = partial(
+        actor_count, clients=clients, client_cpus=client_cpus, client_gpus=client_gpus
+    )
+    if address:
+        _head = RayHead(address, options, actors=0)
+    else:
+        _head = RayHead(address, options | machine, actors=fitting(resources))
+    found = _head.answer()
+    # It has answered a moment ago, so that this, which nothing could interrupt, takes no time.
+    with quietly_joined():
+        ray.init(address=found, **options)
+    held = ray.cluster_resources()
+    return fitting(Resources(held.get("CPU", 0.0), held.get("GPU", 0.0)))
+
+
+def stop_ray() -> None:
+    """Leave Ray, and end it and all its processes if it was started for this process."""
+    global _head
+    ray.shutdown()
+    if _head is not None:
+        _head.stop()
+        _head = None
+
+
+def end_processes() -> None:
+    """End all processes of Ray's at once, and leave this one as it is: it is ending, too."""
+    if _head is not None:
+        _head.stop()
+
+
+def on_many_machines() -> bool:
+    """Return whether Ray has nodes that do not see this machine's files."""
+    return sum(bool(node["Alive"]) for node in ray.nodes()) > 1
