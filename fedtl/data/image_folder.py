@@ -16,7 +16,7 @@ from fedtl.data.dataset import Dataset, UnreadableImageError
 from fedtl.data.decoding import decode_rgb, grey_extent, surely_shallow
 from fedtl.data.dicom_groups import PATIENT_ID, patient_groups, patients_note
 from fedtl.data.doubled_folders import copies_within, outer_folders, without_doubled
-from fedtl.data.file_store import FileStore, open_file_store, store_name
+from fedtl.data.file_store import ARCHIVE_KINDS, FileStore, open_file_store, store_name
 from fedtl.data.folded_name import folded
 from fedtl.data.folder_layout import LAYOUTS, UNLABELLED_PICTURE, Layout, read_layout
 from fedtl.data.grey_scale import Extent, GreyScale
@@ -27,6 +27,7 @@ from fedtl.data.split_names import TEST, VALIDATION
 from fedtl.errors import UsageError
 
 _COPY = "picture that is there twice"
+_VOLUME = ".nii.gz"
 # Enough for a PNG's depth.
 _TELLING_BYTES = 33
 
@@ -96,8 +97,7 @@ def image_folder(
     levels = parse_layout(layout) if layout else ()
     store = open_file_store(path)
     if not store.paths:
-        found = f" ({told(store.left_aside)})" if told(store.left_aside) else ""
-        raise UsageError(f"{path} holds no images{found}: --data wants {LAYOUTS}")
+        raise UsageError(_no_images(path, store.left_aside))
     outer = outer_folders(store.paths, len(levels) or 1)
     folders = [tuple(name.split("/")[outer:-1]) for name in store.paths]
     around = store.paths[0].split("/")[outer - 1] if outer else store_name(path)
@@ -130,6 +130,7 @@ def image_folder(
     left = [LeftAside(paths[row], reason, told=True) for row, reason in read.left.items()]
     left += [LeftAside(store.paths[row], _COPY, told=True) for row in copies]
     notes = list(read.notes) if groups is None else []
+    notes += store.notes
     if groups is None and read.groups is None and (note := patients_note(store)):
         notes.append(note)
     if copies:
@@ -158,6 +159,22 @@ def image_folder(
         notes=tuple(notes),
         left_aside=tuple(sorted((*store.left_aside, *left), key=lambda one: one.path)),
     )
+
+
+def _no_images(path: Path, left_aside: Sequence[LeftAside]) -> str:
+    """Return that there are no images, and what to do about it."""
+    archives = [
+        one.path
+        for one in left_aside
+        if one.kind in ARCHIVE_KINDS and not one.path.lower().endswith(_VOLUME)
+    ]
+    found = f" ({told(left_aside)})" if told(left_aside) else ""
+    if not archives:
+        return f"{path} holds no images{found}: --data wants {LAYOUTS}"
+    if path.is_dir() and len(archives) == 1:
+        return f"{path} holds no images, but an archive: pass that, --data {path / archives[0]}"
+    first = archives[0] if len(archives) == 1 else f"{len(archives):,}, first {archives[0]}"
+    return f"{path} holds no images, but archives ({first}): unpack them and pass the folder"
 
 
 def _without_unlabelled(read: Layout) -> Layout:
