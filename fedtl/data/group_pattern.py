@@ -154,7 +154,7 @@ def _by_word(paths: Sequence[list[str]]) -> tuple[str, int, str] | None:
     for path in paths:
         for level, component in enumerate(path):
             match = GROUP_NAME.match(component)
-            whole = match and len(match[0]) == len(component)
+            whole = match and re.fullmatch(r"(?:[ _-].*)?", component[match.end() :])
             last = level == len(path) - 1
             if match and (whole or last):
                 level = -1 if last else level
@@ -171,6 +171,10 @@ def _by_word(paths: Sequence[list[str]]) -> tuple[str, int, str] | None:
         return None
     name, count = next(iter(recurring.items()))
     stem = re.sub(r"[a-zA-Z]?\d+$", "", name)
+    if level >= 0 and (more := {path[level] for path in paths} - set(names[level])):
+        after = next(iter(sorted(more))).removeprefix(name)
+        separator = after[0] if after[0] in " _-" else "_"
+        return name, count, f"--group-from '({stem}*){separator}*'"
     if level == 0:
         return name, count, f"--top-level group (or --group-from '{stem}*')"
     if level > 0:

@@ -23,6 +23,24 @@ _SITE_NAME = re.compile(rf"(?:{_SITE_WORDS})(?:[ _-].+|[ _-]?[a-z]?\d*)", re.IGN
 
 _NUMBER = re.compile(r"[a-z]{0,3}[ _-]?\d{2,}[a-z]?", re.IGNORECASE)
 
+# Years are none.
+_LONG_NUMBER = re.compile(
+    r"(?!(?:19|20)\d\d$)[a-z]{0,3}[ _-]?\d{3,}[a-z]?|[a-z][ _-]?\d{2,}", re.IGNORECASE
+)
+
+_PICTURE_WORDS = (
+    "image images img imgs picture pictures pic pics photo photos jpg jpeg jpegs png pngs tif tiff "
+    "data file files all original originals raw frames tiles patches crops slices"
+)
+PICTURE_WORDS = frozenset(_PICTURE_WORDS.split())
+"""What folders are called that hold pictures, whatever they show."""
+
+_PART = re.compile(
+    r"(?P<stem>.*?)(?P<word>images?|imgs?|pictures|photos|part|batch|chunk|volume|vol|archive|zip"
+    r"|folds?|cv|subset)[ _-]?\d+",
+    re.IGNORECASE,
+)
+
 Names = NDArray[np.str_]
 
 
@@ -39,6 +57,18 @@ def named_sites(names: Names) -> bool:
 def identifiers(names: Names) -> bool:
     """Return whether all names are numbers, as patients have them: ``P01``, ``10253``."""
     return all(_NUMBER.fullmatch(name) for name in names.tolist())
+
+
+def long_numbers(names: Names) -> bool:
+    """Return whether all names are numbers as patients have them, rather than a few sites."""
+    return all(_LONG_NUMBER.fullmatch(name) for name in names.tolist())
+
+
+def parts(names: Names) -> bool:
+    """Return whether names are those of parts of one collection: ``images_001``, ``fold2``."""
+    found = [_PART.fullmatch(name) for name in names.tolist()]
+    stems = {(one["stem"].lower(), one["word"].lower()) for one in found if one is not None}
+    return len(names) > 1 and None not in found and len(stems) == 1
 
 
 def mostly_numbered(names: Names) -> bool:
