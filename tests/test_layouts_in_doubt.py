@@ -82,6 +82,42 @@ def test_sites_of_one_unicode_name_are_one_and_of_another_case_are_told(tmp_path
     assert note.startswith("the sites 'Bern' and 'bern' differ by case or space alone")
 
 
+@pytest.mark.parametrize(
+    ("lower", "grouped"), [("P01 P02 P03", True), ("2021-01-02 2021-01-03", False), ("a b", False)]
+)
+def test_what_is_called_as_a_finding_is_a_class(lower: str, grouped: bool, tmp_path: Path) -> None:
+    data = opened_as(tree(tmp_path / "d", names_in("benign malignant", lower)))
+    assert data.classes == ("benign", "malignant") and data.sites is None
+    assert (data.groups is not None) == grouped
+    [note] = data.notes
+    assert f"--layout {'class/group' if grouped else 'class'} settles that" in note
+    both = opened_as(tree(tmp_path / "e", names_in("good bad", "ok defect")))
+    assert both.classes == ("defect", "ok") and both.sites is not None
+
+
+@pytest.mark.parametrize(
+    ("levels", "said"),
+    [
+        (("cat dog", "train test extra"), "--layout class/split reads"),
+        (("bern york", "train val extra", "cat dog"), "--layout site/split/class reads"),
+        (("test1 test2", "cat dog"), "nothing is training data; --layout -/class takes all"),
+    ],
+)
+def test_splits_in_doubt_are_refused(levels: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    folder = tree(tmp_path / "d", names_in(*levels))
+    with pytest.raises(UsageError, match=said) as caught:
+        opened_as(folder)
+    remedy = str(caught.value).partition("--layout ")[2].split()[0]
+    assert opened_as(folder, layout=remedy).classes == ("cat", "dog")
+
+
+def test_a_folder_of_documents_is_no_site(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "d", names_in("bern york", "cat dog"))
+    (folder / "lists").mkdir()
+    (folder / "lists" / "all.txt").write_text("x")
+    assert note_of(opened_as(folder)) == "1 file left aside: .txt (1)"
+
+
 # Masks
 
 

@@ -16,10 +16,10 @@ from fedtl.errors import UsageError
 @pytest.mark.parametrize(
     ("names", "role"),
     [
-        ("train Training TRAIN train_images seg_train train2017 TrainSet training-set trainval "
-         "ISIC2018_Task3_Training_Input trn traindata", "train"),
-        ("val VALID valid_images Validation dev Devel seg_val val2017", "validation"),
-        ("test Testing TEST test1 test-multiple_fruits TestData evaluation holdout testset",
+        ("train Training TRAIN imagesTr train_images seg_train train2017 training-set trainval "
+         "TrainSet ISIC2018_Task3_Training_Input trn traindata", "train"),
+        ("crossval val VALID valid_images Validation dev Devel seg_val val2017", "validation"),
+        ("test Testing TEST test1 test-multiple_fruits TestData evaluation imagesTs holdout",
          "test"),
         ("Trainingsdaten entraînement trainingsbilder entrenamiento", "train"),
         ("Testdaten testbilder", "test"),
@@ -95,6 +95,9 @@ def test_tops_of_which_some_are_splits_are_refused_with_both_readings(
         (("bern york", "cat dog", "p001 p002 p003"), "", "site/class/group?"),
         (("8863 8864 8865", "cat dog"), "", "site/class?"),
         (("2019 2020 2021", "cat dog"), "", "site/class"),
+        (("cat dog", "left right"), "", "class/-?"),
+        (("cat dog", "40X 100X"), "", "class/-?"),
+        (("40X 100X", "cat dog"), "", "site/class"),
         (("cat dog", "p q", "r s"), "class/-/group", "class/-/group"),
         (("cat dog", "p q", "r s", "t u", "v w"), "class", "class"),
     ],
@@ -178,7 +181,7 @@ def test_one_top_with_classes_of_its_own_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("lower", "told"), [("P01 P02 P03", 1), ("0 1 2", 0), ("P01 P02", 0)])
 def test_classes_that_may_be_patients_are_told(lower: str, told: int, tmp_path: Path) -> None:
-    folder = tree(tmp_path / "d", names_in("ill well", lower))
+    folder = tree(tmp_path / "d", names_in("north south", lower))
     data = opened_as(folder)
     assert data.classes == tuple(lower.split())
     assert len(data.notes) == told

@@ -16,6 +16,7 @@ from fedtl.data.layout_refusals import (
     LAYOUTS,
     Folders,
     depth_of,
+    refuse_mixed_below,
     refuse_mixed_tops,
     refuse_parts,
     refuse_splits_without_classes,
@@ -235,6 +236,7 @@ def _meanings(
         return ((GROUP, CLASS) if top_level == "group" else (CLASS, GROUP)), ""
     if top_level in ("auto", "split"):
         refuse_mixed_tops(where, levels, top_level)
+        refuse_mixed_below(where, levels)
     elif depth == 2:
         return (SITE, CLASS), ""
     found = guessed(levels)

@@ -11,11 +11,13 @@ from fedtl.data.layout_option import CLASS, GROUP, NOTHING, SITE, SPLIT, written
 from fedtl.data.level_names import (
     PICTURE_WORDS,
     Names,
+    aspects,
     each_under_one,
     identifiers,
     joined,
     long_numbers,
     mostly_numbered,
+    named_classes,
     named_groups,
     named_sites,
     parents,
@@ -141,6 +143,11 @@ def _two(upper: Names, lower: Names) -> Guess:
         several = min(Counter(top for top, _ in pairs).values()) > 1
         grouped = several and mostly_numbered(names)
         return ((CLASS, GROUP) if grouped else (CLASS, NOTHING)), _of_their_own(names, grouped)
+    if (aspects(names) and not aspects(tops)) or (named_classes(tops) and not named_classes(names)):
+        grouped = identifiers(names) and not aspects(names)
+        return ((CLASS, GROUP) if grouped else (CLASS, NOTHING)), _rather_classes(
+            tops, names, grouped=grouped
+        )
     told = _numbered_classes(tops, names) or _with_own_classes(upper, lower)
     return (SITE, CLASS), told or _numbered_sites(tops, names)
 
@@ -157,6 +164,18 @@ def _of_their_own(names: Names, grouped: bool) -> str:
         f"every lower folder, such as {names[0]}, lies under one upper folder only, so the layout "
         f"is taken to be {reading}; --layout {settles} settles that, --layout {other} {meaning}, "
         "--layout site/class makes the upper folders sites"
+    )
+
+
+def _rather_classes(tops: Names, names: Names, *, grouped: bool) -> str:
+    """Return what is to be told of upper folders that are called as classes are."""
+    below = "groups" if grouped else "subfolders that say nothing"
+    read, other = ("class/group", "class") if grouped else ("class", "class/group")
+    return (
+        f"the layout is taken to be class/{'group' if grouped else 'subfolder'}/file, with classes "
+        f"such as {tops[0]} and {below}, such as {names[0]}; --layout {read} settles that, "
+        f"--layout {other} says otherwise, --layout site/class makes the upper folders sites and "
+        "the lower ones classes"
     )
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from fedtl.data.guessed_levels import guessed, split_level
-from fedtl.data.layout_option import NOTHING, SITE, SPLIT, written
+from fedtl.data.layout_option import CLASS, NOTHING, SITE, SPLIT, written
 from fedtl.data.level_names import Names, parts
-from fedtl.data.split_names import EXAMPLES, TRAINING, split_role
+from fedtl.data.split_names import EXAMPLES, TEST, TRAINING, split_role
 from fedtl.errors import UsageError
 
 Folders = Sequence[tuple[str, ...]]
@@ -78,10 +78,34 @@ def _remedy(folders: Folders) -> str:
 def suggested_layout(levels: Sequence[Names]) -> str:
     """Return a layout for ``--layout`` that the levels might have."""
     split = split_level(levels)
+    if split is None:
+        split = next((at for at, names in enumerate(levels) if _some_splits(names)), None)
     rest = ["site", "group", "class"][-(len(levels) - (split is not None)) :]
     if split is not None:
         rest.insert(split, SPLIT)
     return "/".join(rest)
+
+
+def refuse_mixed_below(where: Path, levels: Sequence[Names]) -> None:
+    """Refuse a lower level of which some folders are called as splits are and others are not."""
+    for level, names in enumerate(levels):
+        if level and split_level(levels) is None and _some_splits(names):
+            found = np.unique(names).tolist()
+            splits = [name for name in found if split_role(name)]
+            other = next(name for name in found if not split_role(name))
+            rest = [SITE, CLASS] if len(levels) == 3 else [CLASS]
+            rest.insert(level, SPLIT)
+            raise UsageError(
+                f"{where} mixes layouts: lower folders such as {splits[0]} and {splits[1]} are "
+                f"splits and {other} is not called so; --layout {'/'.join(rest)} reads all of "
+                f"them as splits, {other} being training data"
+            )
+
+
+def _some_splits(names: Names) -> bool:
+    """Return whether there are training data and another split, and folders of other names."""
+    roles = {split_role(name) for name in set(names.tolist())}
+    return {"", TRAINING} < roles
 
 
 def refuse_splits_without_classes(where: Path, tops: Names) -> None:
@@ -116,6 +140,12 @@ def refuse_mixed_tops(where: Path, levels: Sequence[Names], top_level: str) -> N
         raise UsageError(
             f"--top-level is split, but {where} has the folders {', '.join(names[:4])}; splits are "
             f"called {EXAMPLES}"
+        )
+    if len(splits) > 1 and not others and {split_role(name) for name in splits} == {TEST}:
+        raise UsageError(
+            f"{where}: the folders {', '.join(splits[:3])} are all called as test splits are, and "
+            "nothing is training data; --layout -/class takes all as training data, --layout "
+            "site/class makes them sites"
         )
     if splits and others and split_level(levels) in (None, 0):
         below = "class" if len(levels) == 2 else "group/class"

@@ -22,6 +22,7 @@ EMPTY_FOLDER = "empty folder"
 
 # What systems put beside a user's files, and nobody means by data.
 _OF_SYSTEMS = frozenset({".ds_store", "thumbs.db", "desktop.ini", "icon\r", "__macosx"})
+_DOCUMENTS = frozenset({".txt", ".csv", ".tsv", ".md", ".json", ".xml", ".pdf", ".xlsx", ".docx"})
 _FIRST_NAMED = 3
 
 
@@ -145,7 +146,8 @@ def emptied(dataset: Dataset) -> list[str]:
             if other.told or other.kind == HIDDEN or len(own) <= level or own[level] in known:
                 continue
             # Beside the data may lie what is none of it, such as a folder of documents.
-            if what == "site" or tuple(own[:level]) in above:
+            site = what == "site" and other.kind not in _DOCUMENTS
+            if site or (tuple(own[:level]) in above and what == "class"):
                 known.add(own[level])
                 found.append(f"{what} {own[level]}")
     return found

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.folded_name import folded
+from fedtl.data.split_names import words_of
 
 _GROUP_WORDS = (
     "patient|pat|subject|subj|sub|person|participant|case|slide|session|author|speaker|donor|animal"
@@ -34,6 +35,17 @@ _PICTURE_WORDS = (
 )
 PICTURE_WORDS = frozenset(_PICTURE_WORDS.split())
 """What folders are called that hold pictures, whatever they show."""
+
+# What pictures are said to show, and by what those of one class are told apart.
+_CLASS_WORDS = frozenset(
+    {"normal", "abnormal", "healthy", "diseased", "sick", "ill", "benign", "malignant", "positive",
+     "negative", "pos", "neg", "ok", "nok", "good", "bad", "yes", "no", "defect", "defective"}
+)  # fmt: skip
+_ASPECT = re.compile(
+    r"(?:original|augmented|augmentation|aug|left|right|frontal|lateral|front|back|side|top|bottom"
+    r"|day|night|\d+ ?x|cam(?:era)?[ _-]?\d+|(?:19|20)\d\d[-_.]?\d\d[-_.]?\d\d)",
+    re.IGNORECASE,
+)
 
 _PART = re.compile(
     r"(?P<stem>.*?)(?P<word>images?|imgs?|pictures|photos|part|batch|chunk|volume|vol|archive|zip"
@@ -69,6 +81,16 @@ def parts(names: Names) -> bool:
     found = [_PART.fullmatch(name) for name in names.tolist()]
     stems = {(one["stem"].lower(), one["word"].lower()) for one in found if one is not None}
     return len(names) > 1 and None not in found and len(stems) == 1
+
+
+def named_classes(names: Names) -> bool:
+    """Return whether at least half of the names say what a picture shows: ``benign``, ``ok``."""
+    return bool(np.mean([bool(words_of(name) & _CLASS_WORDS) for name in names.tolist()]) >= 0.5)
+
+
+def aspects(names: Names) -> bool:
+    """Return whether names part pictures of one class: ``left``, ``40X``, ``2021-01-02``."""
+    return all(_ASPECT.fullmatch(name) for name in names.tolist())
 
 
 def mostly_numbered(names: Names) -> bool:

@@ -10,7 +10,7 @@ TRAINING, VALIDATION, TEST, UNLABELLED = "train", "validation", "test", "unlabel
 
 _WORDS = {
     TRAINING: "train training trainings trn trainval entrainement entrenamiento treinamento",
-    VALIDATION: "val valid validation validate validierung dev devel development",
+    VALIDATION: "val valid validation validate validierung crossval dev devel development",
     TEST: "test testing tests tst eval evaluation evaluate holdout teste",
     UNLABELLED: "pred predict prediction predictions unlabelled unlabeled unlabel",
 }
@@ -21,6 +21,8 @@ _ROLES |= {
     for word, role in list(_ROLES.items())
     for what in ("set", "data", "dir", "folder", "images", "imgs", "split", "daten", "bilder")
 }
+# As the Medical Segmentation Decathlon calls them.
+_WHOLE = {"imagestr": TRAINING, "imagests": TEST}
 # Words of a name: camelCase parts them, and all that is no letter.
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
@@ -46,6 +48,8 @@ def split_role(name: str) -> str:
     The name is one of a split if one of its words is, as in ``Training``, ``seg_train`` or
     ``train2017``, and none says another split. ``train_val`` is training data.
     """
+    if name.lower() in _WHOLE:
+        return _WHOLE[name.lower()]
     roles = {_ROLES[word] for word in words_of(name) if word in _ROLES}
     if roles == {TRAINING, VALIDATION}:
         return TRAINING
