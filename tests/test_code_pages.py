@@ -79,3 +79,9 @@ def test_names_that_can_be_in_utf8_are(names: list[str]) -> None:
 def test_names_that_are_in_no_code_page_are_read_all_the_same() -> None:
     names, page = decoded_names([bytes(range(128, 256)), b"ant/1.png"])
     assert page == "cp437" and names[1] == "ant/1.png" and len(names[0]) == 128
+
+
+def test_half_of_a_letter_is_no_backslash() -> None:
+    names = ["表示/1.png", "予定/2.png"]
+    assert b"\\" in names[0].encode("cp932")
+    assert decoded_names([name.encode("cp932") for name in names]) == (names, "cp932")

@@ -60,6 +60,7 @@ def test_parts_of_a_collection_are_no_classes(
         ([("cat dog",), ()], "class"),
         ([("bern york", "cat dog"), ()], "site/class"),
         ([("cat dog ox",), ("cat", "more")], "class"),
+        ([("cat dog", "images"), ()], "class"),
     ],
 )
 def test_the_remedy_for_mixed_layouts_works(
