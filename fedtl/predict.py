@@ -249,8 +249,10 @@ class _Pictures:
                 if not store.paths:
                     found = f" ({aside})" if aside else ""
                     raise UsageError(f"{argument} holds no images{found}.")
-                if aside:
-                    print(f"warning: {argument}: {aside}", file=sys.stderr)
+                for told_of in filter(
+                    None, (f"{argument}: {aside}" if aside else "", *store.notes)
+                ):
+                    print(f"warning: {told_of}", file=sys.stderr)
                 pictures.names.extend(f"{path}/{member}" for member in store.paths)
                 pictures.readers.extend(partial(store.read, at) for at in range(len(store.paths)))
             else:

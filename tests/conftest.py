@@ -9,6 +9,8 @@ from typing import IO, Any
 
 import pytest
 
+from fedtl.data import image_formats
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # Two processes share the tests, a file at a time; begun last, this one would be waited for.
@@ -50,3 +52,13 @@ def undrawn() -> Iterator[Callable[..., None]]:
 def drawn(undrawn: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw the charts of one test of an undrawn module."""
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", undrawn)
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have neither pydicom nor pillow-heif."""
+    suffixes = image_formats.picture_suffixes() - image_formats._DICOM_SUFFIXES
+    suffixes -= image_formats._HEIF_SUFFIXES
+    for module in ("image_formats", "left_aside"):
+        monkeypatch.setattr(f"fedtl.data.{module}.picture_suffixes", lambda: suffixes)
+    monkeypatch.setattr("fedtl.data.image_formats.has_dicom", lambda: False)

@@ -68,23 +68,6 @@ def test_backslashes_and_folders_as_members(tmp_path: Path) -> None:
     assert [each.path for each in data.left_aside] == ["empty"]
 
 
-def renamed(path: Path, old: bytes, new: bytes) -> Path:
-    """Write other bytes of equal length for a member's name, whose code page is not told."""
-    path.write_bytes(path.read_bytes().replace(old, new))
-    return path
-
-
-@pytest.mark.parametrize(
-    ("written", "read"),
-    [("straße".encode(), "straße"), (b"stra\xe1e_", "straße_"), ("文件夹".encode(), "文件夹")],
-)
-def test_names_in_code_pages(written: bytes, read: str, tmp_path: Path) -> None:
-    ascii_name = "x" * len(written)
-    names = {f"{ascii_name}/{n}.png": png(n) for n in range(2)} | FILES
-    path = renamed(zipped(tmp_path / "a.zip", names), ascii_name.encode(), written)
-    assert set(opened(path).classes) == {read, "ant", "wasp"}
-
-
 def test_the_unicode_name_beside_another(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for name, data in FILES.items():
@@ -208,3 +191,71 @@ def test_a_table_of_labels_lies_in_the_archive(suffix: str, tmp_path: Path) -> N
     pack = zipped if suffix == "zip" else lambda path, files: tarred(path, files, "w:gz")
     data = images(pack(tmp_path / f"a.{suffix}", names), Reading(labels="labels.csv"))
     assert data.classes == ("a", "w") and len(data) == 6 and data.left_aside == ()
+
+
+def test_a_zip_in_zips_beside_what_is_no_picture(tmp_path: Path) -> None:
+    inner = zipped(tmp_path / "pets.zip", FILES)
+    for depth in range(2):
+        names = {"in/pets.zip": inner.read_bytes(), "README.md": b"x", "__MACOSX/._p.zip": b"x"}
+        inner = zipped(tmp_path / f"{depth}.zip", names)
+    check(opened(inner))
+
+
+def test_archives_in_a_folder_or_an_archive_are_told(tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    folder.mkdir()
+    zipped(folder / "pets.zip", FILES)
+    with pytest.raises(UsageError, match=r"an archive: pass that, --data .*d/pets\.zip"):
+        opened(folder)
+    (folder / "more.7z").write_bytes(b"7z")
+    with pytest.raises(UsageError, match=r"archives \(2, first more\.7z\): unpack them"):
+        opened(folder)
+    both = {name: (folder / name).read_bytes() for name in ("pets.zip", "more.7z")}
+    both["again.zip"] = both["pets.zip"]
+    with pytest.raises(UsageError, match=r"archives \(3, first again\.zip\): unpack them"):
+        opened(zipped(tmp_path / "both.zip", both))
+    (tmp_path / "volumes").mkdir()
+    (tmp_path / "volumes" / "t1.nii.gz").write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"holds no images \(1 file left aside: \.gz \(1\)\)"):
+        opened(tmp_path / "volumes")
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "said"),
+    [
+        (b"Rar!\x1a\x07\x01\x00", "a.rar", "a RAR archive: unpack it and pass the folder"),
+        (b"\x28\xb5\x2f\xfd rest", "a.tar.zst", "by Zstandard: unpack it and pass the folder"),
+        (b"<!DOCTYPE html><html>", "a.zip", "an HTML page that a download gave in its place"),
+        (b"version https://git-lfs.github.com/spec/v1\nsize 8", "a.zip", "git lfs pull"),
+        (b"\x89PNG\r\n\x1a\n", "a.png", r"a picture: a folder, a \.zip or a \.tar of images"),
+        (b"", "a.zip", "is empty: download it again"),
+        (b"PK\x07\x08PK\x03\x04", "a.z01", "one part of an archive in several: unpack all"),
+        (b"PK\x03\x04 rest", "a.zip.001", "one part of an archive in several: unpack all"),
+        (b"PK\x03\x04 rest", "a.zip", "neither a folder .* cut short or damaged: get it again"),
+    ],
+)
+def test_files_that_are_no_archive_are_told_for_what_they_are(
+    content: bytes, name: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=said):
+        opened(tmp_path / name)
+
+
+def test_the_last_part_of_several_is_refused(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "a.zip", FILES)
+    (tmp_path / "a.z01").write_bytes(b"PK\x07\x08")
+    with pytest.raises(UsageError, match="one part of a zip archive in several"):
+        opened(path)
+    (tmp_path / "a.z01").unlink()
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 34] = 1  # the first member begins in another part
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match="one part of a zip archive in several"):
+        opened(path)
+
+
+def test_an_empty_file_without_suffix_is_left_aside(tmp_path: Path) -> None:
+    data = opened(zipped(tmp_path / "a.zip", FILES | {"ant/LOCK": b"", "ant/x": b"B"}))
+    check(data)
+    assert [one.kind for one in data.left_aside] == ["without suffix"] * 2

@@ -163,6 +163,8 @@ def test_describe_of_features_and_of_rendered_data(tmp_path: Path) -> None:
     end = finished(describe.main, "--data", f"features:{tmp_path / 'x.npz'}")
     assert end.stdout.startswith("60 rows, 3 classes (0 20, 1 20, 2 20), 3 sites, no test split")
     assert "×" not in end.stdout
+    samples = [line.split()[1] for line in end.stdout.splitlines() if line.endswith("training ")]
+    assert samples == ["0"] * 3 + ["1"] * 3 + ["2"] * 3
     rendered = finished(describe.main, "--clients", "3", "--hospitals-images", "90")
     assert "3 sites, test split of 1,000" in rendered.stdout.splitlines()[0]
 

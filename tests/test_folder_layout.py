@@ -192,6 +192,12 @@ def test_what_cannot_be_read_is_told(
         ([f"{c}/patient_{n}.png" for c in "iw" for n in range(5)], "--group-from 'patient_*'"),
         ([f"patient_{n}/{c}/{f}.png" for c in "iw" for n in range(5) for f in range(3)],
          "--top-level group"),
+        ([f"{c}/person{n}_virus_{f}.png" for c in "iw" for n in range(5) for f in range(3)],
+         "--group-from 'person*_*'"),
+        ([f"{c}/{c}NV-{n + 1016042}-{f}.png" for c in "iw" for n in range(5) for f in range(3)],
+         "--group-from '*-(*)-*'"),
+        ([f"patient_{n:03d}_node_{k}/{c}/{f}.png" for n in range(5) for k in "01" for c in "iw"
+          for f in range(2)], "--group-from '(patient_*)_*'"),
         ([f"{c}/img_{n:04d}.png" for c in "iw" for n in range(30)], ""),
         ([f"{c}/{n:02d}.png" for c in "iw" for n in range(30)], ""),
         ([f"{c}/{c}_{n}.png" for c in ("class1", "class2") for n in range(30)], ""),

@@ -3,52 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from opened_data import png
+from folder_trees import names_in, opened_as, tops_of, tree
 
-from fedtl.data.dataset import Dataset
-from fedtl.data.hospitals import HospitalsOptions
-from fedtl.data.sources import Reading, open_dataset
 from fedtl.data.split_names import split_role
 from fedtl.errors import UsageError
-
-
-def _tree(root: Path, names: Sequence[str]) -> Path:
-    for shade, name in enumerate(names):
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(png(shade % 256))
-    return root
-
-
-def _open(path: Path, **reading: str) -> Dataset:
-    return open_dataset(str(path), seed=0, hospitals=HospitalsOptions(), reading=Reading(**reading))
-
-
-def _names(*levels: str, files: int = 2) -> list[str]:
-    """Return files in all combinations of folders, each level a text of names."""
-    found = [""]
-    for level in levels:
-        found = [f"{above}{name}/" for above in found for name in level.split()]
-    return [f"{folder}{number}.png" for folder in found for number in range(files)]
-
-
-def _tops(data: Dataset, rows: np.ndarray) -> set[str]:
-    return {key.split("/")[0] for key, chosen in zip(data.keys, rows, strict=True) if chosen}
 
 
 @pytest.mark.parametrize(
     ("names", "role"),
     [
-        ("train Training TRAIN train_images seg_train train2017 TrainSet training-set trainval "
-         "ISIC2018_Task3_Training_Input trn traindata", "train"),
-        ("val VALID valid_images Validation dev Devel seg_val val2017", "validation"),
-        ("test Testing TEST test1 test-multiple_fruits TestData evaluation holdout testset",
+        ("train Training TRAIN imagesTr train_images seg_train train2017 training-set trainval "
+         "TrainSet ISIC2018_Task3_Training_Input trn traindata", "train"),
+        ("crossval val VALID valid_images Validation dev Devel seg_val val2017", "validation"),
+        ("test Testing TEST test1 test-multiple_fruits TestData evaluation imagesTs holdout",
          "test"),
+        ("Trainingsdaten entraînement trainingsbilder entrenamiento", "train"),
+        ("Testdaten testbilder", "test"),
         ("seg_pred unlabelled Unlabeled_images", "unlabelled"),
         ("steam strain contest value valley device latest bern york evaluated Trainor", ""),
         ("train_or_test", ""),
@@ -71,10 +45,10 @@ def test_names_of_splits(names: str, role: str) -> None:
     ],
 )
 def test_splits_by_any_name(splits: str, tested: str, tmp_path: Path) -> None:
-    data = _open(_tree(tmp_path / "d", _names(splits, "cat dog")))
+    data = opened_as(tree(tmp_path / "d", names_in(splits, "cat dog")))
     assert data.classes == ("cat", "dog")
     assert data.sites is None
-    assert _tops(data, data.test) == {tested}
+    assert tops_of(data, data.test) == {tested}
     assert data.notes == ()
 
 
@@ -82,15 +56,15 @@ def test_splits_by_any_name(splits: str, tested: str, tmp_path: Path) -> None:
 def test_tops_of_which_some_are_splits_are_refused_with_both_readings(
     tops: str, tmp_path: Path
 ) -> None:
-    folder = _tree(tmp_path / "d", _names(tops, "cat dog"))
+    folder = tree(tmp_path / "d", names_in(tops, "cat dog"))
     with pytest.raises(UsageError, match=r"--layout split/class .* --layout site/class"):
-        _open(folder)
-    sites = _open(folder, layout="site/class").sites
+        opened_as(folder)
+    sites = opened_as(folder, layout="site/class").sites
     assert sites is not None and set(sites.tolist()) == set(tops.split())
     if "train" in tops:
-        data = _open(folder, layout="split/class/file")
+        data = opened_as(folder, layout="split/class/file")
         assert data.sites is None
-        assert _tops(data, data.test) == {"test"} & set(tops.split())
+        assert tops_of(data, data.test) == {"test"} & set(tops.split())
         assert any("counts as training data" in note for note in data.notes)
 
 
@@ -108,14 +82,30 @@ def test_tops_of_which_some_are_splits_are_refused_with_both_readings(
          "site/split/class/group"),
         (("cat dog", "hospital_a hospital_b"), "", "class/site"),
         (("cat dog", "images"), "", "class"),
+        (("cat dog", "tumor"), "", "class?"),
+        (("bern york", "images", "cat dog"), "", "site/-/class"),
+        (("bern york", "2019", "images", "cat dog"), "", "site/-/-/class?"),
+        (("train test", "images", "cat dog"), "", "split/-/class"),
+        (("bern york", "train", "cat dog"), "", "site/-/class?"),
+        (("client_0 client_1", "train test", "images", "cat dog"), "", "site/split/-/class"),
+        (("fold1 fold2 fold3", "cat dog"), "", "-/class?"),
+        (("fold_0 fold_1", "train test", "cat dog"), "", "-/split/class?"),
+        (("images_001 images_002", "cat dog"), "", "-/class?"),
+        (("bern york", "p001 p002 p003", "cat dog"), "", "site/group/class?"),
+        (("bern york", "cat dog", "p001 p002 p003"), "", "site/class/group?"),
+        (("8863 8864 8865", "cat dog"), "", "site/class?"),
+        (("2019 2020 2021", "cat dog"), "", "site/class"),
+        (("cat dog", "left right"), "", "class/-?"),
+        (("cat dog", "40X 100X"), "", "class/-?"),
+        (("40X 100X", "cat dog"), "", "site/class"),
         (("cat dog", "p q", "r s"), "class/-/group", "class/-/group"),
         (("cat dog", "p q", "r s", "t u", "v w"), "class", "class"),
     ],
 )  # fmt: skip
 def test_levels(levels: tuple[str, ...], layout: str, expected: str, tmp_path: Path) -> None:
     """Expected is the layout that gives the same data; a question mark: that is told."""
-    folder = _tree(tmp_path / "d", _names(*levels))
-    found, told = _open(folder, layout=layout), _open(folder, layout=expected.rstrip("?"))
+    folder = tree(tmp_path / "d", names_in(*levels))
+    found, told = opened_as(folder, layout=layout), opened_as(folder, layout=expected.rstrip("?"))
     where = dict(zip(expected.rstrip("?").split("/"), levels, strict=False))
     for data in (found, told):
         assert data.classes == ("cat", "dog")
@@ -131,7 +121,7 @@ def test_levels(levels: tuple[str, ...], layout: str, expected: str, tmp_path: P
 
 def test_hospitals_number_their_own_patients_below_a_split(tmp_path: Path) -> None:
     levels = "bern york", "train test", "cat dog", "patient_1 patient_2"
-    data = _open(_tree(tmp_path / "d", _names(*levels)))
+    data = opened_as(tree(tmp_path / "d", names_in(*levels)))
     assert data.groups is not None
     assert set(data.groups.tolist()) == {f"{s}/patient_{n}" for s in ("bern", "york") for n in "12"}
 
@@ -149,12 +139,12 @@ def test_hospitals_number_their_own_patients_below_a_split(tmp_path: Path) -> No
 )
 def test_layouts_that_cannot_be(layout: str, complaint: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=complaint):
-        _open(_tree(tmp_path / "d", _names("bern york", "cat dog")), layout=layout)
+        opened_as(tree(tmp_path / "d", names_in("bern york", "cat dog")), layout=layout)
 
 
 def test_a_layout_leaves_pictures_outside_its_folders_aside(tmp_path: Path) -> None:
-    names = [*_names("cat dog", "a b"), "logo.png", "cat/cover.png"]
-    data = _open(_tree(tmp_path / "d", names), layout="class/group")
+    names = [*names_in("cat dog", "a b"), "logo.png", "cat/cover.png"]
+    data = opened_as(tree(tmp_path / "d", names), layout="class/group")
     assert {one.path for one in data.left_aside} == {"logo.png", "cat/cover.png"}
     assert len(data) == 8
     [note] = data.notes
@@ -165,25 +155,25 @@ def test_a_layout_leaves_pictures_outside_its_folders_aside(tmp_path: Path) -> N
 
 
 def test_tops_with_classes_of_their_own_each_are_classes(tmp_path: Path) -> None:
-    names = [*_names("ill", "adenoma carcinoma"), *_names("well", "young old")]
-    folder = _tree(tmp_path / "d", names)
-    data = _open(folder)
+    names = [*names_in("ill", "adenoma carcinoma"), *names_in("well", "young old")]
+    folder = tree(tmp_path / "d", names)
+    data = opened_as(folder)
     assert (data.classes, data.sites, data.groups) == (("ill", "well"), None, None)
     [note] = data.notes
     assert "--layout class settles that" in note and "--layout site/class" in note
-    assert _open(folder, layout="class").notes == ()
-    assert len(_open(folder, layout="site/class").classes) == 4
+    assert opened_as(folder, layout="class").notes == ()
+    assert len(opened_as(folder, layout="site/class").classes) == 4
 
 
 def test_sites_that_are_called_so_may_have_classes_of_their_own(tmp_path: Path) -> None:
-    names = [*_names("client_0", "cat dog"), *_names("client_1", "ox emu")]
-    data = _open(_tree(tmp_path / "d", names))
+    names = [*names_in("client_0", "cat dog"), *names_in("client_1", "ox emu")]
+    data = opened_as(tree(tmp_path / "d", names))
     assert data.sites is not None and len(data.classes) == 4
 
 
 def test_one_top_with_classes_of_its_own_is_told(tmp_path: Path) -> None:
-    names = [*_names("bern york", "cat dog"), *_names("kiev", "ox emu")]
-    data = _open(_tree(tmp_path / "d", names))
+    names = [*names_in("bern york", "cat dog"), *names_in("kiev", "ox emu")]
+    data = opened_as(tree(tmp_path / "d", names))
     assert data.sites is not None and len(data.classes) == 4
     [note] = data.notes
     assert note.startswith("folder kiev holds classes that no other folder has")
@@ -191,20 +181,20 @@ def test_one_top_with_classes_of_its_own_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("lower", "told"), [("P01 P02 P03", 1), ("0 1 2", 0), ("P01 P02", 0)])
 def test_classes_that_may_be_patients_are_told(lower: str, told: int, tmp_path: Path) -> None:
-    folder = _tree(tmp_path / "d", _names("ill well", lower))
-    data = _open(folder)
+    folder = tree(tmp_path / "d", names_in("north south", lower))
+    data = opened_as(folder)
     assert data.classes == tuple(lower.split())
     assert len(data.notes) == told
     assert all("--layout class/group" in note for note in data.notes)
-    groups = _open(folder, layout="class/group").groups
+    groups = opened_as(folder, layout="class/group").groups
     assert groups is not None and set(groups.tolist()) == set(lower.split())
 
 
 def test_case_does_not_hide_that_sites_share_classes(tmp_path: Path) -> None:
-    names = [*_names("bern", "cat dog"), *_names("york", "Cat Dog")]
+    names = [*names_in("bern", "cat dog"), *names_in("york", "Cat Dog")]
     with pytest.raises(UsageError, match="'Cat' and 'cat' differ by case or space"):
-        _open(_tree(tmp_path / "d", names))
-    data = _open(tmp_path / "d", classes="fold-case")
+        opened_as(tree(tmp_path / "d", names))
+    data = opened_as(tmp_path / "d", classes="fold-case")
     assert data.sites is not None and data.classes == ("Cat", "Dog")
 
 
@@ -213,40 +203,40 @@ def test_case_does_not_hide_that_sites_share_classes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("around", ["", "pets/", "pets/pets/"])
 def test_a_doubled_top_folder_says_nothing(around: str, tmp_path: Path) -> None:
-    names = [f"{around}{name}" for name in _names("cat dog")]
-    assert _open(_tree(tmp_path / "pets", names)).classes == ("cat", "dog")
+    names = [f"{around}{name}" for name in names_in("cat dog")]
+    assert opened_as(tree(tmp_path / "pets", names)).classes == ("cat", "dog")
 
 
 def test_each_split_in_a_folder_of_its_own_name(tmp_path: Path) -> None:
-    names = [f"seg_{s}/seg_{s}/{name}" for s in ("train", "test") for name in _names("cat dog")]
+    names = [f"seg_{s}/seg_{s}/{name}" for s in ("train", "test") for name in names_in("cat dog")]
     names += [f"seg_pred/seg_pred/{number}.png" for number in range(3)]
-    data = _open(_tree(tmp_path / "d", names))
+    data = opened_as(tree(tmp_path / "d", names))
     assert data.classes == ("cat", "dog")
-    assert _tops(data, data.test) == {"seg_test"}
+    assert tops_of(data, data.test) == {"seg_test"}
     assert [one.kind for one in data.left_aside] == ["unlabelled picture"] * 3
     [note] = data.notes
     assert note.startswith("3 unlabelled pictures, first seg_pred/seg_pred/0.png")
 
 
 def test_a_copy_of_everything_within_is_taken_once(tmp_path: Path) -> None:
-    folder = _tree(tmp_path / "pets", _names("cat dog"))
+    folder = tree(tmp_path / "pets", names_in("cat dog"))
     shutil.copytree(folder, tmp_path / "copy")
     shutil.move(tmp_path / "copy", folder / "pets")
-    data = _open(folder)
-    assert list(data.keys) == sorted(_names("cat dog"))
+    data = opened_as(folder)
+    assert list(data.keys) == sorted(names_in("cat dog"))
     assert {one.path for one in data.left_aside} == {f"pets/{name}" for name in data.keys}
     [note] = data.notes
     assert note.startswith("4 files lie there twice")
 
 
 def test_what_only_looks_like_a_copy_is_kept(tmp_path: Path) -> None:
-    names = _names("cat dog")
-    folder = _tree(tmp_path / "pets", [*names, *(f"pets/{name}" for name in names)])
-    data = _open(folder)  # same names, other pictures
+    names = names_in("cat dog")
+    folder = tree(tmp_path / "pets", [*names, *(f"pets/{name}" for name in names)])
+    data = opened_as(folder)  # same names, other pictures
     assert (len(data), data.classes, data.left_aside) == (8, ("cat", "dog"), ())
     (folder / "pets").rename(folder / "other")
     with pytest.raises(UsageError, match="mixes layouts"):
-        _open(folder)
+        opened_as(folder)
 
 
 # Tests without labels
@@ -256,17 +246,30 @@ def test_what_only_looks_like_a_copy_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("valid", [False, True])
 def test_unlabelled_test_folders(where: str, valid: bool, tmp_path: Path) -> None:
     splits = "train valid" if valid else "train"
-    names = [*_names(splits, "cat dog"), *(f"{where}/{n}.png" for n in range(5))]
-    data = _open(_tree(tmp_path / "d", names))
+    names = [*names_in(splits, "cat dog"), *(f"{where}/{n}.png" for n in range(5))]
+    data = opened_as(tree(tmp_path / "d", names))
     assert (data.classes, data.sites) == (("cat", "dog"), None)
-    assert _tops(data, data.test) == ({"valid"} if valid else set())
+    assert tops_of(data, data.test) == ({"valid"} if valid else set())
     assert [one.kind for one in data.left_aside] == ["unlabelled picture"] * 5
     [note] = data.notes
     assert "unlabelled" in note and "5" in note
 
 
 def test_splits_without_class_folders_are_refused(tmp_path: Path) -> None:
-    folder = _tree(tmp_path / "d", _names("train test1"))
+    folder = tree(tmp_path / "d", names_in("train test1"))
     with pytest.raises(UsageError, match="no folder within them names a class"):
-        _open(folder)
-    assert _open(folder, layout="class").classes == ("test1", "train")
+        opened_as(folder)
+    assert opened_as(folder, layout="class").classes == ("test1", "train")
+
+
+@pytest.mark.parametrize("tops", ["labelled", "a b", "train test"])
+def test_a_folder_called_unlabelled_is_no_class(tops: str, tmp_path: Path) -> None:
+    deeper = () if tops == "a b" else ("cat dog",)
+    names = [*names_in(tops, *deeper), *names_in("Unlabeled_images", files=3)]
+    data = opened_as(tree(tmp_path / "d", names))
+    assert len(data.classes) == 2
+    assert [one.kind for one in data.left_aside] == ["unlabelled picture"] * 3
+    assert opened_as(tree(tmp_path / "e", names_in("cat unlabelled"))).classes == (
+        "cat",
+        "unlabelled",
+    )

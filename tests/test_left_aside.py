@@ -11,21 +11,10 @@ from opened_data import opened, png
 from PIL import Image
 
 from fedtl import simulate
-from fedtl.data import image_formats
 from fedtl.data.left_aside import note_of
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99)
 DCM = bytes(128) + b"DICM" + bytes(99)
-
-
-@pytest.fixture
-def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have neither pydicom nor pillow-heif."""
-    suffixes = image_formats.picture_suffixes() - image_formats._DICOM_SUFFIXES
-    suffixes -= image_formats._HEIF_SUFFIXES
-    for module in ("image_formats", "left_aside"):
-        monkeypatch.setattr(f"fedtl.data.{module}.picture_suffixes", lambda: suffixes)
-    monkeypatch.setattr("fedtl.data.image_formats.has_dicom", lambda: False)
 
 
 def write(root: Path, *names: str, content: bytes | None = None) -> Path:

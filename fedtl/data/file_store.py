@@ -12,11 +12,17 @@ from typing import Protocol
 from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.image_formats import HEAD_BYTES
 from fedtl.data.left_aside import EMPTY_FOLDER, LeftAside, sorted_out
+from fedtl.data.strange_file import HEAD, what_else
 from fedtl.errors import UsageError
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-# Archives that Python cannot read, by their first bytes.
-_OTHER_ARCHIVES = {b"7z\xbc\xaf\x27\x1c": "7-Zip", b"Rar!": "RAR"}
+ARCHIVE_KINDS = frozenset(
+    {".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar"}
+)
+"""Last suffixes of files that hold other files."""
+# The first part of a zip that is cut in parts begins with a mark of its own.
+_SPANNED = b"PK\x07\x08"
+_FIRST_PARTS = (".001", ".z01", ".part1", ".aa")
 
 
 class FileStore(Protocol):
@@ -25,10 +31,12 @@ class FileStore(Protocol):
     Attributes:
         paths: Relative POSIX path of each image file, sorted.
         left_aside: Files and empty folders that no image is read from.
+        notes: What is to be told of how names are read, a sentence each.
     """
 
     paths: list[str]
     left_aside: list[LeftAside]
+    notes: list[str]
 
     def read(self, index: int) -> bytes:
         """Return the bytes of ``paths[index]``.
@@ -65,21 +73,30 @@ def open_file_store(path: Path) -> FileStore:
         )
     try:
         with path.open("rb") as file:
-            first = file.read(8)
-        for mark, name in _OTHER_ARCHIVES.items():
-            if first.startswith(mark):
-                raise UsageError(f"{path} is a {name} archive: unpack it and pass the folder")
-        if not first.startswith(b"PK") and tarfile.is_tarfile(path):
+            head = file.read(HEAD)
+        if not head.startswith(b"PK") and tarfile.is_tarfile(path):
             return TarStore(path)
         return ZipStore(path)
     except zipfile.BadZipFile as error:
-        raise UsageError(
-            f"{path} is neither a folder nor a sound zip or tar archive ({str(error).rstrip('.')})"
-        ) from None
+        raise UsageError(f"{path} {_no_archive(path, head, str(error))}") from None
     except (tarfile.TarError, EOFError) as error:
         raise UsageError(f"{path} is a damaged tar archive ({error}): pack it again") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror or error})") from None
+
+
+def _no_archive(path: Path, head: bytes, error: str) -> str:
+    """Return what is wrong with a file that is no zip or tar archive."""
+    if head.startswith(_SPANNED) or path.suffix.lower() in _FIRST_PARTS:
+        return "is one part of an archive in several: unpack all parts together and pass the folder"
+    neither = f"is neither a folder nor a sound zip or tar archive ({error.rstrip('.')})"
+    if head.startswith(b"PK"):
+        return f"{neither}, but a zip that is cut short or damaged: get it again"
+    if what := what_else(head, path.stat().st_size):
+        cause, _, remedy = what.partition(": ")
+        advice = remedy.replace("unpack it", "unpack it and pass the folder")
+        return f"is {cause}: {advice or 'a folder, a .zip or a .tar of images is expected'}"
+    return neither
 
 
 def is_archive(path: Path) -> bool:
@@ -112,6 +129,7 @@ class _Folder:
                     f"{root} has a file or folder name that is not UTF-8, {os.fsencode(name)!r}: "
                     "rename it"
                 ) from None
+        self.notes: list[str] = []
         self.paths, self.left_aside = sorted_out(names, self._head)
         self.left_aside += [LeftAside(name, EMPTY_FOLDER) for name in sorted(empty)]
 

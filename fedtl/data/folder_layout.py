@@ -10,23 +10,33 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtl.data.guessed_levels import guessed, split_level
-from fedtl.data.layout_option import CLASS, GROUP, NOTHING, SITE, SPLIT, parse_layout, written
-from fedtl.data.level_names import joined
-from fedtl.data.split_names import EXAMPLES, TRAINING, UNLABELLED, split_role
-from fedtl.errors import UsageError
-
-LAYOUTS = (
-    "class/file, split/class/file (train, val, test), site/class/file, class/group/file, "
-    "site/group/class/file, client/split/class/file or another that --layout names"
+from fedtl.data.guessed_levels import guessed
+from fedtl.data.layout_option import CLASS, GROUP, NOTHING, SITE, SPLIT, parse_layout
+from fedtl.data.layout_refusals import (
+    LAYOUTS,
+    Folders,
+    depth_of,
+    refuse_mixed_below,
+    refuse_mixed_tops,
+    refuse_parts,
+    refuse_splits_without_classes,
+    suggested_layout,
 )
+from fedtl.data.level_names import joined
+from fedtl.data.split_names import (
+    EXAMPLES,
+    TEST,
+    TRAINING,
+    UNLABELLED,
+    VALIDATION,
+    says_unlabelled,
+    split_role,
+)
+from fedtl.errors import UsageError
 
 UNLABELLED_PICTURE = "unlabelled picture"
 """Why a picture is left aside that lies in no class folder, but in one of tests."""
 _TOO_SHALLOW = "picture outside the layout's folders"
-_DEEPEST = 4
-
-Folders = Sequence[tuple[str, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +98,7 @@ def read_layout(
     if left and len({folder[0] for folder in folders}) == 1:
         # Of splits, that of training data is all that is left.
         folders = [folder[1:] for folder in folders]
-    depth = _depth(where, paths, folders)
+    depth = depth_of(where, paths, folders)
     levels = [np.array([folder[level] for folder in folders]) for level in range(depth)]
     meanings, told = _meanings(where, paths, levels, top_level)
     return _with_levels(levels, meanings, rows, left, [told] if told else [])
@@ -135,6 +145,7 @@ def _with_levels(
     sites, groups, splits = named.get(SITE), named.get(GROUP), named.get(SPLIT)
     keep = np.ones(len(rows), dtype=np.bool_)
     if splits is not None:
+        notes = [*notes, *_untrained(splits)]
         splits = np.array([split_role(name) or TRAINING for name in splits.tolist()])
         keep = splits != UNLABELLED
         left = dict(left) | dict.fromkeys(rows[~keep].tolist(), UNLABELLED_PICTURE)
@@ -153,26 +164,37 @@ def _with_levels(
     )
 
 
+def _untrained(splits: NDArray[np.str_]) -> list[str]:
+    """Return what is to be told of splits none of which is called as training data is."""
+    names = {split_role(name): name for name in np.unique(splits).tolist()}
+    if set(names) != {VALIDATION, TEST}:
+        return []
+    return [
+        f"no folder is called as training data is, so {names[VALIDATION]} is trained on and "
+        f"{names[TEST]} scored"
+    ]
+
+
 def _unlabelled(folders: Folders) -> dict[int, str]:
     """Return the files that lie in a split's folder and in no class folder, as others do.
 
-    They are those of a test split, or of a folder called unlabelled or as predictions are, whose
-    other splits are a level deeper.
+    They are those of a test split, or of a folder called as predictions are, whose other splits are
+    a level deeper; and those of a folder called unlabelled beside others that are no shallower.
     """
     depths: dict[str, Counter[int]] = {}
     for folder in folders:
         if folder:
             depths.setdefault(folder[0], Counter())[len(folder)] += 1
     roles = {top: split_role(top) for top in depths}
+    aside = {top for top in depths if says_unlabelled(top) and _as_deep_as(depths, top)}
     trained = [top for top, role in roles.items() if role == TRAINING]
-    if not trained:
-        return {}
-    fewest = min(min(depths[top]) for top in trained)
-    aside = {
-        top
-        for top, role in roles.items()
-        if role not in ("", TRAINING) and max(depths[top]) < fewest
-    }
+    if trained:
+        fewest = min(min(depths[top]) for top in trained)
+        aside |= {
+            top
+            for top, role in roles.items()
+            if role not in ("", TRAINING) and max(depths[top]) < fewest
+        }
     return {
         row: UNLABELLED_PICTURE
         for row, folder in enumerate(folders)
@@ -180,31 +202,14 @@ def _unlabelled(folders: Folders) -> dict[int, str]:
     }
 
 
-def _depth(where: Path, paths: Sequence[str], folders: Folders) -> int:
-    """Return how many folders every file lies in, from 1 to 4."""
-    examples: dict[int, str] = {}
-    for folder, name in zip(folders, paths, strict=True):
-        examples.setdefault(len(folder), name)
-    if 0 in examples:
-        raise UsageError(
-            f"{where}: {examples[0]} lies in no class folder; expected {LAYOUTS}, or a table that "
-            "names classes (--labels FILE.csv); --layout class leaves such files aside"
-        )
-    deepest, shallowest = max(examples), min(examples)
-    if deepest != shallowest:
-        counts = ("", "one folder", "two", "three", "four")
-        deep = counts[deepest] if deepest < len(counts) else str(deepest)
-        raise UsageError(
-            f"{where} mixes layouts: {examples[shallowest]} lies {counts[shallowest]} deep and "
-            f"{examples[deepest]} {deep}; expected all as {LAYOUTS} (--layout class takes the top "
-            "folders as classes, whatever lies in them)"
-        )
-    if deepest > _DEEPEST:
-        raise UsageError(
-            f"{where}: {examples[deepest]} lies {deepest} folders deep; say what each level is by "
-            "--layout, as in --layout class/-/group"
-        )
-    return deepest
+def _as_deep_as(depths: Mapping[str, Counter[int]], top: str) -> bool:
+    """Return whether a top's files lie in that folder alone, and those of others at least as deep.
+
+    There must be others that a classifier can be trained on: two classes, or folders within one.
+    """
+    others = [own for other, own in depths.items() if other != top]
+    deep = any(max(own) > 1 for own in others)
+    return max(depths[top]) == 1 and (len(others) > 1 or deep)
 
 
 def _meanings(
@@ -219,7 +224,8 @@ def _meanings(
                 f"names classes; expected {LAYOUTS}"
             )
         if top_level == "auto":
-            _refuse_splits_without_classes(where, levels[0])
+            refuse_splits_without_classes(where, levels[0])
+            refuse_parts(where, levels[0])
         return (CLASS,), ""
     if top_level in ("group", "class"):
         if depth > 2:
@@ -229,59 +235,17 @@ def _meanings(
             )
         return ((GROUP, CLASS) if top_level == "group" else (CLASS, GROUP)), ""
     if top_level in ("auto", "split"):
-        _check_splits(where, levels, top_level)
+        refuse_mixed_tops(where, levels, top_level)
+        refuse_mixed_below(where, levels)
     elif depth == 2:
         return (SITE, CLASS), ""
     found = guessed(levels)
+    if found is not None and found[0][0] == CLASS:
+        refuse_parts(where, levels[0])
     if found is None or (top_level == "site" and found[0][0] != SITE):
         raise UsageError(
             f"{where}: {paths[0]} lies {depth} folders deep, and which level names classes is not "
-            f"clear; say what each level is by --layout, as in --layout {_suggested(levels)}, or "
-            f"arrange the files as {LAYOUTS}"
+            "clear; say what each level is by --layout, as in --layout "
+            f"{suggested_layout(levels)}, or arrange the files as {LAYOUTS}"
         )
     return found
-
-
-def _suggested(levels: Sequence[NDArray[np.str_]]) -> str:
-    split = split_level(levels)
-    rest = ["site", "group", "class"][-(len(levels) - (split is not None)) :]
-    if split is not None:
-        rest.insert(split, SPLIT)
-    return "/".join(rest)
-
-
-def _refuse_splits_without_classes(where: Path, tops: NDArray[np.str_]) -> None:
-    names = np.unique(tops).tolist()
-    roles = [split_role(name) for name in names]
-    if TRAINING in roles and "" not in roles and len(set(roles)) > 1:
-        raise UsageError(
-            f"{where}: the folders {', '.join(names[:4])} are called as splits are, and no folder "
-            "within them names a class; name classes by a table (--labels FILE.csv), or say that "
-            "these are the classes (--layout class)"
-        )
-
-
-def _check_splits(where: Path, levels: Sequence[NDArray[np.str_]], top_level: str) -> None:
-    """Refuse tops of which some are called as splits are and others are not."""
-    names = np.unique(levels[0]).tolist()
-    splits = [name for name in names if split_role(name)]
-    others = [name for name in names if not split_role(name)]
-    if top_level == "split" and not splits:
-        raise UsageError(
-            f"--top-level is split, but {where} has the folders {', '.join(names[:4])}; splits are "
-            f"called {EXAMPLES}"
-        )
-    if splits and others and split_level(levels) in (None, 0):
-        below = "class" if len(levels) == 2 else "group/class"
-        as_splits, as_sites = f"{SPLIT}/{below}", f"{SITE}/{below}"
-        such = (
-            f"folder {splits[0]} is a split"
-            if len(splits) == 1
-            else f"folders {', '.join(splits[:3])} are splits"
-        )
-        raise UsageError(
-            f"{where} mixes layouts: {such} and {others[0]} looks like a site; "
-            f"--layout {as_splits} reads them as splits, {others[0]} being "
-            f"training data, and --layout {as_sites} reads all {len(names)} as sites "
-            f"({written(as_splits.split('/'))} or {written(as_sites.split('/'))})"
-        )

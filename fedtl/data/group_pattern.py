@@ -154,7 +154,7 @@ def _by_word(paths: Sequence[list[str]]) -> tuple[str, int, str] | None:
     for path in paths:
         for level, component in enumerate(path):
             match = GROUP_NAME.match(component)
-            whole = match and len(match[0]) == len(component)
+            whole = match and re.fullmatch(r"(?:[ _-].*)?", component[match.end() :])
             last = level == len(path) - 1
             if match and (whole or last):
                 level = -1 if last else level
@@ -170,7 +170,11 @@ def _by_word(paths: Sequence[list[str]]) -> tuple[str, int, str] | None:
     if len(names[level]) < 2:
         return None
     name, count = next(iter(recurring.items()))
-    stem = re.sub(r"[a-zA-Z]?\d+$", "", name)
+    stem = re.sub(r"(?:(?<=[ _-])[a-zA-Z])?\d+$", "", name)
+    if level >= 0 and (more := {path[level] for path in paths} - set(names[level])):
+        after = next(iter(sorted(more))).removeprefix(name)
+        separator = after[0] if after[0] in " _-" else "_"
+        return name, count, f"--group-from '({stem}*){separator}*'"
     if level == 0:
         return name, count, f"--top-level group (or --group-from '{stem}*')"
     if level > 0:
@@ -203,11 +207,15 @@ def _by_beginning(paths: Sequence[list[str]], dataset: Dataset) -> tuple[str, in
         # Within a folder: that each class numbers its files from 1 says nothing.
         beginnings.append(("/".join(path[:-1]), before + match[2]))
         patterns[f"{before}*{separator}*"] += 1
+        if before:
+            # With the class, or the eye, before the number of the patient.
+            patterns[f"*{before[-1]}(*){separator}*"] += 1
     counts = Counter(beginnings)
     shared = sum(count for (_, name), count in counts.items() if name and count > 1)
     distinct = len({name for _, name in counts if name})
     if shared < _MOST_FILES * len(paths) or distinct < max(3, 2 * len(dataset.classes)):
         return None
+    # Of patterns that take as many files, the first is the narrowest.
     pattern, files = patterns.most_common(1)[0]
     if files < _MOST_FILES * len(paths):
         return None

@@ -9,16 +9,21 @@ import numpy as np
 
 from fedtl.data.layout_option import CLASS, GROUP, NOTHING, SITE, SPLIT, written
 from fedtl.data.level_names import (
+    PICTURE_WORDS,
     Names,
+    aspects,
     each_under_one,
     identifiers,
     joined,
+    long_numbers,
     mostly_numbered,
+    named_classes,
     named_groups,
     named_sites,
     parents,
+    parts,
 )
-from fedtl.data.split_names import TRAINING, split_role
+from fedtl.data.split_names import TRAINING, split_role, words_of
 
 Guess = tuple[tuple[str, ...], str]
 """What each level is, outermost first, and what is to be told of it; empty if it is plain."""
@@ -38,6 +43,13 @@ def guessed(levels: Sequence[Names]) -> Guess | None:
         levels: Folder of every file at each level, outermost first; each of shape ``(N,)``.
     """
     split = split_level(levels)
+    idle = _idle_level(levels, split)
+    if idle is not None:
+        found = guessed([*levels[:idle], *levels[idle + 1 :]])
+        if found is None:
+            return None
+        meanings = (*found[0][:idle], NOTHING, *found[0][idle:])
+        return meanings, found[1] or _idle(levels[idle], meanings, idle)
     if split is None:
         return _unsplit(levels)
     rest = [*levels[:split], *levels[split + 1 :]]
@@ -46,6 +58,52 @@ def guessed(levels: Sequence[Names]) -> Guess | None:
         return None
     meanings, told = found
     return (*meanings[:split], SPLIT, *meanings[split:]), told
+
+
+def _idle_level(levels: Sequence[Names], split: int | None) -> int | None:
+    """Return a level that says nothing beside others that do; ``None`` if there is none.
+
+    Its folders are all of one name, or are parts of one collection, such as ``fold1``, ``fold2``.
+    """
+    rest = [at for at in range(len(levels)) if at != split]
+    for at in rest if len(rest) > 1 else []:
+        names = np.unique(levels[at])
+        others = [np.unique(levels[other]) for other in rest if other != at]
+        if len(rest) == 2 and named_sites(others[0]):
+            continue
+        if all(len(other) == 1 for other in others):
+            continue
+        if len(names) == 1 or (parts(names) and not any(parts(other) for other in others)):
+            return at
+    return None
+
+
+def _idle(names: Names, meanings: tuple[str, ...], level: int) -> str:
+    """Return what is to be told of a level that is taken to say nothing; empty if it is plain."""
+    found = np.unique(names).tolist()
+    settled = "/".join(meanings).removesuffix(f"/{NOTHING}")
+    if len(found) == 1:
+        if set() < words_of(found[0]) <= PICTURE_WORDS:
+            return ""
+        said = f"all folders of its level are called {found[0]}, so that level"
+    else:
+        said = f"the folders {', '.join(found[:2])} are called as parts of one whole are, so they"
+    as_classes = meanings.count(CLASS) == 1 and level > meanings.index(CLASS)
+    another = SITE if SITE not in meanings else GROUP
+    other = [another if meaning == NOTHING else meaning for meaning in meanings]
+    if as_classes:
+        other = [{CLASS: another, NOTHING: CLASS}.get(meaning, meaning) for meaning in meanings]
+    leak = (
+        "; where one trains on what another tests, pass one of them alone"
+        if len(found) > 1 and SPLIT in meanings
+        else ""
+    )
+    verb = "is" if len(found) == 1 else "are"
+    what = f"makes {found[0]} the class" if as_classes else f"makes them {another}s"
+    return (
+        f"{said} {verb} taken to say nothing; --layout {settled} settles that, --layout "
+        f"{'/'.join(other)} {what}{leak}"
+    )
 
 
 def split_level(levels: Sequence[Names]) -> int | None:
@@ -80,15 +138,18 @@ def _two(upper: Names, lower: Names) -> Guess:
         return ((SITE, CLASS) if named_sites(tops) else (CLASS, SITE)), ""
     if len(tops) == 1 or named_groups(tops):
         return (SITE, CLASS), ""
-    if len(names) == 1:
-        # Every class has the same one folder, such as images.
-        return (CLASS, NOTHING), ""
     if each_under_one(upper, lower):
         pairs = set(zip(upper.tolist(), lower.tolist(), strict=True))
         several = min(Counter(top for top, _ in pairs).values()) > 1
         grouped = several and mostly_numbered(names)
         return ((CLASS, GROUP) if grouped else (CLASS, NOTHING)), _of_their_own(names, grouped)
-    return (SITE, CLASS), _numbered_classes(tops, names) or _with_own_classes(upper, lower)
+    if (aspects(names) and not aspects(tops)) or (named_classes(tops) and not named_classes(names)):
+        grouped = identifiers(names) and not aspects(names)
+        return ((CLASS, GROUP) if grouped else (CLASS, NOTHING)), _rather_classes(
+            tops, names, grouped=grouped
+        )
+    told = _numbered_classes(tops, names) or _with_own_classes(upper, lower)
+    return (SITE, CLASS), told or _numbered_sites(tops, names)
 
 
 def _of_their_own(names: Names, grouped: bool) -> str:
@@ -106,6 +167,18 @@ def _of_their_own(names: Names, grouped: bool) -> str:
     )
 
 
+def _rather_classes(tops: Names, names: Names, *, grouped: bool) -> str:
+    """Return what is to be told of upper folders that are called as classes are."""
+    below = "groups" if grouped else "subfolders that say nothing"
+    read, other = ("class/group", "class") if grouped else ("class", "class/group")
+    return (
+        f"the layout is taken to be class/{'group' if grouped else 'subfolder'}/file, with classes "
+        f"such as {tops[0]} and {below}, such as {names[0]}; --layout {read} settles that, "
+        f"--layout {other} says otherwise, --layout site/class makes the upper folders sites and "
+        "the lower ones classes"
+    )
+
+
 def _numbered_classes(tops: Names, names: Names) -> str:
     """Return what is to be told of classes that are rather numbers of patients."""
     if len(names) <= len(tops) or not identifiers(names) or identifiers(tops):
@@ -114,6 +187,17 @@ def _numbered_classes(tops: Names, names: Names) -> str:
         f"the layout is taken to be site/class/file, with {len(names)} classes such as "
         f"{names[0]}; --layout site/class settles that, --layout class/group makes the upper "
         "folders classes and the lower ones groups, such as patients"
+    )
+
+
+def _numbered_sites(tops: Names, names: Names) -> str:
+    """Return what is to be told of sites that are rather numbers of patients."""
+    if not long_numbers(tops) or long_numbers(names):
+        return ""
+    return (
+        f"the layout is taken to be site/class/file, with {len(tops)} sites such as {tops[0]}; "
+        "--layout site/class settles that, --layout group/class makes the upper folders groups, "
+        "such as patients"
     )
 
 
@@ -136,12 +220,21 @@ def _three(levels: Sequence[Names]) -> Guess | None:
     sites = [at for at, names in enumerate(levels) if named_sites(np.unique(names))]
     place = sites[0] if len(sites) == 1 else 0
     rest = [names for at, names in enumerate(levels) if at != place]
-    upper_is_group = _upper_is_group(levels[place], *rest)
+    upper_is_group, told = _upper_is_group(levels[place], *rest), ""
     if upper_is_group is None:
-        return None
+        numbered = [identifiers(np.unique(names)) for names in rest]
+        if numbered[0] == numbered[1]:
+            return None
+        upper_is_group = numbered[0]
     meanings = [GROUP, CLASS] if upper_is_group else [CLASS, GROUP]
     meanings.insert(place, SITE)
-    return tuple(meanings), ""
+    if _upper_is_group(levels[place], *rest) is None:
+        group, name = np.unique(rest[not upper_is_group])[0], np.unique(rest[upper_is_group])[0]
+        told = (
+            f"the layout is taken to be {written(meanings)}, with groups such as {group} and "
+            f"classes such as {name}; --layout {'/'.join(meanings)} settles that"
+        )
+    return tuple(meanings), told
 
 
 def _below_splits(levels: Sequence[Names], split: int) -> Guess | None:

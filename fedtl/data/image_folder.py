@@ -16,17 +16,20 @@ from fedtl.data.dataset import Dataset, UnreadableImageError
 from fedtl.data.decoding import decode_rgb, grey_extent, surely_shallow
 from fedtl.data.dicom_groups import PATIENT_ID, patient_groups, patients_note
 from fedtl.data.doubled_folders import copies_within, outer_folders, without_doubled
-from fedtl.data.file_store import FileStore, open_file_store, store_name
+from fedtl.data.file_store import ARCHIVE_KINDS, FileStore, open_file_store, store_name
 from fedtl.data.folded_name import folded
-from fedtl.data.folder_layout import LAYOUTS, UNLABELLED_PICTURE, Layout, read_layout
+from fedtl.data.folder_layout import UNLABELLED_PICTURE, Layout, read_layout
 from fedtl.data.grey_scale import Extent, GreyScale
 from fedtl.data.group_pattern import groups_by_pattern
 from fedtl.data.layout_option import parse_layout
+from fedtl.data.layout_refusals import LAYOUTS
 from fedtl.data.left_aside import LeftAside, told
-from fedtl.data.split_names import TEST, VALIDATION
+from fedtl.data.masks import MASK, masks
+from fedtl.data.split_names import TEST, VALIDATION, split_role
 from fedtl.errors import UsageError
 
 _COPY = "picture that is there twice"
+_VOLUME = ".nii.gz"
 # Enough for a PNG's depth.
 _TELLING_BYTES = 33
 
@@ -96,10 +99,10 @@ def image_folder(
     levels = parse_layout(layout) if layout else ()
     store = open_file_store(path)
     if not store.paths:
-        found = f" ({told(store.left_aside)})" if told(store.left_aside) else ""
-        raise UsageError(f"{path} holds no images{found}: --data wants {LAYOUTS}")
+        raise UsageError(_no_images(path, store.left_aside))
     outer = outer_folders(store.paths, len(levels) or 1)
-    folders = [tuple(name.split("/")[outer:-1]) for name in store.paths]
+    composed = [unicodedata.normalize("NFC", name) for name in store.paths]
+    folders = [tuple(name.split("/")[outer:-1]) for name in composed]
     around = store.paths[0].split("/")[outer - 1] if outer else store_name(path)
     folders, copies = copies_within(store, folders, around)
     shorter = without_doubled(folders)
@@ -107,7 +110,8 @@ def image_folder(
         len(less) >= len(levels) for less, own in zip(shorter, folders, strict=True) if own
     ):
         folders = shorter
-    rows = np.setdiff1d(np.arange(len(folders)), np.array([*copies], np.int64))
+    marking = [] if levels else masks(store.paths, folders)
+    rows = np.setdiff1d(np.arange(len(folders)), np.array([*copies, *marking], np.int64))
     paths, folders = [store.paths[row] for row in rows], [folders[row] for row in rows]
     groups = None
     by_patient = group_from == PATIENT_ID
@@ -122,14 +126,15 @@ def image_folder(
         groups = patient_groups(store, chosen.tolist(), read.sites)
     elif groups is not None:
         groups = groups[read.rows]
-    names = np.array([unicodedata.normalize("NFC", name) for name in read.classes.tolist()])
-    classes, labels = np.unique(names, return_inverse=True)
+    classes, labels = np.unique(read.classes, return_inverse=True)
     test = np.zeros(len(labels), dtype=np.bool_)
     if read.splits is not None:
         test = test_rows(read.splits)
     left = [LeftAside(paths[row], reason, told=True) for row, reason in read.left.items()]
     left += [LeftAside(store.paths[row], _COPY, told=True) for row in copies]
+    left += [LeftAside(store.paths[row], MASK, told=True) for row in marking]
     notes = list(read.notes) if groups is None else []
+    notes += store.notes
     if groups is None and read.groups is None and (note := patients_note(store)):
         notes.append(note)
     if copies:
@@ -140,6 +145,12 @@ def image_folder(
         )
     if unplaced:
         notes.append(_told(paths, unplaced))
+    if marking:
+        notes.append(
+            f"{count_of_kind(MASK, len(marking))}, first {store.paths[marking[0]]}, left aside; "
+            "--layout, which says what each level is, reads them, too"
+        )
+    notes += _doubts(around if outer and not levels else "", read)
     everything = Dataset(
         name=store_name(path),
         classes=tuple(str(name) for name in classes),
@@ -158,6 +169,47 @@ def image_folder(
         notes=tuple(notes),
         left_aside=tuple(sorted((*store.left_aside, *left), key=lambda one: one.path)),
     )
+
+
+def _doubts(around: str, read: Layout) -> list[str]:
+    """Return what is to be told of a lone split, and of sites that may be one.
+
+    Args:
+        around: The folder that holds everything; empty for none.
+        read: What the folders say.
+    """
+    notes = []
+    if split_role(around) in (TEST, VALIDATION) and read.splits is None:
+        notes.append(
+            f"all images lie in the folder {around}, beside which there is no training data, so it "
+            "is taken to be all of the data"
+        )
+    names = [] if read.sites is None else np.unique(read.sites).tolist()
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(folded(name), []).append(name)
+    for first, second, *_ in (found for found in alike.values() if len(found) > 1):
+        notes.append(
+            f"the sites {first!r} and {second!r} differ by case or space alone and are kept apart; "
+            "if they are one, give their folders one name"
+        )
+    return notes
+
+
+def _no_images(path: Path, left_aside: Sequence[LeftAside]) -> str:
+    """Return that there are no images, and what to do about it."""
+    archives = [
+        one.path
+        for one in left_aside
+        if one.kind in ARCHIVE_KINDS and not one.path.lower().endswith(_VOLUME)
+    ]
+    found = f" ({told(left_aside)})" if told(left_aside) else ""
+    if not archives:
+        return f"{path} holds no images{found}: --data wants {LAYOUTS}"
+    if path.is_dir() and len(archives) == 1:
+        return f"{path} holds no images, but an archive: pass that, --data {path / archives[0]}"
+    first = archives[0] if len(archives) == 1 else f"{len(archives):,}, first {archives[0]}"
+    return f"{path} holds no images, but archives ({first}): unpack them and pass the folder"
 
 
 def _without_unlabelled(read: Layout) -> Layout:

@@ -54,6 +54,7 @@ def labelled_images(path: Path, table: str, *, group_from: str = "") -> Dataset:
     store = open_file_store(path)
     lines, columns = _lines(_text(store, path, table), table)
     found, notes = _matched(lines, store.paths, table)
+    notes += store.notes
     # The table itself may lie among the files.
     left_aside = [other for other in store.left_aside if not f"/{other.path}".endswith(f"/{table}")]
     rows = np.array(sorted(found), dtype=np.int64)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.image_formats import content_kind, picture_suffixes, remedy_of, suffix_of
+from fedtl.data.split_names import split_role
 
 if TYPE_CHECKING:
     from fedtl.data.dataset import Dataset
@@ -21,6 +22,7 @@ EMPTY_FOLDER = "empty folder"
 
 # What systems put beside a user's files, and nobody means by data.
 _OF_SYSTEMS = frozenset({".ds_store", "thumbs.db", "desktop.ini", "icon\r", "__macosx"})
+_DOCUMENTS = frozenset({".txt", ".csv", ".tsv", ".md", ".json", ".xml", ".pdf", ".xlsx", ".docx"})
 _FIRST_NAMED = 3
 
 
@@ -125,9 +127,11 @@ def note_of(dataset: Dataset, *, named: bool = True) -> str:
 def emptied(dataset: Dataset) -> list[str]:
     """Return the classes and sites of which only files that are left aside are there.
 
-    They are not in the data set: ``class cross``, ``site bern``.
+    They are not in the data set: ``class cross``, ``site bern``, ``split test``.
     """
     folders = [key.split("/")[:-1] for key in dataset.keys]
+    if splits := _empty_splits(dataset):
+        return [f"split {name}" for name in splits]
     classes = np.array(dataset.classes)[dataset.labels]
     found: list[str] = []
     for what, names in (("class", classes), ("site", dataset.sites)):
@@ -142,10 +146,36 @@ def emptied(dataset: Dataset) -> list[str]:
             if other.told or other.kind == HIDDEN or len(own) <= level or own[level] in known:
                 continue
             # Beside the data may lie what is none of it, such as a folder of documents.
-            if what == "site" or tuple(own[:level]) in above:
+            site = what == "site" and other.kind not in _DOCUMENTS
+            if site or (tuple(own[:level]) in above and what == "class"):
                 known.add(own[level])
                 found.append(f"{what} {own[level]}")
     return found
+
+
+def _empty_splits(dataset: Dataset) -> list[str]:
+    """Return the folders that are called as splits are and hold no picture, and what is in them."""
+    known = {
+        tuple(parts[:level])
+        for parts in map(_folders_of, _pictures(dataset))
+        for level in range(len(parts) + 1)
+    }
+    found: list[str] = []
+    for other in dataset.left_aside:
+        parts = other.path.split("/") if other.kind == EMPTY_FOLDER else _folders_of(other.path)
+        for level, name in enumerate(parts):
+            inside = tuple(parts[:level]) in known and tuple(parts[: level + 1]) not in known
+            if inside and split_role(name) and name not in found and other.kind != HIDDEN:
+                found.append(name)
+    return found
+
+
+def _pictures(dataset: Dataset) -> list[str]:
+    return [*dataset.keys, *(one.path for one in dataset.left_aside if one.told)]
+
+
+def _folders_of(path: str) -> list[str]:
+    return path.split("/")[:-1]
 
 
 def _level(folders: Sequence[Sequence[str]], names: NDArray[np.str_]) -> int | None:

@@ -24,7 +24,7 @@ class Look:
         looked_at: How many inputs.
         sizes: How many pictures are so wide and high, most frequent first; empty for features.
         unreadable: Why pictures could not be decoded, and how many, most frequent first.
-        samples: Rows of nine inputs, evenly spaced over those that could be read.
+        samples: Rows of nine inputs that could be read, evenly spaced over them class by class.
         distances: How far sites lie apart; ``None`` without two sites.
     """
 
@@ -46,7 +46,7 @@ def look_at(dataset: Dataset, on_progress: Callable[[int, int], None] | None = N
     rows = _chosen(dataset, _MOST_ROWS if isinstance(dataset.inputs, np.ndarray) else _MOST)
     if isinstance(dataset.inputs, np.ndarray):
         distances = site_distances(dataset, rows, dataset.inputs[rows].astype(np.float64))
-        return Look(len(rows), {}, {}, _spaced(rows, _SAMPLES).tolist(), distances)
+        return Look(len(rows), {}, {}, _samples(dataset, rows), distances)
     sizes: Counter[tuple[int, int]] = Counter()
     unreadable: Counter[str] = Counter()
     read, traits = [], []
@@ -67,7 +67,7 @@ def look_at(dataset: Dataset, on_progress: Callable[[int, int], None] | None = N
         len(rows),
         dict(sizes.most_common()),
         dict(unreadable.most_common()),
-        _spaced(seen, _SAMPLES).tolist(),
+        _samples(dataset, seen),
         distances,
     )
 
@@ -81,6 +81,11 @@ def _chosen(dataset: Dataset, most: int) -> NDArray[np.int64]:
     each = max(_FEWEST_PER_SITE, most // len(names))
     parts = [_spaced(everything[site == number], each) for number in range(len(names))]
     return np.sort(np.concatenate(parts))
+
+
+def _samples(dataset: Dataset, rows: NDArray[np.int64]) -> list[int]:
+    by_class = rows[np.argsort(dataset.labels[rows], kind="stable")]
+    return list(map(int, _spaced(by_class, _SAMPLES)))
 
 
 def _spaced(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from fedtl.data.code_pages import code_page_note, decoded_names
 from fedtl.errors import UsageError
 
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -32,6 +33,17 @@ def plain_name(archive: Path, name: str) -> str:
             "from: pack the folder again"
         )
     return "/".join(parts)
+
+
+def names_as_meant(archive: Path, raw: Sequence[bytes]) -> tuple[list[str], list[str]]:
+    """Return members' names that do not say their code page, and what is to be told of them.
+
+    Args:
+        archive: The archive.
+        raw: The names as they are written; see ``decoded_names``.
+    """
+    names, page = decoded_names(raw)
+    return names, [code_page_note(archive, names, page)] if page else []
 
 
 def refuse_link(archive: Path, name: str) -> UsageError:

@@ -142,9 +142,10 @@ def check_classes(dataset: Dataset) -> None:
     trained = np.flatnonzero(in_training)
     if len(trained) < 2:
         found = f"only {dataset.classes[trained[0]]}" if len(trained) else "none"
+        table = "" if what == "rows" else "; class folders or a table (--labels FILE.csv) name them"
         raise UsageError(
             f"{dataset.name}: at least two classes with training {what} are needed, but there is "
-            f"{found}"
+            f"{found}{table}"
         )
     rare = np.flatnonzero(in_all < 2)
     if len(rare):

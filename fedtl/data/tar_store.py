@@ -17,7 +17,12 @@ from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.file_store import the_one
 from fedtl.data.image_formats import HEAD_BYTES
 from fedtl.data.left_aside import EMPTY_FOLDER, LeftAside, sorted_out
-from fedtl.data.member_names import empty_folders, plain_name, refuse_link
+from fedtl.data.member_names import (
+    empty_folders,
+    names_as_meant,
+    plain_name,
+    refuse_link,
+)
 
 _OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 
@@ -37,21 +42,25 @@ class TarStore:
         self._path, self._unpacked = _decompressed(path)
         self._members: dict[str, tuple[int, int]] = {}
         folders = []
+        by_raw_name: dict[str, tuple[int, int] | None] = {}
         with tarfile.open(self._path, "r:") as archive:
-            for info in archive:
-                name = plain_name(path, info.name)
+            infos = archive.getmembers()
+            written, self.notes = names_as_meant(path, [os.fsencode(info.name) for info in infos])
+            for info, named in zip(infos, written, strict=True):
+                name = plain_name(path, named)
                 if info.isdir():
                     folders.append(name)
                 elif info.issym():
                     raise refuse_link(path, name)
                 elif info.islnk():
                     # The same file under another name, which lies further up in the archive.
-                    target = self._members.get(plain_name(path, info.linkname))
+                    target = by_raw_name.get(info.linkname)
                     if target is None:
                         raise refuse_link(path, name)
                     self._members[name] = target
                 elif info.isreg() and not info.issparse():
                     self._members[name] = (info.offset_data, info.size)
+                by_raw_name[info.name] = self._members.get(name)
         self.paths, self.left_aside = sorted_out(self._members, self._head)
         empty = empty_folders(folders, list(self._members))
         self.left_aside += [LeftAside(name, EMPTY_FOLDER) for name in empty]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fedtl.data.dataset import Dataset
 from fedtl.data.groups import Units, units_of
 from fedtl.data.holdout import drawn_share
+from fedtl.data.understood import counted
 from fedtl.determinism import generator
 
 # Of fewer examples, or of fewer groups, an accuracy would say next to nothing: at 80 % of 20
@@ -45,10 +46,11 @@ def with_test_part(dataset: Dataset, fraction: float, seed: int) -> Dataset:
     rows = units.rows_of(np.flatnonzero(chosen))
     classes = len(np.unique(dataset.labels[dataset.training]))
     fewest = max(_FEWEST_EXAMPLES, _FEWEST_OF_A_CLASS * classes)
-    found, wanted = f"{len(rows):,} examples", f"{fewest:,}"
+    found, wanted = counted(len(rows), "example"), f"{fewest:,}"
     too_small = len(rows) < fewest
     if dataset.groups is not None and chosen.sum() < _FEWEST_GROUPS and not too_small:
-        found, wanted, too_small = f"{chosen.sum()} groups", f"{_FEWEST_GROUPS} groups", True
+        found, too_small = counted(int(chosen.sum()), "group"), True
+        wanted = f"{_FEWEST_GROUPS} groups"
     if too_small:
         note = (
             f"no test part is held out: test-fraction = {fraction:g} of {dataset.name} would be "

@@ -18,11 +18,17 @@ from typing import Any
 
 from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.file_store import the_one
-from fedtl.data.image_formats import HEAD_BYTES
+from fedtl.data.image_formats import HEAD_BYTES, picture_suffixes, suffix_of
 from fedtl.data.left_aside import EMPTY_FOLDER, LeftAside, sorted_out
-from fedtl.data.member_names import empty_folders, plain_name, refuse_link
+from fedtl.data.member_names import (
+    empty_folders,
+    names_as_meant,
+    plain_name,
+    refuse_link,
+)
 from fedtl.errors import UsageError
 
+_DEEPEST = 3
 _LOCAL_HEADER_BYTES = 30
 _UTF8_FLAG, _ENCRYPTED_FLAG = 0x800, 1
 _UNICODE_PATH = 0x7075
@@ -47,7 +53,7 @@ class ZipStore:
     The archive's directory is parsed once. Reading a member opens the file anew and shares no
     state, so that any number of threads, and copies sent to other processes, may read at once:
     one ``ZipFile`` per thread would parse the directory each time, and a shared one is not
-    documented as safe. A zip that holds one zip and nothing else is looked through.
+    documented as safe. A zip that holds one zip and no picture is looked through.
 
     Raises:
         UsageError: A member is encrypted, compressed in a way that Python does not read, a link,
@@ -61,7 +67,13 @@ class ZipStore:
         folders = []
         with zipfile.ZipFile(self._path) as archive:
             infos = archive.infolist()
-        for info, written in zip(infos, _names(infos), strict=True):
+        if any(info.volume for info in infos) or path.with_suffix(".z01").exists():
+            raise UsageError(
+                f"{path} is one part of a zip archive in several: unpack all parts together and "
+                "pass the folder"
+            )
+        names, self.notes = _names(path, infos)
+        for info, written in zip(infos, names, strict=True):
             name = plain_name(path, written)
             if stat.S_ISLNK(info.external_attr >> 16):
                 raise refuse_link(path, name)
@@ -151,26 +163,22 @@ def _decompressed(data: bytes, member: _Member) -> bytes:
     return data
 
 
-def _names(infos: Sequence[zipfile.ZipInfo]) -> list[str]:
-    """Return the members' names in the code page that they were written in.
-
-    Names that do not say so are in UTF-8 if all of them can be, as macOS and Linux write them, and
-    otherwise in code page 437, as the format has it.
-    """
-    raw = [
-        None
-        if info.flag_bits & _UTF8_FLAG or info.orig_filename.isascii()
-        else info.orig_filename.encode("cp437", "surrogateescape")
+def _names(path: Path, infos: Sequence[zipfile.ZipInfo]) -> tuple[list[str], list[str]]:
+    """Return the members' names in the code page that they were written in, and what to tell."""
+    told = [
+        _unicode_path(info)
+        or (info.orig_filename.partition("\0")[0] if info.flag_bits & _UTF8_FLAG else "")
         for info in infos
     ]
-    try:
-        decoded = [None if name is None else name.decode() for name in raw]
-    except UnicodeDecodeError:
-        decoded = [None] * len(raw)
-    return [
-        _unicode_path(info) or name or info.orig_filename.partition("\0")[0]
-        for info, name in zip(infos, decoded, strict=True)
+    # Python reads names that do not say otherwise as the format has it, to the byte.
+    raw = [
+        info.orig_filename.partition("\0")[0].encode("cp437")
+        for info, name in zip(infos, told, strict=True)
+        if not name
     ]
+    meant, notes = names_as_meant(path, raw)
+    rest = iter(meant)
+    return [name or next(rest) for name in told], notes
 
 
 def _unicode_path(info: zipfile.ZipInfo) -> str:
@@ -189,23 +197,35 @@ def _looked_through(path: Path) -> tuple[Path, Any]:
 
     The second value owns the temporary file, which is removed with it.
     """
-    with zipfile.ZipFile(path) as archive:
-        infos = [
-            info
-            for info, name in zip(archive.infolist(), _names(archive.infolist()), strict=True)
-            if not info.is_dir() and "__MACOSX" not in name and not name.endswith(".DS_Store")
-        ]
-        lone = len(infos) == 1 and infos[0].filename.lower().endswith(".zip")
-        if not lone or infos[0].flag_bits & _ENCRYPTED_FLAG:
-            return path, None
-        try:
+    inside, owned = path, None
+    for _ in range(_DEEPEST):
+        with zipfile.ZipFile(inside) as archive:
+            lone = _lone_zip(archive.infolist())
+            if lone is None:
+                break
             unpacked = tempfile.NamedTemporaryFile(suffix=".zip")  # noqa: SIM115 (the store's)
-            with archive.open(infos[0]) as inner:
-                shutil.copyfileobj(inner, unpacked, 1 << 20)
-            unpacked.flush()
-        except (NotImplementedError, zlib.error) as error:
-            raise UsageError(
-                f"{path} holds one zip, which cannot be read ({error}): unpack it and pass what "
-                "is inside"
-            ) from None
-    return Path(unpacked.name), unpacked
+            try:
+                with archive.open(lone) as inner:
+                    shutil.copyfileobj(inner, unpacked, 1 << 20)
+                unpacked.flush()
+            except (NotImplementedError, zlib.error) as error:
+                raise UsageError(
+                    f"{path} holds one zip, which cannot be read ({error}): unpack it and pass "
+                    "what is inside"
+                ) from None
+        inside, owned = Path(unpacked.name), unpacked
+    return inside, owned
+
+
+def _lone_zip(infos: Sequence[zipfile.ZipInfo]) -> zipfile.ZipInfo | None:
+    """Return the one zip among members none of which is a picture; ``None`` if there is none."""
+    zips = []
+    for info in infos:
+        if info.is_dir() or "__MACOSX" in info.filename:
+            continue
+        suffix = suffix_of(info.filename)
+        if suffix in picture_suffixes():
+            return None
+        if suffix == ".zip":
+            zips.append(info)
+    return zips[0] if len(zips) == 1 and not zips[0].flag_bits & _ENCRYPTED_FLAG else None

@@ -155,7 +155,7 @@ def _table(*columns: str, numbers: int) -> Table:
 def _sizes(look: Look) -> tuple[Table, str]:
     total = sum(look.sizes.values())
     widths, heights = zip(*look.sizes, strict=True)
-    span = f"{min(widths)} to {max(widths)} wide, {min(heights)} to {max(heights)} high"
+    span = f"{_span(widths)} wide, {_span(heights)} high"
     many = f"; {counted(len(look.sizes), 'size')}, {span}" if len(look.sizes) > 1 else ""
     table = _table("Size", "Pictures", numbers=1)
     for (width, height), count in list(look.sizes.items())[:_MOST_SIZES]:
@@ -163,13 +163,20 @@ def _sizes(look: Look) -> tuple[Table, str]:
     return table, f"of {counted(total, 'picture')} looked at{many}"
 
 
+def _span(sides: Sequence[int]) -> str:
+    low, high = min(sides), max(sides)
+    return f"{low} to {high}" if low < high else f"{low}"
+
+
 def _samples_table(dataset: Dataset, look: Look, names: Sequence[str], *, named: bool) -> Table:
     samples = [_sample(dataset, row, names, named=named) for row in look.samples]
     sited, sized = bool(names), any(sample.size for sample in samples)
     titles = ["Sample", "Class", *(["Site"] if sited else []), "Part"]
     table = _table(*titles, *(["Size"] if sized else []), numbers=int(sized))
+    # Eighty columns hold as much.
+    width = _NAME_WIDTH + 4 if sited else 32
     for sample in samples:
-        cells = [shortened(sample.input, 32), shortened(sample.of_class, _NAME_WIDTH)]
+        cells = [shortened(sample.input, width), shortened(sample.of_class, _NAME_WIDTH)]
         cells += [shortened(sample.site, _NAME_WIDTH)] if sited else []
         table.add_row(*map(_plain, [*cells, sample.part, *([sample.size] if sized else [])]))
     return table

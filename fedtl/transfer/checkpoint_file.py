@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from fedtl.data.strange_file import HEAD, what_else
 from fedtl.errors import FedtlError, UsageError, first_line
 
 # What training scripts keep beside weights: settings, counters, dates, numbers of NumPy's.
@@ -34,21 +35,6 @@ _REFUSED = re.compile(r"GLOBAL ([\w.]+) w")
 # Each name that is not known before costs one reading.
 _MOST_NAMES = 100
 
-_POINTER = b"version https://git-lfs.github.com/spec/"
-# What people have in place of weights, by the first bytes.
-_OTHER_FILES = (
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes"),
-    (b"\x1f\x8b", "compressed by gzip: unpack it"),
-    (b"BZh", "compressed by bzip2: unpack it"),
-    (b"\xfd7zXZ", "compressed by xz: unpack it"),
-    (b"Rar!", "a RAR archive: unpack it"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive: unpack it"),
-    (b"\x93NUMPY", "an array of NumPy's"),
-    (b"GGUF", "a GGUF file"),
-    (b"%PDF", "a PDF"),
-    (b"\x89PNG", "a picture"),
-    (b"\xff\xd8\xff", "a picture"),
-)
 _ADVICE = "save the weights with torch.save(model.state_dict(), FILE) or as .safetensors"
 
 
@@ -86,33 +72,15 @@ def read_checkpoint(path: Path) -> Any:
         raise UsageError(f"The weights file {path} does not exist.")
     try:
         with path.open("rb") as file:
-            head = file.read(4096)
+            head = file.read(HEAD)
     except OSError as error:
         raise FedtlError(f"The weights file {path} cannot be read: {error}.") from error
-    if what := _something_else(head, path.stat().st_size):
+    if what := what_else(head, path.stat().st_size):
         raise UsageError(f"The weights file {path} holds no weights, but is {what}.")
     # A safetensors file begins with the length of its header, which is JSON.
     if path.suffix.lower() == ".safetensors" or head[8:9] == b"{":
         return _read_safetensors(path)
     return _read_pickle(path, head)
-
-
-def _something_else(head: bytes, size: int) -> str:
-    """Return what a file is that cannot hold weights; empty if it can."""
-    if not head:
-        return "empty: download it again"
-    if head.startswith(_POINTER):
-        found = re.search(rb"size (\d+)", head)
-        whole = f" of {int(found[1]):,} bytes" if found else ""
-        return f"a git-lfs pointer to a file{whole}: fetch that with git lfs pull"
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype html", b"<html", b"<head")):
-        return "an HTML page that a download gave in its place: download it again, by a browser"
-    if text.startswith((b"<?xml", b"<error")):
-        return "an XML message that a download gave in its place: download it again"
-    if text.startswith(b"{") and size < 4096:
-        return "a JSON message that a download gave in its place: download it again"
-    return next((what for mark, what in _OTHER_FILES if head.startswith(mark)), "")
 
 
 def _read_safetensors(path: Path) -> Any:
