@@ -116,7 +116,7 @@ OTHERS = {
     "page.pth": (b"\n<!DOCTYPE html><html>Sign in</html>", "an HTML page"),
     "denied.safetensors": (b"<?xml version='1.0'?><Error>AccessDenied</Error>", "an XML message"),
     "api.bin": (b'{"message": "Not Found"}', "a JSON message"),
-    "empty.pth": (b"", "is empty"),
+    "empty.pth": (b"", "is an empty file"),
     "keras.pth": (b"\x89HDF\r\n\x1a\n" + bytes(99), "an HDF5 file"),
     "packed.pth": (b"\x1f\x8b\x08" + bytes(99), "compressed by gzip: unpack it"),
 }

@@ -292,7 +292,7 @@ def prepare_inputs(
     bad = np.array([index for index, _ in features.unreadable], dtype=np.int64)
     unreadable = [(dataset.keys[index], reason) for index, reason in features.unreadable]
     rows = np.setdiff1d(np.arange(len(dataset), dtype=np.int64), bad)
-    notes = [note for note in (backbone.told, doubts()) if note]
+    notes = [note for note in (backbone.told, scale.note, doubts()) if note]
     if on_unreadable is not None:
         on_unreadable(dataset, unreadable)
     if len(bad):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from fedtl.errors import FedtlError, UsageError, first_line
+from fedtl.foreign_content import HEAD_BYTES, foreign_content
 
 # What training scripts keep beside weights: settings, counters, dates, numbers of NumPy's.
 # Stand-ins take their place, which hold nothing and do nothing.
@@ -34,7 +35,6 @@ _REFUSED = re.compile(r"GLOBAL ([\w.]+) w")
 # Each name that is not known before costs one reading.
 _MOST_NAMES = 100
 
-_POINTER = b"version https://git-lfs.github.com/spec/"
 # What people have in place of weights, by the first bytes.
 _OTHER_FILES = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes"),
@@ -86,10 +86,10 @@ def read_checkpoint(path: Path) -> Any:
         raise UsageError(f"The weights file {path} does not exist.")
     try:
         with path.open("rb") as file:
-            head = file.read(4096)
+            head = file.read(HEAD_BYTES)
     except OSError as error:
         raise FedtlError(f"The weights file {path} cannot be read: {error}.") from error
-    if what := _something_else(head, path.stat().st_size):
+    if what := _something_else(head):
         raise UsageError(f"The weights file {path} holds no weights, but is {what}.")
     # A safetensors file begins with the length of its header, which is JSON.
     if path.suffix.lower() == ".safetensors" or head[8:9] == b"{":
@@ -97,22 +97,10 @@ def read_checkpoint(path: Path) -> Any:
     return _read_pickle(path, head)
 
 
-def _something_else(head: bytes, size: int) -> str:
+def _something_else(head: bytes) -> str:
     """Return what a file is that cannot hold weights; empty if it can."""
-    if not head:
-        return "empty: download it again"
-    if head.startswith(_POINTER):
-        found = re.search(rb"size (\d+)", head)
-        whole = f" of {int(found[1]):,} bytes" if found else ""
-        return f"a git-lfs pointer to a file{whole}: fetch that with git lfs pull"
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype html", b"<html", b"<head")):
-        return "an HTML page that a download gave in its place: download it again, by a browser"
-    if text.startswith((b"<?xml", b"<error")):
-        return "an XML message that a download gave in its place: download it again"
-    if text.startswith(b"{") and size < 4096:
-        return "a JSON message that a download gave in its place: download it again"
-    return next((what for mark, what in _OTHER_FILES if head.startswith(mark)), "")
+    other = next((what for mark, what in _OTHER_FILES if head.startswith(mark)), "")
+    return other or foreign_content(head)
 
 
 def _read_safetensors(path: Path) -> Any:
