@@ -220,7 +220,7 @@ def test_values_that_a_network_cannot_take_are_told(
 
 def test_another_networks_weights_and_folders_are_told(tmp_path: Path) -> None:
     torch.save(torchvision.models.get_model("resnet18").state_dict(), tmp_path / "other.pth")
-    with pytest.raises(UsageError, match="0 of .* names fit: is it another network's"):
+    with pytest.raises(UsageError, match=r"0 of .* names fit: is it another network's"):
         loaded(tmp_path / "other.pth")
     with pytest.raises(UsageError, match="is a folder: name the file in it"):
         loaded(tmp_path)
