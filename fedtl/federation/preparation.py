@@ -288,7 +288,9 @@ def prepare_inputs(
         shared = kept.share(features.array)
     else:
         shared = SharedFeatures(shape, features.path, features.offset)
-    contents = Contents.of(dataset, map(bytes, features.digests), backbone.fingerprint)
+    contents = Contents.of(
+        dataset, map(bytes, features.digests), backbone.fingerprint, _backbone_told(config)
+    )
     bad = np.array([index for index, _ in features.unreadable], dtype=np.int64)
     unreadable = [(dataset.keys[index], reason) for index, reason in features.unreadable]
     rows = np.setdiff1d(np.arange(len(dataset), dtype=np.int64), bad)
@@ -327,6 +329,11 @@ def prepare_inputs(
         content=features.content[rows],
         contents=contents,
     )
+
+
+def _backbone_told(config: RunConfig) -> str:
+    size = f", {config.image_size} pixels" if config.image_size else ""
+    return f"{config.backbone}, weights {config.weights}{size}"
 
 
 def _content(digests: list[bytes]) -> NDArray[np.int64]:
