@@ -86,3 +86,13 @@ def test_channels_that_pillow_does_not_read_are_told(channels: int, dtype: type)
     values = np.stack([RAMP.astype(dtype)] * channels, axis=2)
     with pytest.raises(UnreadableImageError, match=f"TIFF of {channels} channels .* as 8-bit RGB"):
         decode_rgb(tiff(values))
+
+
+@pytest.mark.parametrize("kind", ["<u2", ">u2", "<i2", ">i2"])
+def test_large_pictures_get_the_levels_of_small_ones(kind: str) -> None:
+    values = np.arange(1 << 16).astype(np.uint16).view(kind[1:]).astype(kind).reshape(256, 256)
+    scale = GreyScale.within((-300.0, 5000.0))
+    parts = [scale.levels(row[None], whole=True) for row in values]
+    assert np.array_equal(scale.levels(values, whole=True), np.concatenate(parts))
+    shares = (np.clip(values.astype(np.float64), -300, 5000) + 300) / 5300
+    assert abs(np.concatenate(parts) - 255 * shares).max() <= 0.5001

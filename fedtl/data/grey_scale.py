@@ -23,6 +23,7 @@ _SIXTEEN_BITS: Limits = (0.0, 65535.0)
 _FEWEST_BITS = 8
 _LEVELS = 255
 _PIXELS_AT_ONCE = 1 << 20
+_VALUES_OF_16_BITS = 1 << 16
 # One picture in so many may reach much further than all others, by a dead pixel or a mark, without
 # making the others dark.
 _PICTURES_PER_STRAY, _MUCH_FURTHER = 20, 4
@@ -122,7 +123,7 @@ class GreyScale:
     def told(self) -> str:
         """The limits in words, as ``grey-range`` takes them."""
         limits = self.whole if self.whole != _SIXTEEN_BITS or self.real is None else self.real
-        return f"{limits[0]:g} {limits[1]:g}"
+        return f"{limits[0]:.10g} {limits[1]:.10g}"
 
     def levels(self, grey: NDArray[Any], *, whole: bool) -> NDArray[np.uint8]:
         """Return grey values as levels of 8 bits, values beyond the limits as black or white.
@@ -142,13 +143,24 @@ class GreyScale:
         low, high = limits
         if limits == _SIXTEEN_BITS and not self.asked and whole and grey.min(initial=0) < 0:
             raise UnreadableImageError("signed pixels have no fixed range; say it with grey-range")
+        if grey.dtype.kind in "iu" and grey.dtype.itemsize == 2 and grey.size >= _VALUES_OF_16_BITS:
+            # Each value is scaled once; as unsigned, negative ones come last.
+            kind = grey.dtype.newbyteorder("=")
+            values = np.arange(_VALUES_OF_16_BITS, dtype=np.uint16).view(kind)
+            table = _scaled(values, low, high).astype(np.uint8)
+            return np.take(table, grey.astype(kind, copy=False).view(np.uint16))
         levels = np.empty(grey.shape, np.uint8)
         step = max(1, _PIXELS_AT_ONCE // max(1, grey.shape[1]))
         for start in range(0, len(grey), step):
-            part = grey[start : start + step].astype(np.float64)
-            part = np.where(np.isnan(part), low, part.clip(low, high))
-            levels[start : start + step] = np.rint((part - low) * (_LEVELS / (high - low)))
+            levels[start : start + step] = _scaled(grey[start : start + step], low, high)
         return levels
+
+
+def _scaled(grey: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:
+    part = grey.astype(np.float64)
+    part = np.where(np.isnan(part), low, part.clip(low, high))
+    scaled: NDArray[np.float64] = np.rint((part - low) * (_LEVELS / (high - low)))
+    return scaled
 
 
 def extent_of(grey: NDArray[Any], *, whole: bool) -> Extent:
@@ -182,7 +194,7 @@ def _note(limits: Limits, extents: Sequence[Extent]) -> str:
     """Return what a person should know of limits that were found in pictures."""
     low, high = limits
     count = f"{len(extents):,} {'picture' if len(extents) == 1 else 'pictures'}"
-    told = f"grey values of more than 8 bits ({count}): {low:g} is black and {high:g} white"
+    told = f"grey values of more than 8 bits ({count}): {low:.10g} is black and {high:.10g} white"
     edge = _NARROW * (high - low)
     beyond = sum(each.low < low or each.high > high for each in extents)
     dark = sum(each.most < low + edge for each in extents)
