@@ -244,11 +244,32 @@ def test_another_range_is_another_set_of_features(tmp_path: Path) -> None:
 
 def test_a_site_alone_cannot_say_what_is_white_for_all(tmp_path: Path) -> None:
     config = RunConfig(data=str(detector(tmp_path / "data", "twelve")), no_cache=True)
-    with pytest.raises(UsageError, match="grey-range = '0 4095'"):
+    said = "values reach from 0 to 4095, and all sites .* set grey-range = '0 4095'"
+    with pytest.raises(UsageError, match=said):
         prepare_inputs(config, open_data(config, own=True), None, everybody=False)
     told = config.replace(grey_range="0 4095")
     inputs = prepare_inputs(told, open_data(told, own=True), None, everybody=False)
     assert inputs.scale.asked
+
+
+def test_with_a_range_each_site_alone_sees_what_a_simulation_sees(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for site, depth in (("bern", 4096), ("york", 65536)):
+        for label in ("a", "b"):
+            (tmp_path / site / label).mkdir(parents=True)
+            for number in range(3):
+                grey = rng.integers(0, depth, (32, 32), dtype=np.uint16)
+                Image.fromarray(grey).save(tmp_path / site / label / f"{number}.png")
+    together = RunConfig(data=str(tmp_path), grey_range="0 4095", no_cache=True)
+    every = prepare_inputs(together, open_data(together), None)
+    assert every.dataset.sites is not None and every.notes == ()
+    for site in ("bern", "york"):
+        config = together.replace(data=str(tmp_path / site))
+        own = prepare_inputs(config, open_data(config, own=True), None, everybody=False)
+        rows = np.flatnonzero(every.dataset.sites == site)
+        expected = every.features.tensor()[rows]
+        assert own.scale == every.scale and own.fingerprint == every.fingerprint
+        assert own.features.tensor().equal(expected)
 
 
 @pytest.mark.parametrize(

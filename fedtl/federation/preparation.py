@@ -266,9 +266,10 @@ def prepare_inputs(
     images, scale = on_one_scale(dataset.inputs, config.grey_limits)
     if not (everybody or scale.asked) and scale != GreyScale():
         raise UsageError(
-            f"{dataset.name} has grey pictures whose values reach from {scale.told}, and all sites "
-            f"must take the same values for black and white: set grey-range = '{scale.told}', or "
-            "wider, in the configuration of the federation"
+            f"{dataset.name} has grey pictures whose values reach from "
+            f"{scale.told.replace(' ', ' to ')}, and all sites must take the same values for black "
+            f"and white: set grey-range = '{scale.told}', or wider, in the configuration of the "
+            "federation"
         )
     dataset = replace(dataset, inputs=images)
     features = extract_features(
