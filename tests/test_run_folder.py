@@ -73,6 +73,7 @@ def test_every_file_is_there_and_nothing_else(run: Path) -> None:
         "checkpoint",
         "clients.csv",
         "config.toml",
+        "contents.npz",
         "egress.csv",
         "head.safetensors",
         "metrics.jsonl",
