@@ -90,15 +90,12 @@ def _on_one_scale(dataset: Dataset, config: RunConfig) -> tuple[Dataset, str]:
     """Return the data with its pictures on one grey scale, and what is to be told of that."""
     import numpy as np
 
-    from fedtl.data.grey_scale import GreyScale
     from fedtl.data.grey_scanning import on_one_scale
 
     if isinstance(dataset.inputs, np.ndarray):
         return dataset, ""
     images, scale = on_one_scale(dataset.inputs, config.grey_limits)
-    told = f"grey values of more than 8 bits, black and white at {scale.told}"
-    dataset = dataclasses.replace(dataset, inputs=images)
-    return dataset, "" if scale == GreyScale() else told
+    return dataclasses.replace(dataset, inputs=images), scale.note
 
 
 def _save(path: Path, dataset: Dataset, look: Look) -> None:

@@ -22,7 +22,9 @@ from flwr.serverapp import Grid
 
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
+from fedtl.data.dataset import Dataset
 from fedtl.data.understood import Understood
+from fedtl.data.unreadable import left_out
 from fedtl.engine.memory import MemoryWatch
 from fedtl.errors import UsageError
 from fedtl.federation.checkpoint import write_atomically
@@ -176,7 +178,11 @@ def _prepare(context: Context) -> tuple[Site, SharedFeatures]:
         _logger.info(Understood.of(dataset).sentence)
         for note in data_notes(config, dataset):
             _logger.warning(note)
-        inputs = prepare_inputs(config, dataset, None, everybody=False)
+        inputs = prepare_inputs(
+            config, dataset, None, on_unreadable=_log_unreadable, everybody=False
+        )
+        for note in inputs.notes:
+            _logger.warning(note)
         sites = _one_site(config, inputs, partition_id)
         site = replace(sites.site(partition_id), smallest_cell=SMALLEST_CELL)
         return site, sites.features
@@ -184,6 +190,11 @@ def _prepare(context: Context) -> tuple[Site, SharedFeatures]:
     if partition_id >= len(sites.train):
         raise UsageError(f"partition-id {partition_id} is not below clients = {len(sites.train)}")
     return sites.site(partition_id), sites.features
+
+
+def _log_unreadable(dataset: Dataset, unreadable: list[tuple[str, str]]) -> None:
+    if told := left_out(dataset, unreadable):
+        _logger.warning(told)
 
 
 @lru_cache(maxsize=1)

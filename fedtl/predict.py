@@ -306,7 +306,7 @@ def _embeddings(path: Path, width: int) -> NDArray[np.float32]:
     """Return the file's array ``x`` as finite float32 of shape ``(n, width)``, n > 0."""
     import numpy as np
 
-    from fedtl.data.features_file import features_alone
+    from fedtl.data.feature_arrays import features_alone
 
     x = features_alone(path, width)
     if x.ndim != 2 or not len(x) or x.shape[1] != width or x.dtype.kind not in "fiu":

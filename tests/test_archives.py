@@ -228,7 +228,7 @@ def test_archives_in_a_folder_or_an_archive_are_told(tmp_path: Path) -> None:
         (b"<!DOCTYPE html><html>", "a.zip", "an HTML page that a download gave in its place"),
         (b"version https://git-lfs.github.com/spec/v1\nsize 8", "a.zip", "git lfs pull"),
         (b"\x89PNG\r\n\x1a\n", "a.png", r"a picture: a folder, a \.zip or a \.tar of images"),
-        (b"", "a.zip", "is empty: download it again"),
+        (b"", "a.zip", "is an empty file: download or copy it again"),
         (b"PK\x07\x08PK\x03\x04", "a.z01", "one part of an archive in several: unpack all"),
         (b"PK\x03\x04 rest", "a.zip.001", "one part of an archive in several: unpack all"),
         (b"PK\x03\x04 rest", "a.zip", "neither a folder .* cut short or damaged: get it again"),

@@ -6,6 +6,7 @@ import argparse
 import collections
 import os
 import pathlib
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ SAVED: dict[str, Callable[[dict[str, Any]], Any]] = {
     "plain.ckpt": lambda s: s,
     "plain": lambda s: s,
     "plain.PTH": lambda s: s,
+    "plain.safetensors": lambda s: s,
+    "plain.npz": lambda s: s,
     "tutorial.pth": lambda s: {"epoch": 5, "model_state_dict": s, "optimizer_state_dict": {}},
     "net.pth": lambda s: {"net": s, "acc": 88.1},
     "ema.pth": lambda s: {"state_dict_ema": s, "epoch": 3},
@@ -116,8 +119,10 @@ OTHERS = {
     "page.pth": (b"\n<!DOCTYPE html><html>Sign in</html>", "an HTML page"),
     "denied.safetensors": (b"<?xml version='1.0'?><Error>AccessDenied</Error>", "an XML message"),
     "api.bin": (b'{"message": "Not Found"}', "a JSON message"),
-    "empty.pth": (b"", "is empty"),
+    "empty.pth": (b"", "is an empty file"),
     "keras.pth": (b"\x89HDF\r\n\x1a\n" + bytes(99), "an HDF5 file"),
+    "graph.onnx": (b"\x08\x07\x12\x07pytorch" + bytes(99), "an ONNX file: save the weights"),
+    "real.pth.tar": (bytes(257) + b"ustar" + bytes(250), "a tar archive: unpack it"),
     "packed.pth": (b"\x1f\x8b\x08" + bytes(99), "compressed by gzip: unpack it"),
 }
 
@@ -172,3 +177,60 @@ def test_a_damaged_download_is_named_with_the_remedy(
     with pytest.raises(UsageError) as refusal:
         loaded(Path("DEFAULT"))
     assert f"delete {kept}" in str(refusal.value) and "damaged" in str(refusal.value)
+
+
+def test_a_member_whose_checksum_differs_is_told(state: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "rotten.pth"
+    torch.save(state, path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"rotten\.pth is damaged \(the checksum of .* differs"):
+        loaded(path)
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(state, path)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert loaded(path).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda w: (w * 10).to(torch.int8), "is int8, and should be dense floating-point"),
+        (lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8), "is quantized"),
+        (lambda w: w.to_sparse(), "is sparse float32"),
+        (lambda w: w * float("nan"), "NaN or infinite; take a checkpoint from before"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_values_that_a_network_cannot_take_are_told(
+    made: Callable[[torch.Tensor], torch.Tensor],
+    said: str,
+    state: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    key = "features.3.squeeze.weight"
+    torch.save(state | {key: made(state[key])}, tmp_path / "odd.pth")
+    with pytest.raises(UsageError, match=f"odd.pth cannot be used: its {key}.*{said}") as refusal:
+        loaded(tmp_path / "odd.pth")
+    assert "\n" not in str(refusal.value)
+
+
+def test_another_networks_weights_and_folders_are_told(tmp_path: Path) -> None:
+    torch.save(torchvision.models.get_model("resnet18").state_dict(), tmp_path / "other.pth")
+    with pytest.raises(UsageError, match=r"0 of .* names fit: is it another network's"):
+        loaded(tmp_path / "other.pth")
+    with pytest.raises(UsageError, match="is a folder: name the file in it"):
+        loaded(tmp_path)
+
+
+def test_weights_in_a_zip_of_ones_own_are_to_be_unpacked(
+    state: dict[str, Any], tmp_path: Path
+) -> None:
+    torch.save(state, tmp_path / "inner.pth")
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as outer:
+        outer.write(tmp_path / "inner.pth", "best/inner.pth")
+    with pytest.raises(UsageError, match=r"a zip archive of best/inner\.pth: unpack it"):
+        loaded(tmp_path / "outer.zip")

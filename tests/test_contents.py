@@ -129,7 +129,16 @@ def test_another_backbone_is_refused(
     assert finished(simulate.main, *flags, f"--out={out}").exit_code == 0
     torch.save(squeezenet1_1().state_dict(), weights)
     said = complaint(simulate.main, "--resume", out, "--quiet", exit_code=1)
-    assert said.startswith("The backbone is not what it was: its weights or its preprocessing")
+    assert said.startswith(
+        "The backbone is not what it was: its weights or its preprocessing differ (squeezenet1_1, "
+        f"weights {weights}, 32 pixels); a run goes on"
+    )
+    config = (out / "config.toml").read_text()
+    (out / "config.toml").write_text(config.replace("image-size = 32", "image-size = 40"))
+    said = complaint(simulate.main, "--resume", out, "--quiet", exit_code=1)
+    assert "32 pixels, and is squeezenet1_1" in said and "40 pixels; a run goes on" in said
+    said = complaint(simulate.main, "--resume", out, "--backbone", "resnet18")
+    assert "--backbone cannot be given" in said
 
 
 def test_a_comparison_goes_on_with_the_same_data(tmp_path: Path) -> None:

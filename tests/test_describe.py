@@ -134,7 +134,7 @@ def test_describe_shows_pictures_of_12_bits_on_their_scale(tmp_path: Path) -> No
             grey = np.full((8, 8), 100 + 3800 * place + number, np.uint16)
             Image.fromarray(grey).save(tmp_path / "d" / folder / f"{number}.png")
     end = finished(describe.main, "--data", tmp_path / "d", "--pictures", tmp_path / "sheet.png")
-    assert "grey values of more than 8 bits, black and white at 0 4095" in end.stdout
+    assert "grey values of more than 8 bits (6 pictures): 0 is black and 4095 white; " in end.stdout
     with Image.open(tmp_path / "sheet.png") as sheet:
         middle = sheet.getpixel((2 * 198 + 102, 198 + 102))
         assert isinstance(middle, tuple) and 235 < middle[0] < 250

@@ -108,6 +108,51 @@ def test_files_of_two_parts_have_a_test_split(tmp_path: Path) -> None:
         opened(f"features:{tmp_path / 'a.npz'}")
 
 
+def test_parts_without_a_test_part_are_tested_on_that_of_validation(tmp_path: Path) -> None:
+    x, y = np.arange(12.0).reshape(6, 2), _Y % 2
+    parts = {"x_train": x[:4], "y_train": y[:4], "x_val": x[4:], "y_val": y[4:]}
+    np.savez(tmp_path / "a.npz", **parts)
+    data = opened(f"features:{tmp_path / 'a.npz'}")
+    assert data.test.tolist() == [False] * 4 + [True] * 2
+    assert data.notes == ("a.npz: train 4, val 2 rows; val is the test split",)
+    np.savez(tmp_path / "a.npz", x_train=x, y_train=y)
+    assert len(opened(f"features:{tmp_path / 'a.npz'}")) == 6
+
+
+def test_an_array_of_splits_is_understood(tmp_path: Path) -> None:
+    split = np.array(["Training", "Training", "valid", "valid", "Testing", "Testing"])
+    data = opened(features(tmp_path, split=split))
+    assert data.test.tolist() == [False] * 4 + [True] * 2
+    assert data.notes == ("embedded.npz: Testing of split is the test split",)
+    data = opened(features(tmp_path, split=np.array([b"train"] * 4 + [b"val"] * 2)))
+    assert data.test.tolist() == [False] * 4 + [True] * 2
+
+
+def test_arrays_that_are_not_used_are_told(tmp_path: Path) -> None:
+    data = opened(features(tmp_path, names=np.array(list("abcdef")), other=np.array([None])))
+    assert data.notes == ("embedded.npz: not used: names, other",)
+
+
+def test_shapes_that_hold_rows_all_the_same(tmp_path: Path) -> None:
+    x = np.arange(12.0).reshape(6, 2)
+    data = opened(features(tmp_path, x=x[:, :, None, None], y=_Y[None, :] % 2))
+    assert np.array_equal(np.asarray(data.inputs), x) and list(data.labels) == list(_Y % 2)
+    bits = x.astype(int) % 2 == 0
+    assert np.array_equal(np.asarray(opened(features(tmp_path, x=bits)).inputs), bits)
+
+
+def test_names_beside_a_list_of_classes_keep_its_order(tmp_path: Path) -> None:
+    data = opened(features(tmp_path, y=np.array(list("ababab")), classes=np.array(["b", "a"])))
+    assert data.classes == ("b", "a") and list(data.labels) == [1, 0] * 3
+    assert opened(features(tmp_path, classes=np.array([7, 9]))).classes == ("7", "9")
+
+
+def test_a_label_that_may_stand_for_none_is_told(tmp_path: Path) -> None:
+    data = opened(features(tmp_path, y=np.array([-1, 0, 1] * 2)))
+    assert any("label -1 is taken as a class" in note for note in data.notes)
+    assert opened(features(tmp_path, y=np.array([-1, 1] * 3))).notes == ()
+
+
 def test_half_precision_keeps_its_values(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float16)
     assert np.array_equal(np.asarray(opened(features(tmp_path, x=x)).inputs), x)
@@ -126,6 +171,11 @@ def spoilt(row: int, value: float, dtype: type = np.float64) -> NDArray[Any]:
         ({"x": spoilt(3, -np.inf, np.float32)}, "row 3 of x"),
         ({"x": spoilt(5, 1e300)}, "row 5 of x"),
         ({"x": np.zeros(6)}, r"x has shape \(6,\)"),
+        ({"x": np.zeros((6, 2, 3))}, r"flatten it: x\.reshape\(len\(x\), -1\)"),
+        ({"x": np.zeros((2, 6))}, r"x has 2 rows, so \(2,\) is expected; transpose x: x\.T"),
+        ({"y": np.array(["a", "b", "", "a", "nan", "b"])}, "2 of 6 rows of y are empty or nan"),
+        ({"site": np.array([1, 1, 1, 2, 2, np.nan])}, r"1 of 6 rows of site .*first row 5"),
+        ({"split": np.array(list("aabbcc"))}, "split is taken for each row's split .a, b, c:"),
         ({"x": np.zeros((6, 0))}, "neither of them 0"),
         ({"x": np.array([[None]] * 6)}, "x holds Python objects"),
         ({"x": np.array([["a"]] * 6)}, "x has type"),
@@ -157,7 +207,7 @@ def test_features_that_cannot_be_used(
 
 def test_files_that_are_no_npz(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
-    for content in (b"", b"hello", b"PK\x03\x04hello"):
+    for content in (b"hello", b"PK\x03\x04hello"):
         path.write_bytes(content)
         with pytest.raises(UsageError, match=r"damaged or no \.npz"):
             opened(f"features:{path}")
@@ -167,3 +217,33 @@ def test_files_that_are_no_npz(tmp_path: Path) -> None:
         opened(f"features:{path}")
     with pytest.raises(UsageError, match="write features:"):
         opened(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.npz", b"version https://git-lfs.github.com/spec/v1\nsize 99\n", "git-lfs pointer"),
+        ("a.npz", b"<!doctype html>", "but an HTML page"),
+        ("a.npz", b"", "but an empty file"),
+        ("a.csv", b"f0,f1,label\n1,2,a\n", "a table of text, not a .npz file: save the features"),
+        ("a.parquet", b"PAR1" + bytes(9), "a Parquet file"),
+        ("a.pkl", b"\x80\x04.", "a pickle, which could run code"),
+        ("a.h5", b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    ],
+)
+def test_what_people_have_in_place_of_npz_is_told(
+    name: str, content: bytes, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=said):
+        opened(f"features:{tmp_path / name}")
+
+
+def test_other_archives_and_folders_are_no_npz(tmp_path: Path) -> None:
+    import torch
+
+    torch.save({"x": torch.zeros(3)}, tmp_path / "a.pt")
+    with pytest.raises(UsageError, match=r"is a PyTorch file, not a \.npz"):
+        opened(f"features:{tmp_path / 'a.pt'}")
+    with pytest.raises(UsageError, match=r"is a folder, but a \.npz file"):
+        opened(f"features:{tmp_path}")

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import struct
-import tracemalloc
-import warnings
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +12,7 @@ from in_process import finished
 from numpy.typing import NDArray
 from opened_data import encoded, opened
 from PIL import Image
+from written_tiff import tiff
 
 from fedtl import predict, simulate
 from fedtl.config import RunConfig
@@ -27,21 +23,6 @@ from fedtl.data.grey_scanning import on_one_scale
 from fedtl.errors import UsageError
 from fedtl.federation.preparation import open_data, prepare_inputs
 from fedtl.transfer.head_file import read_head
-
-
-def tiff(values: NDArray[Any], photometric: int = 1) -> bytes:
-    """Return an uncompressed TIFF, written here by TIFF 6.0 alone."""
-    kinds = {"u": 1, "i": 2, "f": 3}
-    height, width = values.shape
-    pixels = values.astype(values.dtype.newbyteorder("<")).tobytes()
-    entries = [
-        (256, width), (257, height), (258, 8 * values.itemsize), (259, 1), (262, photometric),
-        (273, 8), (277, 1), (278, height), (279, len(pixels)), (339, kinds[values.dtype.kind]),
-    ]  # fmt: skip
-    directory = struct.pack("<H", len(entries))
-    for tag, value in entries:
-        directory += struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, value)
-    return b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels + directory + bytes(4)
 
 
 def shades(data: bytes, scale: GreyScale | None = None) -> NDArray[np.int64]:
@@ -176,7 +157,7 @@ def test_a_scale_survives_its_head_file() -> None:
         assert GreyScale.of_mapping(json.loads(json.dumps(scale.to_mapping()))) == scale
     assert GreyScale().tag == b""
     tags = {scale.tag for scale in (GreyScale((0, 4095)), GreyScale((0, 1023)),
-                                    GreyScale.over([Extent(False, 0, 9)]))}  # fmt: skip
+                                    GreyScale.over([Extent(False, 0, 9, 4, 9)]))}  # fmt: skip
     assert len(tags) == 3
 
 
@@ -263,11 +244,32 @@ def test_another_range_is_another_set_of_features(tmp_path: Path) -> None:
 
 def test_a_site_alone_cannot_say_what_is_white_for_all(tmp_path: Path) -> None:
     config = RunConfig(data=str(detector(tmp_path / "data", "twelve")), no_cache=True)
-    with pytest.raises(UsageError, match="grey-range = '0 4095'"):
+    said = "values reach from 0 to 4095, and all sites .* set grey-range = '0 4095'"
+    with pytest.raises(UsageError, match=said):
         prepare_inputs(config, open_data(config, own=True), None, everybody=False)
     told = config.replace(grey_range="0 4095")
     inputs = prepare_inputs(told, open_data(told, own=True), None, everybody=False)
     assert inputs.scale.asked
+
+
+def test_with_a_range_each_site_alone_sees_what_a_simulation_sees(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for site, depth in (("bern", 4096), ("york", 65536)):
+        for label in ("a", "b"):
+            (tmp_path / site / label).mkdir(parents=True)
+            for number in range(3):
+                grey = rng.integers(0, depth, (32, 32), dtype=np.uint16)
+                Image.fromarray(grey).save(tmp_path / site / label / f"{number}.png")
+    together = RunConfig(data=str(tmp_path), grey_range="0 4095", no_cache=True)
+    every = prepare_inputs(together, open_data(together), None)
+    assert every.dataset.sites is not None and every.notes == ()
+    for site in ("bern", "york"):
+        config = together.replace(data=str(tmp_path / site))
+        own = prepare_inputs(config, open_data(config, own=True), None, everybody=False)
+        rows = np.flatnonzero(every.dataset.sites == site)
+        expected = every.features.tensor()[rows]
+        assert own.scale == every.scale and own.fingerprint == every.fingerprint
+        assert own.features.tensor().equal(expected)
 
 
 @pytest.mark.parametrize(
@@ -286,89 +288,3 @@ def test_ranges_that_say_nothing_are_refused(keys: dict[str, Any], said: str) ->
         RunConfig(**keys)
     assert RunConfig(window="40 400").grey_limits == (-160, 240)
     assert RunConfig(grey_range="-1024, 3071").grey_limits == (-1024, 3071)
-
-
-# What surrounds the pixels
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    body = kind + content
-    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
-
-
-@pytest.mark.parametrize("kind", [b"iCCP", b"zTXt", b"iTXt"])
-def test_metadata_of_any_size_is_passed_over(kind: bytes) -> None:
-    packed = zlib.compress(bytes(range(256)) * 8000)
-    body = {
-        b"iCCP": b"scanner\0\0" + packed,
-        b"zTXt": b"Comment\0\0" + packed,
-        b"iTXt": b"Comment\0\1\0\0\0" + packed,
-    }[kind]
-    plain = encoded(Image.fromarray(RAMP.astype(np.uint8)))
-    data = plain[:33] + chunk(kind, body) + plain[33:]
-    with pytest.raises(ValueError, match="MAX_TEXT"):
-        Image.open(io.BytesIO(data)).load()
-    assert np.array_equal(decode_rgb(data), decode_rgb(plain))
-    deep = encoded(Image.fromarray(RAMP))
-    assert grey_extent(deep[:33] + chunk(kind, body) + deep[33:]) == grey_extent(deep)
-
-
-@pytest.mark.parametrize("shape", [(1, 300_000), (300_000, 1), (2, 5000)])
-def test_a_picture_of_any_proportions_takes_little_memory(shape: tuple[int, int]) -> None:
-    from fedtl.transfer.preprocessing import Preprocessing
-
-    kept = Preprocessing(224, 256, "BILINEAR", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    picture = np.full((*shape, 3), 7, np.uint8)
-    tracemalloc.start()
-    crop = kept.crop(picture)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert crop.shape == (224, 224, 3) and (crop == 7).all()
-    assert peak < 2e7
-
-
-def test_a_picture_of_too_many_pixels_is_told() -> None:
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
-    with pytest.raises(UnreadableImageError, match="more than 179 million pixels"):
-        decode_rgb(data)
-
-
-def test_dark_colour_of_16_bits_is_told() -> None:
-    from fedtl.data.pillow_warnings import doubts
-
-    def colour(high: int) -> bytes:
-        row = b"\0" + struct.pack(">6H", *(high * n // 5 for n in range(6)))
-        head = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
-        chunks = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
-        return b"\x89PNG\r\n\x1a\n" + chunks
-
-    doubts()
-    assert decode_rgb(colour(65535)).max() == 255 and doubts() == ""
-    assert decode_rgb(colour(4095)).max() == 15
-    assert "1 × 16-bit colour that is not filled" in doubts()
-
-
-def test_what_pillow_warns_of_is_told_in_a_sentence_of_ours() -> None:
-    from fedtl.data.pillow_warnings import doubts
-
-    doubts()
-    with warnings.catch_warnings(record=True) as raw:
-        warnings.simplefilter("always")
-        for _ in range(3):
-            _warned()
-    assert raw == []
-    assert doubts() == "pictures are decoded with doubts: 3 × Corrupt EXIF data"
-    assert doubts() == ""
-
-
-def _warned() -> None:
-    import PIL.TiffImagePlugin
-
-    from fedtl.data.pillow_warnings import heard
-
-    with heard():
-        exec(
-            compile("import warnings; warnings.warn('Corrupt EXIF data')", "PIL", "exec"),
-            {"__name__": PIL.TiffImagePlugin.__name__},
-        )

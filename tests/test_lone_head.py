@@ -102,3 +102,10 @@ def test_a_lone_class_is_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
     x, _ = _problem(30, 5)
     head = _best((x, np.full(30, 2)), monkeypatch)
     assert (_logits(head, x).argmax(1) == 2).all()
+
+
+@pytest.mark.parametrize("width", [5, 80])
+def test_rows_that_are_all_alike_have_a_head(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = np.full((60, width), 7, np.float32), np.arange(60) % 3
+    logits = _logits(_best((x, y), monkeypatch), x)
+    assert np.isfinite(logits).all() and np.ptp(logits, axis=0) == pytest.approx(np.zeros(3))

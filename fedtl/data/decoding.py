@@ -16,6 +16,7 @@ from fedtl.data.pillow_warnings import doubt, heard
 from fedtl.data.png_metadata import is_png, without_metadata
 from fedtl.data.tiff_tags import pixels_told, with_black_as_zero
 from fedtl.errors import first_line
+from fedtl.foreign_content import foreign_content
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 # input nothing would be left of their cells.
 _MOST_PIXELS = 2 * (1024**3 // 4 // 3)
 
-_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339
 _HALF = 128
-_WHITE_IS_ZERO, _SIGNED = 0, 2
+_WHITE_IS_ZERO, _SIGNED, _IN_PLANES = 0, 2, 2
+# Formats whose further frames people mean; in others they are previews.
+_OF_FRAMES = ("TIFF", "GIF", "WEBP", "PNG")
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,16 +135,17 @@ def _of_pillow(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
                 return replace(negative, inverted=True)
             return np.subtract(255, negative, dtype=np.uint8)
         if pixels := pixels_told(data):
+            one = "channels" not in pixels
+            remedy = "16-bit unsigned or 32-bit floating-point" if one else "8-bit RGB"
             raise UnreadableImageError(
-                f"TIFF of {pixels} pixels, which Pillow does not read; save it as 16-bit unsigned "
-                "or 32-bit floating-point"
+                f"TIFF of {pixels}, which Pillow does not read; save it as {remedy}"
             ) from None
         if has_dicom():
             from fedtl.data.dicom import dicom_picture, is_dicom_without_mark
 
             if is_dicom_without_mark(data):
                 return dicom_picture(data)
-        raise UnreadableImageError("no known image format") from None
+        raise UnreadableImageError(foreign_content(data) or "no known image format") from None
 
 
 def _pixels(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
@@ -151,12 +155,15 @@ def _pixels(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
         if picture.width * picture.height > _MOST_PIXELS:
             raise UnreadableImageError(f"more than {_MOST_PIXELS / 1e6:.0f} million pixels")
         tags = getattr(picture, "tag_v2", {})
+        if not only_deep and picture.format in _OF_FRAMES and _has_more(picture):
+            doubt("several pages or frames, of which the first is read")
         signed = _SIGNED in _several(tags.get(_SAMPLE_FORMAT))
         bytewise = picture.mode == "L" and signed
         if bytewise or picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
             inverted = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
-            # A PGM says which value is white, and Pillow stretches that to 16 bits.
-            told = picture.format == "PPM" and picture.mode != "F"
+            # A PGM says which value is white, and Pillow stretches that to 16 bits; 65535 is but
+            # what 16 bits can hold.
+            told = picture.format == "PPM" and picture.tile[0].codec_name != "raw"
             values = np.asarray(ImageOps.exif_transpose(picture))
             if bytewise:
                 values = values.view(np.int8)
@@ -167,6 +174,11 @@ def _pixels(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
             return DeepGrey(values, whole, inverted, extent, _stretched(values) if told else None)
         if only_deep:
             return np.empty((0, 0, 3), np.uint8)
+        if _in_deep_planes(tags):
+            raise UnreadableImageError(
+                "TIFF of 16-bit colour in separate planes, which Pillow reads wrongly; save it as "
+                "8-bit RGB"
+            )
         pixels = _rgb(ImageOps.exif_transpose(picture))
         if _of_deep_colour(data, tags) and pixels.max() < _HALF:
             doubt(
@@ -179,6 +191,15 @@ def _pixels(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
 def _of_deep_colour(data: bytes, tags: Any) -> bool:
     """Return whether a file has 16 bits a channel, of which Pillow keeps eight."""
     return (is_png(data) and data[24] == 16) or _several(tags.get(_BITS))[0] == 16
+
+
+def _has_more(picture: Image.Image) -> bool:
+    return bool(getattr(picture, "is_animated", False))
+
+
+def _in_deep_planes(tags: Any) -> bool:
+    bits = _several(tags.get(_BITS))
+    return tags.get(_PLANAR) == _IN_PLANES and len(bits) > 1 and bits[0] == 16
 
 
 def _stretched(values: NDArray[Any]) -> NDArray[np.uint8]:
@@ -194,6 +215,9 @@ def _rgb(picture: Image.Image) -> NDArray[np.uint8]:
 
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
+        if layer.getchannel("A").getextrema() == (0, 0):
+            doubt("all transparent, so that transparency is passed over")
+            return np.array(layer.convert("RGB"))
         paper = Image.new("RGBA", layer.size, "white")
         picture = Image.alpha_composite(paper, layer)
     return np.array(picture.convert("RGB"))

@@ -61,7 +61,7 @@ def dicom_picture(data: bytes) -> NDArray[np.uint8] | DeepGrey:
 
     try:
         file = dcmread(io.BytesIO(data), force=True)
-        if "PixelData" not in file:
+        if "PixelData" not in file or "Rows" not in file:
             raise UnreadableImageError("DICOM without pixels")
         frames = int(file.get("NumberOfFrames", 1) or 1)
         if frames > 1:

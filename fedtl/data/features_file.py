@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.dataset import Dataset
-from fedtl.data.npz_file import array_names, as_names, in_one_row, read_npz, whole_numbers
+from fedtl.data.feature_arrays import read_arrays
+from fedtl.data.npz_file import as_names, in_one_row, whole_numbers
 from fedtl.errors import UsageError
 
 _ROWS_AT_ONCE = 65_536
-# What files of features call their arrays, in lower case and without _, by what we call them.
-_KNOWN_AS: Mapping[str, frozenset[str]] = {
-    "x": frozenset(
-        {"x", "features", "feature", "feats", "feat", "embeddings", "embedding", "embeds", "emb"}
-        | {"embs", "vectors", "data", "representations", "activations"}
-    ),
-    "y": frozenset({"y", "labels", "label", "targets", "target", "ys", "classids"}),
-    "classes": frozenset({"classes", "classnames", "labelnames", "targetnames", "categories"}),
-    "site": frozenset(
-        {"site", "sites", "siteid", "siteids", "client", "clients", "clientid", "hospital"}
-        | {"hospitals", "center", "centre", "institution", "domain", "domains"}
-    ),
-    "group": frozenset(
-        {"group", "groups", "groupid", "groupids", "patient", "patients", "patientid"}
-        | {"patientids", "subject", "subjects", "subjectid", "subjectids", "slide", "slides"}
-        | {"slideid", "slideids"}
-    ),
-    "test": frozenset({"test", "istest", "testmask"}),
-}
-_PARTS = ("train", "val", "test")
-# np.savez(file, x, y) names arrays by number.
-_NUMBERED = {"x": "arr_0", "y": "arr_1"}
+_GAPS = ("", "nan", "NaN", "NAN", "NaT", "<NA>")
 
 
 def features_file(path: Path) -> Dataset:
@@ -53,148 +32,52 @@ def features_file(path: Path) -> Dataset:
     Raises:
         UsageError: An array is missing, has another shape or type, or ``x`` is not finite.
     """
-    arrays, notes = _read(path)
+    arrays, notes = read_arrays(path)
     features = _features(path, arrays["x"])
     for name in ("y", "site", "group", "test"):
         if name not in arrays:
             continue
         arrays[name] = in_one_row(arrays[name])
+        if arrays[name].shape == (1, len(features)):
+            arrays[name] = arrays[name][0]  # as MATLAB has vectors
         one_hot = name == "y" and arrays[name].ndim == 2
         if arrays[name].shape[:1] != features.shape[:1] or not (arrays[name].ndim == 1 or one_hot):
+            turned = len(arrays[name]) == features.shape[1] and arrays[name].ndim == 1
             raise UsageError(
                 f"{path}: {name} has shape {arrays[name].shape}, but x has {len(features)} rows, "
-                f"so ({len(features)},) is expected"
+                f"so ({len(features)},) is expected" + ("; transpose x: x.T" if turned else "")
             )
     classes, labels = _labels(path, arrays["y"], arrays.get("classes"))
+    named = {name: as_names(arrays[name]) for name in ("site", "group") if name in arrays}
+    for name, values in named.items():
+        _check_named(path, name, values)
+    if len(classes) > 2 and classes[0] == "-1" and "0" in classes:
+        notes.append(
+            "label -1 is taken as a class like the others; leave its rows out if it stands for "
+            "no label"
+        )
     return Dataset(
         name=path.stem,
         classes=classes,
         labels=labels,
         inputs=features,
         test=_test(path, arrays.get("test"), len(labels)),
-        sites=as_names(arrays["site"]) if "site" in arrays else None,
+        sites=named.get("site"),
         keys=[str(row) for row in range(len(labels))],
-        groups=as_names(arrays["group"]) if "group" in arrays else None,
+        groups=named.get("group"),
         notes=tuple(notes),
     )
 
 
-def features_alone(path: Path, width: int) -> NDArray[Any]:
-    """Return the array of features of a .npz file that need not have labels.
-
-    Args:
-        path: The file.
-        width: How many features are expected, for messages.
-
-    Raises:
-        UsageError: The file cannot be read, or has none.
-    """
-    names = array_names(path)
-    name = _called(path, names, "x", where="")
-    if name is None:
-        raise UsageError(
-            f"{path} has no array x; its arrays are {', '.join(names) or 'none'}, and expected are "
-            f"embeddings of shape (n, {width})."
-        )
-    return read_npz(path, [name])[name]
-
-
-def _read(path: Path) -> tuple[dict[str, NDArray[Any]], list[str]]:
-    """Return the file's arrays by what we call them, and what is to be told of that."""
-    names = array_names(path)
-    whole = {own: found for own in _KNOWN_AS if (found := _called(path, names, own, where=""))}
-    if "x" in whole and "y" in whole:
-        read = read_npz(path, list(whole.values()))
-        return {own: read[found] for own, found in whole.items()}, _understood(path, whole)
-    parts = {
-        part: {
-            own: found
-            for own in ("x", "y", "site", "group")
-            if (found := _called(path, names, own, where=part))
-        }
-        for part in _PARTS
-    }
-    if all({"x", "y"} <= parts[part].keys() for part in ("train", "test")):
-        return _joined(
-            path, {part: own for part, own in parts.items() if "x" in own and "y" in own}
-        )
-    for own in ("x", "y"):
-        if own not in whole:
-            raise UsageError(
-                f"{path} has no array {own}; its arrays are {', '.join(names) or 'none'}, and "
-                "expected are x (N by d) and y (N): rename them"
-            )
-    raise AssertionError("one of x and y is missing")
-
-
-def _called(path: Path, names: Sequence[str], own: str, *, where: str) -> str | None:
-    """Return the file's name for an array of ours; ``None`` if it has none.
-
-    Args:
-        path: For messages.
-        names: The file's arrays.
-        own: What we call the array.
-        where: A part of the data, ``train``, for which the array is looked for; empty for all.
-    """
-    if own in names and not where:
-        return own
-    plain = {name: name.lower().replace("_", "").replace("-", "") for name in names}
-    wanted = {known + where for known in _KNOWN_AS[own]} | {
-        where + known for known in _KNOWN_AS[own]
-    }
-    found = [name for name in names if plain[name] in wanted]
-    if len(found) > 1:
-        raise UsageError(
-            f"{path}: {' and '.join(found)} could each be the array {own}; leave all but one out, "
-            f"or name it {own}"
-        )
-    if found:
-        return found[0]
-    both = set(names) == set(_NUMBERED.values())
-    return _NUMBERED[own] if both and own in _NUMBERED and not where else None
-
-
-def _understood(path: Path, found: Mapping[str, str]) -> list[str]:
-    other = [f"{name} as {own}" for own, name in found.items() if name != own]
-    return [f"{path.name}: {', '.join(other)}"] if other else []
-
-
-def _joined(
-    path: Path, parts: Mapping[str, Mapping[str, str]]
-) -> tuple[dict[str, NDArray[Any]], list[str]]:
-    """Return the arrays of parts such as ``x_train`` and ``x_test`` as one, with ``test``."""
-    read = read_npz(path, [name for own in parts.values() for name in own.values()])
-    shared = [
-        own for own in ("x", "y", "site", "group") if all(own in part for part in parts.values())
-    ]
-    joined: dict[str, NDArray[Any]] = {}
-    for own in shared:
-        pieces = [
-            in_one_row(read[part[own]]) if own != "x" else read[part[own]]
-            for part in parts.values()
-        ]
-        try:
-            joined[own] = np.concatenate(pieces)
-        except ValueError:
-            shapes = ", ".join(f"{part[own]} {read[part[own]].shape}" for part in parts.values())
-            raise UsageError(f"{path}: {shapes} do not fit together") from None
-    sizes = {part: len(read[own["x"]]) for part, own in parts.items()}
-    for called in parts.values():
-        rows, labels = (len(read[called[own]]) for own in ("x", "y"))
-        if rows != labels:
-            raise UsageError(
-                f"{path}: {called['x']} has {rows} rows and {called['y']} {labels}; each row needs "
-                "one label"
-            )
-    joined["test"] = np.repeat([part == "test" for part in sizes], list(sizes.values()))
-    told = ", ".join(f"{part} {size:,}" for part, size in sizes.items())
-    return joined, [f"{path.name}: {told} rows; test is the test split"]
-
-
 def _features(path: Path, x: NDArray[Any]) -> NDArray[np.float32]:
+    if x.ndim > 2 and x.size and x.size == x.shape[0] * max(x.shape[1:]):
+        x = x.reshape(len(x), -1)  # pooled maps of one pixel, (N, d, 1, 1)
     if x.ndim != 2 or 0 in x.shape:
-        raise UsageError(f"{path}: x has shape {x.shape}, but must be N by d, neither of them 0")
-    if x.dtype.kind not in "fiu":
+        flat = "; flatten it: x.reshape(len(x), -1)" if x.ndim > 2 and x.size else ""
+        raise UsageError(
+            f"{path}: x has shape {x.shape}, but must be N by d, neither of them 0{flat}"
+        )
+    if x.dtype.kind not in "fiub":
         raise UsageError(f"{path}: x has type {x.dtype}, but must hold real numbers")
     # A number beyond float32 becomes infinite here and is refused below like any other.
     with np.errstate(over="ignore"):
@@ -214,10 +97,14 @@ def _labels(
     path: Path, y: NDArray[Any], names: NDArray[Any] | None
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     y = _plain_labels(path, y)
+    _check_named(path, "y", y)
     if names is None:
         classes, labels = np.unique(y, return_inverse=True)
         return tuple(str(name) for name in classes.astype(np.str_)), labels.astype(np.int64)
-    names = as_names(in_one_row(names)) if names.dtype.kind in "SU" else names
+    names = as_names(in_one_row(names)) if names.dtype.kind in "SUiu" else names
+    if y.dtype.kind == "U" and names.dtype.kind == "U" and np.isin(y, names).all():
+        order = {str(name): number for number, name in enumerate(names.ravel())}
+        y = np.array([order[str(name)] for name in y], np.int64)
     if names.ndim != 1 or names.dtype.kind != "U" or len(np.unique(names)) < len(names):
         raise UsageError(f"{path}: classes must be a list of different names")
     if y.dtype.kind not in "iu":
@@ -230,6 +117,19 @@ def _labels(
             f"classes, numbered from 0 to {len(names) - 1}"
         )
     return tuple(str(name) for name in names), y.astype(np.int64)
+
+
+def _check_named(path: Path, name: str, values: NDArray[Any]) -> None:
+    """Refuse rows whose name says that there is none, as tables are saved with gaps."""
+    if values.dtype.kind != "U":
+        return
+    gaps = np.isin(np.char.strip(values), _GAPS)
+    if gaps.any():
+        raise UsageError(
+            f"{path}: {int(gaps.sum()):,} of {len(values):,} rows of {name} are empty or nan, "
+            f"first row {int(np.argmax(gaps))} (counting from 0); fill them in or leave the rows "
+            "out"
+        )
 
 
 def _plain_labels(path: Path, y: NDArray[Any]) -> NDArray[Any]:

@@ -12,8 +12,9 @@ from typing import Protocol
 from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.image_formats import HEAD_BYTES
 from fedtl.data.left_aside import EMPTY_FOLDER, LeftAside, sorted_out
-from fedtl.data.strange_file import HEAD, what_else
 from fedtl.errors import UsageError
+from fedtl.foreign_content import HEAD_BYTES as FOREIGN_BYTES
+from fedtl.foreign_content import foreign_file
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 ARCHIVE_KINDS = frozenset(
@@ -73,7 +74,7 @@ def open_file_store(path: Path) -> FileStore:
         )
     try:
         with path.open("rb") as file:
-            head = file.read(HEAD)
+            head = file.read(FOREIGN_BYTES)
         if not head.startswith(b"PK") and tarfile.is_tarfile(path):
             return TarStore(path)
         return ZipStore(path)
@@ -92,7 +93,7 @@ def _no_archive(path: Path, head: bytes, error: str) -> str:
     neither = f"is neither a folder nor a sound zip or tar archive ({error.rstrip('.')})"
     if head.startswith(b"PK"):
         return f"{neither}, but a zip that is cut short or damaged: get it again"
-    if what := what_else(head, path.stat().st_size):
+    if what := foreign_file(head):
         cause, _, remedy = what.partition(": ")
         advice = remedy.replace("unpack it", "unpack it and pass the folder")
         return f"is {cause}: {advice or 'a folder, a .zip or a .tar of images is expected'}"

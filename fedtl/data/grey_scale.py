@@ -8,8 +8,8 @@ once over all of its files, and not a picture's own: two pictures stay comparabl
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,21 +23,31 @@ _SIXTEEN_BITS: Limits = (0.0, 65535.0)
 _FEWEST_BITS = 8
 _LEVELS = 255
 _PIXELS_AT_ONCE = 1 << 20
+_VALUES_OF_16_BITS = 1 << 16
+# One picture in so many may reach much further than all others, by a dead pixel or a mark, without
+# making the others dark.
+_PICTURES_PER_STRAY, _MUCH_FURTHER = 20, 4
+_SAMPLED_PIXELS = 4096
+_NARROW = 1 / 8
 
 
 @dataclass(frozen=True)
 class Extent:
-    """The smallest and the largest grey value of a picture.
+    """How far a picture's grey values reach.
 
     Attributes:
         whole: Whether its values are whole numbers.
         low: The smallest.
         high: The largest.
+        middle: Half of the pixels lie below it.
+        most: Of a hundred pixels, 99 lie below it.
     """
 
     whole: bool
     low: float
     high: float
+    middle: float
+    most: float
 
 
 @dataclass(frozen=True)
@@ -48,11 +58,13 @@ class GreyScale:
         whole: Of pictures of whole numbers.
         real: Of pictures of fractions; ``None`` if that is not known.
         asked: Whether a person set it, so that it comes before a file's own window.
+        note: What is to be told of how it was found; empty if nothing is.
     """
 
     whole: Limits = _SIXTEEN_BITS
     real: Limits | None = None
     asked: bool = False
+    note: str = field(default="", compare=False)
 
     @classmethod
     def within(cls, limits: Limits) -> GreyScale:
@@ -66,16 +78,21 @@ class GreyScale:
         Whole numbers from 0 on reach to the largest number of as many bits as the largest value
         has, of 8 at least; whole numbers below 0, from the smallest to the largest value.
         Fractions reach from 0 to 1 if they lie there, and else from the smallest to the largest.
+        One picture in twenty does not count if it reaches at least four times further than others.
         """
         kept = list(extents)
+        wholes = [extent for extent in kept if extent.whole]
+        reals = [extent for extent in kept if not extent.whole]
         whole: Limits = _SIXTEEN_BITS
         real: Limits | None = None
-        if found := _united(extent for extent in kept if extent.whole):
+        if found := _united(wholes):
             bits = max(_FEWEST_BITS, int(found[1]).bit_length())
             whole = (0.0, float(2**bits - 1)) if found[0] >= 0 else found
-        if found := _united(extent for extent in kept if not extent.whole):
+        if found := _united(reals):
             real = (0.0, 1.0) if found[0] >= 0 and found[1] <= 1 else found
-        return cls(whole, real)
+        notes = [_note(whole, wholes)] if wholes else []
+        notes += [_note(real, reals)] if real is not None else []
+        return cls(whole, real, note="; ".join(notes))
 
     @classmethod
     def of_mapping(cls, facts: Mapping[str, Any] | None) -> GreyScale:
@@ -106,13 +123,13 @@ class GreyScale:
     def told(self) -> str:
         """The limits in words, as ``grey-range`` takes them."""
         limits = self.whole if self.whole != _SIXTEEN_BITS or self.real is None else self.real
-        return f"{limits[0]:g} {limits[1]:g}"
+        return f"{limits[0]:.10g} {limits[1]:.10g}"
 
     def levels(self, grey: NDArray[Any], *, whole: bool) -> NDArray[np.uint8]:
         """Return grey values as levels of 8 bits, values beyond the limits as black or white.
 
         Args:
-            grey: Shape ``(height, width)``; values that are not finite become black.
+            grey: Shape ``(height, width)``; values that are no numbers become black.
             whole: Whether the values are whole numbers.
 
         Raises:
@@ -126,14 +143,24 @@ class GreyScale:
         low, high = limits
         if limits == _SIXTEEN_BITS and not self.asked and whole and grey.min(initial=0) < 0:
             raise UnreadableImageError("signed pixels have no fixed range; say it with grey-range")
+        if grey.dtype.kind in "iu" and grey.dtype.itemsize == 2 and grey.size >= _VALUES_OF_16_BITS:
+            # Each value is scaled once; as unsigned, negative ones come last.
+            kind = grey.dtype.newbyteorder("=")
+            values = np.arange(_VALUES_OF_16_BITS, dtype=np.uint16).view(kind)
+            table = _scaled(values, low, high).astype(np.uint8)
+            return np.take(table, grey.astype(kind, copy=False).view(np.uint16))
         levels = np.empty(grey.shape, np.uint8)
         step = max(1, _PIXELS_AT_ONCE // max(1, grey.shape[1]))
         for start in range(0, len(grey), step):
-            part = grey[start : start + step].astype(np.float64)
-            part = np.where(np.isfinite(part), part, low)
-            scaled = np.rint((part - low) * (_LEVELS / (high - low)))
-            levels[start : start + step] = scaled.clip(0, _LEVELS)
+            levels[start : start + step] = _scaled(grey[start : start + step], low, high)
         return levels
+
+
+def _scaled(grey: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:
+    part = grey.astype(np.float64)
+    part = np.where(np.isnan(part), low, part.clip(low, high))
+    scaled: NDArray[np.float64] = np.rint((part - low) * (_LEVELS / (high - low)))
+    return scaled
 
 
 def extent_of(grey: NDArray[Any], *, whole: bool) -> Extent:
@@ -145,13 +172,37 @@ def extent_of(grey: NDArray[Any], *, whole: bool) -> Extent:
     finite = grey if grey.dtype.kind in "iub" else grey[np.isfinite(grey)]
     if not finite.size:
         raise UnreadableImageError("no pixel is a finite number")
-    return Extent(whole, float(finite.min()), float(finite.max()))
+    sample = finite.ravel()[:: max(1, finite.size // _SAMPLED_PIXELS)]
+    middle, most = map(float, np.percentile(sample, (50, 99)))
+    return Extent(whole, float(finite.min()), float(finite.max()), middle, most)
 
 
-def _united(extents: Iterable[Extent]) -> Limits | None:
-    kept = list(extents)
-    if not kept:
+def _united(extents: Sequence[Extent]) -> Limits | None:
+    if not extents:
         return None
-    low, high = min(each.low for each in kept), max(each.high for each in kept)
+    lows, highs = sorted(each.low for each in extents), sorted(each.high for each in extents)
+    low, high = lows[0], highs[-1]
+    if strays := len(extents) // _PICTURES_PER_STRAY:
+        usual_low, usual_high = min(lows[strays], max(low, 0.0)), highs[-1 - strays]
+        if 0 < _MUCH_FURTHER * (usual_high - usual_low) <= high - min(low, usual_low):
+            low, high = usual_low, usual_high
     # All of one value: any limits that are not equal show it.
     return (low, high if high > low else low + 1.0)
+
+
+def _note(limits: Limits, extents: Sequence[Extent]) -> str:
+    """Return what a person should know of limits that were found in pictures."""
+    low, high = limits
+    count = f"{len(extents):,} {'picture' if len(extents) == 1 else 'pictures'}"
+    told = f"grey values of more than 8 bits ({count}): {low:.10g} is black and {high:.10g} white"
+    edge = _NARROW * (high - low)
+    beyond = sum(each.low < low or each.high > high for each in extents)
+    dark = sum(each.most < low + edge for each in extents)
+    bright = sum(each.middle > high - edge for each in extents)
+    if beyond:
+        told += f"; {beyond:,} with values far beyond {'is' if beyond == 1 else 'are'} cut there"
+    # A picture may well be dark; that many are says more of the limits than of the pictures.
+    for share, how in ((dark, "dark"), (bright, "bright")):
+        if 4 * share >= len(extents):
+            told += f"; {share:,} {'is' if share == 1 else 'are'} nearly all {how} on that scale"
+    return f"{told}; --grey-range LOW HIGH, or --window, sets it"

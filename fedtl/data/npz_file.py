@@ -12,6 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.errors import UsageError
+from fedtl.foreign_content import HEAD_BYTES, foreign_content
+
+_ADVICE = "save the features with their labels, np.savez('FILE.npz', x=x, y=y)"
+# What people have in place of .npz, by the first bytes.
+_OTHER_FILES = (
+    (b"PAR1", "a Parquet file"),
+    (b"ARROW1", "an Arrow file"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    (b"\x80", "a pickle, which could run code"),
+    (b"\x93NUMPY", "an array of Python objects, which could run code"),
+    (b"MATLAB", "a MATLAB file"),
+)
+_TABLES = (".csv", ".tsv", ".txt")
 
 
 def array_names(path: Path) -> list[str]:
@@ -58,6 +71,8 @@ def as_names(values: NDArray[Any]) -> NDArray[np.str_]:
 
 def _loaded(path: Path, names: Sequence[str] | None) -> dict[str, Any]:
     """Return the named arrays, or with ``None`` all names of arrays, none of them read."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, but a .npz file is expected: {_ADVICE}")
     if not path.is_file():
         raise UsageError(f"{path} does not exist, but a .npz file is expected there")
     arrays: dict[str, Any] = {}
@@ -65,22 +80,46 @@ def _loaded(path: Path, names: Sequence[str] | None) -> dict[str, Any]:
     try:
         archive = np.load(path, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise UsageError(f"{path} is a single array, not a .npz file of named arrays")
+            raise UsageError(
+                f"{path} is a single array, not a .npz file of named arrays: {_ADVICE}"
+            )
         with archive:
+            if what := _other_archive(archive.zip.namelist() if archive.zip else []):
+                raise UsageError(f"{path} is {what}, not a .npz file: {_ADVICE}")
             if names is None:
                 return dict.fromkeys(archive.files)
             for name in names:
                 if name in archive.files:
                     arrays[name] = archive[name]
     except (zipfile.BadZipFile, zlib.error, EOFError):
-        raise UsageError(f"{path} is damaged or no .npz file") from None
+        raise UsageError(f"{path} {_no_npz(path)}") from None
     except ValueError as error:
         if "allow_pickle" in str(error) and name:
             raise UsageError(
                 f"{path}: array {name} holds Python objects, which could run code: save plain "
-                f"numbers or strings, {name}.astype(str)"
+                f"numbers or strings, {name}.astype(float) or {name}.astype(str)"
             ) from None
-        raise UsageError(f"{path} is damaged or no .npz file") from None
+        raise UsageError(f"{path} {_no_npz(path)}") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror or error})") from None
     return arrays
+
+
+def _no_npz(path: Path) -> str:
+    """Return what a file is that NumPy does not read, with the remedy."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if what := foreign_content(head):
+        return f"is no .npz file, but {what}"
+    what = next((what for mark, what in _OTHER_FILES if head.startswith(mark)), "")
+    if what or path.suffix.lower() in _TABLES:
+        return f"is {what or 'a table of text'}, not a .npz file: {_ADVICE}"
+    return "is damaged or no .npz file: copy it again, or save it anew"
+
+
+def _other_archive(members: Sequence[str]) -> str:
+    """Return what a zip is that holds no arrays of NumPy's; empty if it holds some, or nothing."""
+    if not members or any(name.endswith(".npy") for name in members):
+        return ""
+    torch = any(name.endswith("data.pkl") for name in members)
+    return "a PyTorch file" if torch else "a zip archive of other files"

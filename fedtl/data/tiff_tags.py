@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_BITS, _PHOTOMETRIC, _CHANNELS, _SAMPLE_FORMAT = 258, 262, 277, 339
 _KINDS = {1: "unsigned", 2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
 _ENTRY_BYTES = 12
 
@@ -22,12 +22,14 @@ def with_black_as_zero(data: bytes) -> bytes | None:
 
 
 def pixels_told(data: bytes) -> str:
-    """Return what a TIFF's pixels are, ``64-bit floating-point``; empty if it is no TIFF."""
+    """Return what a TIFF's pixels are, ``64-bit floating-point pixels``; empty if it is no TIFF."""
     tags = _tags(data)
     if _BITS not in tags:
         return ""
     kind = _KINDS.get(tags.get(_SAMPLE_FORMAT, (1, 0))[0], "undefined")
-    return f"{tags[_BITS][0]}-bit {kind}"
+    channels = tags.get(_CHANNELS, (1, 0))[0]
+    several = f"{channels} channels of " if channels > 1 else ""
+    return f"{several}{tags[_BITS][0]}-bit {kind} pixels"
 
 
 def _order(data: bytes) -> str:

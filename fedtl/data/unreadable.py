@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from fedtl.data.left_aside import none_left
+from fedtl.data.understood import counted
 
 if TYPE_CHECKING:
     from fedtl.data.dataset import Dataset
@@ -51,3 +54,22 @@ def undecoded(dataset: Dataset, names: Collection[str], *, named: bool = True) -
     if sites and not named:
         sites = ["1 site" if len(sites) == 1 else f"{len(sites):,} sites"]
     return [*lost, *sites]
+
+
+def left_out(dataset: Dataset, unreadable: Sequence[tuple[str, str]], *, named: bool = True) -> str:
+    """Return what to tell of images that are left out; empty if there are none.
+
+    Args:
+        dataset: The data, unreadable images included.
+        unreadable: Name and reason of each image that could not be decoded.
+        named: Whether to tell the first one's name, which may be a site's too.
+    """
+    if not unreadable:
+        return ""
+    first = f", first {unreadable[0][0]}" if named else ""
+    verb = "is left out" if len(unreadable) == 1 else "are left out"
+    reasons = by_kind(reason for _, reason in unreadable)
+    emptied = undecoded(dataset, [name for name, _ in unreadable], named=named)
+    lost = f"; {none_left(emptied)}" if emptied else ""
+    count = counted(len(unreadable), "image")
+    return f"{count} could not be decoded and {verb}{first} ({reasons}){lost}"

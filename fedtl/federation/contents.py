@@ -27,6 +27,7 @@ class Contents:
     Attributes:
         names: What each input is called, shape ``(n,)``; known for present data only.
         backbone: The backbone's fingerprint, weights and preprocessing included.
+        backbone_told: The backbone as it was configured, in words; empty if that is not known.
         columns: Shape ``(n,)`` each, uint64, in the data's order: digests of each input's
             ``name``, ``content``, ``label`` (the class's name) and ``place`` (site, group, split).
     """
@@ -34,9 +35,12 @@ class Contents:
     names: list[str]
     backbone: str
     columns: dict[str, NDArray[np.uint64]]
+    backbone_told: str = ""
 
     @classmethod
-    def of(cls, dataset: Dataset, digests: Iterable[bytes], backbone: str) -> Contents:
+    def of(
+        cls, dataset: Dataset, digests: Iterable[bytes], backbone: str, backbone_told: str = ""
+    ) -> Contents:
         """Return those of a whole data set, whose inputs have these digests."""
         names = [str(key) for key in dataset.keys]
         classes = _hashed(dataset.classes)
@@ -50,12 +54,12 @@ class Contents:
             "label": classes[dataset.labels],
             "place": _hashed("\0".join(row) for row in zip(*places, strict=True)),
         }
-        return cls(names, backbone, columns)
+        return cls(names, backbone, columns, backbone_told)
 
     def to_bytes(self) -> bytes:
         """Return a .npz file."""
         file = io.BytesIO()
-        facts = np.array(json.dumps({"backbone": self.backbone}))
+        facts = np.array(json.dumps({"backbone": self.backbone, "told": self.backbone_told}))
         arrays: dict[str, Any] = {"facts": facts, **self.columns}
         np.savez_compressed(file, **arrays)
         return file.getvalue()
@@ -71,7 +75,7 @@ class Contents:
             with np.load(path, allow_pickle=False) as file:
                 facts = json.loads(str(file["facts"]))
                 columns = {name: file[name] for name in ("name", "content", "label", "place")}
-                return cls([], facts["backbone"], columns)
+                return cls([], facts["backbone"], columns, facts.get("told", ""))
         except Exception as error:  # numpy and zipfile raise many kinds
             raise FedtlError(f"{path} is damaged, so the run cannot go on.") from error
 
@@ -93,10 +97,13 @@ class Contents:
                 "it began with: put them back, or begin another run."
             )
         if self.backbone != before.backbone:
+            now, then = self.backbone_told, before.backbone_told
+            what = f"its weights or its preprocessing differ{f' ({now})' if now else ''}"
+            if then and now != then:
+                what = f"it was {then}, and is {now}"
             raise FedtlError(
-                "The backbone is not what it was: its weights or its preprocessing differ; a run "
-                "goes on with the backbone it began with: put the weights back, or begin another "
-                "run."
+                f"The backbone is not what it was: {what}; a run goes on with the backbone it "
+                "began with: put it back, or begin another run."
             )
 
     def _changes(self, before: Contents, unit: str, named: bool) -> list[str]:

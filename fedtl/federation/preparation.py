@@ -266,9 +266,10 @@ def prepare_inputs(
     images, scale = on_one_scale(dataset.inputs, config.grey_limits)
     if not (everybody or scale.asked) and scale != GreyScale():
         raise UsageError(
-            f"{dataset.name} has grey pictures whose values reach from {scale.told}, and all sites "
-            f"must take the same values for black and white: set grey-range = '{scale.told}', or "
-            "wider, in the configuration of the federation"
+            f"{dataset.name} has grey pictures whose values reach from "
+            f"{scale.told.replace(' ', ' to ')}, and all sites must take the same values for black "
+            f"and white: set grey-range = '{scale.told}', or wider, in the configuration of the "
+            "federation"
         )
     dataset = replace(dataset, inputs=images)
     features = extract_features(
@@ -288,11 +289,13 @@ def prepare_inputs(
         shared = kept.share(features.array)
     else:
         shared = SharedFeatures(shape, features.path, features.offset)
-    contents = Contents.of(dataset, map(bytes, features.digests), backbone.fingerprint)
+    contents = Contents.of(
+        dataset, map(bytes, features.digests), backbone.fingerprint, _backbone_told(config)
+    )
     bad = np.array([index for index, _ in features.unreadable], dtype=np.int64)
     unreadable = [(dataset.keys[index], reason) for index, reason in features.unreadable]
     rows = np.setdiff1d(np.arange(len(dataset), dtype=np.int64), bad)
-    notes = [note for note in (backbone.told, doubts()) if note]
+    notes = [note for note in (backbone.told, scale.note, doubts()) if note]
     if on_unreadable is not None:
         on_unreadable(dataset, unreadable)
     if len(bad):
@@ -327,6 +330,11 @@ def prepare_inputs(
         content=features.content[rows],
         contents=contents,
     )
+
+
+def _backbone_told(config: RunConfig) -> str:
+    size = f", {config.image_size} pixels" if config.image_size else ""
+    return f"{config.backbone}, weights {config.weights}{size}"
 
 
 def _content(digests: list[bytes]) -> NDArray[np.int64]:

@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from fedtl.data.dataset import Dataset
-from fedtl.data.left_aside import none_left
-from fedtl.data.unreadable import by_kind, undecoded
+from fedtl.data.unreadable import left_out
 from fedtl.errors import FedtlError, UnwrittenError, UsageError
 from fedtl.federation.checkpoint import write_atomically
 from fedtl.federation.contents import CONTENTS_FILE, Contents
 from fedtl.interruption import in_hand
-from fedtl.report.wording import count_of
 from fedtl.unforeseen import unforeseen
 
 
@@ -139,17 +137,8 @@ class HeldFolder(ABC):
         rows = [{"image": name, "reason": reason} for name, reason in (*unreadable, *aside)]
         if rows:
             self.write_csv("unreadable.csv", rows)
-        if not unreadable:
-            return ""
-        first = f", first {unreadable[0][0]}" if named else ""
-        left = "is left out" if len(unreadable) == 1 else "are left out"
-        reasons = by_kind(reason for _, reason in unreadable)
-        emptied = undecoded(dataset, [name for name, _ in unreadable], named=named)
-        lost = f"; {none_left(emptied)}" if emptied else ""
-        return (
-            f"{count_of(len(unreadable), 'image')} could not be decoded and {left}{first} "
-            f"({reasons}){lost}; all are listed in {self.path / 'unreadable.csv'}"
-        )
+        told = left_out(dataset, unreadable, named=named)
+        return f"{told}; all are listed in {self.path / 'unreadable.csv'}" if told else ""
 
     @classmethod
     def make(cls, path: Path) -> tuple[io.TextIOWrapper, list[Path]]:

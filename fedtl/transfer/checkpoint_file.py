@@ -5,14 +5,15 @@ from __future__ import annotations
 import pickle
 import re
 import zipfile
+import zlib
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fedtl.data.strange_file import HEAD, what_else
 from fedtl.errors import FedtlError, UsageError, first_line
+from fedtl.foreign_content import HEAD_BYTES, foreign_file
 
 # What training scripts keep beside weights: settings, counters, dates, numbers of NumPy's.
 # Stand-ins take their place, which hold nothing and do nothing.
@@ -35,6 +36,15 @@ _REFUSED = re.compile(r"GLOBAL ([\w.]+) w")
 # Each name that is not known before costs one reading.
 _MOST_NAMES = 100
 
+# What people have in place of weights, and its first bytes do not tell.
+_OTHER_SUFFIXES = {
+    ".onnx": "an ONNX file",
+    ".pb": "a TensorFlow graph",
+    ".tflite": "a TensorFlow Lite file",
+}
+_OF_PYTORCH = (b"PK", b"\x80")
+_PACKED = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".safetensors")
+_CHUNK = 1 << 20
 _ADVICE = "save the weights with torch.save(model.state_dict(), FILE) or as .safetensors"
 
 
@@ -68,19 +78,28 @@ def read_checkpoint(path: Path) -> Any:
         UsageError: The file does not exist, or is no file of weights that can be read so.
         FedtlError: It cannot be read.
     """
+    if path.is_dir():
+        raise UsageError(f"The weights file {path} is a folder: name the file in it.")
     if not path.is_file():
         raise UsageError(f"The weights file {path} does not exist.")
     try:
         with path.open("rb") as file:
-            head = file.read(HEAD)
+            head = file.read(HEAD_BYTES)
     except OSError as error:
         raise FedtlError(f"The weights file {path} cannot be read: {error}.") from error
-    if what := what_else(head, path.stat().st_size):
+    if what := _something_else(head, path.suffix.lower()):
         raise UsageError(f"The weights file {path} holds no weights, but is {what}.")
     # A safetensors file begins with the length of its header, which is JSON.
-    if path.suffix.lower() == ".safetensors" or head[8:9] == b"{":
+    named = path.suffix.lower() == ".safetensors" and not head.startswith(_OF_PYTORCH)
+    if named or head[8:9] == b"{":
         return _read_safetensors(path)
     return _read_pickle(path, head)
+
+
+def _something_else(head: bytes, suffix: str) -> str:
+    """Return what a file is that cannot hold weights; empty if it can."""
+    known = "" if head.startswith(_OF_PYTORCH) else _OTHER_SUFFIXES.get(suffix, "")
+    return foreign_file(head) or (known and f"{known}: {_ADVICE}")
 
 
 def _read_safetensors(path: Path) -> Any:
@@ -104,8 +123,9 @@ def _read_pickle(path: Path, head: bytes) -> Any:
     for _ in range(_MOST_NAMES):
         stand_ins: list[Any] = [(made, name) for name, made in allowed.items()]
         try:
-            with torch.serialization.safe_globals(stand_ins):
-                return torch.load(path, map_location="cpu", weights_only=True)
+            # By a path, PyTorch would go by its suffix.
+            with torch.serialization.safe_globals(stand_ins), path.open("rb") as file:
+                return torch.load(file, map_location="cpu", weights_only=True)
         except OSError as error:
             raise FedtlError(f"The weights file {path} cannot be read: {error}.") from error
         # What is built of stand-ins, or of broken bytes, fails in ways of every kind.
@@ -124,12 +144,35 @@ def _other_zip(path: Path) -> str:
         return "is damaged: it begins as PyTorch writes and is cut short; download or copy it again"
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
+        rotten = _rotten(archive)
+    if rotten:
+        return f"is damaged (the checksum of {rotten} differs): download or copy it again"
     if any(name.endswith(".npy") for name in names):
         return f"holds no weights, but is a .npz of arrays: {_ADVICE}"
+    if any(name.endswith("/archive_format") for name in names):
+        return "is a program of torch.export, which would be run: save its state_dict() instead"
     if not any(name.endswith("data.pkl") for name in names):
-        return f"holds no weights, but is a zip archive: {_ADVICE}"
+        packed = [name for name in names if name.lower().endswith(_PACKED)]
+        what = f"a zip archive of {packed[0]}: unpack it" if packed else f"a zip archive: {_ADVICE}"
+        return f"holds no weights, but is {what}"
     if any(name.endswith("constants.pkl") for name in names):
         return "is a TorchScript program, which would be run: save its state_dict() instead"
+    return ""
+
+
+def _rotten(archive: zipfile.ZipFile) -> str:
+    """Return the first member whose bytes differ from its checksum; empty if none does.
+
+    PyTorch does not look at checksums, and may leave them out, which is told by noughts.
+    """
+    for member in archive.infolist():
+        if member.CRC:
+            try:
+                with archive.open(member) as file:
+                    while file.read(_CHUNK):
+                        pass
+            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
+                return member.filename
     return ""
 
 
@@ -150,12 +193,12 @@ def _why_not(path: Path, head: bytes, name: str, error: Exception) -> str:
             f"The weights file {path} is not a PyTorch state dict that can be read without running "
             f"code: it holds a {name}; {_ADVICE}."
         )
-    if isinstance(error, pickle.UnpicklingError) and head.startswith((b"PK", b"\x80")):
+    if isinstance(error, pickle.UnpicklingError) and head.startswith(_OF_PYTORCH):
         return (
             f"The weights file {path} is not a PyTorch state dict that can be read without running "
             f"code, or is damaged: {_ADVICE}, or download it again."
         )
-    if head.startswith((b"PK", b"\x80")):
+    if head.startswith(_OF_PYTORCH):
         return (
             f"The weights file {path} is damaged or cut short "
             f"({first_line(error).rstrip('.')}): download or copy it again."

@@ -100,7 +100,7 @@ class Whitened:
             for part in torch.split(x, _CHUNK):
                 gram.addmm_((part - mean).T, part - mean)
         squares, vectors = torch.linalg.eigh(gram)
-        kept = squares > squares[-1].clamp_min(1e-300) * len(squares) * 2.0**-52
+        kept = squares > squares[-1:].clamp_min(1e-300) * len(squares) * 2.0**-52
         spread, vectors = squares[kept].sqrt(), vectors[:, kept]
         scores = torch.ones(len(x), len(spread) + 1, dtype=torch.float64)
         if wide:

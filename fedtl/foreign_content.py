@@ -1,11 +1,11 @@
-"""What a file is that is none of what was expected, by its first bytes."""
+"""What a file is that came in the place of another: a pointer, a page, some other format."""
 
 from __future__ import annotations
 
 import re
 
-HEAD = 4096
-"""How many of a file's first bytes are looked at."""
+HEAD_BYTES = 4096
+"""How much of a file is looked at."""
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _OTHER_FILES = (
@@ -23,26 +23,40 @@ _OTHER_FILES = (
     (b"\x89PNG", "a picture"),
     (b"\xff\xd8\xff", "a picture"),
 )
+_TAR = slice(257, 262), b"ustar"
+_BYTE_ORDER_AND_SPACE = b"\xef\xbb\xbf \t\r\n"
 
 
-def what_else(head: bytes, size: int) -> str:
-    """Return what a file is, and what to do about it; empty if its first bytes do not tell.
+def foreign_content(content: bytes) -> str:
+    """Return what a file is, with the remedy; empty if it is none of what comes in place of others.
 
     Args:
-        head: Its first ``HEAD`` bytes.
-        size: How many it has.
+        content: The whole file, or its first ``HEAD_BYTES`` bytes if it is longer.
     """
-    if not head:
-        return "empty: download it again"
-    if head.startswith(_POINTER):
-        found = re.search(rb"size (\d+)", head)
+    if not content:
+        return "an empty file: download or copy it again"
+    if content.startswith(_POINTER):
+        found = re.search(rb"size (\d+)", content)
         whole = f" of {int(found[1]):,} bytes" if found else ""
         return f"a git-lfs pointer to a file{whole}: fetch that with git lfs pull"
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    text = content[:HEAD_BYTES].lstrip(_BYTE_ORDER_AND_SPACE).lower()
     if text.startswith((b"<!doctype html", b"<html", b"<head")):
         return "an HTML page that a download gave in its place: download it again, by a browser"
     if text.startswith((b"<?xml", b"<error")):
         return "an XML message that a download gave in its place: download it again"
-    if text.startswith(b"{") and size < HEAD:
+    if text.startswith(b"{") and len(content) < HEAD_BYTES:
         return "a JSON message that a download gave in its place: download it again"
-    return next((what for mark, what in _OTHER_FILES if head.startswith(mark)), "")
+    return ""
+
+
+def foreign_file(head: bytes) -> str:
+    """Return what a file is that is no picture's, with the remedy; empty if its head does not tell.
+
+    Args:
+        head: The whole file, or its first ``HEAD_BYTES`` bytes if it is longer.
+    """
+    place, mark = _TAR
+    if head[place] == mark:
+        return "a tar archive: unpack it"
+    other = next((what for mark, what in _OTHER_FILES if head.startswith(mark)), "")
+    return other or foreign_content(head)
