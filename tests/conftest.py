@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -10,6 +11,9 @@ from typing import IO, Any
 import pytest
 
 from fedtl.data import image_formats
+
+# Two processes share the tests and the cores; read when NumPy and torch are first imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -221,28 +221,46 @@ def test_a_full_disk_at_any_write_costs_nothing_that_was_there(data: Path, tmp_p
 # --- a user's own strategies ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["folder", "package", "file"])
-def test_a_users_own_strategies_simply_work(form: str, tmp_path: Path) -> None:
+# Each in a process of its own, forked as importing PyTorch takes seconds.
+_IN_EACH = """
+import importlib, os, sys
+import strategies.fedavg
+for name in [name for name in sys.modules if name.partition(".")[0] in ("fedtl", "strategies")]:
+    del sys.modules[name]
+own = {"folder": "strategies.mine", "package": "strategies.mine", "file": "strategies"}
+for form, name in own.items():
+    if os.fork() == 0:
+        os.chdir(form)
+        sys.path.insert(0, "")
+        importlib.invalidate_caches()
+        import fedtl, strategies
+        print(form, strategies.load(name + ":Mine").__mro__[1].__module__, flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_a_users_own_strategies_simply_work(tmp_path: Path) -> None:
     mine = "from strategies.fedavg import FedAvg\n\nclass Mine(FedAvg):\n    pass\n"
-    name = "strategies:Mine" if form == "file" else "strategies.mine:Mine"
-    if form == "file":
-        (tmp_path / "strategies.py").write_text(mine)
-    else:
-        (tmp_path / "strategies").mkdir()
-        (tmp_path / "strategies" / "helper.py").write_text("")
-        (tmp_path / "strategies" / "mine.py").write_text("import strategies.helper\n" + mine)
-    if form == "package":
-        (tmp_path / "strategies" / "__init__.py").write_text("raise SystemExit('not fedtl's')")
-    code = f"import fedtl, strategies; print(strategies.load({name!r}).__mro__[1].__module__)"
+    for form in ("folder", "package"):
+        (tmp_path / form / "strategies").mkdir(parents=True)
+        (tmp_path / form / "strategies" / "helper.py").write_text("")
+        own = tmp_path / form / "strategies" / "mine.py"
+        own.write_text("import strategies.helper\n" + mine)
+    file = tmp_path / "package" / "strategies" / "__init__.py"
+    file.write_text("raise SystemExit('not fedtl's')")
+    (tmp_path / "file").mkdir()
+    (tmp_path / "file" / "strategies.py").write_text(mine)
     end = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-P", "-c", _IN_EACH],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (end.stdout, end.stderr) == ("strategies.fedavg\n", "")
+    told = [f"{form} strategies.fedavg\n" for form in ("folder", "package", "file")]
+    assert (end.stdout, end.stderr) == ("".join(told), "")
 
 
 def test_another_strategies_that_was_imported_first_is_told(tmp_path: Path) -> None:

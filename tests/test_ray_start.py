@@ -191,19 +191,16 @@ def test_memory_that_is_really_short_ends_in_a_sentence(tmp_path: Path) -> None:
     with _control_group(600 * 2**20) as joined:
         command = [*joined, sys.executable, "-m", "fedtl.simulate", "--clients=2", "--rounds=1"]
         command += ["--hospitals-images=150", "--hospitals-test-images=40", "--no-cache"]
-        ends = [
-            subprocess.run(
-                [*command, f"--engine={engine}", f"--out={tmp_path / engine}"],
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            for engine in ("ray", "inline")
-        ]
-    assert [end.returncode for end in ends] == [1, 0], ends
-    *_, last = ends[0].stderr.splitlines()
+        end = subprocess.run(
+            [*command, f"--out={tmp_path / 'run'}"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert end.returncode == 1, end
+    last = end.stderr.splitlines()[-1]
     assert last.startswith("error: Cannot start Ray: with 2 client processes it takes ")
     assert "MB of memory, and there is " in last and "--engine inline" in last
 
