@@ -55,7 +55,7 @@ def main(
 
     from fedtl.data.look import look_at
     from fedtl.data.understood import Understood
-    from fedtl.federation.preparation import data_notes, open_data
+    from fedtl.federation.opened_data import data_notes, open_data
     from fedtl.report.described import described_mapping, described_tables
     from fedtl.report.progress import RunProgress
     from fedtl.report.terminal import standard_output

@@ -27,16 +27,14 @@ from fedtl.data.understood import Understood
 from fedtl.data.unreadable import left_out
 from fedtl.engine.memory import MemoryWatch
 from fedtl.errors import UsageError
+from fedtl.federation.cache_folder import cache_folder
 from fedtl.federation.checkpoint import write_atomically
 from fedtl.federation.client import answer
 from fedtl.federation.duplicates import without_duplicates
+from fedtl.federation.inputs import Inputs, prepare_inputs
+from fedtl.federation.opened_data import data_notes, open_data
 from fedtl.federation.preparation import (
-    Inputs,
-    cache_folder,
-    data_notes,
     hold_out,
-    open_data,
-    prepare_inputs,
     settled_split,
     simulated_sites,
     split_into_clients,

@@ -13,12 +13,9 @@ from small_comparison import overlapping
 from fedtl.comparison.cell import MakeScene, RunCell, Scene
 from fedtl.comparison.marks import accuracy_of
 from fedtl.config import RunConfig
-from fedtl.federation.preparation import (
-    open_data,
-    prepare_inputs,
-    simulated_sites,
-    split_into_clients,
-)
+from fedtl.federation.inputs import prepare_inputs
+from fedtl.federation.opened_data import open_data
+from fedtl.federation.preparation import simulated_sites, split_into_clients
 from fedtl.federation.simulated_sites import SimulatedSites
 
 

@@ -15,7 +15,7 @@ from test_partition import dataset
 from fedtl import compare, simulate
 from fedtl.config import RunConfig
 from fedtl.federation.duplicates import without_duplicates
-from fedtl.federation.preparation import Inputs
+from fedtl.federation.inputs import Inputs
 from fedtl.federation.split import Split
 from fedtl.transfer.shared_features import Spill
 

@@ -24,7 +24,8 @@ from sklearn.preprocessing import StandardScaler
 from fedtl import flower_app, simulate
 from fedtl.config import RunConfig
 from fedtl.errors import UsageError
-from fedtl.federation.preparation import open_data, prepare_inputs
+from fedtl.federation.inputs import prepare_inputs
+from fedtl.federation.opened_data import open_data
 from fedtl.report.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("undrawn")

@@ -14,12 +14,9 @@ from fedtl.data.unseen_site import withhold_site
 from fedtl.errors import UsageError
 from fedtl.federation.alone import LoneHeadsOnce
 from fedtl.federation.duplicates import without_duplicates
-from fedtl.federation.preparation import (
-    Inputs,
-    fewest_sites,
-    simulated_sites,
-    split_into_clients,
-)
+from fedtl.federation.inputs import Inputs
+from fedtl.federation.opened_data import fewest_sites
+from fedtl.federation.preparation import simulated_sites, split_into_clients
 from fedtl.federation.reference import centralised_reference
 from fedtl.report.unseen import UnseenSite, unseen_site
 

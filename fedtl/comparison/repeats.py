@@ -7,7 +7,8 @@ from collections.abc import Callable
 from fedtl.comparison.cell import MakeScene, RunCell
 from fedtl.config import RunConfig
 from fedtl.federation.duplicates import without_duplicates
-from fedtl.federation.preparation import Inputs, simulated_sites, split_into_clients
+from fedtl.federation.inputs import Inputs
+from fedtl.federation.preparation import simulated_sites, split_into_clients
 from fedtl.report.over_seeds import SeedScores
 
 

@@ -21,15 +21,9 @@ from fedtl.engine.resources import this_machine
 from fedtl.engine.starting import Starting
 from fedtl.engine.task_pool import InlinePool, Task, TaskFailure, TaskPool
 from fedtl.federation.duplicates import without_duplicates
-from fedtl.federation.preparation import (
-    Inputs,
-    data_notes,
-    open_data,
-    prepare_inputs,
-    settled_split,
-    simulated_sites,
-    split_into_clients,
-)
+from fedtl.federation.inputs import Inputs, prepare_inputs
+from fedtl.federation.opened_data import data_notes, open_data
+from fedtl.federation.preparation import settled_split, simulated_sites, split_into_clients
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.unread_settings import unread_settings
 

@@ -23,12 +23,10 @@ from fedtl.engine.starting import Starting
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.client import head_for
 from fedtl.federation.duplicates import without_duplicates
+from fedtl.federation.inputs import Inputs, prepare_inputs
+from fedtl.federation.opened_data import data_notes, open_data
 from fedtl.federation.outcome import Outcome
 from fedtl.federation.preparation import (
-    Inputs,
-    data_notes,
-    open_data,
-    prepare_inputs,
     settled_split,
     simulated_sites,
     split_into_clients,

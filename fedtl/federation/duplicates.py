@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
-from fedtl.federation.preparation import Inputs
+from fedtl.federation.inputs import Inputs
 from fedtl.federation.split import Split
 
 _NOBODY, _TRAINED, _HELD_OUT, _TEST, _UNSEEN = range(-1, 4)

@@ -1,0 +1,202 @@
+"""Features of every input from the frozen backbone, computed once and shared."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedtl.config import RunConfig
+from fedtl.data.class_names import without_rare
+from fedtl.data.dataset import Dataset
+from fedtl.data.grey_scale import GreyScale
+from fedtl.data.grey_scanning import on_one_scale
+from fedtl.data.pillow_warnings import doubts
+from fedtl.data.sources import (
+    check_classes,
+    class_sizes,
+    without_lost_classes,
+    without_unreadable,
+)
+from fedtl.data.unreadable import by_kind
+from fedtl.errors import FedtlError, UsageError
+from fedtl.federation.cache_folder import cache_folder
+from fedtl.federation.contents import Contents
+from fedtl.transfer.shared_features import SharedFeatures, Spill
+
+if TYPE_CHECKING:
+    from fedtl.transfer.extraction import Runner
+
+Progress = Callable[[int, int], None]
+# Told of the data and of the name and reason of each image in it that cannot be decoded.
+OnUnreadable = Callable[[Dataset, list[tuple[str, str]]], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Labelled features, every one from the frozen backbone.
+
+    Attributes:
+        dataset: What they are features of; rows as in ``features``.
+        features: The matrix.
+        rows: Row of the feature matrix of each row of the data set (unreadable images leave gaps).
+        fingerprint: The backbone's.
+        unreadable: Name and reason of each image that could not be decoded.
+        computed: Images that went through the backbone now.
+        spill: Keeps the matrix alive where it has no file in the cache.
+        content: Shape ``(N,)``: rows of the data set of equal number are the same to the byte.
+        contents: Digests of all that was there, the unreadable included.
+        scale: What is black and white in pictures of more than 8 bits.
+        notes: What is to be told of the pictures as they were decoded, a sentence each.
+    """
+
+    dataset: Dataset
+    features: SharedFeatures
+    rows: NDArray[np.int64]
+    fingerprint: str
+    unreadable: list[tuple[str, str]]
+    computed: int
+    spill: Spill | None
+    content: NDArray[np.int64]
+    contents: Contents | None = None
+    scale: GreyScale = field(default_factory=GreyScale)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def unit(self) -> str:
+        """What one input is, in a word."""
+        return "row" if isinstance(self.dataset.inputs, np.ndarray) else "file"
+
+
+def prepare_inputs(
+    config: RunConfig,
+    dataset: Dataset,
+    on_progress: Progress | None,
+    runner: Runner | None = None,
+    on_wait: Callable[[str], None] | None = None,
+    on_unreadable: OnUnreadable | None = None,
+    *,
+    everybody: bool = True,
+) -> Inputs:
+    """Run the frozen backbone over every image it has not seen, and leave out the unreadable.
+
+    Args:
+        config: The run.
+        dataset: The data.
+        on_progress: Called with the images that have their features and their total number.
+        runner: Runs the backbone elsewhere than in this process.
+        on_wait: Told for whom, before another process that fills the cache is waited for.
+        on_unreadable: Told of images that cannot be decoded before too few of them are a reason to
+            fail.
+        everybody: Whether it is all clients' data, so that what is black and white can be found in
+            it; one client's own cannot say that for the others.
+
+    Raises:
+        FedtlError: The backbone's weights are not to be had, or too few images can be read.
+        UsageError: What is black and white has to be said.
+    """
+    from fedtl.transfer.backbones import embedding_fingerprint
+
+    if isinstance(dataset.inputs, np.ndarray):
+        spill = Spill()
+        shared = spill.share(dataset.inputs)
+        rows = np.arange(len(dataset), dtype=np.int64)
+        fingerprint = embedding_fingerprint(shared.shape[1])
+        # The shared copy is the only one from here on.
+        matrix = shared.tensor().numpy()
+        digests = [hashlib.blake2b(row.data, digest_size=16).digest() for row in matrix]
+        contents = Contents.of(dataset, digests, fingerprint)
+        dataset, content = replace(dataset, inputs=matrix), _content(digests)
+        return Inputs(dataset, shared, rows, fingerprint, [], 0, spill, content, contents)
+
+    from fedtl.transfer.backbones import load_backbone
+    from fedtl.transfer.extraction import extract_features
+
+    backbone = load_backbone(
+        config.backbone,
+        weights=config.weights,
+        image_size=config.image_size,
+        seed=config.inputs_seed,
+    )
+    images, scale = on_one_scale(dataset.inputs, config.grey_limits)
+    if not (everybody or scale.asked) and scale != GreyScale():
+        raise UsageError(
+            f"{dataset.name} has grey pictures whose values reach from "
+            f"{scale.told.replace(' ', ' to ')}, and all sites must take the same values for black "
+            f"and white: set grey-range = '{scale.told}', or wider, in the configuration of the "
+            "federation"
+        )
+    dataset = replace(dataset, inputs=images)
+    features = extract_features(
+        images,
+        backbone,
+        cache=cache_folder(config),
+        precision=config.precision,
+        device="auto",
+        on_progress=on_progress,
+        runner=runner,
+        on_wait=on_wait,
+    )
+    shape = (features.array.shape[0], features.array.shape[1])
+    kept: Spill | None = None
+    if features.path is None:
+        kept = Spill()
+        shared = kept.share(features.array)
+    else:
+        shared = SharedFeatures(shape, features.path, features.offset)
+    contents = Contents.of(
+        dataset, map(bytes, features.digests), backbone.fingerprint, _backbone_told(config)
+    )
+    bad = np.array([index for index, _ in features.unreadable], dtype=np.int64)
+    unreadable = [(dataset.keys[index], reason) for index, reason in features.unreadable]
+    rows = np.setdiff1d(np.arange(len(dataset), dtype=np.int64), bad)
+    notes = [note for note in (backbone.told, scale.note, doubts()) if note]
+    if on_unreadable is not None:
+        on_unreadable(dataset, unreadable)
+    if len(bad):
+        reasons = by_kind(reason for _, reason in unreadable)
+        if not len(rows):
+            raise FedtlError(
+                f"{dataset.name}: none of its {len(bad):,} images can be decoded: {reasons}."
+            )
+        dataset = without_lost_classes(without_unreadable(dataset, bad))
+        counts, what = class_sizes(dataset)
+        if config.min_per_class > counts.min():
+            # Some classes have become rare by what cannot be decoded.
+            rows = rows[counts[dataset.labels] >= config.min_per_class]
+            dataset = without_rare(dataset, config.min_per_class, counts, what)
+            notes.append(dataset.notes[-1])
+        try:
+            check_classes(dataset)
+        except UsageError as error:
+            raise UsageError(f"{error}; of the others, {reasons}") from None
+        if config.holdout_site and not len(dataset.withheld):
+            raise FedtlError(f"None of the images of {config.holdout_site} can be decoded.")
+    return Inputs(
+        dataset=dataset,
+        features=shared,
+        rows=rows,
+        fingerprint=backbone.fingerprint,
+        unreadable=unreadable,
+        scale=scale,
+        notes=tuple(notes),
+        computed=features.computed,
+        spill=kept,
+        content=features.content[rows],
+        contents=contents,
+    )
+
+
+def _backbone_told(config: RunConfig) -> str:
+    size = f", {config.image_size} pixels" if config.image_size else ""
+    return f"{config.backbone}, weights {config.weights}{size}"
+
+
+def _content(digests: list[bytes]) -> NDArray[np.int64]:
+    """Return numbers that are equal for equal digests, shape ``(N,)``."""
+    numbers = np.unique(np.array(digests, dtype="V16"), return_inverse=True)[1]
+    return numbers.astype(np.int64)

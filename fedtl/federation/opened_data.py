@@ -1,0 +1,100 @@
+"""The configured data set, opened, and what is to be told of it before anything is computed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fedtl.config import RunConfig
+from fedtl.data.dataset import Dataset
+from fedtl.data.group_pattern import groups_hint
+from fedtl.data.groups import straddling_test
+from fedtl.data.hospitals import HospitalsOptions, SiteShift
+from fedtl.data.left_aside import note_of
+from fedtl.data.sources import (
+    Reading,
+    open_dataset,
+)
+from fedtl.data.test_part import with_test_part
+from fedtl.data.unseen_site import withhold_site
+from fedtl.federation.cache_folder import cache_note
+
+
+def open_data(config: RunConfig, *, own: bool = False) -> Dataset:
+    """Return the configured data set; ``holdout-site`` is marked as unseen in it.
+
+    Args:
+        config: The run.
+        own: Whether it is one real site's own data. Its rows are not new to the federation, so no
+            test part is held out of it.
+
+    Raises:
+        UsageError: There is no such data or it is unusable.
+    """
+    config = config.settled()
+    effects = SiteShift(
+        stain=config.hospitals_stain,
+        illumination=config.hospitals_illumination,
+        focus=config.hospitals_focus,
+        noise=config.hospitals_noise,
+        jpeg=config.hospitals_jpeg,
+        magnification=config.hospitals_magnification,
+        prevalence=config.hospitals_prevalence,
+    )
+    options = HospitalsOptions(
+        images=config.hospitals_images,
+        test_images=config.hospitals_test_images,
+        sites=max(1, config.hospitals_sites),
+        size=config.hospitals_size,
+        shift=effects.times(config.hospitals_shift),
+        label_noise=config.hospitals_label_noise,
+    )
+    dataset = open_dataset(
+        config.data,
+        seed=config.inputs_seed,
+        hospitals=options,
+        reading=reading_of(config),
+        own=own,
+    )
+    if config.holdout_site:
+        dataset = withhold_site(dataset, config.holdout_site, fewest_sites=fewest_sites(config))
+    return dataset if own else with_test_part(dataset, config.test_fraction, config.inputs_seed)
+
+
+def reading_of(config: RunConfig) -> Reading:
+    """Return how the configured data is to be read."""
+    return Reading(
+        top_level=config.top_level,
+        group_from=config.group_from,
+        labels=config.labels,
+        layout=config.layout,
+        classes=config.classes,
+        min_per_class=config.min_per_class,
+    )
+
+
+def data_notes(config: RunConfig, dataset: Dataset) -> list[str]:
+    """Return what is to be told of the data before anything is computed, a sentence each."""
+    natural, named = config.partition == "natural", not config.pseudonyms
+    seen = not isinstance(dataset.inputs, np.ndarray)
+    notes = [
+        *dataset.notes,
+        cache_note(config) if seen else "",
+        note_of(dataset, named=named),
+        groups_hint(dataset, natural=natural, named=named),
+    ]
+    straddling = straddling_test(dataset)
+    if straddling:
+        first = f", first {straddling[0]}" if named else ""
+        notes.append(
+            f"of the groups, {len(straddling):,} lie both in training and in the test split "
+            f"that the data brings{first}, so that accuracy on it is too good"
+        )
+    return [note for note in notes if note]
+
+
+def fewest_sites(config: RunConfig) -> int:
+    """Return how many sites must have training data beside one that takes no part.
+
+    One client alone is no federation, and its own head would be the federated one.
+    """
+    return 2 if config.partition == "natural" else 1
