@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from fedtl.engine import ray_head
 from fedtl.engine.ray_head import RayHead, remove_leftovers
+from fedtl.engine.ray_internals import sigterm_kept
 from fedtl.errors import FedtlError
 from fedtl.free_memory import free_memory
 
@@ -245,3 +247,18 @@ def test_no_place_for_sockets_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(ray_head, "_parents", lambda: iter([tmp_path / ("x" * 100)]))
     with pytest.raises(FedtlError, match=r"a path of at most 26 characters, but .* set TMPDIR"):
         ray_head._new_folder()
+
+
+def test_sigterm_does_what_it_did_before_ray_came() -> None:
+    """Ray goes with signal handlers at their defaults, behind Python's back."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    try:
+        with sigterm_kept():
+            ctypes.CDLL(None).signal(int(signal.SIGTERM), signal.SIG_IGN)
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert heard == []
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert heard == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -44,19 +44,31 @@ def quietly_joined() -> Iterator[None]:
     What fails reaches the caller as an exception, or as the end of Ray's processes.
     """
     listen = getattr(worker, "listen_error_messages", None)
+    if listen is not None:
+        worker.listen_error_messages = _skip
+    try:
+        with sigterm_kept():
+            yield
+    finally:
+        if listen is not None:
+            worker.listen_error_messages = listen
+
+
+@contextmanager
+def sigterm_kept() -> Iterator[None]:
+    """Within this block, Ray may come or go without changing what SIGTERM does to this process.
+
+    As Ray comes it installs a handler of its own, and as it goes none at all.
+    """
     # Python's own functions for this work in its main thread only.
     python = ctypes.pythonapi
     python.PyOS_getsig.restype = ctypes.c_void_p
     python.PyOS_setsig.argtypes = ctypes.c_int, ctypes.c_void_p
     handler = python.PyOS_getsig(signal.SIGTERM)
-    if listen is not None:
-        worker.listen_error_messages = _skip
     try:
         yield
     finally:
         python.PyOS_setsig(signal.SIGTERM, handler)
-        if listen is not None:
-            worker.listen_error_messages = listen
 
 
 def _skip(*args: Any, **kwargs: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import ray
 
 from fedtl.engine.ray_head import RayHead
-from fedtl.engine.ray_internals import quietly_joined
+from fedtl.engine.ray_internals import quietly_joined, sigterm_kept
 from fedtl.engine.resources import Resources, actor_count
 
 # Ray is one for a process, and so is what keeps it.
@@ -62,7 +62,8 @@ def start_ray(
 def stop_ray() -> None:
     """Leave Ray, and end it and all its processes if it was started for this process."""
     global _head
-    ray.shutdown()
+    with sigterm_kept():
+        ray.shutdown()
     if _head is not None:
         _head.stop()
         _head = None

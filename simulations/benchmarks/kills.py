@@ -23,6 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fedtl.engine.ray_head import remove_leftovers
+
 PATIENCE_SECONDS = 5.0
 ENDING_SECONDS = 2.0
 SIGNALS = (signal.SIGTERM, signal.SIGKILL, signal.SIGHUP, signal.SIGINT)
@@ -51,7 +53,8 @@ class Left:
         seconds: Until the run itself had ended.
         processes: Command lines of processes still there after ``PATIENCE_SECONDS``.
         shared_memory: Names in ``/dev/shm`` that were not there before.
-        temporary: Names in the run's folder for temporary files.
+        temporary: Names in the run's folder for temporary files, if the run was not killed, or
+            else what the next start leaves of them.
         said: Its standard error.
         kept: Whether its run folder is there.
     """
@@ -92,6 +95,8 @@ def killed(number: signal.Signals, phase: str, engine: str, out: Path) -> Left:
             seconds = time.monotonic() - began
             while list(_marked(mark)) and time.monotonic() - began < PATIENCE_SECONDS:
                 time.sleep(0.05)
+            if number == signal.SIGKILL:
+                _as_the_next_start(temporary)
             return Left(
                 exit_code=process.returncode,
                 seconds=seconds,
@@ -110,6 +115,15 @@ def killed(number: signal.Signals, phase: str, engine: str, out: Path) -> Left:
         shutil.rmtree(temporary, ignore_errors=True)
         for suffix in (".said", ".npz"):
             temporary.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def _as_the_next_start(temporary: Path) -> None:
+    """Remove what a run leaves to the next start: Ray's folder, if it was killed in Ray's start."""
+    tempfile.tempdir = str(temporary)
+    try:
+        remove_leftovers()
+    finally:
+        tempfile.tempdir = None
 
 
 def _embeddings(path: Path) -> Path:
@@ -170,12 +184,9 @@ def faults(left: Left, number: signal.Signals, phase: str, *, alone: bool) -> li
     wrong = [f"process: {line}" for line in left.processes]
     if alone:
         wrong += [f"/dev/shm/{name}" for name in left.shared_memory]
-    if number == signal.SIGKILL:
-        # One that is killed while Ray starts leaves Ray's folder to the next start; embeddings take
-        # no time, so that clients are waited for while Ray starts.
-        starting = phase in ("imports", "Ray starts", "clients")
-        return wrong if starting else wrong + left.temporary
     wrong += left.temporary
+    if number == signal.SIGKILL:
+        return wrong
     if left.seconds > ENDING_SECONDS:
         wrong.append(f"it took {left.seconds:.1f} s")
     if phase != "imports" and left.exit_code != 128 + number:
