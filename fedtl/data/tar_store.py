@@ -13,12 +13,10 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from fedtl.data.archive_store import ArchiveStore
 from fedtl.data.dataset import UnreadableImageError
-from fedtl.data.file_store import the_one
 from fedtl.data.image_formats import HEAD_BYTES
-from fedtl.data.left_aside import EMPTY_FOLDER, LeftAside, sorted_out
 from fedtl.data.member_names import (
-    empty_folders,
     names_as_meant,
     plain_name,
     refuse_link,
@@ -27,7 +25,7 @@ from fedtl.data.member_names import (
 _OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 
 
-class TarStore:
+class TarStore(ArchiveStore[tuple[int, int]]):
     """A tar's image files: see :class:`fedtl.data.file_store.FileStore`.
 
     A compressed tar can only be read from its start, so it is decompressed once, to a temporary
@@ -39,13 +37,13 @@ class TarStore:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._unpacked = _decompressed(path)
-        self._members: dict[str, tuple[int, int]] = {}
+        tar, unpacked = _decompressed(path)
+        members: dict[str, tuple[int, int]] = {}
         folders = []
         by_raw_name: dict[str, tuple[int, int] | None] = {}
-        with tarfile.open(self._path, "r:") as archive:
+        with tarfile.open(tar, "r:") as archive:
             infos = archive.getmembers()
-            written, self.notes = names_as_meant(path, [os.fsencode(info.name) for info in infos])
+            written, notes = names_as_meant(path, [os.fsencode(info.name) for info in infos])
             for info, named in zip(infos, written, strict=True):
                 name = plain_name(path, named)
                 if info.isdir():
@@ -57,30 +55,11 @@ class TarStore:
                     target = by_raw_name.get(info.linkname)
                     if target is None:
                         raise refuse_link(path, name)
-                    self._members[name] = target
+                    members[name] = target
                 elif info.isreg() and not info.issparse():
-                    self._members[name] = (info.offset_data, info.size)
-                by_raw_name[info.name] = self._members.get(name)
-        self.paths, self.left_aside = sorted_out(self._members, self._head)
-        empty = empty_folders(folders, list(self._members))
-        self.left_aside += [LeftAside(name, EMPTY_FOLDER) for name in empty]
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A copy reads what this one unpacked, but does not own it.
-        return {**self.__dict__, "_unpacked": None}
-
-    def read(self, index: int) -> bytes:
-        """Return the bytes of an image file."""
-        return self._read(self.paths[index])
-
-    def head(self, index: int, count: int) -> bytes:
-        """Return the first bytes of an image file; fewer if it cannot be read."""
-        return self._head(self.paths[index], count)
-
-    def text(self, name: str) -> bytes | None:
-        """Return the bytes of the one file of that name, whatever it is."""
-        found = the_one(list(self._members), name)
-        return None if found is None else self._read(found)
+                    members[name] = (info.offset_data, info.size)
+                by_raw_name[info.name] = members.get(name)
+        super().__init__(tar, unpacked, members, folders, notes)
 
     def _read(self, name: str) -> bytes:
         start, size = self._members[name]

@@ -16,12 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedtl.data.archive_store import ArchiveStore
 from fedtl.data.dataset import UnreadableImageError
-from fedtl.data.file_store import the_one
 from fedtl.data.image_formats import HEAD_BYTES, picture_suffixes, suffix_of
-from fedtl.data.left_aside import EMPTY_FOLDER, LeftAside, sorted_out
 from fedtl.data.member_names import (
-    empty_folders,
     names_as_meant,
     plain_name,
     refuse_link,
@@ -47,7 +45,7 @@ class _Member:
     crc: int
 
 
-class ZipStore:
+class ZipStore(ArchiveStore[_Member]):
     """A zip's image files: see :class:`fedtl.data.file_store.FileStore`.
 
     The archive's directory is parsed once. Reading a member opens the file anew and shares no
@@ -62,17 +60,17 @@ class ZipStore:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._unpacked = _looked_through(path)
-        self._members: dict[str, _Member] = {}
+        whole, unpacked = _looked_through(path)
+        members: dict[str, _Member] = {}
         folders = []
-        with zipfile.ZipFile(self._path) as archive:
+        with zipfile.ZipFile(whole) as archive:
             infos = archive.infolist()
         if any(info.volume for info in infos) or path.with_suffix(".z01").exists():
             raise UsageError(
                 f"{path} is one part of a zip archive in several: unpack all parts together and "
                 "pass the folder"
             )
-        names, self.notes = _names(path, infos)
+        names, notes = _names(path, infos)
         for info, written in zip(infos, names, strict=True):
             name = plain_name(path, written)
             if stat.S_ISLNK(info.external_attr >> 16):
@@ -88,29 +86,10 @@ class ZipStore:
                     f"{path} is compressed by a method that Python does not read, {how} ({name}): "
                     "unpack it and pass the folder"
                 )
-            self._members[name] = _Member(
+            members[name] = _Member(
                 info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC
             )
-        self.paths, self.left_aside = sorted_out(self._members, self._head)
-        empty = empty_folders(folders, list(self._members))
-        self.left_aside += [LeftAside(name, EMPTY_FOLDER) for name in empty]
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A copy reads what this one unpacked, but does not own it.
-        return {**self.__dict__, "_unpacked": None}
-
-    def read(self, index: int) -> bytes:
-        """Return the bytes of an image file; its checksum is compared."""
-        return self._read(self.paths[index])
-
-    def head(self, index: int, count: int) -> bytes:
-        """Return the first bytes of an image file; fewer if it cannot be read."""
-        return self._head(self.paths[index], count)
-
-    def text(self, name: str) -> bytes | None:
-        """Return the bytes of the one file of that name, whatever it is."""
-        found = the_one(list(self._members), name)
-        return None if found is None else self._read(found)
+        super().__init__(whole, unpacked, members, folders, notes)
 
     def _head(self, name: str, count: int = HEAD_BYTES) -> bytes:
         member = self._members[name]
