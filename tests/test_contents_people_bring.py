@@ -6,37 +6,29 @@ The files come from ``../shared/inputs``; ``test_inputs_people_bring`` has those
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from in_process import complaint, finished
+from shared_inputs import MAKE, Made, cases, flags
 
 from fedtl import simulate
 from fedtl.report.run_folder import RunFolder
 
-# Not resolved, so that a working tree elsewhere may be linked beside the inputs.
-MAKE = Path(__file__).parents[2] / "shared" / "inputs" / "make.py"
 pytestmark = [
     pytest.mark.skipif(not MAKE.is_file(), reason="../shared/inputs is not there"),
     pytest.mark.usefixtures("undrawn"),
 ]
 
-Made = Callable[[str], Path]
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Write one of the inputs, once, without the file of 74 MB that no test here reads."""
-    spec = importlib.util.spec_from_file_location("make", MAKE)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    writers = cases()
     root, savez = tmp_path_factory.mktemp("made"), np.savez
 
     def small(path: Path, **arrays: Any) -> None:
@@ -47,15 +39,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         if not (root / case).exists():
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(np, "savez", small)
-                module.CASES[case](root / case)
+                writers[case](root / case)
         return root / case
 
     return make
-
-
-def flags(data: object, out: Path) -> list[object]:
-    common = ["--strategy", "fed3r", "--clients", 3, "--engine", "inline", "--no-cache"]
-    return ["--data", data, *common, "--out", out]
 
 
 def run(data: object, out: Path, *more: object) -> tuple[dict[str, Any], str]:

@@ -3,44 +3,32 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from in_process import Finished, complaint, finished
+from shared_inputs import MAKE, Made, cases, flags
 
 from fedtl import simulate
 
-# Not resolved, so that a working tree elsewhere may be linked beside the inputs.
-MAKE = Path(__file__).parents[2] / "shared" / "inputs" / "make.py"
 pytestmark = [
     pytest.mark.skipif(not MAKE.is_file(), reason="../shared/inputs is not there"),
     pytest.mark.usefixtures("undrawn"),
 ]
 
-Made = Callable[[str], Path]
-
 
 @pytest.fixture
 def made(tmp_path: Path) -> Made:
     """Write one of the inputs."""
-    spec = importlib.util.spec_from_file_location("make", MAKE)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    writers = cases()
 
     def make(case: str) -> Path:
-        module.CASES[case](tmp_path / case)
+        writers[case](tmp_path / case)
         return tmp_path / case
 
     return make
-
-
-def flags(data: object, out: Path) -> list[object]:
-    common = ["--strategy", "fed3r", "--clients", 3, "--engine", "inline", "--no-cache"]
-    return ["--data", data, *common, "--out", out]
 
 
 def run(data: object, out: Path, *more: object) -> Finished:
