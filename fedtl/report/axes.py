@@ -38,6 +38,13 @@ def accuracy_rows(axes: Axes, names: Sequence[str]) -> None:
     percent_axis(axes, "x")
 
 
+def keep_shares(axes: Axes) -> None:
+    """Cut the horizontal axis to what an accuracy can be, with room for a mark at either end."""
+    axes.autoscale_view()
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(low, -0.01), min(high, 1.01))
+
+
 def tick_rows(
     axes: Axes,
     values: Sequence[float] | NDArray[np.float64],

@@ -10,7 +10,7 @@ import numpy as np
 
 from fedtl.comparison.spread import Spread
 from fedtl.comparison.standings import Standing, Standings
-from fedtl.report.axes import percent_axis
+from fedtl.report.axes import keep_shares, percent_axis
 from fedtl.report.comparison_look import Look, Looks
 from fedtl.report.spots import bands
 from fedtl.report.theme import (
@@ -87,9 +87,7 @@ def intervals(
         if limits is not None:
             axes.update_datalim([(end, 0) for end in limits])
         axes.margins(x=0.08)
-        axes.autoscale_view()
-        low, high = axes.get_xlim()
-        axes.set_xlim(max(low, -0.01), min(high, 1.01))
+        keep_shares(axes)
         axes.set_xlabel("accuracy " + ("on new data" if at.new_data else "on held-out examples"))
         alt = "Accuracy with its 95% interval: " + ", ".join(described) + "."
         return Drawing(figure, alt, spots=bands(axes, [_told(at, row) for row in rows]))

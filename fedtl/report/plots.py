@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtl.report.axes import label_line_ends, percent_axis, round_axis
+from fedtl.report.axes import keep_shares, label_line_ends, percent_axis, round_axis
 from fedtl.report.result import RunResult
 from fedtl.report.spots import bands, strips
 from fedtl.report.tables import SCORES
@@ -154,6 +154,7 @@ def score_ladder(result: RunResult, *, width: float = WIDTH) -> Plot:
         if width < WIDTH:
             axes.locator_params(axis="x", nbins=4)
         axes.margins(x=0.08)
+        keep_shares(axes)
         axes.tick_params(left=False)
         axes.spines["left"].set_visible(False)
         handles = [
