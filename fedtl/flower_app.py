@@ -22,6 +22,7 @@ from flwr.serverapp import Grid
 
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
+from fedtl.config_keys.data import READING_KEYS
 from fedtl.data.dataset import Dataset
 from fedtl.data.understood import Understood
 from fedtl.data.unreadable import left_out
@@ -53,17 +54,7 @@ _logger = logging.getLogger(__name__)
 _STATE = "fedtl-site"
 # What a site may set for itself (--node-config): where its data, weights and cache are, and how
 # its data is to be read.
-_SITE_KEYS = (
-    "data",
-    "top-level",
-    "layout",
-    "classes",
-    "min-per-class",
-    "group-from",
-    "labels",
-    "weights",
-    "cache",
-)
+_SITE_KEYS = ("data", *READING_KEYS, "weights", "cache")
 
 
 def reply(message: Message, context: Context) -> Message:

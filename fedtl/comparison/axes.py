@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fedtl.config import RunConfig, rules
 from fedtl.config_key import Scalar, nearest
+from fedtl.config_keys.data import READING_KEYS
 from fedtl.errors import UsageError
 
 Axes = dict[str, tuple[Scalar, ...]]
@@ -11,12 +12,7 @@ Axes = dict[str, tuple[Scalar, ...]]
 # What the features are, and where things are done, is the same for a whole comparison.
 _INPUTS = (
     "data",
-    "top-level",
-    "layout",
-    "classes",
-    "min-per-class",
-    "group-from",
-    "labels",
+    *READING_KEYS,
     "grey-range",
     "window",
     "data-seed",

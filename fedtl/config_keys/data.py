@@ -22,6 +22,9 @@ PARTITIONS = (
     "size-exponential",
 )
 
+# How data is read: a site's own to say, and the same for a whole comparison.
+READING_KEYS = ("top-level", "layout", "classes", "min-per-class", "group-from", "labels")
+
 _DATA, _READING = "Data and partition", "How folders of pictures are read"
 
 

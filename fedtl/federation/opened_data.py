@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 
 from fedtl.config import RunConfig
@@ -62,14 +64,7 @@ def open_data(config: RunConfig, *, own: bool = False) -> Dataset:
 
 def reading_of(config: RunConfig) -> Reading:
     """Return how the configured data is to be read."""
-    return Reading(
-        top_level=config.top_level,
-        group_from=config.group_from,
-        labels=config.labels,
-        layout=config.layout,
-        classes=config.classes,
-        min_per_class=config.min_per_class,
-    )
+    return Reading(**{field.name: getattr(config, field.name) for field in fields(Reading)})
 
 
 def data_notes(config: RunConfig, dataset: Dataset) -> list[str]:
