@@ -78,8 +78,7 @@ def from_array(array: Array) -> NDArray[Any]:
         dtype, header = _stated(array.dtype, shape)
         if array.data.startswith(header):
             return np.frombuffer(array.data, dtype, offset=len(header)).reshape(shape)
-        # Another writer of the same format: let numpy read it.
-        value: NDArray[Any] = np.lib.format.read_array(io.BytesIO(array.data), allow_pickle=False)
+        value = _of_another_writer(array.data)
     except Exception as error:  # numpy has no one error for what it cannot read
         raise ValueError(f"an array of {array.dtype}{list(shape)} is not NPY: {error}") from error
     if value.dtype != dtype or value.shape != shape:
@@ -87,6 +86,18 @@ def from_array(array: Array) -> NDArray[Any]:
             f"an array states {array.dtype}{list(shape)} but holds {value.dtype}{list(value.shape)}"
         )
     return value
+
+
+def _of_another_writer(data: bytes) -> NDArray[Any]:
+    """Return an array of NPY format 1.0 or 2.0; no memory is taken for what is not there."""
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0
+    if version != (1, 0):
+        read = np.lib.format.read_array_header_2_0
+    shape, by_columns, dtype = read(file)
+    flat = np.frombuffer(data, dtype, offset=file.tell())
+    return flat.reshape(shape, order="F" if by_columns else "C")
 
 
 def to_metrics(values: Mapping[str, MetricRecordValues]) -> MetricRecord:

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import torch
 
 from fedtl.transfer.client_block import ClientBlock
 from strategies.base import Arrays, Reply
+from strategies.base.plausible import Told, wrong_gram
 from strategies.base.second_moments import symmetric, upper_triangle
 from strategies.fed3r import Fed3R
 
 # What γ is cancels out; 1 is the paper's, and makes every client's system solvable.
 _GAMMA = 1.0
+# What is left of it when it is taken out again, relative to the largest number it was added to.
+_NOISE = 1e-9
 
 
 class AFL(Fed3R):
@@ -39,6 +43,13 @@ class AFL(Fed3R):
             "regularised-gram": (self.width * (self.width + 1) // 2,),
             "local-solution": (self.width, self.classes),
         }
+
+    def implausible(self, arrays: Arrays, told: Told) -> str:
+        """Look at what the arrays amount to without γ, which leaves its rounding in them."""
+        noise = _NOISE * max(1.0, float(np.abs(arrays["regularised-gram"]).max()))
+        sums = self._without_gamma(arrays)
+        gram = symmetric(sums["gram"], self.width).numpy()
+        return wrong_gram(gram, sums["class-sums"], told, noise=noise)
 
     def client_statistics(self, block: ClientBlock, client: int) -> Arrays:
         """Return Cₖʳ's upper triangle and Wₖʳ, float64."""

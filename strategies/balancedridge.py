@@ -14,7 +14,8 @@ from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head
 from fedtl.transfer.standardisation import Standardisation
 from strategies.base import AloneHead, Arrays, Received, Trained
-from strategies.base.second_moments import LinearClosedForm, Standardised, summed
+from strategies.base.plausible import Told, wrong_counts, wrong_gram
+from strategies.base.second_moments import LinearClosedForm, Standardised, summed, symmetric
 from strategies.fed3r import Fed3R
 
 
@@ -47,6 +48,12 @@ class BalancedRidge(Fed3R):
     def to_clients(self) -> Arrays:
         """Return n_c."""
         return {"class-counts": self.starter.counts.astype(np.float32)}
+
+    def implausible(self, arrays: Arrays, told: Told) -> str:
+        """Look at the weighted sums: see :func:`wrong_gram`."""
+        weights = _balancing(torch.from_numpy(told.server["class-counts"]).double()).numpy()
+        gram = symmetric(arrays["gram"], self.width).numpy()
+        return wrong_gram(gram, arrays["class-sums"], told, weights=weights)
 
     def client_train(
         self, block: ClientBlock, received: Received, server_round: int
@@ -94,6 +101,10 @@ class ClassCounts(LinearClosedForm):
     def uplink(self) -> Mapping[str, tuple[int, ...]]:
         """One number per class."""
         return {"class-counts": (self.classes,)}
+
+    def implausible(self, arrays: Arrays, told: Told) -> str:
+        """Look at the counts."""
+        return wrong_counts(arrays["class-counts"], told)
 
     def client_statistics(self, block: ClientBlock, client: int) -> Arrays:
         """Return the client's counts, float64."""

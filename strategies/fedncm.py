@@ -16,6 +16,7 @@ from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Tensors
 from fedtl.transfer.left_out import units
 from strategies.base import Arrays, LabelledRows
+from strategies.base.plausible import Told, wrong_class_sums, wrong_counts
 from strategies.base.second_moments import LinearClosedForm, chunks
 
 
@@ -35,6 +36,11 @@ class FedNCM(LinearClosedForm):
     def uplink(self) -> Mapping[str, tuple[int, ...]]:
         """One sum of features and one count per class."""
         return {"class-sums": (self.classes, self.width - 1), "class-counts": (self.classes,)}
+
+    def implausible(self, arrays: Arrays, told: Told) -> str:
+        """Look at counts and sums."""
+        counts = arrays["class-counts"]
+        return wrong_counts(counts, told) or wrong_class_sums(arrays["class-sums"], counts)
 
     def client_statistics(self, block: ClientBlock, client: int) -> Arrays:
         """Return the client's class sums and counts, float64."""

@@ -15,6 +15,7 @@ from fedtl.transfer.heads import Tensors
 from strategies.base import Arrays, Received, Reply, State
 from strategies.base.averaging import as_head, weighted_mean
 from strategies.base.momentum import WeighedSteps, total_weight
+from strategies.base.plausible import Told, too_large
 
 _CHANGE = "normalised-change."
 _WEIGHT = "step-weight"
@@ -61,6 +62,16 @@ class FedNova(WeighedSteps):
         """Return the form of (wₖ - w) / ‖aₖ‖₁, and ‖aₖ‖₁ itself."""
         changes = {_CHANGE + name: shape for name, shape in self.head.shapes.items()}
         return {**changes, _WEIGHT: ()}
+
+    def implausible(self, arrays: Arrays, told: Told) -> str:
+        """Look at ‖aₖ‖₁, and at wₖ - w, which it makes of the change that is sent."""
+        weight = float(arrays[_WEIGHT])
+        if fault := self.wrong_weight(weight, told.examples):
+            return fault
+        changes: Arrays = {
+            name: weight * arrays[_CHANGE + name].astype(np.float64) for name in told.head
+        }
+        return too_large(changes, told.head, self.config.reply_limit)
 
     def client_init(self, received: Received, block: ClientBlock) -> State:
         """Start from w; no step has weight yet."""

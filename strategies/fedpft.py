@@ -24,6 +24,7 @@ from fedtl.transfer.standardisation import Moments, Standardisation
 from strategies.base import AloneHead, Arrays, HeadStrategy, Range, Received, Reply, Search, Trained
 from strategies.base.coordinates import on_raw
 from strategies.base.iterative import LocalSGD
+from strategies.base.plausible import Told, wrong_class_sums, wrong_counts
 from strategies.base.second_moments import chunks, symmetric, upper_triangle
 
 # Of the mean variance; float32 takes about the number of features times 1e-7.
@@ -67,6 +68,7 @@ class FedPFT(HeadStrategy):
             )
         super().__init__(config, head)
         self.full = config.fedpft_covariance == "full"
+        self._spread = "class-covariances" if self.full else "class-variances"
         self._first, self._bias, *rest = head.shapes
         self.width = head.shapes[self._first][1]
         self.classes = head.shapes[rest[-1] if rest else self._bias][0]
@@ -75,10 +77,22 @@ class FedPFT(HeadStrategy):
     def uplink(self) -> Mapping[str, tuple[int, ...]]:
         """A Gaussian for each class; a covariance is its upper triangle, row by row."""
         gaussian = {"class-counts": (self.classes,), "class-means": (self.classes, self.width)}
-        if self.full:
-            triangle = self.width * (self.width + 1) // 2
-            return {**gaussian, "class-covariances": (self.classes, triangle)}
-        return {**gaussian, "class-variances": (self.classes, self.width)}
+        triangle = self.width * (self.width + 1) // 2
+        return {**gaussian, self._spread: (self.classes, triangle if self.full else self.width)}
+
+    def implausible(self, arrays: Arrays, told: Told) -> str:
+        """Look at counts, and that Gaussians of no examples are nought and variances are not less.
+
+        A covariance that is none of any features is told by its variances alone: see
+        :func:`_factor`.
+        """
+        counts, spread = arrays["class-counts"], arrays[self._spread]
+        if fault := wrong_counts(counts, told) or wrong_class_sums(arrays["class-means"], counts):
+            return fault
+        if spread[counts == 0].any():
+            return "it tells how features vary in a class without examples"
+        own = spread[:, _diagonal(self.width)] if self.full else spread
+        return "a variance is less than nought" if (own < 0).any() else ""
 
     def client_train(
         self, block: ClientBlock, received: Received, server_round: int
@@ -189,6 +203,11 @@ def _covariances(
             scatter.addmm_(away.T, away)
         triangles[c] = upper_triangle(scatter / counts[c])
     return triangles
+
+
+def _diagonal(width: int) -> NDArray[np.int64]:
+    """Return where the diagonal of a ``(d, d)`` matrix lies in its upper triangle, row by row."""
+    return np.cumsum(np.concatenate([[0], np.arange(width, 1, -1)]))
 
 
 def _factor(triangle: NDArray[np.floating], width: int) -> Tensor:

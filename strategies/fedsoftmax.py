@@ -21,6 +21,7 @@ from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head
 from fedtl.transfer.standardisation import Moments, Standardisation
 from strategies.base import AloneHead, Arrays, HeadStrategy, Range, Received, Reply, Search, Trained
+from strategies.base.plausible import Told, too_large, too_large_loss
 from strategies.base.quasi_newton import Floats, QuasiNewton
 from strategies.base.second_moments import SecondMoments
 from strategies.base.softmax_problem import SoftmaxProblem
@@ -63,6 +64,7 @@ class FedSoftmax(HeadStrategy):
 
     search: ClassVar[Search] = {"softmax-penalty": Range(1e-3, 10.0)}
     reply_record = "statistics"
+    precision = "float64"
     own_start = True
     starter: Opening
 
@@ -163,6 +165,22 @@ class FedSoftmax(HeadStrategy):
     def uplink(self) -> Mapping[str, tuple[int, ...]]:
         """Return the form of the summed loss and of its gradient: by weights, then by bias."""
         return {"loss": (1,), "gradient": (self.starter.classes, self.starter.width)}
+
+    def implausible(self, arrays: Arrays, told: Told) -> str:
+        """Look at a loss and its gradient, of which the parts of all classes add up to nought.
+
+        Per example, neither may be more than ``reply-limit`` times what is to be expected.
+        """
+        loss, gradient, n = float(arrays["loss"][0]), arrays["gradient"], max(told.examples, 1)
+        rounding = 1e-6 * (float(np.abs(gradient).sum()) + n)
+        if loss < -rounding or float(np.abs(gradient.sum(0)).max()) > rounding:
+            return "loss and gradient are not those of a softmax"
+        if float(np.abs(gradient[:, -1]).max()) > told.examples + rounding:
+            return f"the gradient is not that of {told.examples:,} examples"
+        limit = self.config.reply_limit
+        return too_large_loss(loss / n, len(gradient), limit) or too_large(
+            {"gradient": gradient / n}, told.head, limit
+        )
 
     def client_train(
         self, block: ClientBlock, received: Received, server_round: int

@@ -18,6 +18,7 @@ from fedtl.transfer.scoring import score_clients
 from strategies.base import Arrays, Received, Reply, Search, State
 from strategies.base.averaging import as_head
 from strategies.base.momentum import WeighedSteps
+from strategies.base.plausible import Told, too_large, too_large_loss
 
 _LOSS, _WEIGHT = "loss", "step-weight"
 
@@ -64,6 +65,15 @@ class QFedAvg(WeighedSteps):
     def uplink(self) -> Mapping[str, tuple[int, ...]]:
         """Return the form of wₖ, of Fₖ and of ‖aₖ‖₁."""
         return {**self.head.shapes, _LOSS: (), _WEIGHT: ()}
+
+    def implausible(self, arrays: Arrays, told: Told) -> str:
+        """Look at wₖ, Fₖ and ‖aₖ‖₁."""
+        limit = self.config.reply_limit
+        return (
+            self.wrong_weight(float(arrays[_WEIGHT]), told.examples)
+            or too_large_loss(float(arrays[_LOSS]), len(told.label_counts), limit)
+            or too_large({name: arrays[name] for name in told.head}, told.head, limit)
+        )
 
     def client_init(self, received: Received, block: ClientBlock) -> State:
         """Start from w, whose loss on the training examples is taken first."""

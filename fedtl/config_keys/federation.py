@@ -22,6 +22,15 @@ class FederationKeys:
     )
     seed: int = key(0, "Seed of every random draw.", _FEDERATION, low=0, high=2**63 - 1)
 
+    reply_limit: float = key(
+        100.0,
+        "Leave out a client whose arrays have more than this many times the norm of the head that "
+        "it was sent, or that of a head of ones.",
+        _FEDERATION,
+        above=0.0,
+        high=1e30,
+    )
+
     dropout: float = key(
         0.0, "Probability that a client is missing in a round.", _ADVERSITY, low=0.0, high=0.99
     )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
 from fedtl.determinism import generator
-from fedtl.transfer.client_block import ClientBlock
+from fedtl.transfer.client_block import ClientBlock, ClientData
 from strategies.base import Arrays, Trained
 
 # Beyond Flower's own codes of errors: a client that is missing because the scenario says so.
@@ -58,6 +58,14 @@ def before_training(config: RunConfig, server_round: int, block: ClientBlock) ->
                 labels[rows] = block.classes - 1 - labels[rows]
         block = replace(block, labels=labels)
     return block
+
+
+def labels_learnt(config: RunConfig, data: ClientData) -> NDArray[np.int64]:
+    """Return the labels of a client's training rows as it learns them, shape ``(n,)``."""
+    labels: NDArray[np.int64] = data.labels.numpy()[data.train]
+    if config.attack == "label-flip" and data.partition_id in attackers(config):
+        return data.classes - 1 - labels
+    return labels
 
 
 def _efforts(

@@ -16,7 +16,6 @@ from flwr.app import (
     Context,
     Error,
     Message,
-    MetricRecord,
     MetricRecordValues,
     RecordDict,
 )
@@ -31,10 +30,13 @@ from fedtl.federation.adversity import (
     before_training,
     drops_out,
     falsified,
+    labels_learnt,
 )
 from fedtl.federation.alone import LoneHeads, lone_heads
+from fedtl.federation.census import SiteCard
 from fedtl.federation.client_memory import recall, remember
 from fedtl.federation.closing_scores import ClosingScores, closing_metrics
+from fedtl.federation.reply_checks import ReplyChecks
 from fedtl.federation.site import OpenSite, Site
 from fedtl.privacy.egress import EgressError, release
 from fedtl.records import array_record, from_record, to_metrics, to_record
@@ -115,9 +117,13 @@ def answer(
                 answers = _evaluate(clients, strategy, lone_heads)
             else:
                 answers = _HANDLERS[kind](clients, strategy)
-        for place, (content, memory) in zip(sites, answers, strict=True):
+        cards = {site.data.partition_id: _card(site, config) for site in sites.values()}
+        checks = ReplyChecks(strategy, cards)
+        for (place, site), (content, memory) in zip(sites.items(), answers, strict=True):
             try:
-                replies[place] = Message(release(content, declared), reply_to=messages[place])
+                release(content, declared)
+                checks.check(kind, site.data.partition_id, content, messages[place].content)
+                replies[place] = Message(content, reply_to=messages[place])
             except EgressError as error:
                 # A client that diverged begins its next round as it began this one.
                 replies[place] = _error(messages[place], str(error))
@@ -139,8 +145,6 @@ def _handshake(clients: Sequence[_Client], strategy: HeadStrategy) -> list[_Answ
     answers = []
     for _, _, site in clients:
         data = site.data
-        own = np.concatenate([data.train, data.held_out])
-        counts = np.bincount(data.labels[torch.from_numpy(own)].numpy(), minlength=data.classes)
         identity = ConfigRecord(
             {
                 "fedtl-version": fedtl.__version__,
@@ -149,16 +153,14 @@ def _handshake(clients: Sequence[_Client], strategy: HeadStrategy) -> list[_Answ
                 "classes": list(site.class_names),
             }
         )
-        census = MetricRecord(
-            {
-                "partition-id": data.partition_id,
-                "num-examples": len(data.train),
-                "held-out": len(data.held_out),
-                "label-counts": counts.tolist(),
-            }
-        )
+        census = _card(site, strategy.config).record()
         answers.append(_Answer(RecordDict({"identity": identity, "census": census})))
     return answers
+
+
+def _card(site: Site, config: RunConfig) -> SiteCard:
+    """Return what a site tells of its data; a hostile one has its own idea of labels."""
+    return SiteCard.of(site.data, labels_learnt(config, site.data))
 
 
 def _moments(clients: Sequence[_Client], strategy: HeadStrategy) -> list[_Answer]:

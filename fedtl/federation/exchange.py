@@ -16,10 +16,13 @@ from flwr.serverapp import Grid
 
 from fedtl.federation.adversity import DROPPED_OUT
 from fedtl.privacy.egress import Declaration, EgressError, LedgerEntry, release, weigh
+from fedtl.privacy.forms import one_line
 from fedtl.records import config_record, metric_record
 
 # Flower's code for a reply that could not be used.
 UNUSABLE_REPLY = 2
+# Lines of the ledger that an undeclared answer gets.
+_FEW = 8
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,9 @@ class Phase:
     entries: list[LedgerEntry] = field(default_factory=list)
 
 
+Check = Callable[[str, int, RecordDict, RecordDict], None]
+
+
 class Exchange(Grid):
     """A grid over the accepted sites alone, in partition-id order.
 
@@ -67,6 +73,9 @@ class Exchange(Grid):
         declared: What a reply to each kind of message may carry.
         digests: By kind of message, what to keep of a reply's metrics; all of it by default, which
             for ten thousand clients is a hundred megabytes.
+        check: Looks at a reply that is as declared, given its kind, the partition id, its content
+            and the content of what it replies to; raises :class:`EgressError`.
+        drops_out: Whether the scenario has a client, by round and partition id, not answer.
         timeout: Seconds to wait for the replies of a phase; ``None`` waits for all.
 
     Attributes:
@@ -82,12 +91,16 @@ class Exchange(Grid):
         declared: Mapping[str, Declaration],
         digests: Mapping[str, Callable[[MetricRecord], Any]] | None = None,
         timeout: float | None = None,
+        *,
+        check: Check | None = None,
+        drops_out: Callable[[int, int], bool] = lambda server_round, client: False,
     ) -> None:
         self._grid = grid
         self.partitions = dict(partitions)
         self._nodes = sorted(partitions, key=partitions.__getitem__)
         self._declared = declared
         self._digests = digests or {}
+        self._check, self._drops_out = check, drops_out
         self.standardisation: ArrayRecord | None = None
         self._timeout = timeout
         self.phase = Phase([])
@@ -120,7 +133,11 @@ class Exchange(Grid):
         early: dict[int, Message] = {}
         turn = 0
         for reply in replies:
-            early[place_of[reply.metadata.reply_to_message_id]] = reply
+            # A second answer, or one to a question that was not asked, is nobody's.
+            place = place_of.pop(reply.metadata.reply_to_message_id, None)
+            if place is None:
+                continue
+            early[place] = reply
             while turn in early:
                 yield self._admit(phase, sent[turn], early.pop(turn))
                 turn += 1
@@ -131,23 +148,48 @@ class Exchange(Grid):
             yield self._admit(phase, sent[place], reply)
 
     def _admit(self, phase: Phase, instruction: Message, reply: Message) -> Message:
-        """Hold a reply against its declaration, enter it on the ledger, and pass it on."""
+        """Hold a reply against its declaration, enter it on the ledger, and pass it on.
+
+        Whatever is wrong with a reply is its client's failure, and nobody else's.
+        """
         client = self._partition(instruction)
+        kind = instruction.metadata.message_type
+        server_round = _round(instruction.content)
         if reply.has_content():
-            self._enter_up(phase, client, reply.content, _round(instruction.content))
             try:
-                release(reply.content, self._declared[instruction.metadata.message_type])
-                if "metrics" in reply.content:
-                    record = metric_record(reply.content, "metrics")
-                    _check_examples(record)
-                    digest = self._digests.get(instruction.metadata.message_type)
-                    phase.metrics[client] = record if digest is None else digest(record)
-            except (EgressError, ValueError, TypeError) as error:
-                reply = Message(Error(UNUSABLE_REPLY, str(error)), reply_to=instruction)
+                self._read(phase, kind, instruction, reply)
+            except Exception as error:  # a site may send anything, and reading it do anything
+                expected = isinstance(error, EgressError | ValueError)
+                told = str(error) if expected else f"{type(error).__name__}: {error}"
+                reply = Message(Error(UNUSABLE_REPLY, one_line(told)), reply_to=instruction)
         if reply.has_error():
-            intended = reply.error.code == DROPPED_OUT
-            phase.failures.append(Failure(client, reply.error.reason or "unknown error", intended))
+            intended = reply.error.code == DROPPED_OUT and self._drops_out(server_round, client)
+            reason = one_line(reply.error.reason) or "unknown error"
+            phase.failures.append(Failure(client, reason, intended))
         return reply
+
+    def _read(self, phase: Phase, kind: str, instruction: Message, reply: Message) -> None:
+        """Look at an answer and enter it; what was refused has crossed the border all the same."""
+        if reply.metadata.src_node_id != instruction.metadata.dst_node_id:
+            raise EgressError("the answer came from another node than was asked")
+        client, content = self._partition(instruction), reply.content
+        lines = weigh(content)
+        try:
+            release(content, self._declared[kind])
+            if self._check is not None:
+                self._check(kind, client, content, instruction.content)
+        except Exception:
+            lines = _cut(lines)
+            raise
+        finally:
+            server_round = _round(instruction.content)
+            for record, shape, size in lines:
+                phase.entries.append(LedgerEntry(server_round, client, "up", record, shape, size))
+                phase.bytes_up += size
+        if "metrics" in content:
+            metrics = metric_record(content, "metrics")
+            digest = self._digests.get(kind)
+            phase.metrics[client] = metrics if digest is None else digest(metrics)
 
     def _join_standardisation(self, sent: Sequence[Message]) -> None:
         if self.standardisation is not None:
@@ -165,11 +207,6 @@ class Exchange(Grid):
             for record, shape, size in lines:
                 phase.entries.append(LedgerEntry(server_round, client, "down", record, shape, size))
                 phase.bytes_down += size
-
-    def _enter_up(self, phase: Phase, client: int, content: RecordDict, server_round: int) -> None:
-        for record, shape, size in weigh(content):
-            phase.entries.append(LedgerEntry(server_round, client, "up", record, shape, size))
-            phase.bytes_up += size
 
     def _partition(self, message: Message) -> int:
         return self.partitions[message.metadata.dst_node_id]
@@ -198,11 +235,13 @@ class Exchange(Grid):
         raise NotImplementedError("use send_and_receive: only what it carries is on the ledger")
 
 
-def _check_examples(metrics: MetricRecord) -> None:
-    """Refuse an example count that cannot be a weight."""
-    examples = metrics["num-examples"]
-    if not isinstance(examples, int) or examples < 0:
-        raise EgressError(f"num-examples = {examples!r} is not a count")
+def _cut(lines: Sequence[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
+    """Return lines of an undeclared answer as a ledger may hold them: short, and not too many."""
+    few = [(one_line(record), one_line(shape), size) for record, shape, size in lines[:_FEW]]
+    rest = lines[_FEW:]
+    if rest:
+        few.append(("others", f"{len(rest):,} records", sum(size for *_, size in rest)))
+    return few
 
 
 def _round(content: RecordDict) -> int:

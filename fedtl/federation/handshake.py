@@ -12,8 +12,10 @@ from flwr.serverapp import Grid
 
 from fedtl.errors import FedtlError
 from fedtl.federation import phases
+from fedtl.federation.census import SiteCard
 from fedtl.federation.exchange import Exchange, Failure
-from fedtl.privacy.egress import LedgerEntry
+from fedtl.privacy.egress import EgressError, LedgerEntry
+from fedtl.privacy.forms import one_line
 from fedtl.records import config_record, metric_record
 
 _POLL_SECONDS = 0.5
@@ -34,23 +36,6 @@ class Identity:
     fingerprint: str
     feature_size: int
     classes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class SiteCard:
-    """What a site told about its data.
-
-    Attributes:
-        client: Partition id.
-        examples: Training examples.
-        held_out: Held-out examples.
-        label_counts: Examples of each class, both parts together.
-    """
-
-    client: int
-    examples: int
-    held_out: int
-    label_counts: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -130,7 +115,7 @@ def handshake(grid: Grid, nodes: Sequence[int], clients: int, expected: Identity
     for its backbone to see every image.
 
     Raises:
-        FedtlError: Nobody is left, or two nodes claim the same partition.
+        FedtlError: Nobody is left. Nodes that claim the same partition are all left out.
     """
     declared = {phases.HANDSHAKE: phases.HANDSHAKE_REPLY}
     provisional = {node: place for place, node in enumerate(nodes)}
@@ -139,37 +124,34 @@ def handshake(grid: Grid, nodes: Sequence[int], clients: int, expected: Identity
     questions = [
         Message(content, dst_node_id=node, message_type=phases.HANDSHAKE) for node in nodes
     ]
-    identities: dict[int, Identity] = {}
-    cards: dict[int, SiteCard] = {}
-    node_of: dict[int, int] = {}
-    place_to_partition: dict[int, int] = {}
+    found: dict[int, list[tuple[int, Identity, SiteCard]]] = {}
     for place, reply in enumerate(exchange.send_and_receive(questions)):
         if reply.has_error():
             continue
         try:
             identity, card = _read(reply)
-        except (KeyError, TypeError, ValueError) as error:  # a site of quite another version
-            reason = f"refused: its answer cannot be read ({type(error).__name__}: {error})"
-            exchange.phase.failures.append(Failure(place, reason))
+        except EgressError as error:
+            exchange.phase.failures.append(Failure(place, f"refused: {error}"))
             continue
-        if card.client in node_of:
-            raise FedtlError(
-                f"Two nodes claim partition-id {card.client}; give every node its own "
-                "(--node-config 'partition-id=… num-partitions=…')."
-            )
-        identities[card.client], cards[card.client] = identity, card
-        node_of[card.client] = nodes[place]
-        place_to_partition[place] = card.client
+        found.setdefault(card.client, []).append((place, identity, card))
     phase = exchange.phase
     refused = list(phase.failures)
-    accepted = sorted(client for client in cards if 0 <= client < clients)
-    refused += [
-        Failure(client, f"partition-id {client} is not in 0 to {clients - 1} (clients = {clients})")
-        for client in sorted(cards)
-        if not 0 <= client < clients
-    ]
+    identities, cards, places = {}, {}, {}
+    for client, claims in sorted(found.items()):
+        if not client < clients:
+            reason = f"partition-id {client} is not in 0 to {clients - 1} (clients = {clients})"
+            refused += [Failure(client, reason) for _ in claims]
+        elif len(claims) > 1:
+            reason = (
+                f"refused: {len(claims)} nodes claim partition-id {client}, and only one can be "
+                "it; give every node its own (--node-config 'partition-id=… num-partitions=…')"
+            )
+            refused += [Failure(client, reason) for _ in claims]
+        else:
+            [(places[client], identities[client], cards[client])] = claims
+    accepted = sorted(cards)
     if not accepted:
-        reasons = "; ".join(failure.reason for failure in refused[:3])
+        reasons = "; ".join(failure.reason.rstrip(".") for failure in refused[:3])
         raise FedtlError(f"No client can take part: {reasons}.")
     reference = expected or _most_common([identities[client] for client in accepted])
     for client in list(accepted):
@@ -177,14 +159,15 @@ def handshake(grid: Grid, nodes: Sequence[int], clients: int, expected: Identity
             accepted.remove(client)
             refused.append(Failure(client, f"refused: {mismatch}"))
     if not accepted:
-        raise FedtlError(f"No client can take part: {refused[0].reason}.")
+        raise FedtlError(f"No client can take part: {refused[0].reason.rstrip('.')}.")
+    partition_at = {place: client for client, claims in found.items() for place, *_ in claims}
     return Roll(
         identity=reference,
-        partitions={node_of[client]: client for client in accepted},
+        partitions={nodes[places[client]]: client for client in accepted},
         cards={client: cards[client] for client in accepted},
         refused=refused,
         entries=[
-            entry._replace(client=place_to_partition.get(entry.client, entry.client))
+            entry._replace(client=partition_at.get(entry.client, entry.client))
             for entry in phase.entries
         ],
         bytes_down=phase.bytes_down,
@@ -193,22 +176,16 @@ def handshake(grid: Grid, nodes: Sequence[int], clients: int, expected: Identity
 
 
 def _read(reply: Message) -> tuple[Identity, SiteCard]:
-    identity = config_record(reply.content, "identity")
-    census = metric_record(reply.content, "census")
-    return (
-        Identity(
-            version=str(identity["fedtl-version"]),
-            fingerprint=str(identity["backbone-fingerprint"]),
-            feature_size=int(identity["feature-size"]),  # type: ignore[arg-type]
-            classes=tuple(identity["classes"]),  # type: ignore[arg-type]
-        ),
-        SiteCard(
-            client=int(census["partition-id"]),  # type: ignore[arg-type]
-            examples=int(census["num-examples"]),  # type: ignore[arg-type]
-            held_out=int(census["held-out"]),  # type: ignore[arg-type]
-            label_counts=tuple(census["label-counts"]),  # type: ignore[arg-type]
-        ),
+    """Return what a site says of itself; its records are of their declared form."""
+    told = config_record(reply.content, "identity")
+    identity = Identity(
+        version=str(told["fedtl-version"]),
+        fingerprint=str(told["backbone-fingerprint"]),
+        feature_size=int(told["feature-size"]),  # type: ignore[arg-type]
+        classes=tuple(told["classes"]),  # type: ignore[arg-type]
     )
+    census = metric_record(reply.content, "census")
+    return identity, SiteCard.read(census, len(identity.classes))
 
 
 def _most_common(identities: Sequence[Identity]) -> Identity:
@@ -231,7 +208,7 @@ def _mismatch(site: Identity, reference: Identity) -> str:
         )
     if site.classes != reference.classes:
         return (
-            f"the site's classes are {', '.join(site.classes)}, "
-            f"the federation's {', '.join(reference.classes)}"
+            f"the site's classes are {one_line(', '.join(site.classes))}, "
+            f"the federation's {one_line(', '.join(reference.classes))}"
         )
     return ""

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from flwr.app import MessageType
 
 from fedtl.privacy.egress import Declaration
+from fedtl.privacy.forms import Count, Form, Real, Text
+from fedtl.statistics.calibration import CALIBRATION_BINS, TEMPERATURES
+from fedtl.transfer.lone_head import METHODS
 from strategies.base import HeadStrategy
 
 HANDSHAKE = "query.handshake"
@@ -19,10 +22,33 @@ EVALUATE = MessageType.EVALUATE
 # and neither are its binned scores.
 CONFUSION_CLASSES = 64
 
-IDENTITY_KEYS = frozenset({"fedtl-version", "backbone-fingerprint", "feature-size", "classes"})
-CENSUS_KEYS = frozenset({"partition-id", "num-examples", "held-out", "label-counts"})
-HANDSHAKE_REPLY = Declaration(metrics={"census": CENSUS_KEYS}, config={"identity": IDENTITY_KEYS})
-TRAIN_KEYS = frozenset({"num-examples", "train-loss", "held-out", "loss", "accuracy"})
+_ANY_LENGTH = -1
+# Rounding may leave a little less than no loss.
+_LEAST = -1e-6
+_COUNT, _SHARE = Count(), Real(0.0, 1.0, unknown=True)
+_LOSS = Real(low=_LEAST, unknown=True)
+
+IDENTITY_FORMS: Mapping[str, Form] = {
+    "fedtl-version": Text(),
+    "backbone-fingerprint": Text(),
+    "feature-size": Count(low=1, high=2**24),
+    "classes": Text(size=_ANY_LENGTH),
+}
+CENSUS_FORMS: Mapping[str, Form] = {
+    "partition-id": _COUNT,
+    "num-examples": _COUNT,
+    "held-out": _COUNT,
+    "label-counts": Count(size=_ANY_LENGTH),
+}
+HANDSHAKE_REPLY = Declaration(metrics={"census": CENSUS_FORMS}, config={"identity": IDENTITY_FORMS})
+TRAIN_FORMS: Mapping[str, Form] = {
+    "num-examples": _COUNT,
+    "train-loss": _LOSS,
+    "held-out": _COUNT,
+    "loss": _LOSS,
+    "accuracy": _SHARE,
+}
+_ONLY_EXAMPLES: Mapping[str, Mapping[str, Form]] = {"metrics": {"num-examples": _COUNT}}
 # What the server tells beside the final head: how many examples of each class there are in all.
 CLASS_COUNTS = "class-counts"
 
@@ -30,7 +56,6 @@ CLASS_COUNTS = "class-counts"
 FIELD_KEYS = ("score-bins", "rare-bins", "predicted", "probabilities")
 TEMPERATURE_KEYS = ("temperature-losses", "temperature-gaps")
 
-_SCORE_KEYS = ("num-examples", "loss", "accuracy", "correct", "examples", "clusters")
 _SCORES = ("", "test-", "local-only-", "local-only-test-")
 _CORRECTED = "corrected-"
 _UNSEEN_SCORES = ("unseen-", "local-only-unseen-")
@@ -66,8 +91,8 @@ def paired_heads(strategy: HeadStrategy) -> tuple[str, ...]:
     return tuple(heads)
 
 
-def evaluate_keys(strategy: HeadStrategy, classes: int) -> frozenset[str]:
-    """Return the keys of a closing evaluation's metrics.
+def scores_told(strategy: HeadStrategy) -> tuple[str, ...]:
+    """Return the scores of a closing evaluation.
 
     Without a global head, the scores that would be its own are those of clients' own heads.
     """
@@ -78,15 +103,41 @@ def evaluate_keys(strategy: HeadStrategy, classes: int) -> frozenset[str]:
         scores += _UNSEEN_SCORES
     if strategy.personalises and strategy.global_head:
         scores += _PERSONAL_SCORES
-    keys = {prefix + key for prefix in scores for key in _SCORE_KEYS}
-    keys |= {prefix + "pairs" for prefix in paired_heads(strategy)}
-    keys.add("local-only-method")
+    return tuple(scores)
+
+
+def evaluate_forms(strategy: HeadStrategy, classes: int) -> Mapping[str, Form]:
+    """Return the form of each value of a closing evaluation's metrics."""
+    each: Mapping[str, Form] = {
+        "num-examples": _COUNT,
+        "loss": _LOSS,
+        "accuracy": _SHARE,
+        # -1 stands for what a real site does not tell.
+        "correct": Count(low=-1, size=classes),
+        "examples": Count(size=classes),
+        "clusters": Count(size=6),
+    }
+    forms = {prefix + key: form for prefix in scores_told(strategy) for key, form in each.items()}
+    # Of its ten counts the last, by how much one head is ahead, may be below nought.
+    pairs = Count(low=-(2**53), size=10)
+    forms |= {prefix + "pairs": pairs for prefix in paired_heads(strategy)}
+    forms["local-only-method"] = Count(high=len(METHODS) - 1)
     if classes <= CONFUSION_CLASSES:
-        keys |= {prefix + "confusion" for prefix in confusion_of(strategy)}
-        keys |= {prefix + key for prefix in binned_scores_of(strategy) for key in FIELD_KEYS}
+        matrix = Count(size=classes * classes)
+        forms |= {prefix + "confusion": matrix for prefix in confusion_of(strategy)}
+        binned: tuple[Form, ...] = (
+            Count(low=-(2**31), size=_ANY_LENGTH),
+            Count(low=-(2**31), size=_ANY_LENGTH),
+            Count(size=classes),
+            Real(low=0.0, size=_ANY_LENGTH),
+        )
+        for prefix in binned_scores_of(strategy):
+            forms |= {prefix + key: form for key, form in zip(FIELD_KEYS, binned, strict=True)}
         if fits_temperature(strategy):
-            keys.update(TEMPERATURE_KEYS)
-    return frozenset(keys)
+            gaps = Real(size=len(TEMPERATURES) * CALIBRATION_BINS)
+            fitted = (Real(low=_LEAST, size=len(TEMPERATURES)), gaps)
+            forms |= dict(zip(TEMPERATURE_KEYS, fitted, strict=True))
+    return forms
 
 
 def declarations(
@@ -97,15 +148,16 @@ def declarations(
     starter = strategy.starter
     return {
         HANDSHAKE: HANDSHAKE_REPLY,
-        MOMENTS: Declaration(
-            arrays={"moments": moments}, metrics={"metrics": frozenset({"num-examples"})}
-        ),
-        INIT: Declaration(
-            arrays={} if starter is None else {starter.reply_record: starter.uplink},
-            metrics={"metrics": frozenset({"num-examples"})},
+        MOMENTS: Declaration({"moments": moments}, _ONLY_EXAMPLES, precision="float64"),
+        INIT: Declaration(metrics=_ONLY_EXAMPLES)
+        if starter is None
+        else Declaration(
+            {starter.reply_record: starter.uplink}, _ONLY_EXAMPLES, precision=starter.precision
         ),
         TRAIN: Declaration(
-            arrays={strategy.reply_record: strategy.uplink}, metrics={"metrics": TRAIN_KEYS}
+            {strategy.reply_record: strategy.uplink},
+            {"metrics": TRAIN_FORMS},
+            precision=strategy.precision,
         ),
-        EVALUATE: Declaration(metrics={"metrics": evaluate_keys(strategy, classes)}),
+        EVALUATE: Declaration(metrics={"metrics": evaluate_forms(strategy, classes)}),
     }

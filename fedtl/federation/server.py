@@ -16,6 +16,7 @@ import strategies
 from fedtl.config import RunConfig
 from fedtl.errors import FedtlError
 from fedtl.federation import phases
+from fedtl.federation.adversity import drops_out
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.client import head_for
 from fedtl.federation.client_memory import SimulatedStates, memories_of, states_of
@@ -24,6 +25,7 @@ from fedtl.federation.exchange import Exchange, Failure, Phase
 from fedtl.federation.handshake import Identity, Roll, handshake, wait_for_nodes
 from fedtl.federation.journal import Journal, Row
 from fedtl.federation.outcome import Outcome
+from fedtl.federation.reply_checks import ReplyChecks
 from fedtl.federation.round_zero import closed_form_start, learn_standardisation
 from fedtl.records import from_record, to_record
 from fedtl.transfer.heads import one_thread
@@ -102,6 +104,8 @@ class Federation:
                 phases.EVALUATE: partial(ClientEvaluation.read, classes=len(roll.identity.classes)),
             },
             timeout=self._reply_timeout,
+            check=ReplyChecks(strategy, roll.cards).check,
+            drops_out=partial(drops_out, config),
         )
         with one_thread():
             if resume is None:

@@ -1,15 +1,15 @@
 """What may leave a site, decided in one place, and the ledger of what did.
 
-A client declares, per kind of message, the names and shapes of the arrays and the names of the
-numbers that a reply may carry. :func:`release` is the only door: a reply with anything else is an
-error and nothing is sent. The server holds every reply against the same declaration, because a site
-may run other code than ours.
+A client declares, per kind of message, the names, shapes and precision of the arrays and the names
+and forms of the numbers that a reply may carry. :func:`release` is the only door: a reply with
+anything else is an error and nothing is sent. The server holds every reply against the same
+declaration, because a site may run other code than ours.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -18,6 +18,7 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
+from fedtl.privacy.forms import Form, one_line
 from fedtl.records import from_array
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -33,62 +34,79 @@ class Declaration:
 
     Attributes:
         arrays: Per array record, the name and shape of each array.
-        metrics: Per metric record, its keys.
-        config: Per config record, its keys.
+        metrics: Per metric record, the form of each value.
+        config: Per config record, likewise.
+        precision: What all arrays are of, ``float32`` or ``float64``; ``None`` for any float.
     """
 
     arrays: Mapping[str, Shapes] = field(default_factory=dict)
-    metrics: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    config: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    metrics: Mapping[str, Mapping[str, Form]] = field(default_factory=dict)
+    config: Mapping[str, Mapping[str, Form]] = field(default_factory=dict)
+    precision: str | None = None
 
 
 def release(content: RecordDict, declared: Declaration) -> RecordDict:
-    """Return ``content`` if it carries just what is declared, with finite arrays.
+    """Return ``content`` if it carries just what is declared, of its form, with finite arrays.
 
     Raises:
         EgressError: It does not.
     """
     for name, record in content.items():
+        known: Mapping[str, object] = declared.arrays
+        if not isinstance(record, ArrayRecord):
+            known = declared.metrics if isinstance(record, MetricRecord) else declared.config
+        if name not in known:
+            raise EgressError(f"the record {_name(name)} is not declared to leave a site")
         if isinstance(record, ArrayRecord):
-            if name not in declared.arrays:
-                raise EgressError(f"the array record {name!r} is not declared to leave a site")
-            _check_arrays(name, record, declared.arrays[name])
+            _check_arrays(name, record, declared.arrays[name], declared.precision)
         else:
-            keys = declared.metrics if isinstance(record, MetricRecord) else declared.config
-            if name not in keys:
-                raise EgressError(f"the record {name!r} is not declared to leave a site")
-            _check_keys(name, record, keys[name])
+            forms = declared.metrics if isinstance(record, MetricRecord) else declared.config
+            _check_values(name, record, forms[name])
     for name in (*declared.arrays, *declared.metrics, *declared.config):
         if name not in content:
             raise EgressError(f"the reply lacks the record {name!r}")
     return content
 
 
-def _check_keys(name: str, record: MetricRecord | ConfigRecord, declared: frozenset[str]) -> None:
-    if record.keys() == declared:
-        return
-    if undeclared := record.keys() - declared:
-        raise EgressError(
-            f"{', '.join(sorted(undeclared))} in {name!r} is not declared to leave a site"
-        )
-    raise EgressError(f"{name!r} lacks {', '.join(sorted(declared - record.keys()))}")
+def _check_values(
+    name: str, record: MetricRecord | ConfigRecord, forms: Mapping[str, Form]
+) -> None:
+    if record.keys() != forms.keys():
+        if undeclared := record.keys() - forms.keys():
+            raise EgressError(f"{_names(undeclared)} in {name!r} is not declared to leave a site")
+        raise EgressError(f"{name!r} lacks {_names(forms.keys() - record.keys())}")
+    for key, form in forms.items():
+        if fault := form.fault(record[key]):
+            raise EgressError(f"{key} in {name!r} {fault}")
 
 
-def _check_arrays(name: str, record: ArrayRecord, shapes: Shapes) -> None:
+def _check_arrays(name: str, record: ArrayRecord, shapes: Shapes, precision: str | None) -> None:
     if record.keys() != shapes.keys():
         raise EgressError(
-            f"the record {name!r} carries {', '.join(sorted(record)) or 'nothing'} "
-            f"where {', '.join(sorted(shapes))} is declared"
+            f"the record {name!r} carries {_names(record) or 'nothing'} "
+            f"where {_names(shapes)} is declared"
         )
     for key, array in record.items():
         if array.shape != shapes[key]:
             raise EgressError(
-                f"{key!r} in {name!r} has shape {tuple(array.shape)} "
+                f"{key!r} in {name!r} has shape {one_line(tuple(array.shape))} "
                 f"where {tuple(shapes[key])} is declared"
+            )
+        if precision is not None and array.dtype != precision:
+            raise EgressError(
+                f"{key!r} in {name!r} is of {one_line(array.dtype)} where {precision} is declared"
             )
         value = from_array(array)
         if value.dtype.kind != "f" or not _finite(value):
             raise EgressError(f"{key!r} in {name!r} is not finite")
+
+
+def _name(name: str) -> str:
+    return repr(one_line(name))
+
+
+def _names(names: Iterable[str]) -> str:
+    return one_line(", ".join(sorted(names)))
 
 
 def _finite(value: NDArray[np.floating]) -> bool:

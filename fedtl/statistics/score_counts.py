@@ -141,6 +141,11 @@ def packed_cells(cells: Floats) -> list[int]:
     return packed
 
 
+def packed_size(packed: Sequence[int]) -> int:
+    """Return how many cells :func:`unpacked_cells` makes of it."""
+    return sum(-code if code < 0 else 1 for code in packed)
+
+
 def unpacked_cells(packed: Sequence[int]) -> Floats:
     """Return what :func:`packed_cells` packed, in one dimension."""
     flat: list[float] = []

@@ -18,6 +18,7 @@ from fedtl.transfer.standardisation import Moments, Standardisation
 from strategies.base.coordinates import WARM_TEMPERATURE, in_standardised
 from strategies.base.halves import AloneHead, Arrays, Received, Reply, Trained, heads_of
 from strategies.base.iterative import fine_tuned
+from strategies.base.plausible import Told
 from strategies.base.strategy import LEVERAGE_RECORD, HeadStrategy
 
 
@@ -29,6 +30,7 @@ class ClosedFormStrategy(HeadStrategy):
     """
 
     reply_record = "statistics"
+    precision = "float64"
     standardises = False
     one_round = True
     temperature = WARM_TEMPERATURE
@@ -46,6 +48,10 @@ class ClosedFormStrategy(HeadStrategy):
     @abstractmethod
     def client_statistics(self, block: ClientBlock, client: int) -> Arrays:
         """Return one client's statistics."""
+
+    @abstractmethod
+    def implausible(self, arrays: Arrays, told: Told) -> str:
+        """Return what cannot be in a client's statistics: see :class:`HeadStrategy`."""
 
     @abstractmethod
     def solve(self, statistics: Arrays) -> Arrays:

@@ -9,13 +9,17 @@ section 4).
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from fedtl.transfer.client_block import ClientBlock
+from fedtl.transfer.client_block import ClientBlock, batch_width, steps_of
 from fedtl.transfer.heads import Tensors
 from strategies.base.halves import Received
 from strategies.base.iterative import IterativeStrategy, State
+
+# Weights are added up in float32.
+_ROUNDING = 1e-3
 
 
 class WeighedSteps(IterativeStrategy):
@@ -25,6 +29,21 @@ class WeighedSteps(IterativeStrategy):
         """Start from the global head; no step has weight yet."""
         weight = {name: torch.zeros(len(block)) for name in ("of-step", "total")}
         return {**super().client_init(received, block), "weight": weight}
+
+    def wrong_weight(self, weight: float, examples: int) -> str:
+        """Look at ‖a‖₁ that a client tells: that of one step at least, and at most of all of its.
+
+        Args:
+            weight: As it was told.
+            examples: The client's training examples.
+        """
+        width = batch_width(examples, self.config.batch_size)
+        steps = int(self.local_steps(steps_of(np.array([examples]), width))[0])
+        momentum = self.config.momentum
+        most = (steps - momentum * (1 - momentum**steps) / (1 - momentum)) / (1 - momentum)
+        if 1 - _ROUNDING <= weight <= most * (1 + _ROUNDING):
+            return ""
+        return f"its steps weigh {weight:.3g}, but {examples:,} examples are {steps:,} steps"
 
     def sgd_step(self, state: State, gradients: Tensors, **groups: str) -> None:
         """Take the step, and add what all gradients so far weigh in it: 1 + μ + μ² + …"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from fedtl.transfer.heads import Head, LinearHead, Tensors
 from strategies.base.closed_form import ClosedFormStrategy
 from strategies.base.gcv import chosen_penalty
 from strategies.base.halves import Arrays, LabelledRows
+from strategies.base.plausible import Told, wrong_gram
 from strategies.base.search import Range, Search
 
 _CHUNK = 2048
@@ -54,6 +56,11 @@ class SecondMoments(LinearClosedForm):
             "gram": (self.width * (self.width + 1) // 2,),
             "class-sums": (self.width, self.classes),
         }
+
+    def implausible(self, arrays: Arrays, told: Told) -> str:
+        """Look at A and B: see :func:`wrong_gram`."""
+        gram = symmetric(arrays["gram"], self.width).numpy()
+        return wrong_gram(gram, arrays["class-sums"], told)
 
     def client_statistics(self, block: ClientBlock, client: int) -> Arrays:
         """Return A's upper triangle and B, float64."""
@@ -243,8 +250,13 @@ def upper_triangle(matrix: Tensor) -> NDArray[np.float64]:
 
 def symmetric(upper: NDArray[np.floating], width: int) -> Tensor:
     """Return the symmetric matrix with this upper triangle."""
-    matrix = np.zeros((width, width))
+    return torch.from_numpy(upper.astype(np.float64, copy=False)[_places(width)])
+
+
+@lru_cache(maxsize=4)
+def _places(width: int) -> NDArray[np.intp]:
+    """Return where in the upper triangle each entry of a symmetric matrix lies."""
+    places = np.zeros((width, width), np.intp)
     row, column = np.triu_indices(width)
-    matrix[row, column] = upper
-    matrix[column, row] = upper
-    return torch.from_numpy(matrix)
+    places[row, column] = places[column, row] = np.arange(len(row))
+    return places

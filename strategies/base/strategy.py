@@ -28,6 +28,7 @@ from strategies.base.halves import (
     Trained,
     heads_of,
 )
+from strategies.base.plausible import Told, too_large
 from strategies.base.search import Search
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class HeadStrategy(Strategy):
 
     Attributes:
         reply_record: Name of the record that carries a training reply's arrays.
+        precision: Of these arrays.
         standardises: Whether clients are sent the mean and deviation of all training features.
         one_round: Whether its first round is its last.
         own_start: Whether it brings its own ``starter``, so that ``init`` is none of its concern.
@@ -74,6 +76,7 @@ class HeadStrategy(Strategy):
 
     starter: ClosedFormStrategy | None = None
     reply_record = "arrays"
+    precision: ClassVar[Literal["float32", "float64"]] = "float32"
     standardises = True
     one_round = False
     own_start = False
@@ -126,6 +129,18 @@ class HeadStrategy(Strategy):
     @abstractmethod
     def uplink(self) -> Mapping[str, tuple[int, ...]]:
         """Name and shape of every array that a client's training reply carries: no other leaves."""
+
+    def implausible(self, arrays: Arrays, told: Told) -> str:
+        """Return what cannot be in a client's arrays, a clause; empty if there is nothing.
+
+        Both ends look: the client before it sends, the server before it adds. By default arrays may
+        not have more than ``reply-limit`` times the norm of the head that was sent.
+
+        Args:
+            arrays: Finite, of the declared names, shapes and precision.
+            told: What is known of the client.
+        """
+        return too_large(arrays, told.head, self.config.reply_limit)
 
     @abstractmethod
     def train_alone(self, block: ClientBlock) -> list[AloneHead]:

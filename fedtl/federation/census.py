@@ -1,0 +1,79 @@
+"""What a site tells about its data before anything else, and what all its later replies keep to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from flwr.app import MetricRecord
+from numpy.typing import NDArray
+
+from fedtl.privacy.egress import EgressError
+from fedtl.transfer.client_block import ClientData
+
+
+@dataclass(frozen=True)
+class SiteCard:
+    """What a site told about its data.
+
+    Attributes:
+        client: Partition id.
+        examples: Training examples.
+        held_out: Held-out examples.
+        label_counts: Examples of each class, both parts together.
+    """
+
+    client: int
+    examples: int
+    held_out: int
+    label_counts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, data: ClientData, learnt: NDArray[np.int64]) -> SiteCard:
+        """Return what a site tells of what it holds.
+
+        Args:
+            data: The data.
+            learnt: Labels of its training rows, as it learns them.
+        """
+        labels = np.concatenate([learnt, data.labels.numpy()[data.held_out]])
+        counts = np.bincount(labels, minlength=data.classes)
+        return cls(data.partition_id, len(data.train), len(data.held_out), tuple(counts.tolist()))
+
+    @classmethod
+    def read(cls, census: MetricRecord, classes: int) -> SiteCard:
+        """Return what a record tells that is of the declared form.
+
+        Args:
+            census: The record.
+            classes: Number of classes that the same site tells.
+
+        Raises:
+            EgressError: Its numbers contradict one another.
+        """
+        counts: tuple[int, ...] = tuple(census["label-counts"])  # type: ignore[arg-type, assignment]
+        card = cls(
+            client=int(census["partition-id"]),  # type: ignore[arg-type]
+            examples=int(census["num-examples"]),  # type: ignore[arg-type]
+            held_out=int(census["held-out"]),  # type: ignore[arg-type]
+            label_counts=counts,
+        )
+        if len(counts) != classes:
+            raise EgressError(f"label-counts has {len(counts):,} entries for {classes:,} classes")
+        if sum(counts) != card.examples + card.held_out:
+            raise EgressError(
+                f"label-counts add up to {sum(counts):,} examples, but num-examples = "
+                f"{card.examples:,} and held-out = {card.held_out:,}"
+            )
+        return card
+
+    def record(self) -> MetricRecord:
+        """Return the record that tells it."""
+        return MetricRecord(
+            {
+                "partition-id": self.client,
+                "num-examples": self.examples,
+                "held-out": self.held_out,
+                "label-counts": list(self.label_counts),
+            }
+        )

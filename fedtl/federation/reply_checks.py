@@ -1,0 +1,114 @@
+"""What a client sends, held against what it told before: by itself first, then by the server.
+
+A declaration says which records leave and of what form. What is here is what a form cannot say:
+that numbers agree with one another, with the census of the handshake and with what was sent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from flwr.app import MetricRecord, RecordDict
+
+from fedtl.federation import phases
+from fedtl.federation.census import SiteCard
+from fedtl.federation.closing_checks import closing_fault
+from fedtl.privacy.egress import EgressError
+from fedtl.records import array_record, config_record, from_record, metric_record
+from strategies.base import Arrays, HeadStrategy
+from strategies.base.plausible import Told, wrong_moments
+from strategies.base.strategy import ALL_ROWS, SERVER_RECORD
+
+
+class ReplyChecks:
+    """The checks of a run: the same at both ends.
+
+    Args:
+        strategy: With its head's form.
+        cards: What clients told of their data, by partition id.
+    """
+
+    def __init__(self, strategy: HeadStrategy, cards: Mapping[int, SiteCard]) -> None:
+        self._strategy, self._cards = strategy, cards
+        self._kept: tuple[RecordDict | None, Arrays, Arrays] = (None, {}, {})
+        self._checks: Mapping[str, Callable[[RecordDict, SiteCard, RecordDict], str]] = {
+            phases.MOMENTS: self._moments,
+            phases.INIT: self._init,
+            phases.TRAIN: self._train,
+            phases.EVALUATE: self._closing,
+        }
+
+    def check(self, kind: str, client: int, reply: RecordDict, instruction: RecordDict) -> None:
+        """Look at a reply that is as declared.
+
+        Args:
+            kind: Of message.
+            client: Partition id.
+            reply: The content of the reply.
+            instruction: The content of what it replies to.
+
+        Raises:
+            EgressError: Its numbers contradict one another, or what the client told before.
+        """
+        card = self._cards[client]
+        if kind not in self._checks:
+            return
+        if kind != phases.EVALUATE:
+            examples = metric_record(reply, "metrics")["num-examples"]
+            if examples != card.examples:
+                raise EgressError(
+                    f"num-examples = {examples}, but the site first told of {card.examples:,}"
+                )
+        if fault := self._checks[kind](reply, card, instruction):
+            raise EgressError(fault)
+
+    def _moments(self, reply: RecordDict, card: SiteCard, instruction: RecordDict) -> str:
+        arrays = from_record(array_record(reply, "moments"))
+        return wrong_moments(arrays["total"], arrays["squares"], card.examples)
+
+    def _init(self, reply: RecordDict, card: SiteCard, instruction: RecordDict) -> str:
+        starter = self._strategy.starter
+        if starter is None:
+            return "no init is configured"
+        arrays = from_record(array_record(reply, starter.reply_record))
+        return starter.implausible(arrays, Told(card.examples, card.label_counts, {}, {}))
+
+    def _train(self, reply: RecordDict, card: SiteCard, instruction: RecordDict) -> str:
+        metrics = metric_record(reply, "metrics")
+        if fault := _score_fault(metrics, card):
+            return fault
+        head, server = self._sent(instruction)
+        arrays = from_record(array_record(reply, self._strategy.reply_record))
+        told = Told(card.examples, card.label_counts, head, server)
+        return self._strategy.implausible(arrays, told)
+
+    def _closing(self, reply: RecordDict, card: SiteCard, instruction: RecordDict) -> str:
+        every_row = bool(config_record(instruction, "config")[ALL_ROWS])
+        return closing_fault(metric_record(reply, "metrics"), self._strategy, card, every_row)
+
+    def _sent(self, instruction: RecordDict) -> tuple[Arrays, Arrays]:
+        """Return the head and what else was sent; a message to many clients is read once."""
+        kept, head, server = self._kept
+        if kept is not instruction:
+            head = from_record(array_record(instruction, "arrays"))
+            server = {}
+            if SERVER_RECORD in instruction:
+                server = from_record(array_record(instruction, SERVER_RECORD))
+            self._kept = (instruction, head, server)
+        return head, server
+
+
+def _score_fault(metrics: MetricRecord, card: SiteCard) -> str:
+    """Look at the score of the incoming head."""
+    held_out, accuracy, loss = (metrics[key] for key in ("held-out", "accuracy", "loss"))
+    if held_out != card.held_out:
+        return f"held-out = {held_out}, but the site first told of {card.held_out:,}"
+    if held_out:
+        right = float(accuracy) * card.held_out  # type: ignore[arg-type]
+        if math.isnan(float(loss)) or not abs(right - np.rint(right)) < 1e-3:  # type: ignore[arg-type]
+            return f"loss = {loss} and accuracy = {accuracy} are not of {held_out:,} examples"
+    elif not (math.isnan(float(loss)) and math.isnan(float(accuracy))):  # type: ignore[arg-type]
+        return "there is a score without held-out examples"
+    return ""

@@ -1,0 +1,197 @@
+"""What cannot be in a client's arrays, whoever sent them: a server looks before it adds.
+
+Each function returns a clause that says what is wrong, or an empty text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.lapack import dpstrf
+
+from strategies.base.halves import Arrays
+
+Floats = NDArray[np.floating]
+
+# Features are float32: no square of one is larger.
+_LARGEST_SQUARE = float(np.finfo(np.float32).max) ** 2
+# What rounding takes from a sum of products, relative to its terms; a lie that is smaller tells
+# nothing.
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is known of a client whose arrays are looked at.
+
+    Attributes:
+        examples: Its training examples.
+        label_counts: Its examples of each class, held-out ones included, shape ``(K,)``.
+        head: The head that it was sent.
+        server: What else it was sent: the arrays that ``downlink`` names.
+    """
+
+    examples: int
+    label_counts: Sequence[int]
+    head: Arrays
+    server: Arrays
+
+
+def norm(arrays: Mapping[str, Floats]) -> float:
+    """Return the Euclidean norm of all arrays together, without overflow."""
+    largest = max(
+        (float(np.abs(value).max()) for value in arrays.values() if value.size), default=0
+    )
+    if not largest or not math.isfinite(largest):
+        return largest
+    squares = (np.square(value.astype(np.float64) / largest).sum() for value in arrays.values())
+    return largest * math.sqrt(sum(map(float, squares)))
+
+
+def scale_of(head: Mapping[str, Floats]) -> float:
+    """Return the norm that a head's is measured by: its own, but at least that of one of ones."""
+    return max(norm(head), math.sqrt(sum(value.size for value in head.values())), 1.0)
+
+
+def too_large(arrays: Arrays, head: Arrays, limit: float) -> str:
+    """Look at the norms of arrays: of those that are a head's together, of others one by one.
+
+    Args:
+        arrays: As they were sent.
+        head: As the client was sent it.
+        limit: How many times the head's norm, or that of a head of ones, they may have.
+    """
+    own = {name: value for name, value in arrays.items() if name in head}
+    rest = [{name: value} for name, value in arrays.items() if name not in head]
+    scale = scale_of(head)
+    for part in (own, *rest):
+        if (size := norm(part)) > limit * scale:
+            return (
+                f"{' and '.join(part)} has norm {size:.3g}, more than reply-limit = {limit:g} "
+                f"times {scale:.3g}, which the head that was sent is measured by"
+            )
+    return ""
+
+
+def too_large_loss(loss: float, classes: int, limit: float) -> str:
+    """Look at a mean loss in nats, beside log K of K classes: what knowing nothing costs."""
+    nothing = math.log(max(classes, 3))
+    if not loss <= limit * nothing:
+        return (
+            f"its loss is {loss:.3g} nats an example, more than reply-limit = {limit:g} times "
+            f"{nothing:.3g}, which knowing nothing costs"
+        )
+    return "" if loss >= -_ROUNDING else "its loss is less than nought"
+
+
+def wrong_counts(counts: Floats, told: Told, noise: float = 0.0) -> str:
+    """Look at training examples of each class, in any shape of which the last axis is classes."""
+    of_class = counts.reshape(-1, counts.shape[-1]).astype(np.float64)
+    slack = _ROUNDING * np.maximum(of_class, 1) + noise
+    if (of_class < -slack).any() or (np.abs(of_class - np.rint(of_class)) > slack).any():
+        return "counts of classes are no whole numbers"
+    total = np.rint(of_class).sum(0)
+    if total.sum() != told.examples:
+        return f"counts of classes add up to {total.sum():.15g}, not to {told.examples:,} examples"
+    if over := np.flatnonzero(total > np.asarray(told.label_counts, np.float64)).tolist():
+        return (
+            f"class {over[0]} has {total[over[0]]:.15g} examples where the site first told of "
+            f"{told.label_counts[over[0]]:,}"
+        )
+    return ""
+
+
+def wrong_class_sums(sums: Floats, counts: Floats) -> str:
+    """Look at sums of features: those of no examples are nought.
+
+    Args:
+        sums: Shape ``(…, K, d)``.
+        counts: Shape ``(…, K)``.
+    """
+    if sums[counts == 0].any():
+        return "features are summed of a class without examples"
+    bound = counts[..., None] * math.sqrt(_LARGEST_SQUARE)
+    return "" if (np.abs(sums) <= bound).all() else "a sum of features is larger than any can be"
+
+
+def wrong_moments(total: Floats, squares: Floats, examples: float, noise: float = 0.0) -> str:
+    """Look at sums and sums of squares, each ``(d,)``: Σx² is at least (Σx)²/n.
+
+    Args:
+        total: Sums of features.
+        squares: Sums of their squares.
+        examples: n; the sum of weights where examples have some.
+        noise: What rounding may have added to any of the numbers.
+    """
+    if (squares < -noise).any() or (squares > examples * _LARGEST_SQUARE).any():
+        return "a sum of squares is not one of as many features"
+    most = np.sqrt(np.maximum(examples * (squares + noise), 0.0))
+    if (np.abs(total) * (1 - _ROUNDING) > most + np.finfo(np.float32).tiny).any():
+        return "a feature's sum of squares is less than its sum squared over the examples"
+    return ""
+
+
+def wrong_gram(
+    gram: Floats,
+    sums: Floats,
+    told: Told,
+    *,
+    weights: Floats | None = None,
+    noise: float = 0.0,
+) -> str:
+    """Look at a client's ZᵀDZ and ZᵀDY, with a column of ones last in Z and D of classes' weights.
+
+    The Gram matrix is positive semi-definite and its rank is at most the number of examples: a
+    pivoted Cholesky decomposition of as many steps leaves nothing (Higham, "Accuracy and Stability
+    of Numerical Algorithms", second edition, section 10.3).
+
+    Args:
+        gram: Shape ``(d+1, d+1)``, symmetric.
+        sums: Shape ``(d+1, K)``.
+        told: What is known of the client.
+        weights: D's value for each class, shape ``(K,)``; by default 1.
+        noise: What rounding may have added to any of the numbers.
+    """
+    weight = np.ones(sums.shape[1]) if weights is None else weights
+    if sums[-1][weight == 0].any():
+        return "it has examples of a class of which nobody has any"
+    counts = np.divide(sums[-1], weight, out=np.zeros_like(weight), where=weight != 0)
+    if fault := wrong_counts(counts, told, noise):
+        return fault
+    squares, mass = gram.diagonal(), float(sums[-1].sum())
+    if fault := wrong_moments(gram[-1], squares, mass, noise):
+        return fault
+    size = np.sqrt(np.maximum(squares, 0.0) + noise)
+    slack = _ROUNDING * size * size[-1] + noise + np.finfo(np.float32).tiny
+    if (np.abs(gram[-1] - sums.sum(1)) > slack).any():
+        return "sums of features differ between its Gram matrix and its classes"
+    most = np.outer(size, np.sqrt(np.maximum(sums[-1], 0.0) + noise))
+    if (np.abs(sums) > most + slack[:, None]).any():
+        return "a class's sum of features is larger than its Gram matrix allows"
+    if _semidefinite(gram, size, told.examples):
+        return ""
+    return f"its Gram matrix is not that of {told.examples:,} examples' features"
+
+
+def _semidefinite(gram: Floats, size: Floats, rank: int) -> bool:
+    """Return whether a matrix is a Gram matrix of at most ``rank`` vectors, but for rounding.
+
+    Args:
+        gram: Shape ``(d, d)``.
+        size: The vectors' entries have these roots of summed squares, shape ``(d,)``.
+        rank: The most vectors.
+    """
+    inverse = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
+    correlation = gram * np.outer(inverse, inverse)
+    if not np.isfinite(correlation).all():
+        return False
+    factor, pivots, found, _ = dpstrf(correlation, tol=_ROUNDING, lower=1)
+    if found > rank:
+        return False
+    lower = np.tril(factor[:, :found])
+    rest = correlation[np.ix_(pivots - 1, pivots - 1)] - lower @ lower.T
+    return bool(np.abs(rest).max() <= 10 * _ROUNDING)
