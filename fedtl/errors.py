@@ -16,6 +16,12 @@ class UnwrittenError(FedtlError):
     """A file that could not be written, as on a full disk; what was there before is whole."""
 
 
+class ImpossibleTotalError(FedtlError):
+    """What clients sent adds up to what no sums of features are, or to no finite head."""
+
+    exit_code = 2
+
+
 class UsageError(FedtlError):
     """A request that cannot be met as it was written: a bad value, an unknown name, bad data."""
 

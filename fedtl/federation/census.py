@@ -51,7 +51,7 @@ class SiteCard:
         Raises:
             EgressError: Its numbers contradict one another.
         """
-        counts: tuple[int, ...] = tuple(census["label-counts"])  # type: ignore[arg-type, assignment]
+        counts: tuple[int, ...] = tuple(census["label-counts"])  # type: ignore[arg-type]
         card = cls(
             client=int(census["partition-id"]),  # type: ignore[arg-type]
             examples=int(census["num-examples"]),  # type: ignore[arg-type]

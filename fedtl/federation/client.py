@@ -6,7 +6,7 @@ actor of a simulation with all the messages of its clients. The replies are the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,30 +33,22 @@ from fedtl.federation.adversity import (
     labels_learnt,
 )
 from fedtl.federation.alone import LoneHeads, lone_heads
+from fedtl.federation.asked import Asked, arrays_sent, block_of, heads_sent
 from fedtl.federation.census import SiteCard
 from fedtl.federation.client_memory import recall, remember
 from fedtl.federation.closing_scores import ClosingScores, closing_metrics
 from fedtl.federation.reply_checks import ReplyChecks
 from fedtl.federation.site import OpenSite, Site
 from fedtl.privacy.egress import EgressError, release
-from fedtl.records import array_record, from_record, to_metrics, to_record
-from fedtl.transfer.client_block import ClientBlock
+from fedtl.records import to_metrics, to_record
 from fedtl.transfer.heads import Head, Tensors, build_head, one_thread
 from fedtl.transfer.scoring import score_clients
-from fedtl.transfer.standardisation import Moments, Standardisation
+from fedtl.transfer.standardisation import Moments
 from strategies.base import Arrays, HeadStrategy, LabelledRows, Received, Trained
 from strategies.base.strategy import ALL_ROWS, LEVERAGE_RECORD, SERVER_RECORD
 
 # Flower's code for a client app that raised an exception.
 CLIENT_APP_RAISED = 2
-
-
-class _Client(NamedTuple):
-    """A client of a block: what it is asked, what it remembers, what it holds."""
-
-    message: Message
-    context: Context
-    site: Site
 
 
 class _Answer(NamedTuple):
@@ -111,7 +103,7 @@ def answer(
         strategy = strategies.build(config, head)
         kind = messages[0].metadata.message_type
         declared = phases.declarations(strategy, width, data.classes)[kind]
-        clients = [_Client(messages[place], contexts[place], site) for place, site in sites.items()]
+        clients = [Asked(messages[place], contexts[place], site) for place, site in sites.items()]
         with one_thread(), torch.inference_mode():
             if kind == phases.EVALUATE:
                 answers = _evaluate(clients, strategy, lone_heads)
@@ -140,7 +132,7 @@ def _error(message: Message, reason: str) -> Message:
     return Message(Error(CLIENT_APP_RAISED, reason), reply_to=message)
 
 
-def _handshake(clients: Sequence[_Client], strategy: HeadStrategy) -> list[_Answer]:
+def _handshake(clients: Sequence[Asked], strategy: HeadStrategy) -> list[_Answer]:
     """Say who we are: version, backbone, classes, and how many examples of each."""
     answers = []
     for _, _, site in clients:
@@ -163,7 +155,7 @@ def _card(site: Site, config: RunConfig) -> SiteCard:
     return SiteCard.of(site.data, labels_learnt(config, site.data))
 
 
-def _moments(clients: Sequence[_Client], strategy: HeadStrategy) -> list[_Answer]:
+def _moments(clients: Sequence[Asked], strategy: HeadStrategy) -> list[_Answer]:
     """Sum the training features and their squares."""
     answers = []
     for _, _, site in clients:
@@ -174,12 +166,12 @@ def _moments(clients: Sequence[_Client], strategy: HeadStrategy) -> list[_Answer
     return answers
 
 
-def _init(clients: Sequence[_Client], strategy: HeadStrategy) -> list[_Answer]:
+def _init(clients: Sequence[Asked], strategy: HeadStrategy) -> list[_Answer]:
     """Compute the statistics of the closed form that the first round starts from."""
     starter = strategy.starter
     if starter is None:
         raise ValueError("no init is configured")
-    block = before_training(strategy.config, 0, _block(clients))
+    block = before_training(strategy.config, 0, block_of(clients))
     found = starter.client_train(block, Received({}), 0)
     answers = []
     for (*_, site), trained in zip(clients, _as_sent(found, clients, strategy, {}), strict=True):
@@ -189,12 +181,12 @@ def _init(clients: Sequence[_Client], strategy: HeadStrategy) -> list[_Answer]:
     return answers
 
 
-def _train(clients: Sequence[_Client], strategy: HeadStrategy) -> list[_Answer]:
+def _train(clients: Sequence[Asked], strategy: HeadStrategy) -> list[_Answer]:
     """Score the incoming head on the held-out part, then train from it."""
-    block, head = _block(clients), _parameters(clients, strategy.head)
+    block, head = block_of(clients), heads_sent(clients, strategy.head)
     received = Received(
         head=head,
-        server=_tensors(clients, SERVER_RECORD, strategy.downlink) if strategy.downlink else {},
+        server=arrays_sent(clients, SERVER_RECORD, strategy.downlink) if strategy.downlink else {},
         memory=recall([context for _, context, _ in clients], strategy, head),
     )
     held_out = [site.data.held_out for *_, site in clients]
@@ -219,7 +211,7 @@ def _train(clients: Sequence[_Client], strategy: HeadStrategy) -> list[_Answer]:
 
 
 def _as_sent(
-    trained: Sequence[Trained], clients: Sequence[_Client], strategy: HeadStrategy, head: Tensors
+    trained: Sequence[Trained], clients: Sequence[Asked], strategy: HeadStrategy, head: Tensors
 ) -> list[Trained]:
     """Return what clients send for what they found: hostile ones something else."""
     config, server_round = strategy.config, _round(clients[0].message)
@@ -232,10 +224,10 @@ def _as_sent(
 
 
 def _evaluate(
-    clients: Sequence[_Client], strategy: HeadStrategy, lone_heads: LoneHeads
+    clients: Sequence[Asked], strategy: HeadStrategy, lone_heads: LoneHeads
 ) -> list[_Answer]:
     """Score the final head, and beside it the heads that are this client's alone."""
-    head = _parameters(clients, strategy.head)
+    head = heads_sent(clients, strategy.head)
     memory = recall([context for _, context, _ in clients], strategy, head)
     received, data = Received(head, memory=memory), [site.data for *_, site in clients]
     told = clients[0].message.content["config"]
@@ -243,7 +235,7 @@ def _evaluate(
     training = _training_logits(clients, strategy, head) if told[ALL_ROWS] else None
     smallest = [site.smallest_cell for *_, site in clients]
     closing = ClosingScores(
-        strategy, _block(clients), received, data, everyone, lone_heads, smallest, training
+        strategy, block_of(clients), received, data, everyone, lone_heads, smallest, training
     )
     answers = []
     for at, (*_, site) in enumerate(clients):
@@ -253,15 +245,15 @@ def _evaluate(
 
 
 def _training_logits(
-    clients: Sequence[_Client], strategy: HeadStrategy, head: Tensors
+    clients: Sequence[Asked], strategy: HeadStrategy, head: Tensors
 ) -> list[torch.Tensor]:
     """Return what the final head says of each client's training rows, each left out of it.
 
     Nothing is to be left out for a client whose rows did not make the head.
     """
     made = [one for one in clients if LEVERAGE_RECORD in one.message.content]
-    leverage = _tensors(made, LEVERAGE_RECORD, strategy.leverage) if made else {}
-    block, logits, at = _block(clients), [], 0
+    leverage = arrays_sent(made, LEVERAGE_RECORD, strategy.leverage) if made else {}
+    block, logits, at = block_of(clients), [], 0
     for client, one in enumerate(clients):
         lone = {name: value[client] for name, value in head.items()}
         rows = one.site.data.train
@@ -276,46 +268,7 @@ def _training_logits(
     return logits
 
 
-def _block(clients: Sequence[_Client]) -> ClientBlock:
-    """Return the clients' training rows, standardised as the server says."""
-    first, content = clients[0].site.data, clients[0].message.content
-    block = ClientBlock.unstandardised(
-        first.features,
-        first.labels,
-        rows=[site.data.train for *_, site in clients],
-        partition_ids=[site.data.partition_id for *_, site in clients],
-        classes=first.classes,
-        groups=first.groups,
-    )
-    if "standardisation" not in content:
-        return block
-    arrays = from_record(array_record(content, "standardisation"))
-    return block.standardised([Standardisation(arrays["mean"], arrays["scale"])])
-
-
-def _parameters(clients: Sequence[_Client], head: Head) -> Tensors:
-    """Return the heads that were sent, each ``(C, *shape)``."""
-    return _tensors(clients, "arrays", head.shapes)
-
-
-def _tensors(clients: Sequence[_Client], name: str, shapes: Iterable[str]) -> Tensors:
-    """Return arrays that were sent, each ``(C, *shape)``; a record sent to many is read once."""
-    seen: dict[int, Tensors] = {}
-    each = []
-    for message, _, _ in clients:
-        record = array_record(message.content, name)
-        if id(record) not in seen:
-            seen[id(record)] = {
-                key: torch.from_numpy(value.astype(np.float32))
-                for key, value in from_record(record).items()
-            }
-        each.append(seen[id(record)])
-    if len(seen) == 1:
-        return {key: each[0][key].expand(len(each), *each[0][key].shape) for key in shapes}
-    return {key: torch.stack([one[key] for one in each]) for key in shapes}
-
-
-_HANDLERS: dict[str, Callable[[Sequence[_Client], HeadStrategy], list[_Answer]]] = {
+_HANDLERS: dict[str, Callable[[Sequence[Asked], HeadStrategy], list[_Answer]]] = {
     phases.HANDSHAKE: _handshake,
     phases.MOMENTS: _moments,
     phases.INIT: _init,

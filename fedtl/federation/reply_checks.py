@@ -18,7 +18,7 @@ from fedtl.federation.closing_checks import closing_fault
 from fedtl.privacy.egress import EgressError
 from fedtl.records import array_record, config_record, from_record, metric_record
 from strategies.base import Arrays, HeadStrategy
-from strategies.base.plausible import Told, wrong_moments
+from strategies.base.plausible import Told, norm, wrong_moments
 from strategies.base.strategy import ALL_ROWS, SERVER_RECORD
 
 
@@ -28,10 +28,16 @@ class ReplyChecks:
     Args:
         strategy: With its head's form.
         cards: What clients told of their data, by partition id.
+
+    Attributes:
+        sizes: How far from what it was sent a client's contribution is, per example if it is a sum,
+            by partition id; whoever begins a phase clears it.
     """
 
     def __init__(self, strategy: HeadStrategy, cards: Mapping[int, SiteCard]) -> None:
         self._strategy, self._cards = strategy, cards
+        self._size = 0.0
+        self.sizes: dict[int, float] = {}
         self._kept: tuple[RecordDict | None, Arrays, Arrays] = (None, {}, {})
         self._checks: Mapping[str, Callable[[RecordDict, SiteCard, RecordDict], str]] = {
             phases.MOMENTS: self._moments,
@@ -63,9 +69,11 @@ class ReplyChecks:
                 )
         if fault := self._checks[kind](reply, card, instruction):
             raise EgressError(fault)
+        self.sizes[client] = self._size
 
     def _moments(self, reply: RecordDict, card: SiteCard, instruction: RecordDict) -> str:
         arrays = from_record(array_record(reply, "moments"))
+        self._size = norm(arrays) / max(card.examples, 1)
         return wrong_moments(arrays["total"], arrays["squares"], card.examples)
 
     def _init(self, reply: RecordDict, card: SiteCard, instruction: RecordDict) -> str:
@@ -73,6 +81,7 @@ class ReplyChecks:
         if starter is None:
             return "no init is configured"
         arrays = from_record(array_record(reply, starter.reply_record))
+        self._size = norm(arrays) / max(card.examples, 1)
         return starter.implausible(arrays, Told(card.examples, card.label_counts, {}, {}))
 
     def _train(self, reply: RecordDict, card: SiteCard, instruction: RecordDict) -> str:
@@ -82,6 +91,10 @@ class ReplyChecks:
         head, server = self._sent(instruction)
         arrays = from_record(array_record(reply, self._strategy.reply_record))
         told = Told(card.examples, card.label_counts, head, server)
+        if arrays.keys() & head.keys():
+            self._size = norm({name: arrays[name] - head[name] for name in arrays.keys() & head})
+        else:
+            self._size = norm(arrays) / max(card.examples, 1)
         return self._strategy.implausible(arrays, told)
 
     def _closing(self, reply: RecordDict, card: SiteCard, instruction: RecordDict) -> str:

@@ -9,12 +9,13 @@ from functools import partial
 from typing import Protocol
 
 import numpy as np
-from flwr.app import ConfigRecord, MetricRecord
+import torch
+from flwr.app import ConfigRecord
 from flwr.serverapp import Grid
 
 import strategies
 from fedtl.config import RunConfig
-from fedtl.errors import FedtlError
+from fedtl.errors import FedtlError, ImpossibleTotalError, first_line
 from fedtl.federation import phases
 from fedtl.federation.adversity import drops_out
 from fedtl.federation.checkpoint import Checkpoint
@@ -26,11 +27,16 @@ from fedtl.federation.handshake import Identity, Roll, handshake, wait_for_nodes
 from fedtl.federation.journal import Journal, Row
 from fedtl.federation.outcome import Outcome
 from fedtl.federation.reply_checks import ReplyChecks
+from fedtl.federation.round_row import facts_of, scores_of
 from fedtl.federation.round_zero import closed_form_start, learn_standardisation
+from fedtl.federation.totals import dominating, largest_named, standing_out, total_fault
 from fedtl.records import from_record, to_record
 from fedtl.transfer.heads import one_thread
 from fedtl.transfer.standardisation import Standardisation
 from strategies.base import Arrays, HeadStrategy
+
+# What numpy and PyTorch raise for a system that has no solution.
+_SINGULAR = (np.linalg.LinAlgError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
 
 
 class TestScorer(Protocol):
@@ -74,12 +80,14 @@ class Federation:
         self._bytes_up = self._bytes_down = 0
         self._seconds: list[float] = []
         self._failures: list[tuple[int, int, str]] = []
+        self._told: set[int] = set()
 
     def run(self, resume: Checkpoint | None = None) -> Outcome:
         """Run from the start, or from after a checkpoint's round, to the closing evaluation.
 
         Raises:
             FedtlError: Too few clients connect, or none is left.
+            ImpossibleTotalError: A strategy of one round has no head to fall back on.
         """
         config = self._config
         nodes = wait_for_nodes(
@@ -95,6 +103,7 @@ class Federation:
         declared = phases.declarations(
             strategy, roll.identity.feature_size, len(roll.identity.classes)
         )
+        self._checks = ReplyChecks(strategy, roll.cards)
         exchange = Exchange(
             self._grid,
             roll.partitions,
@@ -104,7 +113,7 @@ class Federation:
                 phases.EVALUATE: partial(ClientEvaluation.read, classes=len(roll.identity.classes)),
             },
             timeout=self._reply_timeout,
-            check=ReplyChecks(strategy, roll.cards).check,
+            check=self._checks.check,
             drops_out=partial(drops_out, config),
         )
         with one_thread():
@@ -116,7 +125,13 @@ class Federation:
                     self._settle(exchange.phase, 0)
                 arrays: Arrays = dict(head.initial(config.head_init, config.seed))
                 if strategy.starter is not None:
-                    arrays = closed_form_start(exchange, strategy.starter, standardisation)
+                    started = closed_form_start(exchange, strategy.starter, standardisation)
+                    if fault := total_fault(started, arrays):
+                        raise FedtlError(
+                            f"No head comes of what clients sent for the start: {fault}; "
+                            f"{largest_named(self._checks.sizes)}."
+                        )
+                    arrays = started
                     self._settle(exchange.phase, 0)
                 done, pending = 0, None
             else:
@@ -155,6 +170,8 @@ class Federation:
         self._journal.enter_egress(roll.entries)
         self._bytes_up, self._bytes_down = roll.bytes_up, roll.bytes_down
         self._note_failures(0, roll.refused)
+        if told := dominating(roll.cards):
+            self._journal.warn(told)
 
     def _recall(self, checkpoint: Checkpoint) -> None:
         self._bytes_up, self._bytes_down = checkpoint.bytes_up, checkpoint.bytes_down
@@ -177,19 +194,29 @@ class Federation:
             server_round, to_record(arrays), ConfigRecord(), exchange
         )
         replies = exchange.send_and_receive(messages)
-        aggregated, metrics = strategy.aggregate_train(server_round, replies)
+        before, fault = strategy.server_state(), ""
+        try:
+            aggregated, metrics = strategy.aggregate_train(server_round, replies)
+        except (ImpossibleTotalError, *_SINGULAR) as error:
+            if strategy.one_round and isinstance(error, ImpossibleTotalError):
+                raise
+            aggregated, metrics, fault = None, None, first_line(error).rstrip(".")
         for _ in replies:
             continue  # a strategy may stop reading; the ledger must not
         phase = exchange.phase
         if pending is not None:
-            self._journal.enter_round(pending | _scores(phase.metrics), rounds)
-        if aggregated is None:
+            self._journal.enter_round(pending | scores_of(phase.metrics), rounds)
+        found = arrays if aggregated is None else from_record(aggregated)
+        if fault := fault or total_fault(found, arrays, scaled=not strategy.one_round):
+            strategy.restore_server_state(before)
+            self._take_back(server_round, fault)
+        elif aggregated is None:
             self._journal.warn(f"Round {server_round}: no client's contribution was usable.")
         else:
-            arrays = from_record(aggregated)
+            arrays = found
         self._settle(phase, server_round)
         self._seconds.append(time.perf_counter() - began)
-        row = self._facts(phase, server_round, metrics)
+        row = facts_of(phase, server_round, metrics, self._seconds[-1])
         if self._score_test is not None and strategy.global_head:
             row["test_accuracy"] = self._score_test(arrays, standardisation)
         self._journal.keep(
@@ -210,18 +237,10 @@ class Federation:
         )
         return arrays, row
 
-    def _facts(self, phase: Phase, server_round: int, metrics: MetricRecord | None) -> Row:
-        loss = float(metrics["train-loss"]) if metrics else float("nan")  # type: ignore[arg-type]
-        return {
-            "round": server_round,
-            "clients": len(phase.clients),
-            "train_loss": None if np.isnan(loss) else loss,
-            "test_accuracy": None,
-            "failed": [asdict(failure) for failure in phase.failures],
-            "bytes_up": phase.bytes_up,
-            "bytes_down": phase.bytes_down,
-            "seconds": self._seconds[-1],
-        }
+    def _take_back(self, server_round: int, fault: str) -> None:
+        """Tell that a round's total is not kept, and whose contributions were the largest."""
+        largest = largest_named(self._checks.sizes) if self._checks.sizes else "nobody contributed"
+        self._journal.warn(f"Round {server_round} is taken back: {fault}; {largest}.")
 
     def _evaluate(
         self,
@@ -245,7 +264,7 @@ class Federation:
         self._settle(phase, rounds + 1)
         if pending is not None:
             scored = {client: one.round_score for client, one in phase.metrics.items()}
-            self._journal.enter_round(pending | _scores(scored), rounds)
+            self._journal.enter_round(pending | scores_of(scored), rounds)
         return phase
 
     def _settle(self, phase: Phase, server_round: int) -> None:
@@ -254,6 +273,14 @@ class Federation:
         self._bytes_up += phase.bytes_up
         self._bytes_down += phase.bytes_down
         self._note_failures(server_round, phase.failures)
+        for client, times in standing_out(self._checks.sizes).items():
+            if client not in self._told:
+                self._told.add(client)
+                self._journal.warn(
+                    f"Client {client} sends numbers that are {times:,.0f} times the median of all "
+                    "clients', so that a total is nearly its alone; look at its data, or at it."
+                )
+        self._checks.sizes.clear()
 
     def _note_failures(self, server_round: int, failures: Sequence[Failure]) -> None:
         for failure in failures:
@@ -261,18 +288,3 @@ class Federation:
             if not failure.intended:
                 text = f"Round {server_round}, client {failure.client}: {failure.reason}"
                 self._journal.warn(text)
-
-
-def _scores(told: dict[int, RoundScore]) -> Row:
-    """Return the round's three accuracies and loss from the clients' held-out scores."""
-    scored = [(one.held_out, one.loss, one.accuracy) for one in told.values() if one.held_out]
-    if not scored:
-        empty = ("loss", "accuracy", "mean_client_accuracy", "worst_client_accuracy")
-        return dict.fromkeys(empty)
-    count, loss, accuracy = (np.array(column, np.float64) for column in zip(*scored, strict=True))
-    return {
-        "loss": float(loss @ count / count.sum()),
-        "accuracy": float(accuracy @ count / count.sum()),
-        "mean_client_accuracy": float(accuracy.mean()),
-        "worst_client_accuracy": float(accuracy.min()),
-    }

@@ -42,14 +42,15 @@ class Told:
 
 
 def norm(arrays: Mapping[str, Floats]) -> float:
-    """Return the Euclidean norm of all arrays together, without overflow."""
-    largest = max(
-        (float(np.abs(value).max()) for value in arrays.values() if value.size), default=0
-    )
-    if not largest or not math.isfinite(largest):
+    """Return the Euclidean norm of all arrays together; numbers whose squares overflow have one."""
+    square = sum(float(np.vdot(value, value)) for value in arrays.values())
+    if math.isfinite(square):
+        return math.sqrt(square)
+    largest = max(float(np.abs(value).max()) for value in arrays.values() if value.size)
+    if not math.isfinite(largest):
         return largest
-    squares = (np.square(value.astype(np.float64) / largest).sum() for value in arrays.values())
-    return largest * math.sqrt(sum(map(float, squares)))
+    parts = [value.astype(np.float64) / largest for value in arrays.values()]
+    return largest * math.sqrt(sum(float(np.vdot(part, part)) for part in parts))
 
 
 def scale_of(head: Mapping[str, Floats]) -> float:
@@ -114,7 +115,7 @@ def wrong_class_sums(sums: Floats, counts: Floats) -> str:
     """
     if sums[counts == 0].any():
         return "features are summed of a class without examples"
-    bound = counts[..., None] * math.sqrt(_LARGEST_SQUARE)
+    bound = counts[..., None].astype(np.float64) * math.sqrt(_LARGEST_SQUARE)
     return "" if (np.abs(sums) <= bound).all() else "a sum of features is larger than any can be"
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedtl.config import RunConfig
-from fedtl.errors import UsageError
+from fedtl.errors import ImpossibleTotalError, UsageError
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, LinearHead, Tensors
 from strategies.base.closed_form import ClosedFormStrategy
@@ -112,10 +112,10 @@ class Penalised(SecondMoments):
         """Return the solution of a system that the ridge penalty makes positive definite."""
         factor, failed = torch.linalg.cholesky_ex(system)
         if failed:
-            raise UsageError(
-                "what clients sent does not add up to sums of any features: either one of them "
-                f"sent what it did not find, or ridge-penalty = {self.config.ridge_penalty:g} is "
-                "lost in their rounding; look at who takes part, or use a larger penalty."
+            raise ImpossibleTotalError(
+                "What clients sent does not add up to sums of any features, although each client's "
+                f"own does: ridge-penalty = {self.config.ridge_penalty:g} is lost in their "
+                "rounding; use a larger penalty."
             )
         return torch.cholesky_solve(right, factor)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fedtl.config import RunConfig
-from fedtl.errors import UsageError
+from fedtl.errors import ImpossibleTotalError
 from strategies.base.halves import Arrays
 from strategies.base.quasi_newton import Floats, QuasiNewton
 from strategies.base.second_moments import Standardised
@@ -90,9 +90,9 @@ class _Whitening:
     def __init__(self, system: Tensor, bias: float) -> None:
         factor, failed = torch.linalg.cholesky_ex(system)
         if failed:
-            raise UsageError(
-                "what clients sent does not add up to sums of any features: one of them sent what "
-                "it did not find; look at who takes part."
+            raise ImpossibleTotalError(
+                "What clients sent does not add up to sums of any features, although each client's "
+                "own does: softmax-penalty is lost in their rounding; use a larger one."
             )
         self._system, self._factor, self._bias = system, factor, bias
 

@@ -1,0 +1,74 @@
+"""A round's total, looked at before it is kept, and whose contributions stand out of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from statistics import median
+
+from fedtl.federation.census import SiteCard
+from strategies.base import Arrays
+from strategies.base.plausible import norm, scale_of
+
+# How many times the norm of the head that was sent the next one may have.
+_LIMIT = 1e6
+# How many times the median of the others' a contribution, or its share of all examples, is to be
+# before it is told.
+_STANDS_OUT = 1e3
+_DOMINATES = 0.9
+_NAMED = 3
+
+
+def total_fault(total: Arrays, sent: Arrays, *, scaled: bool = True) -> str:
+    """Return why a head may not be kept, a clause; empty if it may.
+
+    Args:
+        total: What came of a round.
+        sent: The head that clients were sent.
+        scaled: Whether both are on features of the same scale, so that their norms compare.
+    """
+    size = norm(total)
+    if not math.isfinite(size):
+        return "the head that comes of it is not finite"
+    if scaled and size > _LIMIT * (scale := scale_of(sent)):
+        return f"the head that comes of it has norm {size:.3g}, where that of {scale:.3g} was sent"
+    return ""
+
+
+def largest_named(sizes: Mapping[int, float]) -> str:
+    """Return a clause that names the largest contributions.
+
+    Args:
+        sizes: Of each, by partition id.
+    """
+    largest = sorted(sizes.items(), key=lambda item: -item[1])[:_NAMED]
+    named = ", ".join(f"client {client} ({size:.3g})" for client, size in largest)
+    return f"the largest contributions came from {named}"
+
+
+def standing_out(sizes: Mapping[int, float]) -> dict[int, float]:
+    """Return the clients whose contribution is far larger than the others', and how many times.
+
+    Args:
+        sizes: Of each per example, by partition id. Of two, neither is the odd one.
+    """
+    if len(sizes) < 3:
+        return {}
+    found = {}
+    usual = median(sizes.values())
+    for client, size in sizes.items():
+        if usual > 0 and size > _STANDS_OUT * usual:
+            found[client] = size / usual
+    return found
+
+
+def dominating(cards: Mapping[int, SiteCard]) -> str:
+    """Return a sentence if one of several clients tells of nearly all examples; else nothing."""
+    everyone = sum(card.examples for card in cards.values())
+    for client, card in cards.items():
+        if len(cards) > 2 and card.examples > _DOMINATES * everyone:
+            return (
+                f"Client {client} tells of {card.examples:,} of all {everyone:,} training examples,"
+                " so that what is weighed by examples is nearly its alone; ask it whether it is so."
+            )
+    return ""
