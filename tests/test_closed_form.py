@@ -24,10 +24,11 @@ from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.preprocessing import StandardScaler
 
 from fedtl.config import RunConfig
-from fedtl.errors import UsageError
+from fedtl.errors import ImpossibleTotalError, UsageError
 from fedtl.transfer.heads import LinearHead, MLPHead
 from strategies import load
 from strategies.base import Reply
+from strategies.base.plausible import Told
 
 STRATEGIES = ("afl", "fedncm", "fedcof", "fedcgs")
 SUMS = ("afl", "fedncm", "fedcgs")
@@ -227,7 +228,7 @@ def test_a_head_without_a_closed_form_is_refused_in_a_sentence(name: str) -> Non
     )
 
 
-def test_sums_that_are_none_are_told_for_what_they_may_be() -> None:
+def test_sums_of_no_features_are_laid_to_the_client_that_sent_them() -> None:
     """A client that invents covariances above its variances leaves a matrix of no features."""
     strategy = load("fed3r")(RunConfig(strategy="fed3r", clients=2), LinearHead(3, 2))
     rng = np.random.default_rng(0)
@@ -237,5 +238,8 @@ def test_sums_that_are_none_are_told_for_what_they_may_be() -> None:
     invented = z.T @ z + 500 * (1 - np.eye(4))
     invented[:, -1] = (z.T @ z)[:, -1]
     hostile = {**honest, "gram": invented[np.triu_indices(4)]}
-    with pytest.raises(UsageError, match="sent what it did not find"):
+    told = Told(20, labels.sum(0).astype(int).tolist(), {}, {})
+    assert strategy.implausible(honest, told) == ""
+    assert "not that of 20 examples' features" in strategy.implausible(hostile, told)
+    with pytest.raises(ImpossibleTotalError, match="does not add up to sums of any features"):
         strategy.aggregate(1, {}, [Reply(20, honest), Reply(20, hostile)])

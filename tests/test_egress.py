@@ -14,12 +14,13 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from fedtl.privacy.egress import Declaration, EgressError, release, weigh
+from fedtl.privacy.forms import Count, Real, Text
 from fedtl.records import to_record
 
 _DECLARED = Declaration(
     arrays={"arrays": {"weight": (2, 3), "bias": (2,)}},
-    metrics={"metrics": frozenset({"num-examples", "loss"})},
-    config={"identity": frozenset({"version"})},
+    metrics={"metrics": {"num-examples": Count(), "loss": Real(low=0.0, unknown=True)}},
+    config={"identity": {"version": Text(longest=10)}},
 )
 
 
@@ -58,6 +59,12 @@ def test_a_metric_may_be_nan() -> None:
         ({"notes": ConfigRecord({"text": "patient 7"})}, "'notes' is not declared"),
         ({"metrics": MetricRecord({"num-examples": 5, "age": 77})}, "age in 'metrics' is not decl"),
         ({"metrics": MetricRecord({"num-examples": 5})}, "'metrics' lacks loss"),
+        (
+            {"metrics": MetricRecord({"num-examples": -5, "loss": 1.0})},
+            "num-examples in 'metrics' is",
+        ),
+        ({"metrics": MetricRecord({"num-examples": 5, "loss": -1.0})}, "loss in 'metrics' is -1.0"),
+        ({"identity": ConfigRecord({"version": "x" * 11})}, "version in 'identity' has 11 char"),
         ({"metrics": MetricRecord({})}, "'metrics' lacks loss, num-examples"),
         ({"metrics": _head()}, "'metrics' is not declared"),
         ({"metrics": ConfigRecord({"loss": 1.0})}, "'metrics' is not declared"),
@@ -101,6 +108,21 @@ def test_one_number_that_is_not_finite_is_enough_to_be_refused(
     value.flat[data.draw(st.integers(0, value.size - 1))] = poison
     with pytest.raises(EgressError, match="'w' in 'arrays' is not finite"):
         release(RecordDict({"arrays": to_record({"w": value})}), declared)
+
+
+def test_an_array_of_another_precision_is_refused() -> None:
+    declared = Declaration(arrays={"arrays": {"w": (2,)}}, precision="float32")
+    release(RecordDict({"arrays": to_record({"w": np.ones(2, np.float32)})}), declared)
+    with pytest.raises(EgressError, match="'w' in 'arrays' is of float64 where float32"):
+        release(RecordDict({"arrays": to_record({"w": np.ones(2)})}), declared)
+
+
+@pytest.mark.parametrize("long", ["x" * 5_000_000, "line\nfeed", "\x1b[2J"])
+def test_a_name_from_outside_is_told_in_one_short_line(long: str) -> None:
+    for content in ({long: _head()}, {"metrics": MetricRecord({long: 1})}):
+        with pytest.raises(EgressError) as error:
+            release(_reply(**content), _DECLARED)
+        assert str(error.value).isprintable() and len(str(error.value)) < 700
 
 
 def test_an_array_that_is_not_what_it_states_is_refused() -> None:

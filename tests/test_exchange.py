@@ -16,11 +16,12 @@ from scripted_grid import Answer, ScriptedGrid
 
 from fedtl.federation.exchange import Exchange, Failure, Phase
 from fedtl.privacy.egress import Declaration
+from fedtl.privacy.forms import Count
 from fedtl.records import to_record
 
 _DECLARED = {
     "train": Declaration(
-        arrays={"arrays": {"w": (3,)}}, metrics={"metrics": frozenset({"num-examples"})}
+        arrays={"arrays": {"w": (3,)}}, metrics={"metrics": {"num-examples": Count()}}
     )
 }
 # Node ids come in an order that is not the partitions'.
@@ -163,9 +164,12 @@ def _with(record: str, value: Any) -> RecordDict:
         (_with("metrics", MetricRecord({"age": 3})), "age in 'metrics'"),
         (_with("metrics", MetricRecord({})), "'metrics' lacks num-examples"),
         (_with("metrics", ConfigRecord({"num-examples": 7})), "'metrics' is not declared"),
-        (_with("metrics", MetricRecord({"num-examples": -1})), "num-examples = -1 is not a count"),
-        (_with("metrics", MetricRecord({"num-examples": 7.5})), "num-examples = 7.5 is not a"),
-        (_with("metrics", MetricRecord({"num-examples": [7]})), "num-examples = [7] is not a"),
+        (
+            _with("metrics", MetricRecord({"num-examples": -1})),
+            "num-examples in 'metrics' is -1, which is not",
+        ),
+        (_with("metrics", MetricRecord({"num-examples": 7.5})), "is 7.5, which is not a count"),
+        (_with("metrics", MetricRecord({"num-examples": [7]})), "is [7], which is not a count"),
         (RecordDict({}), "lacks the record"),
         (
             _with("arrays", ArrayRecord({"w": Array("float32", (3,), "numpy.ndarray", b"")})),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
@@ -27,7 +28,7 @@ def _answer(
     identity: Identity = _OURS,
     *,
     without: str = "",
-    also: Mapping[str, int] = MappingProxyType({}),
+    also: Mapping[str, Any] = MappingProxyType({}),
 ) -> RecordDict:
     """Return what a site says of itself, without one key or with others in its census."""
     who = {
@@ -111,12 +112,17 @@ def test_when_nobody_agrees_the_error_says_why() -> None:
         _handshake({5: _answer(0)}, 1, replace(_OURS, fingerprint="zzzz"))
 
 
-def test_two_nodes_of_one_partition_stop_the_run() -> None:
-    with pytest.raises(FedtlError, match="Two nodes claim partition-id 1"):
+def test_nodes_of_one_partition_are_all_refused_and_the_others_go_on() -> None:
+    roll = _handshake({5: _answer(1), 6: _answer(1), 7: _answer(0), 8: _answer(1)}, 3, _OURS)
+    assert roll.partitions == {7: 0}
+    assert [failure.client for failure in roll.refused] == [1, 1, 1]
+    assert all("3 nodes claim partition-id 1" in failure.reason for failure in roll.refused)
+    assert {entry.client for entry in roll.entries if entry.direction == "up"} == {0, 1}
+    with pytest.raises(FedtlError, match="2 nodes claim partition-id 1"):
         _handshake({5: _answer(1), 6: _answer(1)}, 2, _OURS)
 
 
-@pytest.mark.parametrize("partition_id", [2, 17, -1])
+@pytest.mark.parametrize("partition_id", [2, 17])
 def test_a_partition_id_that_the_federation_has_not_is_refused(partition_id: int) -> None:
     answers = {5: _answer(0), 6: _answer(partition_id)}
     roll = _handshake(answers, 2, _OURS)
@@ -127,6 +133,43 @@ def test_a_partition_id_that_the_federation_has_not_is_refused(partition_id: int
     assert "clients = 2" in refused.reason
     with pytest.raises(FedtlError, match="No client can take part"):
         _handshake({6: answers[6]}, 2, _OURS)
+
+
+@pytest.mark.parametrize(
+    ("also", "said"),
+    [
+        ({"partition-id": -1}, "partition-id in 'census' is -1, which is not a count"),
+        ({"partition-id": 1.0}, "partition-id in 'census' is 1.0"),
+        ({"partition-id": True}, "partition-id in 'census' is True"),
+        ({"num-examples": 2**53}, "num-examples in 'census' is 9007199254740992"),
+        ({"num-examples": 10}, "label-counts add up to 11 examples, but num-examples = 10"),
+        ({"held-out": 3}, "label-counts add up to 11 examples"),
+        ({"label-counts": [4, 4, 3]}, "label-counts has 3 entries for 2 classes"),
+        ({"label-counts": [12, -1]}, "has an entry that is -1"),
+        ({"label-counts": [5.0, 6.0]}, "has an entry that is 5.0"),
+        ({"label-counts": 11}, "is 11, which is not a list"),
+    ],
+)
+def test_a_census_that_cannot_be_is_refused(also: dict[str, Any], said: str) -> None:
+    roll = _handshake({5: _answer(0), 6: _answer(1, also=also)}, 2, _OURS)
+    assert roll.partitions == {5: 0}
+    assert said in roll.refused[0].reason
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("version", "x" * 5_000_000),
+        ("fingerprint", "\x1b[2J"),
+        ("classes", ("ant", "b" * 501)),
+        ("feature_size", 2**40),
+    ],
+)
+def test_an_identity_that_cannot_be_kept_is_refused_in_one_line(field: str, value: Any) -> None:
+    liar = replace(_OURS, **{field: value})
+    roll = _handshake({5: _answer(0), 6: _answer(1, liar)}, 2, None)
+    assert roll.partitions == {5: 0}
+    assert len(roll.refused[0].reason) < 700 and roll.refused[0].reason.isprintable()
 
 
 def test_nodes_that_fail_are_refused_and_the_others_go_on() -> None:

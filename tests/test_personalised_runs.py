@@ -113,7 +113,7 @@ def test_a_reply_with_the_last_layer_is_refused() -> None:
     strategy = strategies.build(RunConfig(strategy="fedper", head="mlp"), head)
     declared = phases.declarations(strategy, FEATURES, CLASSES)[phases.TRAIN]
     whole = head.initial("seeded", 0)
-    metrics = MetricRecord(dict.fromkeys(sorted(phases.TRAIN_KEYS), 1))
+    metrics = MetricRecord(dict.fromkeys(sorted(phases.TRAIN_FORMS), 1))
 
     def reply(arrays: dict[str, Any]) -> RecordDict:
         return RecordDict({"arrays": to_record(arrays), "metrics": metrics})

@@ -47,6 +47,10 @@ def closing_fault(
         return "it scored more examples of a class than the site first told of"
     if sum(own) < card.held_out or (sum(own) > card.held_out and not every_row):
         return f"it scored {sum(own):,} examples, but told of {card.held_out:,} held out"
+    if phases.TEMPERATURE_KEYS[1] in values:
+        gaps = np.abs(np.array(values[phases.TEMPERATURE_KEYS[1]])).reshape(-1, CALIBRATION_BINS)
+        if gaps.sum(1).max() > sum(own) + _ROUNDING:
+            return "calibration is of more examples than were scored"
     for prefix in phases.paired_heads(strategy):
         alone, ours = (Clusters(*values[p + "clusters"]) for p in ("local-only-", prefix))
         if fault := _pairs_fault(Pairs(*values[prefix + "pairs"]), alone, ours):
@@ -65,12 +69,10 @@ def _score_fault(values: dict[str, Any], prefix: str) -> str:
         return "more of a class are correct than there are"
     if fault := _clusters_fault(clusters, n):
         return fault
-    if not n:
-        whole = math.isnan(accuracy) and math.isnan(values[prefix + "loss"])
-        return "" if whole else "there is a score without examples"
-    if math.isnan(values[prefix + "loss"]):
-        return "it has no loss"
-    if not abs(accuracy * n - clusters.correct) <= _ROUNDING * n:
+    unknown = math.isnan(accuracy), math.isnan(values[prefix + "loss"])
+    if unknown != (not n, not n):
+        return "it has a score without examples, or none of examples"
+    if n and not abs(accuracy * n - clusters.correct) <= _ROUNDING * n:
         return f"accuracy = {accuracy} is not that of {clusters.correct:,} right of {n:,}"
     if prefix + "confusion" in values:
         table = np.array(values[prefix + "confusion"], np.int64).reshape(len(examples), -1)

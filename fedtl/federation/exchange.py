@@ -82,6 +82,7 @@ class Exchange(Grid):
         partitions: Partition id of every accepted node id.
         standardisation: Joined to every message, so that clients need not remember it.
         phase: The exchange that is under way, or was last.
+        left_out: Clients that are not asked, by partition id, and why.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Exchange(Grid):
         self.standardisation: ArrayRecord | None = None
         self._timeout = timeout
         self.phase = Phase([])
+        self.left_out: dict[int, str] = {}
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the accepted node ids in partition-id order."""
@@ -119,11 +121,12 @@ class Exchange(Grid):
         """
         sent = sorted(messages, key=lambda message: self._partition(message))
         phase = self.phase = Phase([self._partition(message) for message in sent])
-        if not sent:
-            return iter(())
-        self._join_standardisation(sent)
-        self._enter_down(phase, sent)
-        waiting = self._grid.send_and_receive(sent, timeout=timeout or self._timeout)
+        asked = [message for message in sent if self._partition(message) not in self.left_out]
+        self._join_standardisation(asked)
+        self._enter_down(phase, asked)
+        waiting: Iterable[Message] = ()
+        if asked:
+            waiting = self._grid.send_and_receive(asked, timeout=timeout or self._timeout)
         return self._receive(phase, sent, waiting)
 
     def _receive(
@@ -142,9 +145,8 @@ class Exchange(Grid):
                 yield self._admit(phase, sent[turn], early.pop(turn))
                 turn += 1
         for place in range(turn, len(sent)):
-            reply = early.get(place) or Message(
-                Error(UNUSABLE_REPLY, "no reply in time"), reply_to=sent[place]
-            )
+            reason = self.left_out.get(self._partition(sent[place]), "no reply in time")
+            reply = early.get(place) or Message(Error(UNUSABLE_REPLY, reason), reply_to=sent[place])
             yield self._admit(phase, sent[place], reply)
 
     def _admit(self, phase: Phase, instruction: Message, reply: Message) -> Message:

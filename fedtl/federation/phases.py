@@ -26,7 +26,9 @@ _ANY_LENGTH = -1
 # Rounding may leave a little less than no loss.
 _LEAST = -1e-6
 _COUNT, _SHARE = Count(), Real(0.0, 1.0, unknown=True)
-_LOSS = Real(low=_LEAST, unknown=True)
+# Nats an example; a head of which a loss is larger is none.
+_MOST = 1e9
+_LOSS = Real(_LEAST, _MOST, unknown=True)
 
 IDENTITY_FORMS: Mapping[str, Form] = {
     "fedtl-version": Text(),

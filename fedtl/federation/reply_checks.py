@@ -7,7 +7,7 @@ that numbers agree with one another, with the census of the handshake and with w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 
 import numpy as np
 from flwr.app import MetricRecord, RecordDict
@@ -28,16 +28,19 @@ class ReplyChecks:
     Args:
         strategy: With its head's form.
         cards: What clients told of their data, by partition id.
-
-    Attributes:
-        sizes: How far from what it was sent a client's contribution is, per example if it is a sum,
-            by partition id; whoever begins a phase clears it.
+        sizes: Is told how far from what it was sent a client's contribution is, per example if it
+            is a sum, by partition id.
     """
 
-    def __init__(self, strategy: HeadStrategy, cards: Mapping[int, SiteCard]) -> None:
+    def __init__(
+        self,
+        strategy: HeadStrategy,
+        cards: Mapping[int, SiteCard],
+        sizes: MutableMapping[int, float] | None = None,
+    ) -> None:
         self._strategy, self._cards = strategy, cards
         self._size = 0.0
-        self.sizes: dict[int, float] = {}
+        self._sizes = {} if sizes is None else sizes
         self._kept: tuple[RecordDict | None, Arrays, Arrays] = (None, {}, {})
         self._checks: Mapping[str, Callable[[RecordDict, SiteCard, RecordDict], str]] = {
             phases.MOMENTS: self._moments,
@@ -69,7 +72,7 @@ class ReplyChecks:
                 )
         if fault := self._checks[kind](reply, card, instruction):
             raise EgressError(fault)
-        self.sizes[client] = self._size
+        self._sizes[client] = self._size
 
     def _moments(self, reply: RecordDict, card: SiteCard, instruction: RecordDict) -> str:
         arrays = from_record(array_record(reply, "moments"))

@@ -3,37 +3,45 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
-from flwr.app import ConfigRecord
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 from flwr.serverapp import Grid
 
 import strategies
 from fedtl.config import RunConfig
 from fedtl.errors import FedtlError, ImpossibleTotalError, first_line
 from fedtl.federation import phases
+from fedtl.federation.account import Account
 from fedtl.federation.adversity import drops_out
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.client import head_for
 from fedtl.federation.client_memory import SimulatedStates, memories_of, states_of
 from fedtl.federation.evaluation import ClientEvaluation, RoundScore
-from fedtl.federation.exchange import Exchange, Failure, Phase
+from fedtl.federation.exchange import Exchange, Phase
 from fedtl.federation.handshake import Identity, Roll, handshake, wait_for_nodes
 from fedtl.federation.journal import Journal, Row
 from fedtl.federation.outcome import Outcome
 from fedtl.federation.reply_checks import ReplyChecks
 from fedtl.federation.round_row import facts_of, scores_of
 from fedtl.federation.round_zero import closed_form_start, learn_standardisation
-from fedtl.federation.totals import dominating, largest_named, standing_out, total_fault
+from fedtl.federation.totals import (
+    IMPOSSIBLE,
+    largest_named,
+    standing_out,
+    total_fault,
+)
 from fedtl.records import from_record, to_record
 from fedtl.transfer.heads import one_thread
 from fedtl.transfer.standardisation import Standardisation
 from strategies.base import Arrays, HeadStrategy
+
+_T = TypeVar("_T")
 
 # What numpy and PyTorch raise for a system that has no solution.
 _SINGULAR = (np.linalg.LinAlgError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
@@ -77,10 +85,7 @@ class Federation:
         self._grid, self._config, self._journal = grid, config, journal
         self._expected, self._score_test = expected, score_test
         self._patience, self._reply_timeout = patience, reply_timeout
-        self._bytes_up = self._bytes_down = 0
-        self._seconds: list[float] = []
-        self._failures: list[tuple[int, int, str]] = []
-        self._told: set[int] = set()
+        self._account = Account(journal)
 
     def run(self, resume: Checkpoint | None = None) -> Outcome:
         """Run from the start, or from after a checkpoint's round, to the closing evaluation.
@@ -103,7 +108,7 @@ class Federation:
         declared = phases.declarations(
             strategy, roll.identity.feature_size, len(roll.identity.classes)
         )
-        self._checks = ReplyChecks(strategy, roll.cards)
+        checks = ReplyChecks(strategy, roll.cards, self._account.sizes)
         exchange = Exchange(
             self._grid,
             roll.partitions,
@@ -113,29 +118,34 @@ class Federation:
                 phases.EVALUATE: partial(ClientEvaluation.read, classes=len(roll.identity.classes)),
             },
             timeout=self._reply_timeout,
-            check=self._checks.check,
+            check=checks.check,
             drops_out=partial(drops_out, config),
         )
         with one_thread():
             if resume is None:
-                self._admit(roll)
+                self._account.admit(roll)
                 standardisation = None
                 if strategy.standardises:
-                    standardisation = learn_standardisation(exchange, roll.identity.feature_size)
-                    self._settle(exchange.phase, 0)
+                    width = roll.identity.feature_size
+                    standardisation = self._asked(
+                        exchange, lambda: learn_standardisation(exchange, width)
+                    )
+                    self._account.settle(exchange.phase, 0)
                 arrays: Arrays = dict(head.initial(config.head_init, config.seed))
-                if strategy.starter is not None:
-                    started = closed_form_start(exchange, strategy.starter, standardisation)
+                if (starter := strategy.starter) is not None:
+                    started = self._asked(
+                        exchange, lambda: closed_form_start(exchange, starter, standardisation)
+                    )
                     if fault := total_fault(started, arrays):
                         raise FedtlError(
-                            f"No head comes of what clients sent for the start: {fault}; "
-                            f"{largest_named(self._checks.sizes)}."
+                            f"No head comes of what clients sent for the start: {fault}"
+                            f"{largest_named(self._account.sizes)}."
                         )
                     arrays = started
-                    self._settle(exchange.phase, 0)
+                    self._account.settle(exchange.phase, 0)
                 done, pending = 0, None
             else:
-                self._recall(resume)
+                self._account.recall(resume)
                 arrays, standardisation = resume.arrays, resume.standardisation
                 strategy.restore_server_state(resume.server_state)
                 if self._simulated is not None:
@@ -159,24 +169,30 @@ class Federation:
             standardisation=standardisation,
             roll=roll,
             rounds=done,
-            failures=self._failures,
-            bytes_up=self._bytes_up,
-            bytes_down=self._bytes_down,
-            seconds=self._seconds,
+            failures=self._account.failures,
+            bytes_up=self._account.bytes_up,
+            bytes_down=self._account.bytes_down,
+            seconds=self._account.seconds,
             closing_seconds=time.perf_counter() - closing,
         )
 
-    def _admit(self, roll: Roll) -> None:
-        self._journal.enter_egress(roll.entries)
-        self._bytes_up, self._bytes_down = roll.bytes_up, roll.bytes_down
-        self._note_failures(0, roll.refused)
-        if told := dominating(roll.cards):
-            self._journal.warn(told)
+    def _asked(self, exchange: Exchange, ask: Callable[[], _T]) -> _T:
+        """Ask clients, and if some answer out of all proportion, once more without them.
 
-    def _recall(self, checkpoint: Checkpoint) -> None:
-        self._bytes_up, self._bytes_down = checkpoint.bytes_up, checkpoint.bytes_down
-        self._seconds = list(checkpoint.seconds)
-        self._failures = list(checkpoint.failures)
+        For sums of which nothing can be taken out again, asked of clients that remember nothing.
+        """
+        self._account.sizes.clear()
+        found = ask()
+        if odd := standing_out(self._account.sizes, IMPOSSIBLE):
+            self._account.drop(exchange.phase)
+            exchange.left_out = {
+                client: f"its numbers are {times:.3g} times the median of all clients', so that "
+                "the others were asked again without it"
+                for client, times in odd.items()
+            }
+            found = ask()
+            exchange.left_out = {}
+        return found
 
     def _round(
         self,
@@ -190,33 +206,39 @@ class Federation:
     ) -> tuple[Arrays, Row]:
         """Score the head as it is, train it, make it safe."""
         began = time.perf_counter()
-        messages = strategy.configure_train(
-            server_round, to_record(arrays), ConfigRecord(), exchange
-        )
-        replies = exchange.send_and_receive(messages)
+
+        def ask() -> tuple[ArrayRecord | None, MetricRecord | None]:
+            messages = strategy.configure_train(
+                server_round, to_record(arrays), ConfigRecord(), exchange
+            )
+            replies = exchange.send_and_receive(messages)
+            try:
+                return strategy.aggregate_train(server_round, replies)
+            finally:
+                for _ in replies:
+                    continue  # a strategy may stop reading; the ledger must not
+
         before, fault = strategy.server_state(), ""
         try:
-            aggregated, metrics = strategy.aggregate_train(server_round, replies)
+            aggregated, metrics = self._asked(exchange, ask) if strategy.one_round else ask()
         except (ImpossibleTotalError, *_SINGULAR) as error:
             if strategy.one_round and isinstance(error, ImpossibleTotalError):
                 raise
             aggregated, metrics, fault = None, None, first_line(error).rstrip(".")
-        for _ in replies:
-            continue  # a strategy may stop reading; the ledger must not
         phase = exchange.phase
         if pending is not None:
             self._journal.enter_round(pending | scores_of(phase.metrics), rounds)
         found = arrays if aggregated is None else from_record(aggregated)
         if fault := fault or total_fault(found, arrays, scaled=not strategy.one_round):
             strategy.restore_server_state(before)
-            self._take_back(server_round, fault)
+            self._account.take_back(server_round, fault)
         elif aggregated is None:
             self._journal.warn(f"Round {server_round}: no client's contribution was usable.")
         else:
             arrays = found
-        self._settle(phase, server_round)
-        self._seconds.append(time.perf_counter() - began)
-        row = facts_of(phase, server_round, metrics, self._seconds[-1])
+        self._account.settle(phase, server_round)
+        self._account.seconds.append(time.perf_counter() - began)
+        row = facts_of(phase, server_round, metrics, self._account.seconds[-1])
         if self._score_test is not None and strategy.global_head:
             row["test_accuracy"] = self._score_test(arrays, standardisation)
         self._journal.keep(
@@ -226,21 +248,16 @@ class Federation:
                 standardisation=standardisation,
                 server_state=strategy.server_state(),
                 pending=row,
-                bytes_up=self._bytes_up,
-                bytes_down=self._bytes_down,
-                seconds=self._seconds,
-                failures=self._failures,
+                bytes_up=self._account.bytes_up,
+                bytes_down=self._account.bytes_down,
+                seconds=self._account.seconds,
+                failures=self._account.failures,
                 memories={}
                 if self._simulated is None
                 else memories_of(self._simulated.states(), exchange.partitions),
             )
         )
         return arrays, row
-
-    def _take_back(self, server_round: int, fault: str) -> None:
-        """Tell that a round's total is not kept, and whose contributions were the largest."""
-        largest = largest_named(self._checks.sizes) if self._checks.sizes else "nobody contributed"
-        self._journal.warn(f"Round {server_round} is taken back: {fault}; {largest}.")
 
     def _evaluate(
         self,
@@ -261,30 +278,8 @@ class Federation:
         phase = exchange.phase
         if not phase.metrics:
             raise FedtlError(f"No client could score the final head: {phase.failures[0].reason}.")
-        self._settle(phase, rounds + 1)
+        self._account.settle(phase, rounds + 1)
         if pending is not None:
             scored = {client: one.round_score for client, one in phase.metrics.items()}
             self._journal.enter_round(pending | scores_of(scored), rounds)
         return phase
-
-    def _settle(self, phase: Phase, server_round: int) -> None:
-        """Enter a finished phase: its ledger, its bytes, its failures."""
-        self._journal.enter_egress(phase.entries)
-        self._bytes_up += phase.bytes_up
-        self._bytes_down += phase.bytes_down
-        self._note_failures(server_round, phase.failures)
-        for client, times in standing_out(self._checks.sizes).items():
-            if client not in self._told:
-                self._told.add(client)
-                self._journal.warn(
-                    f"Client {client} sends numbers that are {times:,.0f} times the median of all "
-                    "clients', so that a total is nearly its alone; look at its data, or at it."
-                )
-        self._checks.sizes.clear()
-
-    def _note_failures(self, server_round: int, failures: Sequence[Failure]) -> None:
-        for failure in failures:
-            self._failures.append((server_round, failure.client, failure.reason))
-            if not failure.intended:
-                text = f"Round {server_round}, client {failure.client}: {failure.reason}"
-                self._journal.warn(text)

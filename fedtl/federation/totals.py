@@ -12,9 +12,13 @@ from strategies.base.plausible import norm, scale_of
 
 # How many times the norm of the head that was sent the next one may have.
 _LIMIT = 1e6
-# How many times the median of the others' a contribution, or its share of all examples, is to be
-# before it is told.
-_STANDS_OUT = 1e3
+STANDS_OUT = 1e3
+"""How many times the median of all a contribution is that is told of."""
+
+IMPOSSIBLE = 1e6
+"""How many times the median of all a contribution is without which clients are asked again."""
+
+# Share of all training examples at which one client is told to be nearly alone.
 _DOMINATES = 0.9
 _NAMED = 3
 
@@ -36,28 +40,29 @@ def total_fault(total: Arrays, sent: Arrays, *, scaled: bool = True) -> str:
 
 
 def largest_named(sizes: Mapping[int, float]) -> str:
-    """Return a clause that names the largest contributions.
+    """Return a clause that names the largest contributions; empty if there are none.
 
     Args:
         sizes: Of each, by partition id.
     """
     largest = sorted(sizes.items(), key=lambda item: -item[1])[:_NAMED]
     named = ", ".join(f"client {client} ({size:.3g})" for client, size in largest)
-    return f"the largest contributions came from {named}"
+    return named and f"; the largest contributions came from {named}"
 
 
-def standing_out(sizes: Mapping[int, float]) -> dict[int, float]:
-    """Return the clients whose contribution is far larger than the others', and how many times.
+def standing_out(sizes: Mapping[int, float], times: float) -> dict[int, float]:
+    """Return the clients whose contribution is far larger than the usual, and how many times.
 
     Args:
         sizes: Of each per example, by partition id. Of two, neither is the odd one.
+        times: More than how many times the median.
     """
     if len(sizes) < 3:
         return {}
     found = {}
     usual = median(sizes.values())
     for client, size in sizes.items():
-        if usual > 0 and size > _STANDS_OUT * usual:
+        if usual > 0 and size > times * usual:
             found[client] = size / usual
     return found
 

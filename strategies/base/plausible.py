@@ -72,8 +72,8 @@ def too_large(arrays: Arrays, head: Arrays, limit: float) -> str:
     for part in (own, *rest):
         if (size := norm(part)) > limit * scale:
             return (
-                f"{' and '.join(part)} has norm {size:.3g}, more than reply-limit = {limit:g} "
-                f"times {scale:.3g}, which the head that was sent is measured by"
+                f"the norm of {' and '.join(part)} is {size:.3g}, more than reply-limit = "
+                f"{limit:g} times {scale:.3g}, which the head that was sent is measured by"
             )
     return ""
 

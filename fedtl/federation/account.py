@@ -1,0 +1,84 @@
+"""What a run has cost so far, who failed in it, and what the user is told of that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fedtl.federation.checkpoint import Checkpoint
+from fedtl.federation.exchange import Failure, Phase
+from fedtl.federation.handshake import Roll
+from fedtl.federation.journal import Journal
+from fedtl.federation.totals import STANDS_OUT, dominating, largest_named, standing_out
+
+
+class Account:
+    """The account of one run.
+
+    Args:
+        journal: Where it is written down.
+
+    Attributes:
+        bytes_up: Bytes from the sites.
+        bytes_down: Bytes to them.
+        seconds: Of every round.
+        failures: ``(round, client, reason)``; round 0 is the handshake.
+        sizes: How large each client's contribution to the phase under way is, by partition id.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.bytes_up = self.bytes_down = 0
+        self.seconds: list[float] = []
+        self.failures: list[tuple[int, int, str]] = []
+        self.sizes: dict[int, float] = {}
+        self._told: set[int] = set()
+
+    def admit(self, roll: Roll) -> None:
+        """Enter the handshake."""
+        self._journal.enter_egress(roll.entries)
+        self.bytes_up, self.bytes_down = roll.bytes_up, roll.bytes_down
+        self._note_failures(0, roll.refused)
+        if told := dominating(roll.cards):
+            self._journal.warn(told)
+
+    def recall(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint's account."""
+        self.bytes_up, self.bytes_down = checkpoint.bytes_up, checkpoint.bytes_down
+        self.seconds = list(checkpoint.seconds)
+        self.failures = list(checkpoint.failures)
+
+    def settle(self, phase: Phase, server_round: int) -> None:
+        """Enter a finished phase: its ledger, its bytes, its failures, and who stands out."""
+        self._enter(phase)
+        self._note_failures(server_round, phase.failures)
+        for client, times in standing_out(self.sizes, STANDS_OUT).items():
+            if client not in self._told:
+                self._told.add(client)
+                self._journal.warn(
+                    f"Round {server_round}, client {client}: its numbers are {times:.3g} times the "
+                    "median of all clients', so that what comes of them is nearly its alone; look "
+                    "at its data, or at it."
+                )
+        self.sizes.clear()
+
+    def drop(self, phase: Phase) -> None:
+        """Enter a phase that is asked once more: what crossed the border has crossed it."""
+        self._enter(phase)
+        self.sizes.clear()
+
+    def take_back(self, server_round: int, fault: str) -> None:
+        """Tell that a round's total is not kept, and whose contributions were the largest."""
+        largest = largest_named(self.sizes)
+        self._journal.warn(f"Round {server_round} is taken back: {fault}{largest}.")
+
+    def _enter(self, phase: Phase) -> None:
+        self._journal.enter_egress(phase.entries)
+        self.bytes_up += phase.bytes_up
+        self.bytes_down += phase.bytes_down
+
+    def _note_failures(self, server_round: int, failures: Sequence[Failure]) -> None:
+        for failure in failures:
+            self.failures.append((server_round, failure.client, failure.reason))
+            if not failure.intended:
+                text = f"Round {server_round}, client {failure.client}: {failure.reason}"
+                self._journal.warn(text)
