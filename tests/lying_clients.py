@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Context, Error, Message, RecordDict
 from numpy.typing import NDArray
 from small_federation import Notes, small_sites
 
 from fedtl.config import RunConfig
 from fedtl.engine.fedtl_clients import FedtlClients
 from fedtl.engine.inline_grid import InlineGrid
+from fedtl.federation.alone import LoneHeadsOnce
 from fedtl.federation.outcome import Outcome
 from fedtl.federation.server import Federation
 
 CLIENTS, CLASSES, WIDTH = 4, 3, 5
 LIAR = 2
 
-Lie = Callable[[str, RecordDict], RecordDict]
+Lie = Callable[[str, RecordDict], RecordDict | Error]
 """Returns what the liar sends in place of an honest reply to a kind of message."""
+
+Said = dict[str, tuple[RecordDict, RecordDict]]
+"""What the liar was last asked and honestly says, by kind of message."""
 
 
 def rows(seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64], list[NDArray[np.int64]]]:
@@ -34,51 +38,45 @@ def rows(seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64], list[ND
     return x, labels, parts
 
 
-def federated_with(lie: Lie | None, config: RunConfig) -> tuple[Outcome, Notes]:
+# No lie changes the heads that clients get alone.
+_ALONE = LoneHeadsOnce()
+
+
+def federated_with(
+    lie: Lie | None, config: RunConfig, said: Said | None = None
+) -> tuple[Outcome, Notes]:
     """Run a federation; without a lie all are honest, and with one the liar tells it."""
     x, y, parts = rows()
     train, held_out = [part[:-4] for part in parts], [part[-4:] for part in parts]
+    config = config.replace(clients=CLIENTS).settled()
     with small_sites(x, y, train, classes=CLASSES, held_out=held_out) as sites:
-        clients = FedtlClients(config.replace(clients=CLIENTS), sites)
+        clients = FedtlClients(config, sites, _ALONE)
 
         def answers(messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message]:
-            return [
-                _lied(lie, message, context, reply)
-                for message, context, reply in zip(
-                    messages, contexts, clients(messages, contexts), strict=True
-                )
-            ]
+            replies = clients(messages, contexts)
+            for at, (message, context) in enumerate(zip(messages, contexts, strict=True)):
+                if context.node_config["partition-id"] == LIAR and replies[at].has_content():
+                    kind, content = message.metadata.message_type, replies[at].content
+                    if said is not None:
+                        said[kind] = message.content, content
+                    if lie is not None:
+                        replies[at] = Message(lie(kind, content), reply_to=message)
+            return replies
 
         grid = InlineGrid(CLIENTS, answers, config.to_mapping(), block=CLIENTS)
         notes = Notes()
-        federation = Federation(
-            grid, config.replace(clients=CLIENTS), notes, expected=sites.identity
-        )
-        return federation.run(), notes
+        return Federation(grid, config, notes, expected=sites.identity).run(), notes
 
 
-def _lied(lie: Lie | None, message: Message, context: Context, reply: Message) -> Message:
-    if lie is None or context.node_config["partition-id"] != LIAR or not reply.has_content():
-        return reply
-    content = lie(message.metadata.message_type, copied(reply.content))
-    return Message(content, reply_to=message)
-
-
-def copied(content: RecordDict) -> RecordDict:
-    """Return a copy that may be changed."""
-    copy = RecordDict()
-    for name, record in content.items():
-        if isinstance(record, ArrayRecord):
-            copy[name] = ArrayRecord(
-                {
-                    key: Array(one.dtype, one.shape, one.stype, one.data)
-                    for key, one in record.items()
-                }
-            )
-        else:
-            kind = MetricRecord if isinstance(record, MetricRecord) else ConfigRecord
-            copy[name] = kind(dict(record))
-    return copy
+def with_field(content: RecordDict, record: str, key: str, value: object) -> RecordDict:
+    """Return a reply with another value in one field, also one that Flower would not take."""
+    old = content[record]
+    new = type(old)()
+    new.__dict__["_data"] = {**dict(old), key: value}
+    changed = RecordDict()
+    for name, one in content.items():
+        changed[name] = new if name == record else one
+    return changed
 
 
 def fields_of(content: RecordDict) -> list[tuple[str, str]]:

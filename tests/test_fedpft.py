@@ -283,5 +283,5 @@ def test_a_lying_client_does_not_break_the_run(data: Path, tmp_path: Path) -> No
                 fedpft_covariance=covariance,
             )
             [(server_round, _, said)] = outcome.failures
-            assert server_round == 1 and said == "counts of classes are no whole numbers"
+            assert server_round == 1 and said.startswith("counts of classes ")
             assert all(np.isfinite(value).all() for value in outcome.arrays.values())
