@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -241,9 +242,26 @@ def test_a_rule_that_reckons_with_nobody_says_so(name: str) -> None:
     strategy = rule(name, byzantine=0.0)
     found = flat(strategy.aggregate(1, ZERO, replies(matrix)))
     is_mean = bool(np.allclose(found, matrix.mean(0), atol=1e-6))
-    assert "no hostile client (byzantine = 0)" in strategy.note
-    assert ("plain mean" in strategy.note) == is_mean
-    assert "of 2 clients it tolerates none" in rule(name, clients=2).note
+    assert "tolerates no hostile client, as byzantine = 0 asks" in strategy.forewarning
+    assert ("plain mean" in strategy.forewarning) == is_mean
+    few = rule(name, clients=2)
+    assert "tolerates no hostile client of 2" in few.forewarning
+    assert few.note == few.forewarning
+    needed = re.search(r"needs at least (\d+) clients", few.forewarning)
+    assert needed is not None
+    assert rule(name, clients=int(needed[1])).forewarning == ""
+    assert rule(name, clients=int(needed[1]) - 1).forewarning != ""
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rounds_of_too_few_to_tolerate_anyone_are_counted(name: str) -> None:
+    strategy = rule(name)
+    strategy.aggregate(1, ZERO, replies(heads(10)))
+    assert strategy.note == ""
+    strategy.aggregate(2, ZERO, replies(heads(2)))
+    again = rule(name)
+    again.restore_server_state(strategy.server_state())
+    assert "In 1 rounds so few clients answered" in again.note
 
 
 def test_which_rules_are_means_without_hostile_clients() -> None:

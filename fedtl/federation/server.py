@@ -108,6 +108,8 @@ class Federation:
         declared = phases.declarations(
             strategy, roll.identity.feature_size, len(roll.identity.classes)
         )
+        if strategy.forewarning:
+            self._journal.warn(strategy.forewarning)
         checks = ReplyChecks(strategy, roll.cards, self._account.sizes)
         exchange = Exchange(
             self._grid,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
+from itertools import count
 from typing import ClassVar
 
 import numpy as np
@@ -15,7 +16,9 @@ from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from fedtl.config import RunConfig
 from fedtl.errors import UsageError
+from fedtl.transfer.heads import Head
 from strategies.base.averaging import as_head
 from strategies.base.halves import Arrays, Reply
 from strategies.base.iterative import IterativeStrategy
@@ -35,6 +38,10 @@ class RobustStrategy(IterativeStrategy):
     """
 
     mean_at_nought: ClassVar[bool] = False
+
+    def __init__(self, config: RunConfig, head: Head) -> None:
+        super().__init__(config, head)
+        self._unguarded = 0
 
     @abstractmethod
     def combine(self, heads: Matrix, hostile: int) -> NDArray[np.float64]:
@@ -72,21 +79,50 @@ class RobustStrategy(IterativeStrategy):
         if not heads:
             return None
         hostile = min(self._expected(len(heads)), max(self.most_hostile(len(heads)), 0))
+        self._unguarded += not hostile and self._expected(self._asked) > 0
         combined = self.combine(np.stack(heads), hostile)
         ends = np.cumsum([value.size for value in head.values()])[:-1]
         parts = zip(head.items(), np.split(combined, ends), strict=True)
         return as_head({name: part.reshape(value.shape) for (name, value), part in parts})
 
+    def server_state(self) -> Arrays:
+        """Return in how many rounds no hostile client was reckoned with because too few came."""
+        return {"unguarded": np.array([float(self._unguarded)])}
+
+    def restore_server_state(self, state: Arrays) -> None:
+        """Take it back."""
+        self._unguarded = int(state["unguarded"][0])
+
+    @property
+    def forewarning(self) -> str:
+        """See :class:`HeadStrategy`: whether hostile clients are reckoned with at all."""
+        config = self.config
+        if self._expected(self._asked):
+            return ""
+        what = ", which makes it the plain mean of all heads" if self.mean_at_nought else ""
+        if not config.byzantine:
+            return f"{config.strategy} tolerates no hostile client, as byzantine = 0 asks{what}."
+        needed = next(n for n in count(self._asked) if self.most_hostile(n) > 0)
+        return (
+            f"{config.strategy} tolerates no hostile client of {self._asked}{what}; it needs at "
+            f"least {needed} clients a round to tolerate one."
+        )
+
     @property
     def note(self) -> str:
-        """See :class:`HeadStrategy`: whether hostile clients were reckoned with at all."""
-        config = self.config
-        clients = max(1, round(config.fraction * config.clients))
-        if self._expected(clients):
-            return ""
-        why = f"of {clients} clients it tolerates none" if config.byzantine else "byzantine = 0"
-        what = ", and is then the plain mean of all heads" if self.mean_at_nought else ""
-        return f"{config.strategy} reckoned with no hostile client ({why}){what}."
+        """See :class:`HeadStrategy`."""
+        told = [self.forewarning] if self.forewarning else []
+        if self._unguarded:
+            told.append(
+                f"In {self._unguarded} rounds so few clients answered that {self.config.strategy} "
+                "tolerated no hostile one."
+            )
+        return " ".join(told)
+
+    @property
+    def _asked(self) -> int:
+        """How many clients a round asks."""
+        return max(1, round(self.config.fraction * self.config.clients))
 
     def _expected(self, clients: int) -> int:
         # 0.3 of 10 is 3, whatever the product's last bit.

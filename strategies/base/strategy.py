@@ -238,6 +238,11 @@ class HeadStrategy(Strategy):
         return received.head
 
     @property
+    def forewarning(self) -> str:
+        """What users must know before the first round; a sentence, or empty."""
+        return ""
+
+    @property
     def note(self) -> str:
         """What readers must know of how the run went; a sentence or two, or empty."""
         return ""
