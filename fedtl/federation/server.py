@@ -24,6 +24,7 @@ from fedtl.federation.exchange import Exchange, Failure, Phase
 from fedtl.federation.handshake import Identity, Roll, handshake, wait_for_nodes
 from fedtl.federation.journal import Journal, Row
 from fedtl.federation.outcome import Outcome
+from fedtl.federation.quorum import Quorum
 from fedtl.federation.round_zero import closed_form_start, learn_standardisation
 from fedtl.records import from_record, to_record
 from fedtl.transfer.heads import one_thread
@@ -51,6 +52,7 @@ class Federation:
         patience: Seconds to wait for the clients to connect.
         reply_timeout: Seconds to wait for a phase's replies; ``None`` leaves that to the grid.
         simulated: Holds the clients' states, where they are simulated; checkpoints then hold them.
+        quorum: How many sites must take part, where they are real.
     """
 
     def __init__(
@@ -64,8 +66,9 @@ class Federation:
         patience: float = 60.0,
         reply_timeout: float | None = None,
         simulated: SimulatedStates | None = None,
+        quorum: Quorum | None = None,
     ) -> None:
-        self._simulated = simulated
+        self._simulated, self._quorum = simulated, quorum
         self._grid, self._config, self._journal = grid, config, journal
         self._expected, self._score_test = expected, score_test
         self._patience, self._reply_timeout = patience, reply_timeout
@@ -86,6 +89,8 @@ class Federation:
         if self._simulated is None:
             self._journal.waits("waiting for all clients to read their data")
         roll = handshake(self._grid, nodes, config.clients, self._expected)
+        if self._quorum is not None:
+            self._quorum.admit(roll, config.clients)
         head = head_for(
             config, features=roll.identity.feature_size, classes=len(roll.identity.classes)
         )
@@ -168,6 +173,7 @@ class Federation:
         pending: Row | None,
     ) -> tuple[Arrays, Row]:
         """Score the head as it is, train it, make it safe."""
+        self._gather(exchange)
         began = time.perf_counter()
         messages = strategy.configure_train(
             server_round, to_record(arrays), ConfigRecord(), exchange
@@ -229,6 +235,7 @@ class Federation:
         roll: Roll,
     ) -> Phase:
         """Score the final head, and what each client would have got alone."""
+        self._gather(exchange)
         told = ConfigRecord({phases.CLASS_COUNTS: list(roll.class_counts)})
         messages = strategy.configure_evaluate(rounds + 1, to_record(arrays), told, exchange)
         replies = exchange.send_and_receive(messages)
@@ -244,12 +251,18 @@ class Federation:
             self._journal.enter_round(pending | _scores(scored), rounds)
         return phase
 
+    def _gather(self, exchange: Exchange) -> None:
+        if self._quorum is not None:
+            self._quorum.gather(self._grid, exchange.partitions, self._journal.waits)
+
     def _settle(self, phase: Phase, server_round: int) -> None:
         """Enter a finished phase: its ledger, its bytes, its failures."""
         self._journal.enter_egress(phase.entries)
         self._bytes_up += phase.bytes_up
         self._bytes_down += phase.bytes_down
         self._note_failures(server_round, phase.failures)
+        if self._quorum is not None:
+            self._quorum.check(phase)
 
     def _note_failures(self, server_round: int, failures: Sequence[Failure]) -> None:
         for failure in failures:
