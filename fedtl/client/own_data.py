@@ -107,10 +107,10 @@ def answer_at_site(message: Message, context: Context, answer: Answer) -> Messag
 def refusal(message: Message, error: FedtlError) -> Message:
     """Return the reply of a site that refuses; the server learns nothing of the site from it."""
     _logger.error("%s", error)
-    told = "This site's own settings are wrong; its log says how."
+    told = "This site's own settings are wrong; its log says how"
     if isinstance(error, RefusedError):
-        told = " ".join(str(error).split())
-    return Message(Error(REFUSED, told[:_LONGEST_SENTENCE]), reply_to=message)
+        told = " ".join(str(error).split())[:_LONGEST_SENTENCE].rstrip(".")
+    return Message(Error(REFUSED, told), reply_to=message)
 
 
 def _too_large(what: str, size: int, policy: SitePolicy) -> str:
