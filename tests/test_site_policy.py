@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -63,7 +64,7 @@ def test_the_whole_block_of_defaults_is_followed() -> None:
 @pytest.mark.parametrize("key", sorted(DEFAULTS.keys() - FOLLOWED.keys() - SERVERS_OWN))
 def test_a_key_that_is_not_on_the_list_is_refused_by_name(key: str) -> None:
     said = _refusal({key: _other(key)})
-    assert said.startswith(f"This site refuses {key} (")
+    assert re.match(f"This site refuses {key}[:( ]", said)
     if key not in IMPOSSIBLE:
         node = {**SITE, "allow": key}
         followed = SitePolicy.of(node).configuration({**DEFAULTS, key: _other(key)})
@@ -95,22 +96,28 @@ def test_what_the_server_alone_reads_does_not_reach_the_site(key: str) -> None:
     ("run", "said"),
     [
         ({"strategy": "evil:Class"}, "strategy = module:Class"),
-        ({"strategy": "../evil"}, "strategy, which names no strategy of its installed package"),
-        ({"strategy": "base"}, "strategy, which names no strategy"),
-        ({"strategy": "base.strategy"}, "strategy, which names no strategy"),
-        ({"strategy": 7}, "strategy, which names no strategy"),
+        ({"strategy": "../evil"}, "strategy: it names no strategy of the package"),
+        ({"strategy": "base"}, "strategy: it names no strategy"),
+        ({"strategy": "base.strategy"}, "strategy: it names no strategy"),
+        ({"strategy": 7}, "strategy: it names no strategy"),
         ({"init": "evil:Class"}, "init = module:Class"),
-        ({"local-epochs": 101}, "local-epochs above 100 (most-epochs of its node config: 100)"),
+        ({"local-epochs": 101}, "local-epochs above 100: that is the most by most-epochs"),
         ({"personalise": 101}, "personalise above 100"),
         ({"rounds": 10_001}, "rounds above 10000"),
         ({"hidden-units": 65_536}, "hidden-units above 8192"),
         ({"image-size": 4096}, "image-size above 1024"),
         ({"feddyn-steps": 100_000}, "feddyn-steps above 1000"),
-        ({"backbone": "resnet18"}, "backbone = 'resnet18' (its weights would be downloaded"),
+        (
+            {"backbone": "resnet18"},
+            "backbone = 'resnet18' (its node config may allow it: allow = 'downloads')",
+        ),
         ({"no-cache": 1}, "no-cache"),
-        ({"exec": "rm -rf"}, "'exec', which is no key of its fedtl"),
-        ({"x" * 10_000: 1}, f"'{'x' * 39}…, which is no key"),
-        ({"data": "/etc", "attack": "noise"}, "attack (no site sends false contributions"),
+        ({"exec": "rm -rf"}, "'exec': its fedtl has no such key"),
+        ({"x" * 10_000: 1}, f"'{'x' * 39}…: its fedtl"),
+        (
+            {"data": "/etc", "attack": "noise"},
+            "attack, data (its node config may allow it: allow = 'attack, data'): no site",
+        ),
     ],
 )
 def test_values_are_bounded_and_nothing_is_imported_or_fetched(
@@ -128,8 +135,9 @@ def test_values_that_no_run_takes_are_refused_too(run: Mapping[str, Any]) -> Non
 
 def test_each_key_that_is_refused_is_named() -> None:
     said = _refusal({"data": "/etc", "weights": "/x.pth", "strategy": "a:B", "window": "1 2"})
-    assert all(name in said for name in ("data (", "weights (", "strategy ="))
-    assert "window" not in said
+    assert said.startswith(
+        "This site refuses data, strategy = module:Class, weights (its node config"
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import strategies
 from fedtl.client.run_keys import EPOCHS, FOLLOWED, IMPOSSIBLE, REASONS, SERVERS_OWN
@@ -31,6 +31,8 @@ _NODE_KEYS = (*_FLOWERS_KEYS, *SITE_KEYS, "allow", "simulated", *_LIMITS)
 # What `allow` takes beside keys of the configuration.
 OWN_CLASS, DOWNLOADS = "module:Class", "downloads"
 
+# Listed as this module is imported, so that no message has a folder read.
+_INSTALLED = strategies.available()
 _SHIPPED_BACKBONE = "fedtl-tiny"
 _LONGEST_NAME = 40
 
@@ -41,6 +43,14 @@ class RefusedError(UsageError):
 
 class NodeConfigError(UsageError):
     """A site's own node config is wrong; the message may name what only the site should read."""
+
+
+class _Against(NamedTuple):
+    """What is refused, why, and the word of ``allow`` by which a site may agree to it after all."""
+
+    what: str
+    why: str
+    allow: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,11 +103,9 @@ class SitePolicy:
             NodeConfigError: The site's own settings are wrong.
         """
         asked = _asked(run_config)
-        reasons = [reason for key in sorted(asked) if (reason := self._against(key, asked[key]))]
-        if not reasons:
-            reasons = self._against_downloads(asked)
-        if reasons:
-            raise RefusedError(f"This site refuses {'; '.join(reasons)}.")
+        against = [found for key in sorted(asked) if (found := self._against(key, asked[key]))]
+        if against := against or self._against_downloads(asked):
+            raise RefusedError(_refused(against))
         followed = {key: value for key, value in asked.items() if key not in SERVERS_OWN}
         try:
             config = from_mapping(followed, where="the run's configuration")
@@ -108,36 +116,33 @@ class SitePolicy:
         except UsageError as error:
             raise NodeConfigError(str(error)) from None
 
-    def _against(self, key: str, value: Any) -> str:
-        """Return what the site has against one key; empty if nothing."""
+    def _against(self, key: str, value: Any) -> _Against | None:
+        """Return what the site has against one key; ``None`` if nothing."""
         if key not in rules():
-            return f"{_shown(key)}, which is no key of its fedtl"
+            return _Against(_shown(key), "its fedtl has no such key")
         if key not in FOLLOWED and key not in SERVERS_OWN and key not in self.allowed:
             why = REASONS.get(key, "it is not among the keys that a run may set at a site")
-            how = "" if key in IMPOSSIBLE else f"; its node config may allow it: allow = '{key}'"
-            return f"{key} ({why}{how})"
+            return _Against(key, why, "" if key in IMPOSSIBLE else key)
         if key in ("strategy", "init"):
             return self._against_strategy(key, value)
         bound = self.most_epochs if key in EPOCHS else FOLLOWED.get(key)
         if bound is not None and not _at_most(value, bound):
-            own = f" (most-epochs of its node config: {bound})" if key in EPOCHS else ""
-            return f"{key} above {bound:g}{own}"
-        return ""
+            own = "by most-epochs of its node config" if key in EPOCHS else "at every site"
+            return _Against(f"{key} above {bound:g}", f"that is the most {own}")
+        return None
 
-    def _against_strategy(self, key: str, value: Any) -> str:
+    def _against_strategy(self, key: str, value: Any) -> _Against | None:
         """Return what the site has against a strategy: it must be a file of the package here."""
-        if value in (*strategies.available(), *(["none"] if key == "init" else [])):
-            return ""
-        if isinstance(value, str) and ":" in value:
-            if OWN_CLASS in self.allowed:
-                return ""
-            return (
-                f"{key} = module:Class (only strategies of the installed package run here; its "
-                f"node config may allow it: allow = '{OWN_CLASS}')"
-            )
-        return f"{key}, which names no strategy of its installed package"
+        if value in _INSTALLED or (key, value) == ("init", "none"):
+            return None
+        if not (isinstance(value, str) and ":" in value):
+            return _Against(key, "it names no strategy of the package that is installed here")
+        if OWN_CLASS in self.allowed:
+            return None
+        why = "only strategies of the package that is installed here run"
+        return _Against(f"{key} = {OWN_CLASS}", why, OWN_CLASS)
 
-    def _against_downloads(self, asked: Mapping[str, Any]) -> list[str]:
+    def _against_downloads(self, asked: Mapping[str, Any]) -> list[_Against]:
         """Return what the site has against fetching weights that it did not name itself."""
         backbone = asked.get("backbone", _SHIPPED_BACKBONE)
         weights = asked.get("weights", "DEFAULT")
@@ -146,10 +151,16 @@ class SitePolicy:
         embeddings = str(self.own.get("data", "")).startswith("features:")
         if embeddings or weights == "random" or re.search(r"[/.]", str(weights)):
             return []  # no network, or no name of torchvision's
-        return [
-            f"backbone = {_shown(backbone)} (its weights would be downloaded; its node config may "
-            f"name a file, weights = 'FILE', or allow it: allow = '{DOWNLOADS}')"
-        ]
+        why = "its weights would be downloaded; the node config may name a file: weights = 'FILE'"
+        return [_Against(f"backbone = {_shown(backbone)}", why, DOWNLOADS)]
+
+
+def _refused(against: Sequence[_Against]) -> str:
+    """Return the sentence of a refusal: all that is refused comes first, lest it be cut off."""
+    allow = ", ".join(dict.fromkeys(one.allow for one in against if one.allow))
+    may = f" (its node config may allow it: allow = '{allow}')" if allow else ""
+    names, reasons = (one.what for one in against), dict.fromkeys(one.why for one in against)
+    return f"This site refuses {', '.join(names)}{may}: {'; '.join(reasons)}."
 
 
 def _asked(run_config: Mapping[str, Any]) -> dict[str, Any]:

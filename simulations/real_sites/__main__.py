@@ -62,10 +62,11 @@ def main(
 
 def _follow(federation: Federation, config: dict[str, Scalar]) -> None:
     """Run, and say what came of it."""
-    printed = federation.run(config, _project())
+    ran = federation.run(config, _project())
     summary = federation.folder / "run" / "summary.json"
-    if federation.status() != "finished:completed" or not summary.exists():
-        lines = [line for line in printed.splitlines() if "Error" in line] or [printed[-500:]]
+    if ran.status != "finished:completed" or not summary.exists():
+        lines = [line for line in ran.printed.splitlines() if "Error" in line]
+        lines = lines or [ran.printed[-500:]]
         raise FedtlError(f"The run failed: {lines[-1].strip()}")
     found = json.loads(summary.read_text(encoding="utf-8"))
     print(f"head_sha256: {found['head_sha256']}")

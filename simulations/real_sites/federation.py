@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -26,6 +28,19 @@ from simulations.real_sites.keys import (
 from simulations.real_sites.processes import environment, free_port, process, wait_until_healthy
 
 CONNECTION = "federation"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What became of a run.
+
+    Attributes:
+        printed: What the server printed.
+        status: Flower's word for it, such as ``finished:completed``.
+    """
+
+    printed: str
+    status: str
 
 
 @dataclass(frozen=True)
@@ -72,20 +87,23 @@ class Federation:
         listed = self._flwr("supernode", "list", CONNECTION, "--format", "json")
         return listed.count('"online"')
 
-    def run(self, config: Mapping[str, Scalar], app: Path) -> str:
-        """Submit a run of an app's folder, wait for its end, and return what it printed.
+    def run(self, config: Mapping[str, Scalar], app: Path) -> Ran:
+        """Submit a run of an app's folder and wait for its end.
 
         Raises:
             FedtlError: It cannot be submitted.
         """
-        scenario = self.folder / "scenario.toml"
-        scenario.write_text(tomli_w.dumps(dict(config)), encoding="utf-8")
-        return self._flwr("run", str(app), CONNECTION, "--stream", "-c", str(scenario))
-
-    def status(self) -> str:
-        """Return what became of the run that was submitted last, such as finished:completed."""
-        runs = json.loads(self._flwr("list", CONNECTION, "--format", "json"))["runs"]
-        return str(max(runs, key=lambda run: run["pending-at"])["status"])
+        with tempfile.NamedTemporaryFile("w", dir=self.folder, suffix=".toml") as scenario:
+            scenario.write(tomli_w.dumps(dict(config)))
+            scenario.flush()
+            printed = self._flwr("run", str(app), CONNECTION, "--stream", "-c", scenario.name)
+        started = re.search(r"started run (\d+)", printed)
+        if started is None:
+            raise FedtlError(f"flwr run started nothing: {' '.join(printed.split())[:500]}")
+        # flwr run exits with 0 whatever became of the run.
+        number = started.group(1)
+        listed = self._flwr("list", CONNECTION, "--run-id", number, "--format", "json")
+        return Ran(printed, str(json.loads(listed)["runs"][0]["status"]))
 
     def _flwr(self, *words: str) -> str:
         self.told(shlex.join(["flwr", *words]))

@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,8 +86,10 @@ def process(command: Sequence[str], env: Mapping[str, str], folder: Path) -> Ite
             try:
                 child.wait(_ENDS_WITHIN)
             except subprocess.TimeoutExpired:
-                os.killpg(child.pid, 9)
+                child.kill()
                 child.wait()
+            with suppress(ProcessLookupError):  # what it started and left behind
+                os.killpg(child.pid, 9)
 
 
 def wait_until_healthy(started: Started, port: int, authority: Path, patience: float = 60) -> None:
