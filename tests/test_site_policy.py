@@ -17,6 +17,7 @@ from fedtl import flower_app
 from fedtl.client import own_data
 from fedtl.client.own_data import REFUSED, is_simulated
 from fedtl.client.policy import NodeConfigError, RefusedError, SitePolicy
+from fedtl.client.private_files import OpenFilesError, close_to_others
 from fedtl.client.run_keys import FOLLOWED, IMPOSSIBLE, SERVERS_OWN
 from fedtl.config import RunConfig, rules
 from fedtl.config_key import Scalar
@@ -72,7 +73,7 @@ def test_a_key_that_is_not_on_the_list_is_refused_by_name(key: str) -> None:
         assert followed.to_mapping()[key] == own
 
 
-def test_what_the_issue_of_trust_is_about_is_not_on_the_list() -> None:
+def test_what_reads_writes_or_harms_is_not_on_the_list() -> None:
     dangerous = {"data", "weights", "cache", "no-cache", "partition", "labels", "attack", "dropout"}
     dangerous |= {"straggle", "holdout-site", "ray-address", "group-from", "layout"}
     assert not dangerous & (FOLLOWED.keys() | SERVERS_OWN)
@@ -234,7 +235,10 @@ def _asked(kind: str, context: Context, content: RecordDict | None = None) -> Me
     return flower_app.reply(Message(content, dst_node_id=5, message_type=kind), context)
 
 
-def test_a_site_that_names_no_data_lends_none(node: dict[str, Any], tmp_path: Path) -> None:
+def test_a_site_that_names_no_data_lends_none(
+    node: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_data, "_in_ray", lambda: False)
     own = {key: node[key] for key in ("partition-id", "num-partitions")}
     reply = _asked(phases.HANDSHAKE, _context(own, {"data": node["data"]}))
     assert (reply.error.code, reply.error.reason) == (
@@ -278,6 +282,17 @@ def test_a_cache_that_cannot_be_closed_is_not_used(node: dict[str, Any], tmp_pat
     reply = _asked(phases.HANDSHAKE, _context(node, {}))
     assert reply.error.reason == "This site's own settings are wrong; its log says how"
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize(("mode", "said"), [(0o777, "others may write"), (0o755, "another user's")])
+def test_a_cache_of_another_user_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, said: str
+) -> None:
+    (tmp_path / "features").mkdir()
+    tmp_path.chmod(mode)
+    monkeypatch.setattr("os.geteuid", lambda: 12_345)
+    with pytest.raises(OpenFilesError, match=said):
+        close_to_others(tmp_path)
 
 
 def test_a_message_may_take_so_long_and_no_longer(

@@ -149,6 +149,7 @@ def _real_sites(sites: Path, folder: Path) -> Path:
         knocking = {}
         for name, flags in strangers.items():
             command = federation.supernode({**own["east"], "cache": str(bait / "no")}, *flags)
+            command += ["--isolation", "process"]  # starts nothing that would wait for messages
             place = folder / name.replace(" ", "-")
             knocking[name] = stack.enter_context(process(command, environment(place), place))
         hostile = {key: value.replace("BAIT", str(bait)) for key, value in HOSTILE.items()}

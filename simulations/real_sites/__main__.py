@@ -38,13 +38,14 @@ def main(
 ) -> None:
     """Run a federation of real sites over TLS, all on this machine."""
     config = _run_config(run)
+    own = _folders(data) if data else {}
     os.umask(0o077)
     folder = folder.absolute()
     try:
         folder.mkdir(parents=True)
     except OSError as error:
         raise UsageError(f"{folder}: {error.strerror}; name another --folder.") from error
-    own = _folders(data) if data else write_hospitals(folder / "pictures", number, _PICTURES)
+    own = own or write_hospitals(folder / "pictures", number, _PICTURES)
     node_configs: dict[str, dict[str, Scalar]] = {
         name: {
             "partition-id": place,

@@ -27,7 +27,7 @@ from simulations.real_sites.keys import (
 )
 from simulations.real_sites.processes import environment, free_port, process, wait_until_healthy
 
-CONNECTION = "federation"
+CONNECTION, KEYS = "federation", "keys"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ class Federation:
         Raises:
             FedtlError: The server does not take the key.
         """
-        self._flwr("supernode", "register", f"{self.folder / name}.pub", CONNECTION, "--name", name)
+        public = f"{self.folder / KEYS / name}.pub"
+        self._flwr("supernode", "register", public, CONNECTION, "--name", name)
 
     def online(self) -> int:
         """Return how many sites are connected."""
@@ -154,13 +155,14 @@ def sites(
         env: What the sites' environments hold besides.
     """
     folder = federation.folder
+    (folder / KEYS).mkdir()
     for name in node_configs:
-        make_key(folder, name, federation.told)
+        make_key(folder / KEYS, name, federation.told)
     with ThreadPoolExecutor() as pool, ExitStack() as stack:
         list(pool.map(federation.register, node_configs))
         for name, own in node_configs.items():
             command = federation.supernode(own)
-            command += ["--auth-supernode-private-key", str(folder / name)]
+            command += ["--auth-supernode-private-key", str(folder / KEYS / name)]
             federation.told(shlex.join(command))
             its = environment(folder / f"{name}-home") | dict(env or {})
             stack.enter_context(process(command, its, folder / f"{name}-site"))
@@ -170,6 +172,5 @@ def sites(
 def _pairs(node_config: Mapping[str, Scalar]) -> str:
     """Return a node config as Flower's command line takes it."""
     return " ".join(
-        f"{key}='{value}'" if isinstance(value, str) else f"{key}={json.dumps(value)}"
-        for key, value in node_config.items()
+        f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in node_config.items()
     )
