@@ -20,12 +20,14 @@ import torch
 from flwr.app import ConfigRecord, Context, Message
 from flwr.serverapp import Grid
 
+from fedtl.client.own_data import answer_at_site, configuration_here, is_simulated, refusal
+from fedtl.client.policy import SITE_KEYS, NodeConfigError
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
-from fedtl.config_keys.data import READING_KEYS
 from fedtl.data.dataset import Dataset
 from fedtl.data.understood import Understood
 from fedtl.data.unreadable import left_out
+from fedtl.engine.flower_internals import is_simulation
 from fedtl.engine.memory import MemoryWatch
 from fedtl.errors import UsageError
 from fedtl.federation.cache_folder import cache_folder
@@ -40,6 +42,7 @@ from fedtl.federation.preparation import (
     simulated_sites,
     split_into_clients,
 )
+from fedtl.federation.quorum import Quorum
 from fedtl.federation.server import Federation
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.federation.site import Site
@@ -52,15 +55,19 @@ from fedtl.transfer.shared_features import SharedFeatures
 _logger = logging.getLogger(__name__)
 
 _STATE = "fedtl-site"
-# What a site may set for itself (--node-config): where its data, weights and cache are, and how
-# its data is to be read.
-_SITE_KEYS = ("data", *READING_KEYS, "weights", "cache")
 
 
 def reply(message: Message, context: Context) -> Message:
     """Return this client's reply, in whatever process Flower runs it."""
-    config = from_mapping(context.run_config, where="Flower's run config").settled()
-    return answer([message], [context], config=config, open_site=open_site)[0]
+    try:
+        simulated = is_simulated(context.node_config)
+    except NodeConfigError as error:
+        return refusal(message, error)
+    return _answer(message, context) if simulated else answer_at_site(message, context, _answer)
+
+
+def _answer(message: Message, context: Context) -> Message:
+    return answer([message], [context], config=_config_of(context), open_site=open_site)[0]
 
 
 def serve(grid: Grid, context: Context) -> None:
@@ -88,6 +95,7 @@ def serve(grid: Grid, context: Context) -> None:
                 folder,
                 patience=config.connect_timeout,
                 reply_timeout=config.client_timeout,
+                quorum=None if is_simulation(grid) else Quorum.of(config),
             )
             outcome = federation.run()
             watch.sample()
@@ -130,10 +138,12 @@ def open_site(context: Context) -> Site:
 
 
 def _config_of(context: Context) -> RunConfig:
-    """Return the run's configuration as it applies at this site."""
+    """Return the run's configuration as it applies at this client."""
+    if "data" in context.node_config:
+        return configuration_here(context)
     config = from_mapping(context.run_config, where="Flower's run config")
-    own = {key: context.node_config[key] for key in _SITE_KEYS if key in context.node_config}
-    return from_mapping(own, where="this site's node config", base=config).settled()
+    own = {key: context.node_config[key] for key in SITE_KEYS if key in context.node_config}
+    return from_mapping(own, where="this node's config", base=config).settled()
 
 
 def _cache(config: RunConfig) -> Path:
@@ -157,12 +167,6 @@ def _prepare(context: Context) -> tuple[Site, SharedFeatures]:
     _cache(config)
     partition_id = int(context.node_config["partition-id"])
     if "data" in context.node_config:
-        if config.holdout_site:
-            raise UsageError(
-                f"holdout-site = {config.holdout_site!r} needs one data set that holds all sites, "
-                "but this site brings its own data; leave the hospital unconnected instead and "
-                "give it the head (python -m fedtl.predict)"
-            )
         dataset = open_data(config, own=True)
         _logger.info(Understood.of(dataset).sentence)
         for note in data_notes(config, dataset):

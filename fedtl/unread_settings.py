@@ -172,6 +172,7 @@ _NOT_IN_COMPARISONS = {
 
 _READERS: dict[str, _Reason] = {
     "clients": _clients,
+    "min-sites": lambda config, dataset, clients: "simulated clients are no sites",
     "alpha": _partition("dirichlet"),
     "min-examples": _partition("dirichlet"),
     "classes-per-client": _partition("pathological"),

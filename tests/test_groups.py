@@ -251,7 +251,6 @@ def test_a_real_site_keeps_its_patients_whole_and_holds_out_no_test_part(tmp_pat
     x, y = rng.normal(size=(300, 3)).astype(np.float32), group % 2
     x[7] = x[250]  # a copy, of which one side may be held out
     np.savez(tmp_path / "own.npz", x=x, y=y, group=group)
-    config = RunConfig(clients=3, cache=str(tmp_path / "cache"))
     context = Context(
         run_id=1,
         node_id=3,
@@ -259,9 +258,10 @@ def test_a_real_site_keeps_its_patients_whole_and_holds_out_no_test_part(tmp_pat
             "partition-id": 1,
             "num-partitions": 3,
             "data": f"features:{tmp_path / 'own.npz'}",
+            "cache": str(tmp_path / "cache"),
         },
         state=RecordDict(),
-        run_config=config.to_mapping(),
+        run_config=RunConfig(clients=3).to_mapping(),
     )
     for _ in range(2):  # as it was prepared, and as it was found again
         data = flower_app.open_site(context).data

@@ -280,9 +280,9 @@ def test_flowers_runtimes_find_the_same_rows_at_every_message(folder: Path, tmp_
 def test_a_site_that_brings_its_own_data_says_what_to_do_instead(
     folder: Path, tmp_path: Path
 ) -> None:
-    config = RunConfig(holdout_site=UNSEEN, cache=str(tmp_path))
+    config, own = RunConfig(holdout_site=UNSEEN), f"features:{folder / 'data.npz'}"
     with pytest.raises(UsageError, match="brings its own data; leave the hospital unconnected"):
-        flower_app.open_site(_context(config, 0, data=f"features:{folder / 'data.npz'}"))
+        flower_app.open_site(_context(config, 0, data=own, cache=str(tmp_path)))
 
 
 def test_the_backbone_sees_the_pictures_of_the_unseen_site_once(tmp_path: Path) -> None:

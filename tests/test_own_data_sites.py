@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _federate(folder: Path, cache: Path, strategy: str) -> tuple[Outcome, list[Message]]:
     """Run the sites' federation, each site's process being new for every message."""
     told: list[Message] = []
-    config = RunConfig(clients=SITES, rounds=2, strategy=strategy, cache=str(cache))
+    config = RunConfig(clients=SITES, rounds=2, strategy=strategy)
 
     def sites(messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message]:
         replies = []

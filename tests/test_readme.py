@@ -28,10 +28,12 @@ from fedtl.config_key import kebab
 from fedtl.config_keys.data import PARTITIONS
 from fedtl.transfer.heads import LinearHead
 from fedtl.transfer.torchvision_models import weights_entry
+from simulations.real_sites import __main__ as real_sites
 from strategies.base import Reply
 
 PROJECT = Path(__file__).resolve().parents[1]
-PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+_FIRST = [PROJECT / "README.md", PROJECT / "SECURITY.md"]
+PAGES = [*_FIRST, *sorted((PROJECT / "docs").glob("*.md"))]
 TEXT = {page.relative_to(PROJECT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 _MAINS: dict[str, Callable[..., None]] = {
     "fedtl.simulate": simulate.main,
@@ -39,6 +41,7 @@ _MAINS: dict[str, Callable[..., None]] = {
     "fedtl.describe": describe.main,
     "fedtl.predict": predict.main,
     "fedtl.pretrain": pretrain.main,
+    "simulations.real_sites": real_sites.main,
 }
 _FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 
@@ -136,11 +139,13 @@ def test_commands_of_flower_have_the_flags_they_are_given() -> None:
     for words in _commands():
         if not words[0].startswith(("flwr", "flower-")):
             continue
-        program = tuple(words[:2] if words[0] == "flwr" else words[:1])
+        length = {"supernode": 3, "run": 2}[words[1]] if words[0] == "flwr" else 1
+        program = tuple(words[:length])
         checked.add(program)
         given = {word for word in words if word.startswith("--")}
         assert given <= _help(*program), words
-    assert checked == {("flwr", "run"), ("flower-superlink",), ("flower-supernode",)}
+    register = ("flwr", "supernode", "register")
+    assert checked == {("flwr", "run"), register, ("flower-superlink",), ("flower-supernode",)}
 
 
 def _assignments(text: str) -> dict[str, Any]:

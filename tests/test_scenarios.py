@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flower_processes import PROJECT, environment
+from flower_processes import PROJECT
 from flwr.common.config import flatten_dict, fuse_dicts
 from small_federation import block_of
 from unreported_run import accuracy_of, without_report
@@ -24,6 +24,7 @@ from fedtl.config_file import COMPARE_KEYS, compare_table, from_mapping, from_to
 from fedtl.errors import UsageError
 from fedtl.federation.client import head_for
 from fedtl.federation.outcome import Outcome
+from simulations.real_sites.processes import environment
 from strategies.base.robust import RobustStrategy
 
 SCENARIOS = sorted((PROJECT / "simulations").glob("*.toml"))

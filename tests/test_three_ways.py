@@ -1,12 +1,11 @@
-"""One app, three ways to run, the same bytes: our engine, ``flwr run``, and real processes."""
+"""One app, three ways to run, the same bytes: our engine, ``flwr run``, and real sites over TLS."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,19 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 import tomli_w
-from flower_processes import (
-    PROJECT,
-    environment,
-    free_port,
-    online_nodes,
-    process,
-    stop_daemon,
-    wait_until_healthy,
-)
+from flower_processes import PROJECT, stop_daemon
 from PIL import Image
+from witness import BAIT, write_witness
+
+from simulations.real_sites import federation as real_sites
+from simulations.real_sites.keys import make_key
+from simulations.real_sites.processes import environment, process
 
 SITES = ("east", "north", "west")
-Config = Mapping[str, str | int | float | bool]
 # What could come out differently: clients remember their control variates, one is missing from the
 # first round and another, by this seed, from the second, and the start is a closed form's head.
 COMMON: dict[str, str | int | float | bool] = {
@@ -37,6 +32,17 @@ COMMON: dict[str, str | int | float | bool] = {
     "strategy": "scaffold",
     "dropout": 0.3,
     "init": "fed3r",
+}
+# What a hostile server asks of the sites, each beside something that is there to be taken.
+HOSTILE = {
+    "data": "BAIT/pictures",
+    "weights": "BAIT/weights.pth",
+    "cache": "BAIT/cache",
+    "labels": "BAIT/labels.csv",
+    "partition": "file:BAIT/parts.json",
+    "attack": "sign-flip",
+    "strategy": f"{BAIT}:Strategy",
+    "init": f"{BAIT}:Strategy",
 }
 
 
@@ -91,69 +97,79 @@ def _flwr_run(sites: Path, folder: Path) -> Path:
         "cache": str(folder / "cache"),
     }
     options = "num-supernodes=3 client-resources-num-cpus=1 init-args-num-cpus=2"
+    scenario = folder / "scenario.toml"
+    scenario.write_text(tomli_w.dumps({**config, "compare": {"strategies": "scaffold"}}))
+    command = ["flwr", "run", str(PROJECT), "local", "--stream", "--federation-config", options]
     try:
-        _submit("local", environment(home), folder, config, "--federation-config", options)
+        done = subprocess.run(
+            [*command, "-c", str(scenario)],
+            env=environment(home),
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        (folder / "printed.txt").write_text(done.stdout + done.stderr)
     finally:
         stop_daemon(home)
     return out
 
 
-def _real_processes(sites: Path, folder: Path) -> Path:
-    """Run a SuperLink and three SuperNodes, each with its own folder; return the run folder."""
-    port, out = free_port(), folder / "run"
-    link = environment(folder / "link-home")
-    with ExitStack() as stack:
-        command = ["flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(port)]
-        stack.enter_context(
-            process([*command, "--disable-runtime-dependency-installation"], link, folder / "link")
-        )
-        wait_until_healthy(port)
-        for place, name in enumerate(SITES):
-            node_config = (
-                f"partition-id={place} num-partitions=3 "
-                f"data='{sites / name}' cache='{folder / f'cache{place}'}'"
-            )
-            command = ["flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{port}"]
-            command += ["--host", "127.0.0.1", "--port", str(free_port())]
-            stack.enter_context(
-                process(
-                    [*command, "--node-config", node_config],
-                    environment(folder / f"node{place}-home"),
-                    folder / f"node{place}",
-                )
-            )
-        (folder / "link-home" / "config.toml").write_text(
-            f'[superlink.dep]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
-        )
-        deadline = time.monotonic() + 60
-        while online_nodes("dep", link, folder) < len(SITES) and time.monotonic() < deadline:
-            time.sleep(0.5)
-        _submit("dep", link, folder, COMMON | {"out": str(out)})
+def _real_sites(sites: Path, folder: Path) -> Path:
+    """Run three sites over TLS, each with its own folder and key; return the run folder.
+
+    Three more that must not take part knock meanwhile, and a hostile run is submitted beside ours.
+    """
+    bait, out = folder / BAIT, folder / "run"
+    own: dict[str, dict[str, str | int | float | bool]] = {
+        name: {
+            "partition-id": place,
+            "num-partitions": len(SITES),
+            "data": str(sites / name),
+            "cache": str(folder / f"cache{place}"),
+            "allow": "dropout",
+        }
+        for place, name in enumerate(SITES)
+    }
+    path = os.pathsep.join(filter(None, [str(write_witness(folder)), os.environ.get("PYTHONPATH")]))
+    env = {"PYTHONPATH": path, "WITNESS": str(folder / "witness.txt")}
+    with (
+        real_sites.server(folder, lambda command: None) as federation,
+        real_sites.sites(federation, own, env),
+        ExitStack() as stack,
+    ):
+        key = make_key(folder, "stranger", lambda command: None)
+        trusts = ("--root-certificates", str(federation.authority))
+        strangers = {
+            "without a key": trusts,
+            "unregistered": (*trusts, "--auth-supernode-private-key", str(key)),
+            "plain": ("--insecure", "--max-retries", "1"),
+        }
+        knocking = {}
+        for name, flags in strangers.items():
+            command = federation.supernode({**own["east"], "cache": str(bait / "no")}, *flags)
+            command += ["--isolation", "process"]  # starts nothing that would wait for messages
+            place = folder / name.replace(" ", "-")
+            knocking[name] = stack.enter_context(process(command, environment(place), place))
+        hostile = {key: value.replace("BAIT", str(bait)) for key, value in HOSTILE.items()}
+        hostile |= {"clients": 3, "out": str(folder / "never")}
+        scenario = {**COMMON, "out": str(out), "compare": {"strategies": "scaffold"}}
+        with ThreadPoolExecutor(2) as pool:
+            ours, theirs = pool.map(lambda run: federation.run(run, PROJECT), [scenario, hostile])
+        (folder / "printed.txt").write_text(ours.printed)
+        (folder / "hostile.txt").write_text(f"{theirs.status}\n{theirs.printed}")
+        (folder / "online.txt").write_text(str(federation.online()))
+        for name, started in knocking.items():
+            ended = started.child.poll()
+            (folder / f"{name}.txt").write_text(f"{ended}\n{started.log.read_text()}")
     return out
-
-
-def _submit(
-    connection: str, env: Mapping[str, str], folder: Path, config: Config, *options: str
-) -> None:
-    """Submit a run, as a scenario's file, and wait for its end; keep what is printed beside it."""
-    scenario = folder / "scenario.toml"
-    scenario.write_text(tomli_w.dumps({**config, "compare": {"strategies": "scaffold"}}))
-    done = subprocess.run(
-        ["flwr", "run", str(PROJECT), connection, "--stream", *options, "-c", str(scenario)],
-        env=dict(env),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    (folder / "printed.txt").write_text(done.stdout + done.stderr)
 
 
 @pytest.fixture(scope="module")
 def runs(site_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The run folders of Flower's two runtimes, which mostly wait and so run side by side."""
-    ways = {"flwr run": _flwr_run, "real processes": _real_processes}
+    ways = {"flwr run": _flwr_run, "real sites": _real_sites}
     with ThreadPoolExecutor(len(ways)) as pool:
         started = {
             name: pool.submit(way, site_folders, tmp_path_factory.mktemp(name.replace(" ", "-")))
@@ -171,7 +187,7 @@ def _without_metrics(summary: dict[str, Any]) -> dict[str, Any]:
     return {**summary, **scored}
 
 
-@pytest.mark.parametrize("way", ["flwr run", "real processes"])
+@pytest.mark.parametrize("way", ["flwr run", "real sites"])
 def test_the_same_bytes_come_out(
     way: str, simulated: dict[str, Any], runs: dict[str, Path]
 ) -> None:
@@ -180,10 +196,46 @@ def test_the_same_bytes_come_out(
     assert (runs[way] / "summary.json").exists(), printed
     theirs = _summary(runs[way])
     ours = simulated
-    if way == "real processes":
+    if way == "real sites":
         # Sites with data of their own tell no count below five of a class.
         ours, theirs = _without_metrics(ours), _without_metrics(theirs)
     for key in ("head_sha256", "federated", "local_only", "backbone_fingerprint", "failures"):
         assert theirs[key] == ours[key], key
     missing = [(failure["round"], failure["client"]) for failure in theirs["failures"]]
     assert missing == [(1, 1), (2, 0)]
+
+
+def test_nobody_takes_part_without_a_registered_key_or_without_tls(runs: dict[str, Path]) -> None:
+    folder = runs["real sites"].parent
+    assert (folder / "online.txt").read_text() == "3"
+    assert "SuperNode authentication is enabled" in _knocked(folder / "without a key.txt")
+    assert "Failed to activate SuperNode" in _knocked(folder / "unregistered.txt")
+    _knocked(folder / "plain.txt")
+
+
+def _knocked(told: Path) -> str:
+    """Return what a SuperNode said that must have given up."""
+    code, _, log = told.read_text().partition("\n")
+    assert code not in ("None", "0"), log
+    return log
+
+
+def test_a_hostile_servers_keys_are_refused_at_every_site(runs: dict[str, Path]) -> None:
+    folder = runs["real sites"].parent
+    status, _, told = (folder / "hostile.txt").read_text().partition("\n")
+    assert status == "finished:failed"
+    assert told.count(
+        "This site refuses attack, cache, data, init = module:Class, labels, partition, "
+        "strategy = module:Class, weights (its node config may allow it: "
+    ) == len(SITES)
+    # The witness saw the sites read their own pictures, and nothing that the server named.
+    seen = (folder / "witness.txt").read_text()
+    assert all(f"{name}/down" in seen for name in SITES)
+    assert BAIT not in seen
+    assert not (folder / "never").exists() or not (folder / "never" / "summary.json").exists()
+    assert sorted(path.name for path in (folder / BAIT).iterdir()) == [
+        "labels.csv",
+        "parts.json",
+        "pictures",
+        "weights.pth",
+    ]

@@ -20,6 +20,13 @@ class FederationKeys:
     fraction: float = key(
         1.0, "Fraction of the clients trained in a round.", _FEDERATION, above=0.0, high=1.0
     )
+    min_sites: int = key(
+        0,
+        "Fewest sites that must answer, at real sites; 0 is half of those that are asked, but 2.",
+        _FEDERATION,
+        low=0,
+        high=1_000_000,
+    )
     seed: int = key(0, "Seed of every random draw.", _FEDERATION, low=0, high=2**63 - 1)
 
     reply_limit: float = key(

@@ -10,8 +10,10 @@ from itertools import count
 
 from flwr.app import Error, Message
 from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
+from flwr.superlink.grid.inmemory_grid import InMemoryGrid
 
 RUN_ID = 1
 SERVER_NODE_ID = 1
@@ -38,3 +40,11 @@ def empty_run() -> Run:
 def client_failed(message: Message, reason: str) -> Message:
     """Return the reply of a client that raised, stalled or died, in Flower's form."""
     return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)
+
+
+def is_simulation(grid: Grid) -> bool:
+    """Return whether a server app's grid is that of Flower's simulation, in which all is one's own.
+
+    What is not known to be so is taken for real sites.
+    """
+    return isinstance(grid, InMemoryGrid)

@@ -27,6 +27,7 @@ from fedtl.federation.exchange import Exchange, Phase
 from fedtl.federation.handshake import Identity, Roll, handshake, wait_for_nodes
 from fedtl.federation.journal import Journal, Row
 from fedtl.federation.outcome import Outcome
+from fedtl.federation.quorum import Quorum
 from fedtl.federation.reply_checks import ReplyChecks
 from fedtl.federation.round_row import facts_of, scores_of
 from fedtl.federation.round_zero import closed_form_start, learn_standardisation
@@ -67,6 +68,7 @@ class Federation:
         patience: Seconds to wait for the clients to connect.
         reply_timeout: Seconds to wait for a phase's replies; ``None`` leaves that to the grid.
         simulated: Holds the clients' states, where they are simulated; checkpoints then hold them.
+        quorum: How many sites must take part, where they are real.
     """
 
     def __init__(
@@ -80,8 +82,9 @@ class Federation:
         patience: float = 60.0,
         reply_timeout: float | None = None,
         simulated: SimulatedStates | None = None,
+        quorum: Quorum | None = None,
     ) -> None:
-        self._simulated = simulated
+        self._simulated, self._quorum = simulated, quorum
         self._grid, self._config, self._journal = grid, config, journal
         self._expected, self._score_test = expected, score_test
         self._patience, self._reply_timeout = patience, reply_timeout
@@ -101,6 +104,8 @@ class Federation:
         if self._simulated is None:
             self._journal.waits("waiting for all clients to read their data")
         roll = handshake(self._grid, nodes, config.clients, self._expected)
+        if self._quorum is not None:
+            self._quorum.admit(roll, config.clients)
         head = head_for(
             config, features=roll.identity.feature_size, classes=len(roll.identity.classes)
         )
@@ -132,7 +137,7 @@ class Federation:
                     standardisation = self._asked(
                         exchange, lambda: learn_standardisation(exchange, width)
                     )
-                    self._account.settle(exchange.phase, 0)
+                    self._settle(exchange.phase, 0)
                 arrays: Arrays = dict(head.initial(config.head_init, config.seed))
                 if (starter := strategy.starter) is not None:
                     started = self._asked(
@@ -144,7 +149,7 @@ class Federation:
                             f"{largest_named(self._account.sizes)}."
                         )
                     arrays = started
-                    self._account.settle(exchange.phase, 0)
+                    self._settle(exchange.phase, 0)
                 done, pending = 0, None
             else:
                 self._account.recall(resume)
@@ -207,6 +212,7 @@ class Federation:
         pending: Row | None,
     ) -> tuple[Arrays, Row]:
         """Score the head as it is, train it, make it safe."""
+        self._gather(exchange)
         began = time.perf_counter()
 
         def ask() -> tuple[ArrayRecord | None, MetricRecord | None]:
@@ -238,7 +244,7 @@ class Federation:
             self._journal.warn(f"Round {server_round}: no client's contribution was usable.")
         else:
             arrays = found
-        self._account.settle(phase, server_round)
+        self._settle(phase, server_round)
         self._account.seconds.append(time.perf_counter() - began)
         row = facts_of(phase, server_round, metrics, self._account.seconds[-1])
         if self._score_test is not None and strategy.global_head:
@@ -271,6 +277,7 @@ class Federation:
         roll: Roll,
     ) -> Phase:
         """Score the final head, and what each client would have got alone."""
+        self._gather(exchange)
         told = ConfigRecord({phases.CLASS_COUNTS: list(roll.class_counts)})
         messages = strategy.configure_evaluate(rounds + 1, to_record(arrays), told, exchange)
         replies = exchange.send_and_receive(messages)
@@ -280,8 +287,17 @@ class Federation:
         phase = exchange.phase
         if not phase.metrics:
             raise FedtlError(f"No client could score the final head: {phase.failures[0].reason}.")
-        self._account.settle(phase, rounds + 1)
+        self._settle(phase, rounds + 1)
         if pending is not None:
             scored = {client: one.round_score for client, one in phase.metrics.items()}
             self._journal.enter_round(pending | scores_of(scored), rounds)
         return phase
+
+    def _gather(self, exchange: Exchange) -> None:
+        if self._quorum is not None:
+            self._quorum.gather(self._grid, exchange.partitions, self._journal.waits)
+
+    def _settle(self, phase: Phase, server_round: int) -> None:
+        self._account.settle(phase, server_round)
+        if self._quorum is not None:
+            self._quorum.check(phase)

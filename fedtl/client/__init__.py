@@ -1,0 +1,1 @@
+"""What runs at a site that brings data of its own, and what such a site lets nobody decide."""

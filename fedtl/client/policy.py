@@ -1,0 +1,212 @@
+"""What a server's configuration may decide at a site with data of its own.
+
+It is decided by the site's node config alone, before anything is read, written or imported because
+of what the server sent. A policy file of a site's own takes this module's place later.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import strategies
+from fedtl.client.run_keys import EPOCHS, FOLLOWED, IMPOSSIBLE, REASONS, SERVERS_OWN
+from fedtl.config import RunConfig, rules
+from fedtl.config_file import from_mapping
+from fedtl.config_key import nearest
+from fedtl.config_keys.data import READING_KEYS
+from fedtl.errors import UsageError
+
+# What a site may set for itself: where its data, weights and cache are, and how its data is read.
+SITE_KEYS = ("data", *READING_KEYS, "weights", "cache")
+
+# What --node-config may hold beside SITE_KEYS: Flower's two, and this module's own.
+_FLOWERS_KEYS = ("partition-id", "num-partitions")
+_LIMITS = {"most-epochs": 100, "most-seconds": 1800, "most-megabytes": 256}
+_NODE_KEYS = (*_FLOWERS_KEYS, *SITE_KEYS, "allow", "simulated", *_LIMITS)
+
+# What `allow` takes beside keys of the configuration.
+OWN_CLASS, DOWNLOADS = "module:Class", "downloads"
+
+# Listed as this module is imported, so that no message has a folder read.
+_INSTALLED = strategies.available()
+_SHIPPED_BACKBONE = "fedtl-tiny"
+_LONGEST_NAME = 40
+
+
+class RefusedError(UsageError):
+    """A site does not do what a run's configuration asks; the message names the keys."""
+
+
+class NodeConfigError(UsageError):
+    """A site's own node config is wrong; the message may name what only the site should read."""
+
+
+class _Against(NamedTuple):
+    """What is refused, why, and the word of ``allow`` by which a site may agree to it after all."""
+
+    what: str
+    why: str
+    allow: str = ""
+
+
+@dataclass(frozen=True)
+class SitePolicy:
+    """What one site agrees to.
+
+    Attributes:
+        own: What the site sets for itself, which goes before what a run says.
+        allowed: What a run may ask here besides what all sites follow.
+        most_epochs: Epochs of one message.
+        most_seconds: Seconds for one message; the first, which reads the data, may take longer.
+        most_bytes: Bytes of one message, either way.
+    """
+
+    own: Mapping[str, Any]
+    allowed: frozenset[str] = frozenset()
+    most_epochs: int = _LIMITS["most-epochs"]
+    most_seconds: float = _LIMITS["most-seconds"]
+    most_bytes: int = _LIMITS["most-megabytes"] * 10**6
+
+    @classmethod
+    def of(cls, node_config: Mapping[str, Any]) -> SitePolicy:
+        """Return what a node config says.
+
+        Raises:
+            NodeConfigError: It has an unknown key, or a value of the wrong kind.
+        """
+        for key in node_config:
+            if key not in _NODE_KEYS:
+                raise NodeConfigError(
+                    f"Unknown key {key!r} in this site's node config{nearest(key, _NODE_KEYS)}"
+                )
+        limits = {key: _limit(key, node_config.get(key, low)) for key, low in _LIMITS.items()}
+        return cls(
+            own={key: node_config[key] for key in SITE_KEYS if key in node_config},
+            allowed=_allowed(node_config.get("allow", "")),
+            most_epochs=int(limits["most-epochs"]),
+            most_seconds=limits["most-seconds"],
+            most_bytes=int(limits["most-megabytes"] * 10**6),
+        )
+
+    def configuration(self, run_config: Mapping[str, Any]) -> RunConfig:
+        """Return a run's configuration as it applies at this site.
+
+        It holds what the site follows and its own settings; all else is as by default, whatever
+        the run says.
+
+        Raises:
+            RefusedError: The run asks what this site does not agree to; every such key is named.
+            NodeConfigError: The site's own settings are wrong.
+        """
+        asked = _asked(run_config)
+        against = [found for key in sorted(asked) if (found := self._against(key, asked[key]))]
+        if against := against or self._against_downloads(asked):
+            raise RefusedError(_refused(against))
+        followed = {key: value for key, value in asked.items() if key not in SERVERS_OWN}
+        try:
+            config = from_mapping(followed, where="the run's configuration")
+        except UsageError as error:
+            raise RefusedError(f"This site cannot follow the run: {error}") from None
+        try:
+            return from_mapping(self.own, where="this site's node config", base=config).settled()
+        except UsageError as error:
+            raise NodeConfigError(str(error)) from None
+
+    def _against(self, key: str, value: Any) -> _Against | None:
+        """Return what the site has against one key; ``None`` if nothing."""
+        if key not in rules():
+            return _Against(_shown(key), "its fedtl has no such key")
+        if key not in FOLLOWED and key not in SERVERS_OWN and key not in self.allowed:
+            why = REASONS.get(key, "it is not among the keys that a run may set at a site")
+            return _Against(key, why, "" if key in IMPOSSIBLE else key)
+        if key in ("strategy", "init"):
+            return self._against_strategy(key, value)
+        bound = self.most_epochs if key in EPOCHS else FOLLOWED.get(key)
+        if bound is not None and not _at_most(value, bound):
+            own = "by most-epochs of its node config" if key in EPOCHS else "at every site"
+            return _Against(f"{key} above {bound:g}", f"that is the most {own}")
+        return None
+
+    def _against_strategy(self, key: str, value: Any) -> _Against | None:
+        """Return what the site has against a strategy: it must be a file of the package here."""
+        if value in _INSTALLED or (key, value) == ("init", "none"):
+            return None
+        if not (isinstance(value, str) and ":" in value):
+            return _Against(key, "it names no strategy of the package that is installed here")
+        if OWN_CLASS in self.allowed:
+            return None
+        why = "only strategies of the package that is installed here run"
+        return _Against(f"{key} = {OWN_CLASS}", why, OWN_CLASS)
+
+    def _against_downloads(self, asked: Mapping[str, Any]) -> list[_Against]:
+        """Return what the site has against fetching weights that it did not name itself."""
+        backbone = asked.get("backbone", _SHIPPED_BACKBONE)
+        weights = asked.get("weights", "DEFAULT")
+        if backbone == _SHIPPED_BACKBONE or "weights" in self.own or DOWNLOADS in self.allowed:
+            return []
+        embeddings = str(self.own.get("data", "")).startswith("features:")
+        if embeddings or weights == "random" or re.search(r"[/.]", str(weights)):
+            return []  # no network, or no name of torchvision's
+        why = "its weights would be downloaded; the node config may name a file: weights = 'FILE'"
+        return [_Against(f"backbone = {_shown(backbone)}", why, DOWNLOADS)]
+
+
+def _refused(against: Sequence[_Against]) -> str:
+    """Return the sentence of a refusal: all that is refused comes first, lest it be cut off."""
+    allow = ", ".join(dict.fromkeys(one.allow for one in against if one.allow))
+    may = f" (its node config may allow it: allow = '{allow}')" if allow else ""
+    names, reasons = (one.what for one in against), dict.fromkeys(one.why for one in against)
+    return f"This site refuses {', '.join(names)}{may}: {'; '.join(reasons)}."
+
+
+def _asked(run_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run sets to something else than the default; a comparison's table is none."""
+    defaults = RunConfig().to_mapping()
+    return {
+        key: value
+        for key, value in run_config.items()
+        if key.partition(".")[0] != "compare" and not _same(value, defaults.get(key))
+    }
+
+
+def _same(value: Any, default: Any) -> bool:
+    """Return whether a value is the default; True is not 1, but 1 is 1.0."""
+    if isinstance(value, bool) or isinstance(default, bool):
+        return value is default
+    return bool(value == default)
+
+
+def _at_most(value: Any, bound: float) -> bool:
+    # What is no number is refused as such where types are checked.
+    return not isinstance(value, int | float) or value <= bound
+
+
+def _limit(key: str, value: Any) -> float:
+    """Return a limit of the node config as a number above 0."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and math.isfinite(value) and value > 0):
+        raise NodeConfigError(f"{key} = {value!r} in this site's node config is no number above 0.")
+    return float(value)
+
+
+def _allowed(text: Any) -> frozenset[str]:
+    """Return the words of ``allow``."""
+    words = re.findall(r"[^\s,]+", text) if isinstance(text, str) else [repr(text)]
+    known = [key for key in (*rules(), OWN_CLASS, DOWNLOADS) if key not in IMPOSSIBLE]
+    for word in words:
+        if word not in known:
+            raise NodeConfigError(
+                f"allow names {word!r} in this site's node config{nearest(word, known)} It takes "
+                f"keys of a run's configuration, {OWN_CLASS} and {DOWNLOADS}."
+            )
+    return frozenset(words)
+
+
+def _shown(name: object) -> str:
+    """Return a name that a server sent, on one line and cut."""
+    text = repr(name) if isinstance(name, str) else type(name).__name__
+    return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}…"

@@ -1,0 +1,93 @@
+"""Which keys of a run's configuration a site with data of its own follows, and how far.
+
+A key that is on neither list, a new one too, is refused at a site until somebody decides otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# What decides how a head is learnt. Numbers have the ranges of the configuration itself; a tighter
+# one stands here where a large value would cost the site time or memory.
+FOLLOWED: Mapping[str, float | None] = {
+    "strategy": None,
+    "init": None,
+    "init-temperature": None,
+    "clients": None,
+    "fraction": None,
+    "rounds": 10_000,
+    "seed": None,
+    "held-out": None,
+    "duplicates": None,
+    "grey-range": None,
+    "window": None,
+    "backbone": None,
+    "image-size": 1024,
+    "precision": None,
+    "head": None,
+    "head-init": None,
+    "hidden-units": 8192,
+    "cosine-scale": None,
+    "local-epochs": None,
+    "batch-size": None,
+    "learning-rate": None,
+    "momentum": None,
+    "weight-decay": None,
+    "own-data-rows": None,
+    "personalise": None,
+    "prior-correction": None,
+    "fedprox-mu": None,
+    "scaffold-weights": None,
+    "feddyn-alpha": None,
+    "feddyn-steps": 1000,
+    "feddyn-weights": None,
+    "ditto-lambda": None,
+    "apfl-alpha": None,
+    "fedpft-covariance": None,
+    "fedcof-parts": None,
+    "qfedavg-q": None,
+    "server-learning-rate": None,
+    "server-momentum": None,
+    "server-beta2": None,
+    "server-tau": None,
+    "byzantine": None,
+    "ridge-penalty": None,
+    "ridge-penalty-from": None,
+    "softmax-penalty": None,
+}
+
+# Epochs, which the site's own most-epochs bounds.
+EPOCHS = ("local-epochs", "personalise")
+
+# What the server alone reads. Flower sends it to the sites as well; there it is dropped unread.
+SERVERS_OWN = frozenset(
+    {
+        "name",
+        "out",
+        "samples",
+        "pseudonyms",
+        "client-timeout",
+        "connect-timeout",
+        "min-sites",
+    }
+)
+
+# Why some of the others are refused; of the rest there is nothing more to say.
+REASONS: Mapping[str, str] = {
+    "data": "which data is read is the site's own to say",
+    "weights": "which files are read and what is downloaded is the site's own to say",
+    "cache": "where files are written is the site's own to say",
+    "no-cache": "where files are written is the site's own to say",
+    "labels": "which files are read is the site's own to say",
+    "partition": "a site's data is its own and is not dealt out",
+    "attack": "no site sends false contributions because a server says so",
+    "dropout": "no site stays away because a server says so",
+    "straggle": "no site does less because a server says so",
+    "holdout-site": (
+        "one data set that holds all sites would be needed, but this site brings its own data; "
+        "leave the hospital unconnected instead and give it the head (python -m fedtl.predict)"
+    ),
+}
+
+# What could not be followed at a site with data of its own, whoever allows it.
+IMPOSSIBLE = frozenset({"holdout-site"})

@@ -1,0 +1,108 @@
+"""How many real sites must take part: what one hospital found alone is no federation's result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from flwr.serverapp import Grid
+
+from fedtl.config import RunConfig
+from fedtl.errors import FedtlError, UsageError
+from fedtl.federation.exchange import Phase
+from fedtl.federation.handshake import Roll
+
+_FEWEST = 2
+_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Quorum:
+    """The fewest sites of a run.
+
+    Attributes:
+        fewest: As configured; 0 is half of the sites that are asked, but two at the least.
+        patience: Seconds that a round waits for them to be connected.
+    """
+
+    fewest: int
+    patience: float
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Quorum:
+        """Return what a run of real sites asks for.
+
+        Raises:
+            UsageError: There can never be so many, or it is no federation.
+        """
+        if config.min_sites == 1 or config.clients < _FEWEST:
+            said = "min-sites" if config.min_sites == 1 else "clients"
+            raise UsageError(
+                f"{said} = 1, but real sites are {_FEWEST} at the least: the head of one alone "
+                f"would tell of its data only; set {said} = {_FEWEST} or more."
+            )
+        if config.min_sites > config.clients:
+            raise UsageError(
+                f"min-sites = {config.min_sites} is more than clients = {config.clients}; lower "
+                "min-sites, or set clients to the number of sites."
+            )
+        return cls(config.min_sites, config.client_timeout)
+
+    def needed(self, asked: int) -> int:
+        """Return how many of the sites that are asked must answer."""
+        return self.fewest or max(_FEWEST, (asked + 1) // 2)
+
+    def admit(self, roll: Roll, clients: int) -> None:
+        """Hold those who may take part against what is needed.
+
+        Raises:
+            FedtlError: They are too few.
+        """
+        reasons = [failure.reason for failure in roll.refused]
+        self._hold(len(roll.partitions), clients, "can take part", reasons)
+
+    def gather(self, grid: Grid, nodes: Collection[int], waits: Callable[[str], None]) -> None:
+        """Wait until enough of the sites that take part are connected.
+
+        Args:
+            grid: Knows who is connected.
+            nodes: Node ids of those who take part.
+            waits: Told whenever the number of those who are there changes and more are needed.
+
+        Raises:
+            FedtlError: They are still too few when patience ends.
+        """
+        deadline, told = time.monotonic() + self.patience, -1
+        while True:
+            here = len(set(grid.get_node_ids()).intersection(nodes))
+            if here >= min(self.needed(len(nodes)), len(nodes)):
+                return
+            if here != told:
+                told = here
+                waits(f"waiting for sites: {here:,} of {len(nodes):,} are connected")
+            if time.monotonic() > deadline:
+                done = f"connected after {self.patience:.0f} s"
+                self._hold(here, len(nodes), done, [])
+            time.sleep(_POLL_SECONDS)
+
+    def check(self, phase: Phase) -> None:
+        """Hold those who answered against what is needed.
+
+        Raises:
+            FedtlError: They are too few.
+        """
+        answered = len(phase.clients) - len(phase.failures)
+        reasons = [failure.reason for failure in phase.failures]
+        self._hold(answered, len(phase.clients), "answered", reasons)
+
+    def _hold(self, here: int, asked: int, what: str, reasons: list[str]) -> None:
+        needed = self.needed(asked)
+        if here >= needed:
+            return
+        rule = f"min-sites = {self.fewest}" if self.fewest else "half of them, and 2 at the least"
+        why = f" ({'; '.join(reasons[:3])})" if reasons else ""
+        raise FedtlError(
+            f"Only {here} of {asked} sites {what}, and {needed} are needed ({rule}){why}; connect "
+            "the others and start again."
+        )

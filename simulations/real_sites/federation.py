@@ -1,0 +1,176 @@
+"""A SuperLink and one SuperNode a site, with TLS and keys, all on this machine."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+
+from fedtl.config_key import Scalar
+from fedtl.errors import FedtlError
+from simulations.real_sites.keys import (
+    AUTHORITY,
+    CERTIFICATE,
+    SERVER_KEY,
+    Told,
+    make_certificates,
+    make_key,
+)
+from simulations.real_sites.processes import environment, free_port, process, wait_until_healthy
+
+CONNECTION, KEYS = "federation", "keys"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What became of a run.
+
+    Attributes:
+        printed: What the server printed.
+        status: Flower's word for it, such as ``finished:completed``.
+    """
+
+    printed: str
+    status: str
+
+
+@dataclass(frozen=True)
+class Federation:
+    """What runs.
+
+    Attributes:
+        folder: Keys, logs and homes of all that runs.
+        port: The server's.
+        env: Environment of commands that talk to the server.
+        told: Told each command.
+    """
+
+    folder: Path
+    port: int
+    env: Mapping[str, str]
+    told: Told
+
+    @property
+    def authority(self) -> Path:
+        """The certificate by which sites know the server."""
+        return self.folder / AUTHORITY
+
+    def supernode(self, node_config: Mapping[str, Scalar], *safety: str) -> list[str]:
+        """Return the command of a site, but for its key: with ``safety``, its flags."""
+        return [
+            "flower-supernode",
+            *(safety or ("--root-certificates", str(self.authority))),
+            *("--superlink", f"127.0.0.1:{self.port}"),
+            *("--host", "127.0.0.1", "--port", str(free_port())),
+            *("--node-config", _pairs(node_config)),
+        ]
+
+    def register(self, name: str) -> None:
+        """Let the site of this name take part, by its public key.
+
+        Raises:
+            FedtlError: The server does not take the key.
+        """
+        public = f"{self.folder / KEYS / name}.pub"
+        self._flwr("supernode", "register", public, CONNECTION, "--name", name)
+
+    def online(self) -> int:
+        """Return how many sites are connected."""
+        listed = self._flwr("supernode", "list", CONNECTION, "--format", "json")
+        return listed.count('"online"')
+
+    def run(self, config: Mapping[str, Scalar], app: Path) -> Ran:
+        """Submit a run of an app's folder and wait for its end.
+
+        Raises:
+            FedtlError: It cannot be submitted.
+        """
+        with tempfile.NamedTemporaryFile("w", dir=self.folder, suffix=".toml") as scenario:
+            scenario.write(tomli_w.dumps(dict(config)))
+            scenario.flush()
+            printed = self._flwr("run", str(app), CONNECTION, "--stream", "-c", scenario.name)
+        started = re.search(r"started run (\d+)", printed)
+        if started is None:
+            raise FedtlError(f"flwr run started nothing: {' '.join(printed.split())[:500]}")
+        # flwr run exits with 0 whatever became of the run.
+        number = started.group(1)
+        listed = self._flwr("list", CONNECTION, "--run-id", number, "--format", "json")
+        return Ran(printed, str(json.loads(listed)["runs"][0]["status"]))
+
+    def _flwr(self, *words: str) -> str:
+        self.told(shlex.join(["flwr", *words]))
+        done = subprocess.run(
+            ["flwr", *words],
+            env=dict(self.env),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise FedtlError(f"flwr {words[0]} failed: {' '.join(done.stderr.split())[:500]}")
+        return done.stdout + done.stderr
+
+
+@contextmanager
+def server(folder: Path, told: Told) -> Iterator[Federation]:
+    """Make certificates and run a SuperLink that takes part with nobody but registered keys."""
+    make_certificates(folder, told)
+    port, home = free_port(), folder / "server-home"
+    env = environment(home)
+    command = [
+        *("flower-superlink", "--host", "127.0.0.1", "--port", str(port)),
+        *("--ssl-ca-certfile", str(folder / AUTHORITY)),
+        *("--ssl-certfile", str(folder / CERTIFICATE), "--ssl-keyfile", str(folder / SERVER_KEY)),
+        *("--enable-supernode-auth", "--disable-runtime-dependency-installation"),
+    ]
+    connection = {"address": f"127.0.0.1:{port}", "root-certificates": str(folder / AUTHORITY)}
+    (home / "config.toml").write_text(tomli_w.dumps({"superlink": {CONNECTION: connection}}))
+    told(shlex.join(command))
+    with process(command, env, folder / "server") as started:
+        wait_until_healthy(started, port, folder / AUTHORITY)
+        yield Federation(folder, port, env, told)
+
+
+@contextmanager
+def sites(
+    federation: Federation,
+    node_configs: Mapping[str, Mapping[str, Scalar]],
+    env: Mapping[str, str] | None = None,
+) -> Iterator[None]:
+    """Make and register the key of every site and run its SuperNode.
+
+    Args:
+        federation: What they connect to.
+        node_configs: By name of the site, in the order of their partition ids.
+        env: What the sites' environments hold besides.
+    """
+    folder = federation.folder
+    (folder / KEYS).mkdir()
+    for name in node_configs:
+        make_key(folder / KEYS, name, federation.told)
+    with ThreadPoolExecutor() as pool, ExitStack() as stack:
+        list(pool.map(federation.register, node_configs))
+        for name, own in node_configs.items():
+            command = federation.supernode(own)
+            command += ["--auth-supernode-private-key", str(folder / KEYS / name)]
+            federation.told(shlex.join(command))
+            its = environment(folder / f"{name}-home") | dict(env or {})
+            stack.enter_context(process(command, its, folder / f"{name}-site"))
+        yield
+
+
+def _pairs(node_config: Mapping[str, Scalar]) -> str:
+    """Return a node config as Flower's command line takes it."""
+    return " ".join(
+        f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in node_config.items()
+    )

@@ -1,0 +1,128 @@
+"""A hostile server on loopback: what it asks of a real site's process, and what that then does."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fedtl.client.run_keys import FOLLOWED, SERVERS_OWN
+from fedtl.config import RunConfig, rules
+from fedtl.federation import phases
+
+DEFAULTS = RunConfig().to_mapping()
+KINDS = (phases.HANDSHAKE, phases.MOMENTS, phases.INIT, phases.TRAIN, phases.EVALUATE)
+Ask = Callable[[str, dict[str, Any]], tuple[str | None, list[str]]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the site has, and what lies beside it for a server to take."""
+    root = tmp_path_factory.mktemp("site")
+    draws = np.random.default_rng(0)
+    np.savez(root / "private.npz", x=draws.normal(size=(60, 4)), y=np.arange(60) % 2)
+    for name in ("a", "b"):
+        (root / "own" / name).mkdir(parents=True)
+        for number in range(6):
+            pixels = draws.integers(256, size=(32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / "own" / name / f"{number}.png")
+    (root / "hostile_module.py").write_text("from strategies.fedavg import STRATEGY as Strategy")
+    return root
+
+
+@pytest.fixture(scope="module")
+def ask(folder: Path) -> Iterator[Ask]:
+    """Ask the site's process something; return the reason of a refusal, and what it did."""
+    node = {"partition-id": 0, "num-partitions": 2, "data": str(folder / "own")}
+    node["cache"] = str(folder / "cache")
+    program = str(Path(__file__).with_name("audited_site.py"))
+    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        command = [sys.executable, program, str(listener.getsockname()[1]), json.dumps(node)]
+        site = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, cwd=folder)
+        listener.settimeout(60)
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rw") as lines:
+
+            def asked(kind: str, run: dict[str, Any]) -> tuple[str | None, list[str]]:
+                lines.write(json.dumps([kind, {**DEFAULTS, **run}]) + "\n")
+                lines.flush()
+                told, events = json.loads(lines.readline())
+                return told, events
+
+            yield asked
+        site.wait(20)
+
+
+def _wanted(key: str, folder: Path) -> Any:
+    """Return what a hostile server would set a key to."""
+    there = {
+        "data": f"features:{folder / 'private.npz'}",
+        "weights": str(folder / "private.npz"),
+        "cache": str(folder / "new"),
+        "labels": str(folder / "labels.csv"),
+        "partition": f"file:{folder / 'private.npz'}",
+        "no-cache": True,
+    }
+    default, rule = DEFAULTS[key], rules()[key]
+    if key in there:
+        return there[key]
+    if rule.choices:
+        return next(choice for choice in rule.choices if choice != default)
+    if isinstance(default, str):
+        return str(folder)
+    return default + 1 if isinstance(default, int) else default * 0.9 or 0.1
+
+
+REFUSED = sorted(DEFAULTS.keys() - FOLLOWED.keys() - SERVERS_OWN)
+
+
+@pytest.mark.parametrize("key", REFUSED)
+def test_each_key_is_refused_and_nothing_happens(key: str, ask: Ask, folder: Path) -> None:
+    kind = KINDS[REFUSED.index(key) % len(KINDS)]
+    told, events = ask(kind, {key: _wanted(key, folder)})
+    assert told is not None and told.startswith(f"This site refuses {key}")
+    assert events == []
+    assert str(folder) not in told
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "run",
+    [
+        {"strategy": "hostile_module:Strategy"},
+        {"init": "hostile_module:Strategy"},
+        {"strategy": "os:system"},
+        {"strategy": "hostile_module"},
+        {"backbone": "resnet18"},
+        {"local-epochs": 10_000},
+        {"window": "4 5 6"},
+        {"rounds": "many"},
+        {"new-key": "x"},
+    ],
+    ids=str,
+)
+def test_no_value_makes_it_import_or_fetch(run: dict[str, Any], kind: str, ask: Ask) -> None:
+    told, events = ask(kind, run)
+    assert told is not None and told.startswith("This site ")
+    assert events == []
+
+
+def test_the_witness_sees_what_an_honest_server_has_done(ask: Ask, folder: Path) -> None:
+    told, events = ask(phases.HANDSHAKE, {"strategy": "fed3r"})
+    assert told is None
+    opened = "\n".join(event for event in events if event.startswith("open "))
+    assert "own/a/0.png" in opened and str(folder / "cache") in opened
+    assert "private" not in opened
+    assert "strategies/fed3r.py" in opened or "fed3r.cpython" in opened  # as it was imported
+    written = {path.name for path in folder.iterdir()} - {"__pycache__"}
+    assert written == {"own", "private.npz", "hostile_module.py", "cache"}
