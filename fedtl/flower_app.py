@@ -177,7 +177,10 @@ def _prepare(context: Context) -> tuple[Site, SharedFeatures]:
         for note in inputs.notes:
             _logger.warning(note)
         sites = _one_site(config, inputs, partition_id)
-        site = replace(sites.site(partition_id), smallest_cell=SMALLEST_CELL)
+        site = sites.site(partition_id)
+        own, trained = inputs.dataset, site.data.labels.numpy()[site.data.train]
+        left = len(np.setdiff1d(own.labels[own.training], trained))
+        site = replace(site, smallest_cell=SMALLEST_CELL, classes_left_out=left)
         return site, sites.features
     sites = _all_sites(config)
     if partition_id >= len(sites.train):
@@ -242,6 +245,7 @@ def _write_site(site: Site, features: SharedFeatures, cache: Path) -> Path:
         "class-names": site.class_names,
         "fingerprint": site.backbone_fingerprint,
         "smallest-cell": site.smallest_cell,
+        "classes-left-out": site.classes_left_out,
         "path": str(features.path),
         "offset": features.offset,
         "shape": features.shape,
@@ -286,4 +290,6 @@ def _read_site(path: Path) -> Site:
             unrepeated=stored.get("unrepeated"),
         )
     names = tuple(facts["class-names"])
-    return Site(data, names, facts["fingerprint"], facts["smallest-cell"])
+    return Site(
+        data, names, facts["fingerprint"], facts["smallest-cell"], facts["classes-left-out"]
+    )

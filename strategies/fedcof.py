@@ -41,7 +41,8 @@ class FedCOF(FedNCM):
 
     The paper has m = 1 and 100 clients. Ten class means tell next to nothing of 500 dimensions, so
     m = ``fedcof-parts``, by default the least with clients × m ≥ 100. A part is a sum over at least
-    two examples: a client makes fewer parts of a class with less than 2 m examples. Only where it
+    two examples, or ``min-examples-per-class`` if that is more (people, if groups are known): a
+    client makes fewer parts of a class with fewer. Only where it
     has but one example of a class is the sum that example's features, as it is under FedNCM.
 
     As in the paper, the system leaves out the scatter between classes, and the weights are
@@ -102,12 +103,23 @@ class FedCOF(FedNCM):
         counts = np.zeros((parts, self.classes))
         for c in np.unique(labels).tolist():
             own = rows[labels == c]
-            made = min(parts, max(1, len(own) // _FEWEST))
-            for part in range(made):
-                dealt = torch.from_numpy(own[part::made])
+            part_of = self._parts_of(block, own, parts)
+            for part in range(part_of.max() + 1):
+                dealt = torch.from_numpy(own[part_of == part])
                 sums[part, c] = block.features[dealt].double().sum(0).numpy()
                 counts[part, c] = len(dealt)
         return {"class-sums": sums, "class-counts": counts}
+
+    def _parts_of(
+        self, block: ClientBlock, own: NDArray[np.int64], parts: int
+    ) -> NDArray[np.int64]:
+        """Return the part of each row of a class: none is of too few rows, or groups."""
+        fewest, units = max(_FEWEST, self.config.min_examples_per_class), np.arange(len(own))
+        if block.groups is not None and fewest > _FEWEST:
+            units = np.unique(block.groups[own], return_inverse=True)[1]
+        made = min(parts, max(1, (units.max() + 1) // fewest))
+        part_of: NDArray[np.int64] = units % made
+        return part_of
 
     def solve(self, statistics: Arrays) -> Arrays:
         """Return the head of parts, ``(P, K, d)`` and ``(P, K)``, whosever they are; float64."""

@@ -42,6 +42,7 @@ def _answer(
         "num-examples": 8 + abs(partition_id),
         "held-out": 2,
         "label-counts": [4, 6 + abs(partition_id)],
+        "classes-left-out": 0,
         **also,
     }
     who.pop(without, None)
@@ -72,7 +73,7 @@ def test_sites_that_agree_are_enrolled_under_their_partition_ids() -> None:
     assert (card.client, card.examples, card.held_out, card.label_counts) == (2, 10, 2, (4, 8))
     assert {entry.client for entry in roll.entries} == {0, 1, 2}
     census_of_2 = [e for e in roll.entries if e.client == 2 and e.record == "census"]
-    assert [(e.direction, e.bytes) for e in census_of_2] == [("up", 8 * 5)]
+    assert [(e.direction, e.bytes) for e in census_of_2] == [("up", 8 * 6)]
     assert roll.bytes_up == sum(e.bytes for e in roll.entries if e.direction == "up")
     assert roll.bytes_down == sum(e.bytes for e in roll.entries if e.direction == "down") == 24
 
@@ -194,6 +195,7 @@ def test_nodes_that_fail_are_refused_and_the_others_go_on() -> None:
         "num-examples",
         "held-out",
         "label-counts",
+        "classes-left-out",
     ],
 )
 def test_a_site_that_does_not_say_all_is_refused(key: str) -> None:

@@ -15,7 +15,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from fedtl import flower_app
 from fedtl.client import own_data
-from fedtl.client.own_data import REFUSED, is_simulated
+from fedtl.client.own_data import is_simulated
 from fedtl.client.policy import NodeConfigError, RefusedError, SitePolicy
 from fedtl.client.private_files import OpenFilesError, close_to_others
 from fedtl.client.run_keys import FOLLOWED, IMPOSSIBLE, SERVERS_OWN
@@ -23,7 +23,9 @@ from fedtl.config import RunConfig, rules
 from fedtl.config_key import Scalar
 from fedtl.engine.flower_internals import assume_server_identity
 from fedtl.federation import phases
+from fedtl.federation.failure_codes import REFUSED
 
+FEWEST = "min-examples-per-class"
 DEFAULTS = RunConfig().to_mapping()
 SITE = {"partition-id": 0, "num-partitions": 3, "data": "own"}
 
@@ -59,7 +61,7 @@ def _refusal(run: Mapping[str, Any], node: Mapping[str, Any] = SITE) -> str:
 def test_the_whole_block_of_defaults_is_followed() -> None:
     found = SitePolicy.of(SITE).configuration(DEFAULTS)
     assert found.data == SITE["data"]
-    assert found == RunConfig(data=found.data).settled()
+    assert found == RunConfig(data=found.data, min_examples_per_class=5).settled()
 
 
 @pytest.mark.parametrize("key", sorted(DEFAULTS.keys() - FOLLOWED.keys() - SERVERS_OWN))
@@ -79,12 +81,24 @@ def test_what_reads_writes_or_harms_is_not_on_the_list() -> None:
     assert not dangerous & (FOLLOWED.keys() | SERVERS_OWN)
 
 
-@pytest.mark.parametrize("key", sorted(FOLLOWED.keys() - {"backbone"}))
+@pytest.mark.parametrize("key", sorted(FOLLOWED.keys() - {"backbone", FEWEST}))
 def test_a_key_on_the_list_is_followed(key: str) -> None:
     run = {**DEFAULTS, key: _other(key)}
     if key in ("head", "head-init"):
         run |= {"head": "mlp", "head-init": "seeded"}
     assert SitePolicy.of(SITE).configuration(run).to_mapping()[key] == run[key]
+
+
+@pytest.mark.parametrize(
+    ("run", "own", "found"),
+    [(0, None, 5), (1, None, 5), (9, None, 9), (1, 3, 3), (0, 1, 1), (7, 3, 7)],
+)
+def test_a_run_may_ask_for_more_examples_of_a_class_and_not_for_fewer(
+    run: int, own: int | None, found: int
+) -> None:
+    node = SITE if own is None else {**SITE, FEWEST: own}
+    here = SitePolicy.of(node).configuration({**DEFAULTS, FEWEST: run})
+    assert here.min_examples_per_class == found
 
 
 @pytest.mark.parametrize("key", sorted(SERVERS_OWN))

@@ -22,11 +22,9 @@ from fedtl.config import RunConfig
 from fedtl.errors import FedtlError
 from fedtl.federation import phases
 from fedtl.federation.cache_folder import cache_folder
+from fedtl.federation.failure_codes import FAILED, REFUSED, SENTENCES
 
 _logger = logging.getLogger(__name__)
-
-REFUSED = 7002
-"""Code of a reply by which a site refuses what a run asks; beyond Flower's own codes."""
 
 _LONGEST_SENTENCE = 500
 _SIMULATIONS_KEYS = frozenset({"partition-id", "num-partitions"})
@@ -101,6 +99,13 @@ def answer_at_site(message: Message, context: Context, answer: Answer) -> Messag
             raise RefusedError(_too_large("the reply", sent, policy))
     except (RefusedError, NodeConfigError, OpenFilesError) as error:
         return refusal(message, error)
+    except Exception:  # whatever it says may name what is the site's own
+        _logger.exception("the answer to a message failed")
+        return Message(Error(FAILED, SENTENCES[FAILED]), reply_to=message)
+    if reply.has_error():
+        _logger.error("%s", reply.error.reason)
+        code = reply.error.code if reply.error.code in SENTENCES else FAILED
+        return Message(Error(code, SENTENCES[code]), reply_to=message)
     return reply
 
 

@@ -20,8 +20,13 @@ from fedtl.config_key import nearest
 from fedtl.config_keys.data import READING_KEYS
 from fedtl.errors import UsageError
 
-# What a site may set for itself: where its data, weights and cache are, and how its data is read.
-SITE_KEYS = ("data", *READING_KEYS, "weights", "cache")
+# What rests on fewer training examples of a class does not leave a site that says nothing else.
+_FEWEST = "min-examples-per-class"
+_FEWEST_BY_DEFAULT = 5
+
+# What a site may set for itself: where its data, weights and cache are, how its data is read, and
+# of how few examples of a class nothing leaves.
+SITE_KEYS = ("data", *READING_KEYS, "weights", "cache", _FEWEST)
 
 # What --node-config may hold beside SITE_KEYS: Flower's two, and this module's own.
 _FLOWERS_KEYS = ("partition-id", "num-partitions")
@@ -96,7 +101,7 @@ class SitePolicy:
         """Return a run's configuration as it applies at this site.
 
         It holds what the site follows and its own settings; all else is as by default, whatever
-        the run says.
+        the run says. A run may ask for more examples of a class than the site does, not for fewer.
 
         Raises:
             RefusedError: The run asks what this site does not agree to; every such key is named.
@@ -112,9 +117,11 @@ class SitePolicy:
         except UsageError as error:
             raise RefusedError(f"This site cannot follow the run: {error}") from None
         try:
-            return from_mapping(self.own, where="this site's node config", base=config).settled()
+            here = from_mapping(self.own, where="this site's node config", base=config).settled()
         except UsageError as error:
             raise NodeConfigError(str(error)) from None
+        own = here.min_examples_per_class if _FEWEST in self.own else _FEWEST_BY_DEFAULT
+        return here.replace(min_examples_per_class=max(config.min_examples_per_class, own))
 
     def _against(self, key: str, value: Any) -> _Against | None:
         """Return what the site has against one key; ``None`` if nothing."""

@@ -18,6 +18,8 @@ FOLLOWED: Mapping[str, float | None] = {
     "rounds": 10_000,
     "seed": None,
     "held-out": None,
+    "min-examples-per-class": None,
+    "reply-limit": None,
     "duplicates": None,
     "grey-range": None,
     "window": None,

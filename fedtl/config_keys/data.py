@@ -61,6 +61,14 @@ class DataKeys:
         low=1,
         high=1_000_000,
     )
+    min_examples_per_class: int = key(
+        0,
+        "A client does not train on classes of which it has fewer training examples (or groups, "
+        "such as patients); 0 is 5 at real sites and 1 in a simulation.",
+        _DATA,
+        low=0,
+        high=1_000_000,
+    )
     held_out: float = key(
         0.2, "Fraction of each client's data held out for scoring.", _DATA, low=0.0, high=0.9
     )

@@ -126,7 +126,7 @@ def simulate(
         if unread:
             folder.warn(unread)
         config = config.replace(clients=len(split.names))
-        for note in split_notes(inputs.dataset, split):
+        for note in split_notes(config, inputs.dataset, split):
             folder.warn(note)
         split = _without_duplicates(config, folder, inputs, split)
         sites = simulated_sites(inputs, split, duplicates=config.duplicates)

@@ -38,6 +38,12 @@ class Account:
         self._journal.enter_egress(roll.entries)
         self.bytes_up, self.bytes_down = roll.bytes_up, roll.bytes_down
         self._note_failures(0, roll.refused)
+        for client, card in roll.cards.items():
+            if card.classes_left_out:
+                self._journal.warn(
+                    f"Client {client} does not train on {card.classes_left_out} of its classes: it "
+                    "has fewer examples of them than min-examples-per-class there."
+                )
         if told := dominating(roll.cards):
             self._journal.warn(told)
 

@@ -18,9 +18,6 @@ from fedtl.determinism import generator
 from fedtl.transfer.client_block import ClientBlock, ClientData
 from strategies.base import Arrays, Trained
 
-# Beyond Flower's own codes of errors: a client that is missing because the scenario says so.
-DROPPED_OUT = 7001
-
 
 def drops_out(config: RunConfig, server_round: int, partition_id: int) -> bool:
     """Return whether a client is missing in a round: with probability ``dropout``."""

@@ -8,8 +8,8 @@ import numpy as np
 from flwr.app import MetricRecord
 from numpy.typing import NDArray
 
+from fedtl.federation.site import Site
 from fedtl.privacy.egress import EgressError
-from fedtl.transfer.client_block import ClientData
 
 
 @dataclass(frozen=True)
@@ -21,24 +21,33 @@ class SiteCard:
         examples: Training examples.
         held_out: Held-out examples.
         label_counts: Examples of each class, both parts together.
+        classes_left_out: Classes that it has too few training examples of to train on them.
     """
 
     client: int
     examples: int
     held_out: int
     label_counts: tuple[int, ...]
+    classes_left_out: int = 0
 
     @classmethod
-    def of(cls, data: ClientData, learnt: NDArray[np.int64]) -> SiteCard:
+    def of(cls, site: Site, learnt: NDArray[np.int64]) -> SiteCard:
         """Return what a site tells of what it holds.
 
         Args:
-            data: The data.
+            site: The site.
             learnt: Labels of its training rows, as it learns them.
         """
+        data = site.data
         labels = np.concatenate([learnt, data.labels.numpy()[data.held_out]])
         counts = np.bincount(labels, minlength=data.classes)
-        return cls(data.partition_id, len(data.train), len(data.held_out), tuple(counts.tolist()))
+        return cls(
+            client=data.partition_id,
+            examples=len(data.train),
+            held_out=len(data.held_out),
+            label_counts=tuple(counts.tolist()),
+            classes_left_out=site.classes_left_out,
+        )
 
     @classmethod
     def read(cls, census: MetricRecord, classes: int) -> SiteCard:
@@ -57,6 +66,7 @@ class SiteCard:
             examples=int(census["num-examples"]),  # type: ignore[arg-type]
             held_out=int(census["held-out"]),  # type: ignore[arg-type]
             label_counts=counts,
+            classes_left_out=int(census["classes-left-out"]),  # type: ignore[arg-type]
         )
         if len(counts) != classes:
             raise EgressError(f"label-counts has {len(counts):,} entries for {classes:,} classes")
@@ -75,5 +85,6 @@ class SiteCard:
                 "num-examples": self.examples,
                 "held-out": self.held_out,
                 "label-counts": list(self.label_counts),
+                "classes-left-out": self.classes_left_out,
             }
         )

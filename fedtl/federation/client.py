@@ -25,7 +25,6 @@ import strategies
 from fedtl.config import RunConfig
 from fedtl.federation import phases
 from fedtl.federation.adversity import (
-    DROPPED_OUT,
     attackers,
     before_training,
     drops_out,
@@ -37,6 +36,7 @@ from fedtl.federation.asked import Asked, arrays_sent, block_of, heads_sent
 from fedtl.federation.census import SiteCard
 from fedtl.federation.client_memory import recall, remember
 from fedtl.federation.closing_scores import ClosingScores, closing_metrics
+from fedtl.federation.failure_codes import DROPPED_OUT, NOT_OPENED, NOT_RELEASED
 from fedtl.federation.reply_checks import ReplyChecks
 from fedtl.federation.site import OpenSite, Site
 from fedtl.privacy.egress import EgressError, release
@@ -46,9 +46,6 @@ from fedtl.transfer.scoring import score_clients
 from fedtl.transfer.standardisation import Moments
 from strategies.base import Arrays, HeadStrategy, LabelledRows, Received, Trained
 from strategies.base.strategy import ALL_ROWS, LEVERAGE_RECORD, SERVER_RECORD
-
-# Flower's code for a client app that raised an exception.
-CLIENT_APP_RAISED = 2
 
 
 class _Answer(NamedTuple):
@@ -88,7 +85,8 @@ def answer(
         try:
             site = open_site(context)
         except Exception as error:  # a site's own trouble, told to the server and to nobody else
-            replies[place] = _error(message, f"{type(error).__name__}: {error}")
+            reason = f"{type(error).__name__}: {error}"
+            replies[place] = Message(Error(NOT_OPENED, reason), reply_to=message)
             continue
         training = message.metadata.message_type == phases.TRAIN
         if training and drops_out(config, _round(message), site.data.partition_id):
@@ -118,7 +116,8 @@ def answer(
                 replies[place] = Message(content, reply_to=messages[place])
             except EgressError as error:
                 # A client that diverged begins its next round as it began this one.
-                replies[place] = _error(messages[place], str(error))
+                refused = Error(NOT_RELEASED, str(error))
+                replies[place] = Message(refused, reply_to=messages[place])
             else:
                 remember(contexts[place], memory)
     return [reply for reply in replies if reply is not None]
@@ -126,10 +125,6 @@ def answer(
 
 def _round(message: Message) -> int:
     return int(message.content["config"]["server-round"])  # type: ignore[arg-type]
-
-
-def _error(message: Message, reason: str) -> Message:
-    return Message(Error(CLIENT_APP_RAISED, reason), reply_to=message)
 
 
 def _handshake(clients: Sequence[Asked], strategy: HeadStrategy) -> list[_Answer]:
@@ -152,7 +147,7 @@ def _handshake(clients: Sequence[Asked], strategy: HeadStrategy) -> list[_Answer
 
 def _card(site: Site, config: RunConfig) -> SiteCard:
     """Return what a site tells of its data; a hostile one has its own idea of labels."""
-    return SiteCard.of(site.data, labels_learnt(config, site.data))
+    return SiteCard.of(site, labels_learnt(config, site.data))
 
 
 def _moments(clients: Sequence[Asked], strategy: HeadStrategy) -> list[_Answer]:

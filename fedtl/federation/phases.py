@@ -41,6 +41,7 @@ CENSUS_FORMS: Mapping[str, Form] = {
     "num-examples": _COUNT,
     "held-out": _COUNT,
     "label-counts": Count(size=_ANY_LENGTH),
+    "classes-left-out": _COUNT,
 }
 HANDSHAKE_REPLY = Declaration(metrics={"census": CENSUS_FORMS}, config={"identity": IDENTITY_FORMS})
 TRAIN_FORMS: Mapping[str, Form] = {

@@ -9,25 +9,35 @@ from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
 from fedtl.data.partition import partition_rows
 from fedtl.determinism import generator
+from fedtl.errors import UsageError
 from fedtl.federation.inputs import Inputs
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.federation.split import Split
 
 
-def split_notes(dataset: Dataset, split: Split) -> list[str]:
+def split_notes(config: RunConfig, dataset: Dataset, split: Split) -> list[str]:
     """Return what is to be told of who holds what, a sentence each."""
+    notes = []
+    if config.min_examples_per_class > 1:
+        held = sum(map(len, (*split.train, *split.held_out)))
+        if left := len(dataset.training) - held:
+            notes.append(
+                f"{left:,} training images are left out, because their client has fewer than "
+                f"{config.min_examples_per_class} of their class (min-examples-per-class)"
+            )
     if dataset.groups is None:
-        return []
+        return notes
     lone = [
         name
         for name, train, held_out in zip(split.names, split.train, split.held_out, strict=True)
         if not len(held_out) and len(np.unique(dataset.groups[train])) == 1
     ]
     if not lone:
-        return []
+        return notes
     return [
+        *notes,
         f"of the clients, {len(lone):,} have a single group, first {lone[0]}, and can hold nothing "
-        "out: they have no score on data of their own"
+        "out: they have no score on data of their own",
     ]
 
 
@@ -75,11 +85,37 @@ def settled_split(config: RunConfig, inputs: Inputs, drawn: Split) -> Split:
 def hold_out(
     config: RunConfig, dataset: Dataset, rows: NDArray[np.int64], partition_id: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return a client's training and held-out rows; whole groups lie in one or the other."""
+    """Return a client's training and held-out rows; whole groups lie in one or the other.
+
+    Training rows of a class of which there are fewer than ``min-examples-per-class`` are in
+    neither.
+
+    Raises:
+        UsageError: There are so few of every class.
+    """
     from fedtl.data.holdout import held_out_split
 
     rng = generator(config.seed, "held-out", partition_id)
-    return held_out_split(dataset.labels, rows, config.held_out, rng, dataset.groups)
+    train, held_out = held_out_split(dataset.labels, rows, config.held_out, rng, dataset.groups)
+    fewest = config.min_examples_per_class
+    if fewest > 1 and len(train):
+        train = train[_enough(dataset, train, fewest)]
+        if not len(train):
+            raise UsageError(
+                f"client {partition_id} has fewer than {fewest} training "
+                f"{'examples' if dataset.groups is None else 'groups'} of every class, so that "
+                "nothing of it may leave; lower min-examples-per-class, or give it more data."
+            )
+    return train, held_out
+
+
+def _enough(dataset: Dataset, train: NDArray[np.int64], fewest: int) -> NDArray[np.bool_]:
+    """Return which training rows are of a class with that many rows, or groups."""
+    labels = dataset.labels[train]
+    units = train if dataset.groups is None else dataset.groups[train]
+    pairs = np.unique(np.stack([labels, np.unique(units, return_inverse=True)[1]]), axis=1)
+    found: NDArray[np.bool_] = np.bincount(pairs[0], minlength=labels.max() + 1)[labels] >= fewest
+    return found
 
 
 def simulated_sites(inputs: Inputs, split: Split, *, duplicates: str = "keep") -> SimulatedSites:

@@ -20,12 +20,14 @@ class Site:
         backbone_fingerprint: SHA-256 that names backbone, weights and preprocessing.
         smallest_cell: Counts below this, but for 0, do not leave in tables of scores; 0 in a
             simulation, where nobody is behind them. See :mod:`fedtl.statistics.disclosure`.
+        classes_left_out: Classes that it has too few training examples of to train on them.
     """
 
     data: ClientData
     class_names: tuple[str, ...]
     backbone_fingerprint: str
     smallest_cell: int = 0
+    classes_left_out: int = 0
 
 
 OpenSite = Callable[[Context], Site]

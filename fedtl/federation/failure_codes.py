@@ -1,0 +1,29 @@
+"""Codes of error replies, beyond Flower's own, and what a real site says by them.
+
+A simulated client tells its reason in full. What a real site tells is its code and the sentence
+here: the reason may name paths, classes or values of its data, and stays in the site's own log.
+"""
+
+from __future__ import annotations
+
+DROPPED_OUT = 7001
+"""The scenario has it so. Nobody but a simulation says it."""
+
+REFUSED = 7002
+"""The site does not agree to what the run asks; what it names is the run's own."""
+
+NOT_OPENED = 7003
+"""The site's data cannot be opened, or prepared."""
+
+NOT_RELEASED = 7004
+"""The answer is not as declared, or contradicts itself: it may not leave."""
+
+FAILED = 7005
+"""Anything else."""
+
+_ITS_LOG = "its own log says why"
+SENTENCES = {
+    NOT_OPENED: f"the site could not open its data; {_ITS_LOG}",
+    NOT_RELEASED: f"the site's answer did not pass its own checks, so it was not sent; {_ITS_LOG}",
+    FAILED: f"the site failed while it worked on its answer; {_ITS_LOG}",
+}
