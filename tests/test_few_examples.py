@@ -156,7 +156,7 @@ def test_people_count_if_they_are_known() -> None:
 
 def test_a_simulation_leaves_out_what_a_site_would_and_says_so() -> None:
     draws = np.random.default_rng(0)
-    dataset = _dataset(draws.integers(0, 2, 60).tolist())
+    dataset = _dataset(draws.integers(0, 2, 300).tolist())
     config = RunConfig(clients=6, partition="dirichlet", alpha=0.3, min_examples_per_class=4)
     plain = split_into_clients(config.replace(min_examples_per_class=0), dataset)
     split = split_into_clients(config, dataset)
