@@ -12,6 +12,9 @@ LARGEST_COUNT = 2**53 - 1
 LONGEST_TEXT = 500
 """Characters of a text from outside that are kept."""
 
+LONGEST_LIST = 1_000_000
+"""Entries of a list of any length: no federation has so many classes."""
+
 _SHOWN = 40
 
 
@@ -102,7 +105,10 @@ Form = Count | Real | Text
 
 def shown(value: object) -> str:
     """Return a value from outside as it may be shown: short, and in one line."""
-    text = repr(value) if not isinstance(value, int) or abs(value) < 10**_SHOWN else "a huge number"
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits, alone or in a list
+        return "a huge number"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
@@ -120,5 +126,7 @@ def _fault(value: object, size: int | None, wrong: Callable[[object], str]) -> s
         return f"is {shown(value)}, which is not a list"
     if size >= 0 and len(value) != size:
         return f"has {len(value):,} entries where {size:,} are declared"
+    if len(value) > LONGEST_LIST:
+        return f"has {len(value):,} entries, more than {LONGEST_LIST:,}"
     fault = next(filter(None, map(wrong, value)), "")
     return fault and f"has an entry that {fault}"
