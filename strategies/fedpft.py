@@ -31,6 +31,8 @@ from strategies.base.second_moments import chunks, symmetric, upper_triangle
 _ROUNDING = 1e-4
 # Largest component of the whitened gradient that is left: float32 weights keep no more.
 _CONVERGED = 1e-5
+# Features of 512 numbers then take 4 GB.
+_MOST_DRAWS = 2_000_000
 
 
 class FedPFT(HeadStrategy):
@@ -68,6 +70,7 @@ class FedPFT(HeadStrategy):
             )
         super().__init__(config, head)
         self.full = config.fedpft_covariance == "full"
+        self._share = 1.0
         self._spread = "class-covariances" if self.full else "class-variances"
         self._first, self._bias, *rest = head.shapes
         self.width = head.shapes[self._first][1]
@@ -105,7 +108,10 @@ class FedPFT(HeadStrategy):
 
     def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
         """Draw features of all clients and train on them; float64, on unstandardised features."""
-        drawn = [self.draw(position, reply) for position, reply in enumerate(replies)]
+        told = list(replies)
+        everyone = sum(reply.examples for reply in told)
+        self._share = min(1.0, _MOST_DRAWS / max(everyone, 1))
+        drawn = [self.draw(position, reply) for position, reply in enumerate(told)]
         if not sum(len(labels) for _, labels in drawn):
             return None
         features = np.concatenate([x for x, _ in drawn])
@@ -120,15 +126,35 @@ class FedPFT(HeadStrategy):
         (trained,) = self.train_alone(block)
         return on_raw(trained.arrays, trained.standardisation, weight=self._first, bias=self._bias)
 
+    @property
+    def note(self) -> str:
+        """Tell if there were fewer draws than examples."""
+        if self._share == 1:
+            return ""
+        return (
+            f"fedpft drew {_MOST_DRAWS:,} features, the most that it does, for the "
+            f"{_MOST_DRAWS / self._share:,.0f} examples that clients told of."
+        )
+
+    def server_state(self) -> Arrays:
+        """Return the draws per example."""
+        return {"share": np.array([self._share])}
+
+    def restore_server_state(self, state: Arrays) -> None:
+        """Take them back."""
+        self._share = float(state["share"][0])
+
     def draw(self, position: int, reply: Reply) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return features ``(n, d)`` drawn from a client's Gaussians, and their labels ``(n,)``.
 
         The draws belong to (seed, position among the replies). A client has no more of them than it
-        has examples, whatever its counts say.
+        has examples, whatever its counts say, and fewer in proportion if all together would have
+        more than a server can hold.
         """
-        counts = np.rint(reply.arrays["class-counts"]).clip(0, None)
-        if counts.sum() > reply.examples:
-            counts = np.floor(counts * (reply.examples / counts.sum()))
+        counts = np.rint(reply.arrays["class-counts"].astype(np.float64)).clip(0, None)
+        most = reply.examples * self._share
+        if counts.sum() > most:
+            counts = np.floor(counts * (most / counts.sum()))
         labels = np.repeat(np.arange(self.classes), counts.astype(np.int64))
         rng = generator(self.config.seed, "fedpft", position)
         features = rng.standard_normal((len(labels), self.width), dtype=np.float32)

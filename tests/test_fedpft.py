@@ -285,3 +285,21 @@ def test_a_lying_client_does_not_break_the_run(data: Path, tmp_path: Path) -> No
             [(server_round, _, said)] = outcome.failures
             assert server_round == 1 and said.startswith("counts of classes ")
             assert all(np.isfinite(value).all() for value in outcome.arrays.values())
+
+
+def test_a_server_draws_no_more_than_it_can_hold_whatever_clients_tell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("strategies.fedpft._MOST_DRAWS", 1000)
+    honest = _reply((30, 60), _normal((2, 3)), np.ones((2, 3)))
+    liar = _reply((10**6, 0), _normal((2, 3)), np.ones((2, 3)), examples=10**6)
+    strategy = _strategy(3, 2)
+    strategy.aggregate(1, {}, [honest, liar])
+    assert [len(strategy.draw(at, one)[1]) for at, one in enumerate((honest, liar))] == [0, 999]
+    assert "drew 1,000 features, the most that it does, for the 1,000,090 examples" in strategy.note
+    again = _strategy(3, 2)
+    again.restore_server_state(strategy.server_state())
+    assert again.note == strategy.note
+    again.aggregate(1, {}, [honest])
+    assert again.note == ""
+    assert len(again.draw(0, honest)[1]) == 90
