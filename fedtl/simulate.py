@@ -75,6 +75,8 @@ def main(
     shown = RunProgress(Console(stderr=True), quiet=quiet or as_json)
     with folder.at_work(), shown as progress:
         folder.progress = progress
+        for found in folder.warnings:
+            progress.warn(found)
         from fedtl.comparison.each_site import check_sites
         from fedtl.engine.simulation import simulate
 

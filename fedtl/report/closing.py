@@ -133,6 +133,7 @@ def close_run(
         understood=understood,
     )
     write_report(folder.path / "report.html", result)
+    folder.seal()
     return result
 
 
