@@ -7,7 +7,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -92,8 +92,14 @@ class RunFolder(HeldFolder):
         return super().way_on(path)
 
     @classmethod
-    def reopen(cls, path: Path) -> tuple[RunFolder, Checkpoint | None]:
+    def reopen(
+        cls, path: Path, settle: Callable[[RunConfig], RunConfig] | None = None
+    ) -> tuple[RunFolder, Checkpoint | None]:
         """Take up a simulation that was cut off, from its last whole round.
+
+        Args:
+            path: The folder.
+            settle: Makes what the folder is configured with what is to be run, or refuses it.
 
         Raises:
             UsageError: There is no simulation in the folder, or another process is at it.
@@ -101,8 +107,8 @@ class RunFolder(HeldFolder):
         """
         lock = cls.take_up(path)
         with told(path), closed_if_refused(lock):
-            config = from_toml(path / "config.toml")
             found = RunIdentity.read(path)
+            config = from_toml(path / "config.toml")
             identity = found or RunIdentity.fresh(
                 "simulation", (path / "config.toml").read_text(encoding="utf-8")
             )
@@ -111,7 +117,7 @@ class RunFolder(HeldFolder):
                     f"{path} holds a run of real sites, whose data is not here, so it cannot be "
                     "simulated to its end; start it anew with flwr run and another out."
                 )
-            folder = cls(path, config, lock, identity)
+            folder = cls(path, config if settle is None else settle(config), lock, identity)
             sound = newest_sound(path, None if found is None else found.run)
             folder.warnings += sound.warnings
             checkpoint = sound.checkpoint
