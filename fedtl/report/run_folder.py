@@ -22,6 +22,7 @@ from fedtl.federation.run_identity import IDENTITY_FILE, RunIdentity, Runtime, f
 from fedtl.federation.sound_checkpoint import newest_sound
 from fedtl.json_file import parse_json
 from fedtl.privacy.egress import LedgerEntry
+from fedtl.report.csv_cells import csv_table, csv_text, read_cell
 from fedtl.report.held_folder import HeldFolder, closed_if_refused, fresh_path, told
 from fedtl.report.progress import RunProgress
 from fedtl.report.result import EgressTotal
@@ -136,9 +137,7 @@ class RunFolder(HeldFolder):
 
     def enter_egress(self, entries: Sequence[LedgerEntry]) -> None:
         """Append lines to ``egress.csv``."""
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(entries)
-        self._append(LEDGER_FILE, text.getvalue())
+        self._append(LEDGER_FILE, csv_text(entries, line_end="\n"))
         for entry in entries:
             self._count(entry.direction, entry.record, entry.shape, entry.bytes)
 
@@ -188,11 +187,7 @@ class RunFolder(HeldFolder):
 
     def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows that all have the same keys as a CSV file."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]) if rows else [])
-        writer.writeheader()
-        writer.writerows(rows)
-        self.write(name, text.getvalue())
+        self.write(name, csv_table(list(rows[0]) if rows else [], rows))
 
     def egress_totals(self) -> list[EgressTotal]:
         """Return what crossed the sites' borders, summed over clients and rounds, largest first."""
@@ -233,7 +228,9 @@ class RunFolder(HeldFolder):
         kept = [",".join(_EGRESS_COLUMNS)]
         with _undamaged(self.path / LEDGER_FILE):
             for line in ledger[1:]:
-                entered, _, direction, record, shape, size = next(csv.reader([line]))
+                entered, _, direction, record, shape, size = map(
+                    read_cell, next(csv.reader([line]))
+                )
                 if int(entered) <= done:
                     kept.append(line)
                     self._count(direction, record, shape, int(size))
