@@ -36,7 +36,7 @@ def _full_at(name: str, patch: pytest.MonkeyPatch) -> None:
     flush = os.fsync
 
     def full(handle: int) -> None:
-        if Path(os.readlink(f"/proc/self/fd/{handle}")).name == f".{name}.tmp":
+        if Path(f"/proc/self/fd/{handle}").readlink().name == f".{name}.tmp":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         flush(handle)
 
