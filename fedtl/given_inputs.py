@@ -122,9 +122,12 @@ class Pictures:
 
 
 def _read_file(path: Path) -> bytes:
+    from fedtl.data.budget import MOST_FILE_BYTES
     from fedtl.data.dataset import UnreadableImageError
 
     try:
+        if path.stat().st_size > MOST_FILE_BYTES:
+            raise UnreadableImageError(f"larger than {MOST_FILE_BYTES >> 20} MiB")
         return path.read_bytes()
     except OSError as error:
         raise UnreadableImageError(error.strerror or str(error)) from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.data.budget import MOST_PIXELS
 from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.grey_scale import Extent, GreyScale, extent_of
 from fedtl.data.image_formats import has_dicom, is_dicom, readable_formats
@@ -21,9 +22,11 @@ from fedtl.foreign_content import foreign_content
 if TYPE_CHECKING:
     from PIL import Image
 
-# About 0.7 GB as Pillow holds it. Larger ones are whole slides, and squeezed into a network's
-# input nothing would be left of their cells.
-_MOST_PIXELS = 2 * (1024**3 // 4 // 3)
+# Larger ones are whole slides, and squeezed into a network's input nothing would be left of their
+# cells. Those in a picture, as of an icon, are opened by Pillow itself, which refuses twice this.
+_PILLOWS_LIMIT = MOST_PIXELS // 2
+# Rows that are turned into RGB at a time, so that a large picture is held once, not five times.
+_STRIP_PIXELS = 2**22
 
 _BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339
 _HALF = 128
@@ -126,7 +129,7 @@ def _of_pillow(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
             raise
         return _pixels(without_metadata(data), only_deep=only_deep)
     except Image.DecompressionBombError:
-        raise UnreadableImageError(f"more than {_MOST_PIXELS / 1e6:.0f} million pixels") from None
+        raise UnreadableImageError(too_many_pixels()) from None
     except UnidentifiedImageError:
         black = with_black_as_zero(data)
         if black is not None:
@@ -151,9 +154,10 @@ def _of_pillow(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
 def _pixels(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
     from PIL import Image, ImageOps
 
+    Image.MAX_IMAGE_PIXELS = _PILLOWS_LIMIT
     with Image.open(io.BytesIO(data), formats=readable_formats()) as picture:
-        if picture.width * picture.height > _MOST_PIXELS:
-            raise UnreadableImageError(f"more than {_MOST_PIXELS / 1e6:.0f} million pixels")
+        if picture.width * picture.height > MOST_PIXELS:
+            raise UnreadableImageError(too_many_pixels())
         tags = getattr(picture, "tag_v2", {})
         if not only_deep and picture.format in _OF_FRAMES and _has_more(picture):
             doubt("several pages or frames, of which the first is read")
@@ -188,6 +192,11 @@ def _pixels(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
         return pixels
 
 
+def too_many_pixels() -> str:
+    """Return what is wrong with a picture that is too large."""
+    return f"more than {MOST_PIXELS / 1e6:.0f} million pixels"
+
+
 def _of_deep_colour(data: bytes, tags: Any) -> bool:
     """Return whether a file has 16 bits a channel, of which Pillow keeps eight."""
     return (is_png(data) and data[24] == 16) or _several(tags.get(_BITS))[0] == 16
@@ -211,12 +220,34 @@ def _several(value: Any) -> tuple[Any, ...]:
 
 
 def _rgb(picture: Image.Image) -> NDArray[np.uint8]:
+    width, height = picture.size
+    rows = max(1, _STRIP_PIXELS // width)
+    if rows >= height:
+        return _rgb_of(picture, hidden=_all_transparent(picture))
+    hidden = _all_transparent(picture)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, rows):
+        strip = picture.crop((0, top, width, min(top + rows, height)))
+        pixels[top : top + rows] = _rgb_of(strip, hidden=hidden)
+    return pixels
+
+
+def _all_transparent(picture: Image.Image) -> bool:
+    """Return whether nothing of a picture would be seen; tell of it."""
+    if not picture.has_transparency_data:
+        return False
+    hidden = picture.convert("RGBA").getchannel("A").getextrema() == (0, 0)
+    if hidden:
+        doubt("all transparent, so that transparency is passed over")
+    return hidden
+
+
+def _rgb_of(picture: Image.Image, *, hidden: bool) -> NDArray[np.uint8]:
     from PIL import Image
 
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
-        if layer.getchannel("A").getextrema() == (0, 0):
-            doubt("all transparent, so that transparency is passed over")
+        if hidden:
             return np.array(layer.convert("RGB"))
         paper = Image.new("RGBA", layer.size, "white")
         picture = Image.alpha_composite(paper, layer)

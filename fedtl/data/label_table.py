@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from fedtl.data.budget import MOST_FILE_BYTES
 from fedtl.data.dataset import Dataset, UnreadableImageError
 from fedtl.data.dicom_groups import PATIENT_ID, patient_groups
 from fedtl.data.doubled_folders import outer_folders
@@ -116,7 +117,11 @@ def _text(store: FileStore, path: Path, table: str) -> str:
     beside = Path(table).expanduser()
     try:
         content = store.text(str(beside))
-        return (beside.read_bytes() if content is None else content).decode("utf-8-sig")
+        if content is None:
+            if beside.stat().st_size > MOST_FILE_BYTES:
+                raise UnreadableImageError(f"larger than {MOST_FILE_BYTES >> 20} MiB")
+            content = beside.read_bytes()
+        return content.decode("utf-8-sig")
     except FileNotFoundError:
         raise UsageError(
             f"--labels {table}: there is no such file in {path}, nor from the working directory"
