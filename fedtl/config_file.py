@@ -15,7 +15,7 @@ from fedtl.errors import UsageError
 # The one table of a scenario: what ``fedtl.compare`` makes of it, which a single run leaves alone.
 _COMPARE = "compare"
 # Keys with many dots take time that grows with the square of their number.
-_MOST_BYTES = 2**16
+_MOST_BYTES, _MOST_DOTS = 2**16, 200
 COMPARE_KEYS: Mapping[str, type] = {
     "strategies": str,
     "seeds": int,
@@ -106,7 +106,10 @@ def _read(path: Path) -> dict[str, Any]:
             raise UsageError(
                 f"The configuration {path} has more than {_MOST_BYTES:,} bytes, as none needs."
             )
-        return tomllib.loads(content.decode().replace("\r\n", "\n"))
+        text = content.decode().replace("\r\n", "\n")
+        if any(line.count(".") > _MOST_DOTS for line in text.split("\n")):
+            raise UsageError(f"The configuration {path} has a line of more than {_MOST_DOTS} dots.")
+        return tomllib.loads(text)
     except RecursionError as error:
         raise UsageError(f"The configuration {path} is nested too deeply.") from error
     except (OSError, UnicodeDecodeError) as error:

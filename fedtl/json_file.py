@@ -8,7 +8,7 @@ from typing import Any
 
 from fedtl.errors import FedtlError
 
-MOST_BYTES = 32 * 2**20
+MOST_BYTES = 8 * 2**20
 """Far more than any such file of a run needs; what is parsed takes up to 30 times as much."""
 
 
@@ -43,6 +43,8 @@ def parse_json(content: str | bytes, where: str) -> Any:
     """
     try:
         return json.loads(content)
+    except MemoryError as error:
+        raise FedtlError(f"{where} takes more memory than there is.") from error
     except RecursionError as error:
         raise FedtlError(f"{where} is damaged: it is nested too deeply.") from error
     except ValueError as error:

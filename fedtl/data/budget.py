@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import bz2
 import lzma
-import mmap
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,7 +18,9 @@ from typing import IO, Any
 from fedtl.errors import UsageError
 
 MOST_FILE_BYTES = 2**29
-"""Bytes of one picture's file, or of a table."""
+"""Bytes of one picture's file."""
+MOST_TABLE_BYTES = 2**27
+"""Bytes of a table of text."""
 MOST_PIXELS = 2**26
 """Pixels of one picture: about half a gigabyte while it is decoded."""
 MOST_MEMBERS = 10**6
@@ -27,9 +28,10 @@ MOST_MEMBERS = 10**6
 LARGEST_DICTIONARY = 2**28
 """Bytes that a decompressor may keep of what it has written."""
 
-_CHUNK = 2**20
-# Pictures hardly compress; tables and text do by ten.
-_RATIO, _ALWAYS = 20, 2**27
+# Little at a time goes in, as what is left over is copied; much may come out.
+_READ, _CHUNK = 2**16, 2**20
+# Pictures hardly compress, and even flat ones that were saved uncompressed do so by less.
+_RATIO, _ALWAYS = 10, 2**27
 _ZIP_END, _ZIP_END_BYTES, _ZIP_COMMENT = b"PK\x05\x06", 22, 2**16
 _ZIP64_PLACE, _ZIP64_PLACE_BYTES, _ZIP64_END, _ZIP64_END_BYTES = (
     b"PK\x06\x07",
@@ -37,6 +39,7 @@ _ZIP64_PLACE, _ZIP64_PLACE_BYTES, _ZIP64_END, _ZIP64_END_BYTES = (
     b"PK\x06\x06",
     56,
 )
+_ZIP64_BYTES = _ZIP64_PLACE_BYTES + _ZIP64_END_BYTES
 _ZIP_ENTRY_BYTES = 46
 
 
@@ -55,7 +58,7 @@ def unpacked(path: Path) -> Iterator[bytes]:
     """
     left = most_unpacked(path.stat().st_size)
     with path.open("rb") as file:
-        data = file.read(_CHUNK)
+        data = file.read(_READ)
         # One stream may follow another; whatever else follows, such as padding, is left alone.
         while is_compressed(data):
             stream = _decompressor(data)
@@ -68,14 +71,15 @@ def unpacked(path: Path) -> Iterator[bytes]:
                         "pictures does: unpack it and pass the folder"
                     )
                 yield piece
+                if stream.eof:
+                    break
                 # zlib gives back what it has not taken; the others keep it.
                 data = getattr(stream, "unconsumed_tail", b"")
                 if not data and getattr(stream, "needs_input", True):
-                    data = file.read(_CHUNK)
-                    if not data and not piece and not stream.eof:
+                    data = file.read(_READ)
+                    if not data and not piece:
                         raise EOFError("it is cut short")
-            data = stream.unused_data or data
-            data += file.read(_CHUNK)
+            data = stream.unused_data + file.read(_READ)
 
 
 def is_compressed(start: bytes) -> bool:
@@ -106,28 +110,30 @@ def check_zip_directory(path: Path, *, most: int = MOST_MEMBERS) -> None:
         size = file.seek(0, os.SEEK_END)
         if size < _ZIP_END_BYTES:
             return
-        with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content:
-            end = content.rfind(_ZIP_END, max(0, size - _ZIP_END_BYTES - _ZIP_COMMENT))
-            if end < 0:
+        first = max(0, size - _ZIP_END_BYTES - _ZIP_COMMENT - _ZIP64_BYTES)
+        file.seek(first)
+        tail = file.read()
+        end = tail.rfind(_ZIP_END)
+        if end < 0:
+            return
+        length = int.from_bytes(tail[end + 12 : end + 16], "little")
+        place = end - _ZIP64_PLACE_BYTES
+        if place >= 0 and tail[place : place + 4] == _ZIP64_PLACE:
+            end = place - _ZIP64_END_BYTES
+            if end < 0 or tail[end : end + 4] != _ZIP64_END:
                 return
-            length = int.from_bytes(content[end + 12 : end + 16], "little")
-            place = end - _ZIP64_PLACE_BYTES
-            if place >= 0 and content[place : place + 4] == _ZIP64_PLACE:
-                end = place - _ZIP64_END_BYTES
-                if end < 0 or content[end : end + 4] != _ZIP64_END:
-                    return
-                length = int.from_bytes(content[end + 40 : end + 48], "little")
-            at, count = max(0, end - length), 0
-            while at + _ZIP_ENTRY_BYTES <= end:
-                fields = content[at + 28 : at + 34]
-                at += _ZIP_ENTRY_BYTES + sum(
-                    int.from_bytes(fields[place : place + 2], "little") for place in (0, 2, 4)
+            length = int.from_bytes(tail[end + 40 : end + 48], "little")
+        at, end, count = max(0, first + end - length), first + end, 0
+        file.seek(at)
+        while len(entry := file.read(min(_ZIP_ENTRY_BYTES, end - at))) == _ZIP_ENTRY_BYTES:
+            more = sum(int.from_bytes(entry[field : field + 2], "little") for field in (28, 30, 32))
+            file.seek(more, os.SEEK_CUR)
+            at += _ZIP_ENTRY_BYTES + more
+            count += 1
+            if count > most:
+                raise UsageError(
+                    f"{path} holds more than {most:,} members: unpack it and pass the folder"
                 )
-                count += 1
-                if count > most:
-                    raise UsageError(
-                        f"{path} holds more than {most:,} members: unpack it and pass the folder"
-                    )
 
 
 def write_within(pieces: Iterator[bytes], file: IO[bytes], most: int) -> bool:

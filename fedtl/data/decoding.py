@@ -57,9 +57,19 @@ class DeepGrey:
     def rgb(self, scale: GreyScale) -> NDArray[np.uint8]:
         """Return the picture in 8 bits, shape ``(height, width, 3)``."""
         if self.shown is None or scale.asked:
-            levels = scale.levels(self.values, whole=self.whole)
-        else:
-            levels = self.shown
+            return self._on(scale)
+        return self._grey(self.shown)
+
+    def _on(self, scale: GreyScale) -> NDArray[np.uint8]:
+        """Return the picture on a scale, in strips: its arithmetic takes many bytes a pixel."""
+        height, width = self.values.shape
+        rows = max(1, _STRIP_PIXELS // max(1, width))
+        strips = (self.values[top : top + rows] for top in range(0, height, rows))
+        return np.concatenate(
+            [self._grey(scale.levels(strip, whole=self.whole)) for strip in strips]
+        )
+
+    def _grey(self, levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.repeat((255 - levels if self.inverted else levels)[:, :, None], 3, axis=2)
 
 
@@ -152,7 +162,7 @@ def _of_pillow(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
 
 
 def _pixels(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = _PILLOWS_LIMIT
     with Image.open(io.BytesIO(data), formats=readable_formats()) as picture:
@@ -168,7 +178,7 @@ def _pixels(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
             # A PGM says which value is white, and Pillow stretches that to 16 bits; 65535 is but
             # what 16 bits can hold.
             told = picture.format == "PPM" and picture.tile[0].codec_name != "raw"
-            values = np.asarray(ImageOps.exif_transpose(picture))
+            values = np.asarray(_upright(picture))
             if bytewise:
                 values = values.view(np.int8)
             elif picture.format == "TIFF" and picture.mode == "I" and not signed:
@@ -183,13 +193,21 @@ def _pixels(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
                 "TIFF of 16-bit colour in separate planes, which Pillow reads wrongly; save it as "
                 "8-bit RGB"
             )
-        pixels = _rgb(ImageOps.exif_transpose(picture))
+        pixels = _rgb(_upright(picture))
         if _of_deep_colour(data, tags) and pixels.max() < _HALF:
             doubt(
                 "16-bit colour that is not filled, of which the upper 8 bits are read, so that it "
                 "is dark (save it as 8 bits)"
             )
         return pixels
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF orientation says, and return it; it is not copied for nothing."""
+    from PIL import ImageOps
+
+    ImageOps.exif_transpose(picture, in_place=True)
+    return picture
 
 
 def too_many_pixels() -> str:
@@ -222,9 +240,9 @@ def _several(value: Any) -> tuple[Any, ...]:
 def _rgb(picture: Image.Image) -> NDArray[np.uint8]:
     width, height = picture.size
     rows = max(1, _STRIP_PIXELS // width)
-    if rows >= height:
-        return _rgb_of(picture, hidden=_all_transparent(picture))
     hidden = _all_transparent(picture)
+    if rows >= height:
+        return _rgb_of(picture, hidden=hidden)
     pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, rows):
         strip = picture.crop((0, top, width, min(top + rows, height)))
@@ -236,7 +254,16 @@ def _all_transparent(picture: Image.Image) -> bool:
     """Return whether nothing of a picture would be seen; tell of it."""
     if not picture.has_transparency_data:
         return False
-    hidden = picture.convert("RGBA").getchannel("A").getextrema() == (0, 0)
+    width, height = picture.size
+    rows = max(1, _STRIP_PIXELS // width)
+    hidden = all(
+        picture.crop((0, top, width, min(top + rows, height)))
+        .convert("RGBA")
+        .getchannel("A")
+        .getextrema()
+        == (0, 0)
+        for top in range(0, height, rows)
+    )
     if hidden:
         doubt("all transparent, so that transparency is passed over")
     return hidden

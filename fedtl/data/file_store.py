@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from fedtl.data.budget import MOST_FILE_BYTES
+from fedtl.data.budget import MOST_FILE_BYTES, MOST_TABLE_BYTES
 from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.image_formats import HEAD_BYTES
 from fedtl.data.left_aside import EMPTY_FOLDER, LeftAside, sorted_out
@@ -81,8 +81,10 @@ def open_file_store(path: Path) -> FileStore:
         return ZipStore(path)
     except zipfile.BadZipFile as error:
         raise UsageError(f"{path} {_no_archive(path, head, str(error))}") from None
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, ValueError, LookupError, OverflowError) as error:
         raise UsageError(f"{path} is a damaged tar archive ({error}): pack it again") from None
+    except MemoryError:
+        raise UsageError(f"{path} takes more memory than there is: unpack it") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror or error})") from None
 
@@ -151,8 +153,8 @@ class _Folder:
         path = self._root / name
         if not path.is_file():
             return None
-        if path.stat().st_size > MOST_FILE_BYTES:
-            raise UnreadableImageError(f"larger than {MOST_FILE_BYTES >> 20} MiB")
+        if path.stat().st_size > MOST_TABLE_BYTES:
+            raise UnreadableImageError(f"larger than {MOST_TABLE_BYTES >> 20} MiB")
         return path.read_bytes()
 
     def _head(self, name: str, count: int = HEAD_BYTES) -> bytes:

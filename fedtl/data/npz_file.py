@@ -106,7 +106,7 @@ def _loaded(path: Path, names: Sequence[str] | None) -> dict[str, Any]:
     except (zipfile.BadZipFile, zlib.error, EOFError):
         raise UsageError(f"{path} {_no_npz(path)}") from None
     except ValueError as error:
-        if "allow_pickle" in str(error) and name:
+        if "Object arrays" in str(error) and name:
             raise UsageError(
                 f"{path}: array {name} holds Python objects, which could run code: save plain "
                 f"numbers or strings, {name}.astype(float) or {name}.astype(str)"
@@ -152,8 +152,8 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Return shape, order and type of the array that begins here."""
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)  # type: ignore[no-any-return]
-    return np.lib.format.read_array_header_2_0(file)  # type: ignore[no-any-return]
+        return np.lib.format.read_array_header_1_0(file)
+    return np.lib.format.read_array_header_2_0(file)
 
 
 def _is_single_array(file: IO[bytes]) -> bool:

@@ -144,7 +144,7 @@ def _from_file(path: Path, dataset: Dataset) -> list[Rows]:
         lists = json.loads(content.decode("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"--partition file: {path} cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, MemoryError):
         raise UsageError(f"--partition file: {path} is not valid JSON") from None
     if not isinstance(lists, list) or not lists or not all(isinstance(p, list) for p in lists):
         raise UsageError(f"--partition file: {path} must hold a list of lists of row numbers")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import lzma
-import mmap
 import os
 import tarfile
 import tempfile
@@ -124,24 +123,23 @@ def _check_headers(path: Path, tar: Path) -> None:
     Raises:
         UsageError: It has too many members, or the text that a header announces has no end.
     """
-    size, at, count = tar.stat().st_size, 0, 0
-    if not size:
-        return
-    with tar.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content:
-        while at + tarfile.BLOCKSIZE <= size:
-            field = content[at + _SIZE.start : at + _SIZE.stop]
+    size, count = tar.stat().st_size, 0
+    with tar.open("rb") as file:
+        while len(header := file.read(tarfile.BLOCKSIZE)) == tarfile.BLOCKSIZE:
             try:
-                length = tarfile.nti(field)  # type: ignore[attr-defined] # its numbers' one reader
+                length = tarfile.nti(header[_SIZE])  # type: ignore[attr-defined] # as tarfile does
             except tarfile.HeaderError:
                 return
             if length < 0:
                 return
-            if content[at + _KIND : at + _KIND + 1] in _OF_TEXT and length > _LONGEST_TEXT:
+            if header[_KIND] in _OF_TEXT and length > _LONGEST_TEXT:
                 raise UsageError(
                     f"{path} has a header of {length:,} bytes, as no archive of pictures has: "
                     "unpack it and pass the folder"
                 )
-            at += tarfile.BLOCKSIZE + -(-length // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+            if length > size:
+                return
+            file.seek(-(-length // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE, os.SEEK_CUR)
             count += 1
             if count > MOST_MEMBERS:
                 raise UsageError(

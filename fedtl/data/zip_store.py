@@ -31,7 +31,7 @@ from fedtl.data.member_names import (
     plain_name,
     refuse_link,
 )
-from fedtl.errors import UsageError
+from fedtl.errors import UsageError, first_line
 from fedtl.report.wording import byte_size
 
 _DEEPEST = 3
@@ -227,8 +227,8 @@ def _looked_through(path: Path) -> tuple[Path, Any]:
                 unpacked.flush()
             except (NotImplementedError, zlib.error, lzma.LZMAError, MemoryError) as error:
                 raise UsageError(
-                    f"{path} holds one zip, which cannot be read ({error}): unpack it and pass "
-                    "what is inside"
+                    f"{path} holds one zip, which cannot be read ({first_line(error)}): unpack it "
+                    "and pass what is inside"
                 ) from None
             if not fits:
                 raise UsageError(

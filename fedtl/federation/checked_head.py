@@ -9,6 +9,9 @@ from fedtl.federation.run_identity import IDENTITY_FILE, RunIdentity, file_diges
 from fedtl.json_file import read_json
 from fedtl.transfer.head_file import TrainedHead, read_head
 
+# A long run with drop-outs names each of them.
+_MOST_SUMMARY_BYTES = 2**28
+
 
 def checked_head(run: Path, identity: RunIdentity | None) -> tuple[TrainedHead, list[str]]:
     """Return the head of a run folder, and what leaves it in doubt, one sentence each.
@@ -35,7 +38,7 @@ def checked_head(run: Path, identity: RunIdentity | None) -> tuple[TrainedHead, 
     summary = run / "summary.json"
     if not summary.exists() and identity is None:
         return head, [f"Nothing vouches for {path}: {run} has no run.json and no summary.json."]
-    content = read_json(summary)
+    content = read_json(summary, _MOST_SUMMARY_BYTES)
     said = content.get("head_sha256") if isinstance(content, dict) else None
     if said != head.sha256():
         raise FedtlError(
