@@ -192,17 +192,8 @@ def main() -> None:
         # What Linux tells is the largest so far, unless it is told to begin anew.
         Path("/proc/self/clear_refs").write_text("5")
         before, began = _peak(), time.monotonic()
-        common = [
-            "--engine",
-            "inline",
-            "--no-cache",
-            "--clients",
-            2,
-            "--quiet",
-            "--out",
-            folder / "run",
-        ]
-        end = finished(simulate.main, *flags, *common)
+        common = ["--engine", "inline", "--no-cache", "--clients", 2, "--quiet"]
+        end = finished(simulate.main, *flags, *common, "--out", folder / "run")
         ends[name] = [end.exit_code, end.stderr, time.monotonic() - began, _peak() - before]
     print(json.dumps(ends))
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,8 @@ def write_atomically(path: Path, blob: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # as where its folder is none
+            temporary.unlink()
         raise UnwrittenError(
             f"{path} cannot be written: {error.strerror or error}; make room, or choose another "
             "folder."
