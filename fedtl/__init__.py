@@ -2,8 +2,18 @@
 
 import os
 import sys
-from importlib.machinery import ModuleSpec, PathFinder
-from pathlib import Path
+
+launch_folder = ""
+"""Where Python looked first as it was started with ``-m``, and looks no more; else empty."""
+
+# Before anything else is imported: a folder that a command is given in may hold a module of any
+# name, and somebody may have sent it. Python says -m in place of a command's name while it looks
+# for the command itself, and for nothing else.
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
+    launch_folder = sys.path.pop(0)
+
+from importlib.machinery import ModuleSpec, PathFinder  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 __version__ = "0.1.0"
 

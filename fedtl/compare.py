@@ -15,6 +15,8 @@ from fedtl.config import RunConfig
 from fedtl.config_file import compare_table, from_mapping, from_toml, toml_keys
 from fedtl.config_keys.data import AUTO
 from fedtl.errors import FedtlError, UsageError
+from fedtl.taken_up import told_places
+from fedtl.user_code import bar, unbar
 
 if TYPE_CHECKING:
     from fedtl.comparison.folder import ComparisonFolder
@@ -62,6 +64,10 @@ def main(
         Path | None,
         typer.Option("--resume", help="Go on with one that was cut off.", metavar="DIR"),
     ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="With --resume: run classes that the folder names."),
+    ] = False,
     quiet: Annotated[
         bool,
         typer.Option("--quiet", help="Only warnings, errors and the comparison folder's name."),
@@ -84,11 +90,14 @@ def main(
 
     given = {"strategies": strategies, "seeds": seeds, "target": target, "tune": tune}
     given = {key: value for key, value in given.items() if value is not None}
-    folder = _folder(scenario, resume, given, flags)
+    folder = _folder(scenario, resume, given, flags, trust=trust)
     shown = RunProgress(Console(stderr=True), quiet=quiet or as_json)
     with folder.at_work(), shown as progress:
         from fedtl.comparison.runner import run_comparison
 
+        if resume is not None:
+            for told in told_places(folder.plan.base.to_mapping(), resume):
+                progress.warn(told)
         compared = run_comparison(folder, progress)
         progress.status("writing the tables")
         _close(folder, compared)
@@ -96,7 +105,12 @@ def main(
 
 
 def _folder(
-    scenario: Path | None, resume: Path | None, given: dict[str, Any], flags: dict[str, Any]
+    scenario: Path | None,
+    resume: Path | None,
+    given: dict[str, Any],
+    flags: dict[str, Any],
+    *,
+    trust: bool,
 ) -> ComparisonFolder:
     """Return the folder, new or taken up."""
     if resume is not None:
@@ -104,7 +118,14 @@ def _folder(
             raise UsageError("--resume goes on with the comparison as it was; give nothing else.")
         from fedtl.comparison.folder import ComparisonFolder
 
+        if trust:
+            unbar()
+        else:
+            bar(resume, "add --trust")
         return ComparisonFolder.reopen(resume)
+    if trust:
+        raise UsageError("--trust says that a folder's own code may run: it needs --resume.")
+    unbar()
     table = {} if scenario is None else compare_table(scenario)
     base = RunConfig() if scenario is None else from_toml(scenario)
     vary: Axes = read_vary(str(table.pop("vary", "")))

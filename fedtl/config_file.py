@@ -14,6 +14,8 @@ from fedtl.errors import UsageError
 
 # The one table of a scenario: what ``fedtl.compare`` makes of it, which a single run leaves alone.
 _COMPARE = "compare"
+# Keys with many dots take time that grows with the square of their number.
+_MOST_BYTES, _MOST_DOTS = 2**16, 200
 COMPARE_KEYS: Mapping[str, type] = {
     "strategies": str,
     "seeds": int,
@@ -98,7 +100,18 @@ def to_toml(config: RunConfig) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise UsageError(
+                f"The configuration {path} has more than {_MOST_BYTES:,} bytes, as none needs."
+            )
+        text = content.decode().replace("\r\n", "\n")
+        if any(line.count(".") > _MOST_DOTS for line in text.split("\n")):
+            raise UsageError(f"The configuration {path} has a line of more than {_MOST_DOTS} dots.")
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise UsageError(f"The configuration {path} is nested too deeply.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"The configuration {path} cannot be read: {_reason(error)}.") from error
     except tomllib.TOMLDecodeError as error:

@@ -85,7 +85,7 @@ def serve(grid: Grid, context: Context) -> None:
     began = time.perf_counter()
     watch = MemoryWatch()
     config = from_mapping(context.run_config, where="Flower's run config").settled()
-    folder = RunFolder.create(config)
+    folder = RunFolder.create(config, "sites")
     try:
         with RunProgress(Console(stderr=True)) as progress:
             folder.progress = progress

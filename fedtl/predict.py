@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from fedtl.command_line import run_command
-from fedtl.errors import FedtlError, UsageError
+from fedtl.errors import UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from fedtl.data.grey_scale import GreyScale
     from fedtl.data.sources import Reading
     from fedtl.federation.classifier import Classifier
     from fedtl.federation.labelled import Labelled
-
-    Named = tuple[list[str], NDArray[np.float32]]
-
-_EMBEDDINGS = "features:"
 
 
 def main(
@@ -98,6 +85,12 @@ def main(
             show_default=False,
         ),
     ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust", help="Run the class (module:Class) that RUN names; know who wrote it."
+        ),
+    ] = False,
     top: Annotated[
         int, typer.Option("--top", help="Classes shown per input, best first.", metavar="N", min=1)
     ] = 2,
@@ -112,6 +105,7 @@ def main(
     """
     from fedtl.data.sources import Reading
     from fedtl.federation.classifier import Classifier
+    from fedtl.given_inputs import extract_pictures, read_embeddings
     from fedtl.report.predictions import Predictions
 
     reading = Reading(top_level=top_level, group_from=group_from, labels=labels, layout=layout)
@@ -120,7 +114,9 @@ def main(
             "--top-level, --layout, --group-from and --labels say how labelled data are read: they "
             "need --score or --case-mix."
         )
-    classifier = Classifier.of_run(run)
+    classifier = Classifier.of_run(run, trust=trust)
+    for told in classifier.told:
+        print(f"warning: {told}", file=sys.stderr)
     if grey_range is not None:
         classifier = classifier.on_scale(grey_range)
     adjustment = None
@@ -135,9 +131,9 @@ def main(
         labelled = _labelled(classifier, inputs[0], reading, quiet=as_json)
         names, features = labelled.names, labelled.features
     elif classifier.takes_embeddings:
-        names, features = _read_embeddings(classifier, inputs)
+        names, features = read_embeddings(classifier, inputs)
     else:
-        names, features = _extract_features(classifier, inputs, quiet=as_json)
+        names, features = extract_pictures(classifier, inputs, quiet=as_json)
     predictions = Predictions(
         unit="row" if classifier.takes_embeddings else "image",
         names=names,
@@ -176,154 +172,6 @@ def _labelled(classifier: Classifier, source: str, reading: Reading, *, quiet: b
     for sentence in labelled.notes:
         print(f"warning: {sentence}", file=sys.stderr)
     return labelled
-
-
-def _extract_features(classifier: Classifier, arguments: Sequence[str], *, quiet: bool) -> Named:
-    """Return names and features of the images that can be read; warn of the others."""
-    import numpy as np
-    from rich.console import Console
-
-    from fedtl.data.pillow_warnings import doubts
-    from fedtl.report.progress import RunProgress
-    from fedtl.report.wording import count_of, printable
-
-    pictures = _Pictures.found(classifier, arguments)
-    backbone = classifier.backbone()
-
-    from fedtl.transfer.extraction import extract_features
-
-    console = Console(stderr=True)
-    with RunProgress(console, quiet=quiet or not console.is_terminal) as progress:
-        features = extract_features(
-            pictures,
-            backbone,
-            cache=None,
-            precision=classifier.config.precision,
-            device="auto",
-            on_progress=progress.features,
-        )
-    for index, reason in features.unreadable:
-        name = printable(pictures.names[index])
-        print(f"warning: {name} cannot be read and is skipped: {reason}", file=sys.stderr)
-    if told := doubts():
-        print(f"warning: {told}", file=sys.stderr)
-    skipped = np.array([index for index, _ in features.unreadable], np.int64)
-    if len(skipped) == len(pictures):
-        given = count_of(len(pictures), "image")
-        raise FedtlError(f"There is nothing to classify: of {given}, none can be read.")
-    kept = np.setdiff1d(np.arange(len(pictures)), skipped)
-    return [pictures.names[index] for index in kept], features.array[kept]
-
-
-@dataclass(frozen=True)
-class _Pictures:
-    """Image files by name, wherever they lie: :class:`fedtl.data.dataset.Images`."""
-
-    names: list[str]
-    readers: list[Callable[[], bytes]]
-    scale: GreyScale
-
-    @classmethod
-    def found(cls, classifier: Classifier, arguments: Sequence[str]) -> _Pictures:
-        """Return the named files and all images in the named folders and archives, in order."""
-        from fedtl.data.file_store import is_archive, open_file_store
-        from fedtl.data.left_aside import told
-
-        pictures = cls([], [], classifier.trained.scale)
-        for argument in arguments:
-            if argument.startswith(_EMBEDDINGS):
-                raise UsageError(
-                    f"{classifier.run} was trained on images, so it takes images, "
-                    f"folders and archives, not {argument}."
-                )
-            path = Path(argument).expanduser()
-            # Path.exists would raise where a folder above may not be entered.
-            if not os.path.exists(path):  # noqa: PTH110
-                raise UsageError(
-                    f"{argument} does not exist; an image, or a folder or archive (.zip, .tar) of "
-                    "images is expected."
-                )
-            if path.is_dir() or is_archive(path):
-                store = open_file_store(path)
-                aside = told(store.left_aside)
-                if not store.paths:
-                    found = f" ({aside})" if aside else ""
-                    raise UsageError(f"{argument} holds no images{found}.")
-                for told_of in filter(
-                    None, (f"{argument}: {aside}" if aside else "", *store.notes)
-                ):
-                    print(f"warning: {told_of}", file=sys.stderr)
-                pictures.names.extend(f"{path}/{member}" for member in store.paths)
-                pictures.readers.extend(partial(store.read, at) for at in range(len(store.paths)))
-            else:
-                pictures.names.append(str(path))
-                pictures.readers.append(partial(_read_file, path))
-        return pictures
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def digest(self, index: int) -> bytes:
-        """Return the SHA-256 of the name, which stands for the picture: no cache outlives us."""
-        return hashlib.sha256(os.fsencode(self.names[index])).digest()
-
-    def load(self, index: int) -> NDArray[np.uint8]:
-        """Return the decoded picture, shape ``(height, width, 3)``."""
-        from fedtl.data.decoding import decode_rgb
-
-        return decode_rgb(self.readers[index](), self.scale)
-
-
-def _read_file(path: Path) -> bytes:
-    from fedtl.data.dataset import UnreadableImageError
-
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UnreadableImageError(error.strerror or str(error)) from error
-
-
-def _read_embeddings(classifier: Classifier, arguments: Sequence[str]) -> Named:
-    """Return a name for each row of the files' arrays ``x``, and the rows."""
-    import numpy as np
-
-    names: list[str] = []
-    parts = []
-    for argument in arguments:
-        if not argument.startswith(_EMBEDDINGS):
-            raise UsageError(
-                f"{classifier.run} was trained on embeddings, so it takes "
-                f"{_EMBEDDINGS}FILE.npz with an array x, not {argument}."
-            )
-        path = Path(argument.removeprefix(_EMBEDDINGS)).expanduser()
-        rows = _embeddings(path, classifier.feature_size)
-        names.extend(f"{path.name}:{row}" for row in range(len(rows)))
-        parts.append(rows)
-    return names, np.concatenate(parts)
-
-
-def _embeddings(path: Path, width: int) -> NDArray[np.float32]:
-    """Return the file's array ``x`` as finite float32 of shape ``(n, width)``, n > 0."""
-    import numpy as np
-
-    from fedtl.data.feature_arrays import features_alone
-
-    x = features_alone(path, width)
-    if x.ndim != 2 or not len(x) or x.shape[1] != width or x.dtype.kind not in "fiu":
-        raise UsageError(
-            f"{path}: x is {x.dtype} of shape {x.shape}, "
-            f"but the head takes numbers of shape (n, {width})."
-        )
-    # A number beyond float32 becomes infinite here and is refused below like any other.
-    with np.errstate(over="ignore"):
-        rows = x.astype(np.float32)
-    finite = np.isfinite(rows).all(axis=1)
-    if not finite.all():
-        raise UsageError(
-            f"{path}: row {int(np.argmin(finite))} of x (counting from 0) has a value that is NaN, "
-            "infinite or beyond float32."
-        )
-    return rows
 
 
 if __name__ == "__main__":

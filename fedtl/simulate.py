@@ -14,6 +14,7 @@ from fedtl.command_line import absolute_paths, run_command, with_config
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping, from_toml, toml_keys
 from fedtl.errors import UsageError
+from fedtl.user_code import unbar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +39,10 @@ def main(
         Path | None,
         typer.Option("--resume", help="Go on with a run that was cut off.", metavar="RUN"),
     ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="With --resume: run classes that the folder names."),
+    ] = False,
     seeds: Annotated[
         int,
         typer.Option(
@@ -71,10 +76,13 @@ def main(
     each_site = flags.get("holdout-site") == _EACH
     if each_site:
         del flags["holdout-site"]
-    folder, checkpoint = _folder(config, resume, flags)
+    told: list[str] = []
+    folder, checkpoint = _folder(config, resume, flags, told, trust=trust)
     shown = RunProgress(Console(stderr=True), quiet=quiet or as_json)
     with folder.at_work(), shown as progress:
         folder.progress = progress
+        for found in (*told, *folder.warnings):
+            progress.warn(found)
         from fedtl.comparison.each_site import check_sites
         from fedtl.engine.simulation import simulate
 
@@ -110,18 +118,34 @@ def main(
 
 
 def _folder(
-    config: Path | None, resume: Path | None, flags: dict[str, Any]
+    config: Path | None,
+    resume: Path | None,
+    flags: dict[str, Any],
+    told: list[str],
+    *,
+    trust: bool,
 ) -> tuple[RunFolder, Any]:
-    """Return the run folder, new or taken up, and the checkpoint to go on from."""
+    """Return the run folder, new or taken up, and the checkpoint to go on from.
+
+    What is to be told of a folder that is taken up is put into ``told``.
+    """
     if resume is not None:
-        if config is not None or flags:
-            given = "--config" if config is not None else f"--{next(iter(flags))}"
+        if config is not None:
             raise UsageError(
-                f"--resume goes on with the run as it was configured, so {given} cannot be given."
+                "--resume goes on with the run as it was configured, so --config cannot be given."
             )
         from fedtl.report.run_folder import RunFolder
+        from fedtl.taken_up import taken_up
 
-        return RunFolder.reopen(resume)
+        def settle(found: RunConfig) -> RunConfig:
+            chosen, places = taken_up(found, resume, flags, trust=trust)
+            told.extend(places)
+            return chosen
+
+        return RunFolder.reopen(resume, settle)
+    if trust:
+        raise UsageError("--trust says that a folder's own code may run: it needs --resume.")
+    unbar()
     base = RunConfig() if config is None else from_toml(config)
     keys = flags.keys() | (toml_keys(config) if config is not None else set())
     chosen = absolute_paths(from_mapping(flags, where="the command line", base=base))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
+from contextlib import nullcontext
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedtl.config_key import nearest
 from fedtl.errors import UsageError
+from fedtl.user_code import importing, refuse_barred
 
 if TYPE_CHECKING:
     from fedtl.config import RunConfig
@@ -48,7 +50,10 @@ def load(name: str) -> type[HeadStrategy]:
             )
         module_name, class_name = f"strategies.{name}", "STRATEGY"
     try:
-        found = _found(module_name, class_name)
+        with importing(name) if ":" in name else nullcontext():
+            found = _found(module_name, class_name)
+    except UsageError:
+        raise
     except Exception as error:  # whatever the user's own module raises while it is imported
         reason = f"{type(error).__name__}: {error}"
         raise UsageError(f"strategy = {name!r} cannot be loaded: {reason}.") from error
@@ -75,6 +80,7 @@ def _theirs() -> ModuleType:
         place = Path(entry or ".").absolute()
         for file in (place / __name__ / "__init__.py", place / f"{__name__}.py"):
             if file.is_file() and not file.samefile(__file__):
+                refuse_barred(file)
                 specification = spec_from_file_location("users_strategies", file)
                 assert specification is not None and specification.loader is not None
                 module = module_from_spec(specification)

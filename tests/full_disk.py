@@ -49,7 +49,7 @@ def main() -> None:
         larger = f"remount,size={_RESUMED_WITH}"
         subprocess.run(["mount", "-o", larger, str(folder)], check=True)
         if out.is_dir():
-            second = finished(simulate.main, "--resume", out, "--quiet")
+            second = finished(simulate.main, "--resume", out, "--quiet", flags[0])
         else:
             second = finished(simulate.main, *flags, f"--out={out}")
         ends.append(

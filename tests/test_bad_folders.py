@@ -16,7 +16,7 @@ from in_process import complaint, finished
 from own_process import run_simulate
 
 from fedtl import simulate
-from fedtl.federation.checkpoint import read_latest_checkpoint
+from fedtl.federation.checkpoint import checkpoint_paths, read_checkpoint
 
 USAGE, ENVIRONMENT = 2, 1
 
@@ -99,61 +99,48 @@ def test_a_run_has_one_process_at_a_time(a_run: Path) -> None:
     assert _files(a_run) == before
 
 
-def _damage_checkpoint(run: Path) -> None:
-    newest = max((run / "checkpoint").iterdir())
-    newest.write_bytes(newest.read_bytes()[:50])
-
-
-def _damage_metrics(run: Path) -> None:
-    (run / "metrics.jsonl").write_text("round 1: fine\n")
-
-
-def _damage_ledger(run: Path) -> None:
-    with (run / "egress.csv").open("a") as file:
-        file.write("\n1,2\n")
-
-
-def _damage_configuration(run: Path) -> None:
-    (run / "config.toml").write_text("clients = 0\n")
-
-
-def _replace_data(run: Path) -> None:
+def _data_elsewhere(run: Path) -> list[str]:
+    """Return the flag that names other data than the run had."""
     np.savez(run / "other.npz", x=np.ones((8, 4)), y=np.arange(8) % 2, site=np.arange(8) % 2)
-    configuration = (run / "config.toml").read_text()
-    old = next(line for line in configuration.splitlines() if line.startswith("data = "))
-    changed = configuration.replace(old, f'data = "features:{run / "other.npz"}"')
-    (run / "config.toml").write_text(changed)
+    return ["--data", f"features:{run / 'other.npz'}"]
 
 
-def _remove_data(run: Path) -> None:
-    _replace_data(run)
-    (run / "other.npz").unlink()
+def _no_data(run: Path) -> list[str]:
     # Cut off before its clients were known, a run has little; what it has must stay.
     (run / "partition.json").unlink()
+    shutil.rmtree(run / "checkpoint")
+    return ["--data", f"features:{run / 'absent.npz'}"]
 
 
 @pytest.mark.parametrize(
-    ("damage", "exit_code", "said"),
+    ("elsewhere", "exit_code", "said"),
     [
-        (_damage_checkpoint, ENVIRONMENT, "round-0000002.safetensors cannot be read"),
-        (_damage_metrics, ENVIRONMENT, "metrics.jsonl is damaged"),
-        (_damage_ledger, ENVIRONMENT, "egress.csv is damaged"),
-        (_damage_configuration, USAGE, "clients = 0 is too small"),
-        (_replace_data, ENVIRONMENT, "The data is not what it was"),
-        (_remove_data, USAGE, "other.npz does not exist"),
+        (_data_elsewhere, ENVIRONMENT, "The data is not what it was"),
+        (_no_data, USAGE, "absent.npz does not exist"),
     ],
 )
-def test_resuming_a_damaged_run_says_what_is_wrong_and_removes_nothing(
-    damage: Callable[[Path], None], exit_code: int, said: str, a_run: Path, tmp_path: Path
+def test_resuming_with_other_data_says_what_is_wrong_and_removes_nothing(
+    elsewhere: Callable[[Path], list[str]], exit_code: int, said: str, a_run: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(a_run, run)
-    damage(run)
+    flags = elsewhere(run)
     before = _files(run)
-    sentence = complaint(simulate.main, "--quiet", "--resume", run, exit_code=exit_code)
+    sentence = complaint(simulate.main, "--quiet", "--resume", run, *flags, exit_code=exit_code)
     assert said in sentence
     assert _files(run).keys() == before.keys()
     assert _files(run)["config.toml"] == before["config.toml"]
+
+
+def test_data_that_was_moved_is_given_anew(a_run: Path, data: Path, tmp_path: Path) -> None:
+    run, moved = tmp_path / "run", tmp_path / "moved.npz"
+    shutil.copytree(a_run, run)
+    shutil.copy(data, moved)
+    end = finished(simulate.main, "--resume", run, "--quiet", "--data", f"features:{moved}")
+    assert end.exit_code == 0
+    assert "you have not said" not in end.stderr
+    for name in ("head.safetensors", "config.toml"):
+        assert (run / name).read_bytes() == (a_run / name).read_bytes()
 
 
 # --- a full disk ----------------------------------------------------------------------------------
@@ -187,14 +174,13 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written(
         "round-0000001.safetensors",
         "round-0000002.safetensors",
     ]
-    checkpoint = read_latest_checkpoint(third.parent)
-    assert checkpoint is not None
+    checkpoint, _ = read_checkpoint(checkpoint_paths(third.parent)[0])
     assert checkpoint.server_round == 2
 
     again = complaint(simulate.main, "--quiet", "--resume", out, exit_code=ENVIRONMENT)
     assert "No space left on device" in again, "it is still full"
     subprocess.run(["mount", "-o", "remount,size=9m", str(small_disk)], check=True)
-    end = finished(simulate.main, "--quiet", "--resume", out)
+    end = finished(simulate.main, "--quiet", "--resume", out, "--data", f"features:{data}")
     assert (end.exit_code, end.stderr) == (0, "")
 
     whole = tmp_path / "whole"

@@ -80,7 +80,7 @@ def test_a_usage_error_is_one_line_and_nothing_is_left_behind(tmp_path: Path) ->
         (["--strategy", "fedavh", "--engine", "inline"], ["did you mean 'fedavg'"]),
         (["--config", "none.toml"], ["none.toml cannot be read: No such file"]),
         (["--resume", "none"], ["none holds no run to resume"]),
-        (["--resume", "none", "--alpha", "1"], ["--resume", "--alpha cannot be given"]),
+        (["--resume", "none", "--config", "x"], ["--resume", "--config cannot be given"]),
     ],
 )
 def test_every_mistake_is_one_sentence(

@@ -171,7 +171,9 @@ def test_marks_are_what_the_accuracy_is_of(folder: Path) -> None:
 
 def test_quiet_and_json_name_the_folder(folder: Path) -> None:
     quiet = finished(compare.main, "--resume", folder, "--quiet")
-    assert (quiet.stdout, quiet.stderr) == (f"{folder}\n", "")
+    assert quiet.stdout == f"{folder}\n"
+    [warning] = quiet.stderr.splitlines()
+    assert warning.startswith(f"warning: As {folder} has it, and you have not said, ")
     told = json.loads(finished(compare.main, "--resume", folder, "--json").stdout)
     assert told.pop("run_folder") == str(folder)
     assert told == json.loads((folder / "summary.json").read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,10 +134,10 @@ def test_another_backbone_is_refused(
         "The backbone is not what it was: its weights or its preprocessing differ (squeezenet1_1, "
         f"weights {weights}, 32 pixels); a run goes on"
     )
-    config = (out / "config.toml").read_text()
-    (out / "config.toml").write_text(config.replace("image-size = 32", "image-size = 40"))
-    said = complaint(simulate.main, "--resume", out, "--quiet", exit_code=1)
-    assert "32 pixels, and is squeezenet1_1" in said and "40 pixels; a run goes on" in said
+    moved = tmp_path / "moved.pth"
+    torch.save(squeezenet1_1().state_dict(), moved)
+    said = complaint(simulate.main, "--resume", out, "--quiet", "--weights", moved, exit_code=1)
+    assert "it was squeezenet1_1" in said and f"is squeezenet1_1, weights {moved}" in said
     said = complaint(simulate.main, "--resume", out, "--backbone", "resnet18")
     assert "--backbone cannot be given" in said
 
@@ -159,5 +160,9 @@ def test_a_damaged_file_of_contents_is_told(tmp_path: Path) -> None:
     flags += [f"--data=features:{path}", "--clients=2"]
     assert finished(simulate.main, *flags, f"--out={out}").exit_code == 0
     (out / "contents.npz").write_bytes(b"PK")
+    said = complaint(simulate.main, "--resume", out, "--quiet", exit_code=1)
+    assert said.startswith(f"{out / 'contents.npz'} has 2 bytes where the checkpoint counted ")
+    # Without a checkpoint nothing vouches for the file but itself.
+    shutil.rmtree(out / "checkpoint")
     said = complaint(simulate.main, "--resume", out, "--quiet", exit_code=1)
     assert said == f"{out / 'contents.npz'} is damaged, so the run cannot go on."

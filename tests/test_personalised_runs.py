@@ -17,7 +17,7 @@ import strategies
 from fedtl import predict, simulate
 from fedtl.config import RunConfig
 from fedtl.federation import phases
-from fedtl.federation.checkpoint import Checkpoint, read_latest_checkpoint
+from fedtl.federation.checkpoint import Checkpoint, checkpoint_paths, read_checkpoint
 from fedtl.federation.evaluation import ClientTallies, Tally
 from fedtl.federation.outcome import Outcome
 from fedtl.privacy.egress import EgressError, release
@@ -177,7 +177,7 @@ def test_own_heads_survive_a_resume(
         _simulated(data, out, strategy, fraction=0.5, **changes)
     outcome, checkpoint = resumed(out)
     assert checkpoint is not None and checkpoint.memories
-    ends = [read_latest_checkpoint(run / "checkpoint") for run in (whole, out)]
+    ends = [read_checkpoint(checkpoint_paths(run / "checkpoint")[0])[0] for run in (whole, out)]
     memories = [
         {
             client: {name: value.tobytes() for name, value in memory.items()}

@@ -322,7 +322,8 @@ def test_bad_images_are_refused(run: Path, pictures: Path, tmp_path: Path) -> No
     assert "--top" in sentence(picture, "--top", 0)
     assert "INPUT" in sentence()
     unwritable = complaint(predict.main, run, picture, "--csv", picture / "a.csv", exit_code=1)
-    assert unwritable == f"{picture / 'a.csv'} cannot be written: Not a directory."
+    place = picture / "a.csv"
+    assert unwritable.startswith(f"{place} cannot be written: File exists; ")
 
 
 def test_what_is_no_finished_run_is_refused(run: Path, pictures: Path, tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_every_file_is_there_and_nothing_else(run: Path) -> None:
         "metrics.jsonl",
         "partition.json",
         "report.html",
+        "run.json",
         "summary.json",
     }
     # The latest and the one before, and nothing half-written.

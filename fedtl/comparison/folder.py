@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any, ClassVar
 from fedtl.comparison.plan import Cell, Plan
 from fedtl.comparison.result import CellResult
 from fedtl.config_file import to_toml
+from fedtl.report.csv_cells import csv_table
 from fedtl.report.held_folder import HeldFolder, fresh_path, told
 from fedtl.report.run_folder import without_nan
 
@@ -100,11 +100,8 @@ class ComparisonFolder(HeldFolder):
     def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows as a CSV file; columns that a row lacks are empty."""
         columns = list(dict.fromkeys(column for row in rows for column in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(without_nan(row) for row in rows)
-        self.write(name, text.getvalue())
+        clean = [without_nan(row) for row in rows]
+        self.write(name, csv_table(columns, clean, line_end="\n"))
 
     @property
     def _cells(self) -> Path:

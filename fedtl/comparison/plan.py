@@ -169,7 +169,7 @@ class Plan:
                 target=float(content["target"]),
                 tune=int(content["tune"]),
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(f"{where} is no plan of a comparison: {error!r}.") from error
 
 

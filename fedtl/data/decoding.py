@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.data.budget import MOST_PIXELS
 from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.grey_scale import Extent, GreyScale, extent_of
 from fedtl.data.image_formats import has_dicom, is_dicom, readable_formats
@@ -21,9 +22,11 @@ from fedtl.foreign_content import foreign_content
 if TYPE_CHECKING:
     from PIL import Image
 
-# About 0.7 GB as Pillow holds it. Larger ones are whole slides, and squeezed into a network's
-# input nothing would be left of their cells.
-_MOST_PIXELS = 2 * (1024**3 // 4 // 3)
+# Larger ones are whole slides, and squeezed into a network's input nothing would be left of their
+# cells. Those in a picture, as of an icon, are opened by Pillow itself, which refuses twice this.
+_PILLOWS_LIMIT = MOST_PIXELS // 2
+# Rows that are turned into RGB at a time, so that a large picture is held once, not five times.
+_STRIP_PIXELS = 2**22
 
 _BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339
 _HALF = 128
@@ -54,9 +57,19 @@ class DeepGrey:
     def rgb(self, scale: GreyScale) -> NDArray[np.uint8]:
         """Return the picture in 8 bits, shape ``(height, width, 3)``."""
         if self.shown is None or scale.asked:
-            levels = scale.levels(self.values, whole=self.whole)
-        else:
-            levels = self.shown
+            return self._on(scale)
+        return self._grey(self.shown)
+
+    def _on(self, scale: GreyScale) -> NDArray[np.uint8]:
+        """Return the picture on a scale, in strips: its arithmetic takes many bytes a pixel."""
+        height, width = self.values.shape
+        rows = max(1, _STRIP_PIXELS // max(1, width))
+        strips = (self.values[top : top + rows] for top in range(0, height, rows))
+        return np.concatenate(
+            [self._grey(scale.levels(strip, whole=self.whole)) for strip in strips]
+        )
+
+    def _grey(self, levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.repeat((255 - levels if self.inverted else levels)[:, :, None], 3, axis=2)
 
 
@@ -126,7 +139,7 @@ def _of_pillow(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
             raise
         return _pixels(without_metadata(data), only_deep=only_deep)
     except Image.DecompressionBombError:
-        raise UnreadableImageError(f"more than {_MOST_PIXELS / 1e6:.0f} million pixels") from None
+        raise UnreadableImageError(too_many_pixels()) from None
     except UnidentifiedImageError:
         black = with_black_as_zero(data)
         if black is not None:
@@ -149,11 +162,12 @@ def _of_pillow(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
 
 
 def _pixels(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
-    from PIL import Image, ImageOps
+    from PIL import Image
 
+    Image.MAX_IMAGE_PIXELS = _PILLOWS_LIMIT
     with Image.open(io.BytesIO(data), formats=readable_formats()) as picture:
-        if picture.width * picture.height > _MOST_PIXELS:
-            raise UnreadableImageError(f"more than {_MOST_PIXELS / 1e6:.0f} million pixels")
+        if picture.width * picture.height > MOST_PIXELS:
+            raise UnreadableImageError(too_many_pixels())
         tags = getattr(picture, "tag_v2", {})
         if not only_deep and picture.format in _OF_FRAMES and _has_more(picture):
             doubt("several pages or frames, of which the first is read")
@@ -164,7 +178,7 @@ def _pixels(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
             # A PGM says which value is white, and Pillow stretches that to 16 bits; 65535 is but
             # what 16 bits can hold.
             told = picture.format == "PPM" and picture.tile[0].codec_name != "raw"
-            values = np.asarray(ImageOps.exif_transpose(picture))
+            values = np.asarray(_upright(picture))
             if bytewise:
                 values = values.view(np.int8)
             elif picture.format == "TIFF" and picture.mode == "I" and not signed:
@@ -179,13 +193,26 @@ def _pixels(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
                 "TIFF of 16-bit colour in separate planes, which Pillow reads wrongly; save it as "
                 "8-bit RGB"
             )
-        pixels = _rgb(ImageOps.exif_transpose(picture))
+        pixels = _rgb(_upright(picture))
         if _of_deep_colour(data, tags) and pixels.max() < _HALF:
             doubt(
                 "16-bit colour that is not filled, of which the upper 8 bits are read, so that it "
                 "is dark (save it as 8 bits)"
             )
         return pixels
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF orientation says, and return it; it is not copied for nothing."""
+    from PIL import ImageOps
+
+    ImageOps.exif_transpose(picture, in_place=True)
+    return picture
+
+
+def too_many_pixels() -> str:
+    """Return what is wrong with a picture that is too large."""
+    return f"more than {MOST_PIXELS / 1e6:.0f} million pixels"
 
 
 def _of_deep_colour(data: bytes, tags: Any) -> bool:
@@ -211,12 +238,43 @@ def _several(value: Any) -> tuple[Any, ...]:
 
 
 def _rgb(picture: Image.Image) -> NDArray[np.uint8]:
+    width, height = picture.size
+    rows = max(1, _STRIP_PIXELS // width)
+    hidden = _all_transparent(picture)
+    if rows >= height:
+        return _rgb_of(picture, hidden=hidden)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, rows):
+        strip = picture.crop((0, top, width, min(top + rows, height)))
+        pixels[top : top + rows] = _rgb_of(strip, hidden=hidden)
+    return pixels
+
+
+def _all_transparent(picture: Image.Image) -> bool:
+    """Return whether nothing of a picture would be seen; tell of it."""
+    if not picture.has_transparency_data:
+        return False
+    width, height = picture.size
+    rows = max(1, _STRIP_PIXELS // width)
+    hidden = all(
+        picture.crop((0, top, width, min(top + rows, height)))
+        .convert("RGBA")
+        .getchannel("A")
+        .getextrema()
+        == (0, 0)
+        for top in range(0, height, rows)
+    )
+    if hidden:
+        doubt("all transparent, so that transparency is passed over")
+    return hidden
+
+
+def _rgb_of(picture: Image.Image, *, hidden: bool) -> NDArray[np.uint8]:
     from PIL import Image
 
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
-        if layer.getchannel("A").getextrema() == (0, 0):
-            doubt("all transparent, so that transparency is passed over")
+        if hidden:
             return np.array(layer.convert("RGB"))
         paper = Image.new("RGBA", layer.size, "white")
         picture = Image.alpha_composite(paper, layer)

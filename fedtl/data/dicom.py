@@ -6,11 +6,13 @@ Equations: DICOM PS3.3, C.11.1 (rescale) and C.11.2 (window), read with the PS3.
 from __future__ import annotations
 
 import io
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.data.budget import MOST_FILE_BYTES
 from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.grey_scale import extent_of
 from fedtl.errors import first_line
@@ -19,17 +21,15 @@ if TYPE_CHECKING:
     from fedtl.data.decoding import DeepGrey
 
 _LEVELS = 255.0
-_MOST_PIXELS = 1 << 27
+_CHUNK = 2**22
+# In float64, several times.
+_MOST_PIXELS, _MOST_BYTES = 2**25, 2**28
 
 
 def is_dicom_without_mark(data: bytes) -> bool:
     """Return whether a file is DICOM that lacks the mark at its beginning."""
-    from pydicom import dcmread
-
     try:
-        header = dcmread(
-            io.BytesIO(data), force=True, stop_before_pixels=True, specific_tags=["Rows", "Columns"]
-        )
+        header = _read(data, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
     except Exception:
         return False
     return "Rows" in header and "Columns" in header
@@ -37,12 +37,8 @@ def is_dicom_without_mark(data: bytes) -> bool:
 
 def patient_of(data: bytes) -> str:
     """Return a file's PatientID; empty if it has none or is no DICOM."""
-    from pydicom import dcmread
-
     try:
-        header = dcmread(
-            io.BytesIO(data), force=True, stop_before_pixels=True, specific_tags=["PatientID"]
-        )
+        header = _read(data, stop_before_pixels=True, specific_tags=["PatientID"])
     except Exception:
         return ""
     return str(header.get("PatientID", "") or "").strip()
@@ -55,12 +51,10 @@ def dicom_picture(data: bytes) -> NDArray[np.uint8] | DeepGrey:
         UnreadableImageError: It has no pixels, several frames, or a compression that no installed
             decoder reads.
     """
-    from pydicom import dcmread
-
     from fedtl.data.decoding import DeepGrey
 
     try:
-        file = dcmread(io.BytesIO(data), force=True)
+        file = _read(data)
         if "PixelData" not in file or "Rows" not in file:
             raise UnreadableImageError("DICOM without pixels")
         frames = int(file.get("NumberOfFrames", 1) or 1)
@@ -69,8 +63,12 @@ def dicom_picture(data: bytes) -> NDArray[np.uint8] | DeepGrey:
                 f"DICOM volume or film of {frames} frames; save the frames to be classified as "
                 "files of their own"
             )
-        if int(file.Rows) * int(file.Columns) > _MOST_PIXELS:
+        pixels = int(file.Rows) * int(file.Columns)
+        if pixels > _MOST_PIXELS:
             raise UnreadableImageError(f"more than {_MOST_PIXELS / 1e6:.0f} million pixels")
+        samples, bits = int(file.get("SamplesPerPixel", 1)), int(file.get("BitsAllocated", 8))
+        if pixels * samples * bits > 8 * _MOST_BYTES:
+            raise UnreadableImageError(f"more than {_MOST_BYTES >> 20} MiB of pixels")
         stored = _stored(file)
         photometric = str(file.get("PhotometricInterpretation", "MONOCHROME2"))
         if photometric == "PALETTE COLOR":
@@ -96,6 +94,36 @@ def dicom_picture(data: bytes) -> NDArray[np.uint8] | DeepGrey:
     # Broken files are met with exceptions of every kind.
     except Exception as error:
         raise UnreadableImageError(f"DICOM: {first_line(error)}") from error
+
+
+def _read(data: bytes, **options: Any) -> Any:
+    """Return a DICOM file's elements.
+
+    Raises:
+        UnreadableImageError: It is compressed as a whole, to more than a picture takes.
+    """
+    from pydicom import dcmread
+    from pydicom.filereader import _read_file_meta_info, read_preamble
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    file = io.BytesIO(data)
+    # Its own functions for this take a path.
+    read_preamble(file, True)
+    meta = _read_file_meta_info(file)
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        _check_deflated(data[file.tell() :])
+    file.seek(0)
+    return dcmread(file, force=True, **options)
+
+
+def _check_deflated(packed: bytes) -> None:
+    """Refuse a stream that unpacks to more than a picture takes: pydicom unpacks it all."""
+    stream, left = zlib.decompressobj(-zlib.MAX_WBITS), MOST_FILE_BYTES
+    while packed and not stream.eof:
+        left -= len(stream.decompress(packed, _CHUNK))
+        packed = stream.unconsumed_tail
+        if left < 0:
+            raise UnreadableImageError(f"unpacks to more than {MOST_FILE_BYTES >> 20} MiB")
 
 
 def _stored(file: Any) -> NDArray[Any]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from fedtl.data.budget import MOST_FILE_BYTES, MOST_TABLE_BYTES
 from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.image_formats import HEAD_BYTES
 from fedtl.data.left_aside import EMPTY_FOLDER, LeftAside, sorted_out
@@ -63,7 +64,7 @@ def open_file_store(path: Path) -> FileStore:
         UsageError: There is nothing at ``path``, it is neither a folder nor a sound archive, or a
             member of an archive is not to be read.
     """
-    from fedtl.data.tar_store import TarStore
+    from fedtl.data.tar_store import TarStore, is_tar
     from fedtl.data.zip_store import ZipStore
 
     if path.is_dir():
@@ -75,13 +76,15 @@ def open_file_store(path: Path) -> FileStore:
     try:
         with path.open("rb") as file:
             head = file.read(FOREIGN_BYTES)
-        if not head.startswith(b"PK") and tarfile.is_tarfile(path):
+        if not head.startswith(b"PK") and is_tar(path):
             return TarStore(path)
         return ZipStore(path)
     except zipfile.BadZipFile as error:
         raise UsageError(f"{path} {_no_archive(path, head, str(error))}") from None
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, ValueError, LookupError, OverflowError) as error:
         raise UsageError(f"{path} is a damaged tar archive ({error}): pack it again") from None
+    except MemoryError:
+        raise UsageError(f"{path} takes more memory than there is: unpack it") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror or error})") from None
 
@@ -136,7 +139,10 @@ class _Folder:
 
     def read(self, index: int) -> bytes:
         try:
-            return (self._root / self.paths[index]).read_bytes()
+            path = self._root / self.paths[index]
+            if path.stat().st_size > MOST_FILE_BYTES:
+                raise UnreadableImageError(f"larger than {MOST_FILE_BYTES >> 20} MiB")
+            return path.read_bytes()
         except OSError as error:
             raise UnreadableImageError(error.strerror or str(error)) from error
 
@@ -145,7 +151,11 @@ class _Folder:
 
     def text(self, name: str) -> bytes | None:
         path = self._root / name
-        return path.read_bytes() if path.is_file() else None
+        if not path.is_file():
+            return None
+        if path.stat().st_size > MOST_TABLE_BYTES:
+            raise UnreadableImageError(f"larger than {MOST_TABLE_BYTES >> 20} MiB")
+        return path.read_bytes()
 
     def _head(self, name: str, count: int = HEAD_BYTES) -> bytes:
         try:

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from fedtl.data.budget import MOST_TABLE_BYTES
 from fedtl.data.dataset import Dataset, UnreadableImageError
 from fedtl.data.dicom_groups import PATIENT_ID, patient_groups
 from fedtl.data.doubled_folders import outer_folders
@@ -17,7 +18,7 @@ from fedtl.data.file_store import FileStore, open_file_store, store_name
 from fedtl.data.group_pattern import groups_by_pattern
 from fedtl.data.image_folder import FileImages, test_rows
 from fedtl.data.split_names import EXAMPLES, UNLABELLED, split_role
-from fedtl.errors import UsageError
+from fedtl.errors import UsageError, first_line
 
 _NEEDED = ("file", "label")
 _COLUMNS = (*_NEEDED, "site", "group", "split")
@@ -52,7 +53,10 @@ def labelled_images(path: Path, table: str, *, group_from: str = "") -> Dataset:
             two labels, or names no image.
     """
     store = open_file_store(path)
-    lines, columns = _lines(_text(store, path, table), table)
+    try:
+        lines, columns = _lines(_text(store, path, table), table)
+    except (csv.Error, MemoryError) as error:
+        raise UsageError(f"--labels {table} is no table ({first_line(error)})") from None
     found, notes = _matched(lines, store.paths, table)
     notes += store.notes
     # The table itself may lie among the files.
@@ -116,15 +120,19 @@ def _text(store: FileStore, path: Path, table: str) -> str:
     beside = Path(table).expanduser()
     try:
         content = store.text(str(beside))
-        return (beside.read_bytes() if content is None else content).decode("utf-8-sig")
+        if content is None:
+            if beside.stat().st_size > MOST_TABLE_BYTES:
+                raise UnreadableImageError(f"larger than {MOST_TABLE_BYTES >> 20} MiB")
+            content = beside.read_bytes()
+        return content.decode("utf-8-sig")
     except FileNotFoundError:
         raise UsageError(
             f"--labels {table}: there is no such file in {path}, nor from the working directory"
         ) from None
     except UnicodeDecodeError:
         raise UsageError(f"--labels {table} is not UTF-8 text; save it as CSV in UTF-8") from None
-    except (OSError, UnreadableImageError) as error:
-        raise UsageError(f"--labels {table} cannot be read ({error})") from None
+    except (OSError, UnreadableImageError, MemoryError) as error:
+        raise UsageError(f"--labels {table} cannot be read ({first_line(error)})") from None
 
 
 def _lines(text: str, table: str) -> tuple[list[_Line], set[str]]:

@@ -14,6 +14,7 @@ from fedtl.data.dataset import Dataset
 from fedtl.data.npz_file import read_npz
 from fedtl.errors import FedtlError, UsageError, first_line
 
+_MOST_CLASSES = 65_536
 _SPLITS = ("train", "val", "test")
 
 
@@ -102,6 +103,10 @@ def _from_npz(path: Path, names: tuple[str, ...] | None) -> Dataset:
     label = np.concatenate(labels)
     if label.min() < 0:
         raise UsageError(f"{path}: class numbers must not be negative, but one is {label.min()}")
+    if label.max() >= _MOST_CLASSES:
+        raise UsageError(
+            f"{path}: class numbers must be below {_MOST_CLASSES:,}, but one is {label.max()}"
+        )
     if names is None:
         names = tuple(str(k) for k in range(int(label.max()) + 1))
     return Dataset(

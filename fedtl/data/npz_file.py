@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.data.budget import check_zip_directory, most_unpacked
 from fedtl.errors import UsageError
 from fedtl.foreign_content import HEAD_BYTES, foreign_content
+from fedtl.free_memory import free_memory
+from fedtl.report.wording import byte_size
 
 _ADVICE = "save the features with their labels, np.savez('FILE.npz', x=x, y=y)"
 # What people have in place of .npz, by the first bytes.
@@ -24,6 +28,9 @@ _OTHER_FILES = (
     (b"\x93NUMPY", "an array of Python objects, which could run code"),
     (b"MATLAB", "a MATLAB file"),
 )
+_MOST_ARRAYS = 10_000
+# Features hardly compress; labels and masks do by hundreds, and are small.
+_RATIO, _ALWAYS = 20, 2**28
 _TABLES = (".csv", ".tsv", ".txt")
 
 
@@ -78,11 +85,13 @@ def _loaded(path: Path, names: Sequence[str] | None) -> dict[str, Any]:
     arrays: dict[str, Any] = {}
     name = ""
     try:
+        with path.open("rb") as file:
+            if _is_single_array(file):
+                raise UsageError(
+                    f"{path} is a single array, not a .npz file of named arrays: {_ADVICE}"
+                )
+        check_zip_directory(path, most=_MOST_ARRAYS)
         archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise UsageError(
-                f"{path} is a single array, not a .npz file of named arrays: {_ADVICE}"
-            )
         with archive:
             if what := _other_archive(archive.zip.namelist() if archive.zip else []):
                 raise UsageError(f"{path} is {what}, not a .npz file: {_ADVICE}")
@@ -90,11 +99,14 @@ def _loaded(path: Path, names: Sequence[str] | None) -> dict[str, Any]:
                 return dict.fromkeys(archive.files)
             for name in names:
                 if name in archive.files:
+                    check_array(path, archive, name)
                     arrays[name] = archive[name]
+    except MemoryError:
+        raise UsageError(f"{path}: there is too little memory for array {name}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError):
         raise UsageError(f"{path} {_no_npz(path)}") from None
     except ValueError as error:
-        if "allow_pickle" in str(error) and name:
+        if "Object arrays" in str(error) and name:
             raise UsageError(
                 f"{path}: array {name} holds Python objects, which could run code: save plain "
                 f"numbers or strings, {name}.astype(float) or {name}.astype(str)"
@@ -103,6 +115,53 @@ def _loaded(path: Path, names: Sequence[str] | None) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror or error})") from None
     return arrays
+
+
+def check_array(path: Path, archive: np.lib.npyio.NpzFile, name: str) -> None:
+    """Refuse an array that is not as large as its file says, or larger than can be meant.
+
+    Raises:
+        UsageError: It is.
+        ValueError: It is no array.
+    """
+    assert archive.zip is not None
+    member = name if name in archive.zip.namelist() else f"{name}.npy"
+    info = archive.zip.getinfo(member)
+    with archive.zip.open(info) as file:
+        shape, _, dtype = _header(file)
+        held = info.file_size - file.tell()
+    size = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject:
+        return  # which is refused as it is read
+    if size != held:
+        raise UsageError(
+            f"{path} is damaged: array {name} says that it has {byte_size(size)}, and holds "
+            f"{byte_size(held)}; copy it again, or save it anew"
+        )
+    free = free_memory()
+    many = size > most_unpacked(info.compress_size, ratio=_RATIO, always=_ALWAYS)
+    if many or (free is not None and size > free):
+        why = "far more than its packed bytes" if many else f"and {byte_size(free or 0)} are free"
+        raise UsageError(
+            f"{path}: array {name} is too large to be read: it unpacks to {byte_size(size)}, "
+            f"{why}; save a part of it, or save it with np.savez, which does not compress"
+        )
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, order and type of the array that begins here."""
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    return np.lib.format.read_array_header_2_0(file)
+
+
+def _is_single_array(file: IO[bytes]) -> bool:
+    """Return whether a file is one array of plain numbers or texts."""
+    if file.read(6) != b"\x93NUMPY":
+        return False
+    file.seek(0)
+    return not _header(file)[2].hasobject
 
 
 def _no_npz(path: Path) -> str:

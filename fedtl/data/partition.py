@@ -13,6 +13,7 @@ from fedtl.data.dealing import METHODS, Request, Rows
 from fedtl.data.groups import counted, parted_group, units_of
 from fedtl.determinism import generator
 from fedtl.errors import UsageError
+from fedtl.json_file import MOST_BYTES
 
 
 def partition_rows(
@@ -131,11 +132,19 @@ def _by_site(dataset: Dataset, training: Rows) -> tuple[list[Rows], list[str]]:
 
 
 def _from_file(path: Path, dataset: Dataset) -> list[Rows]:
+    most = MOST_BYTES + 32 * len(dataset)
     try:
-        lists = json.loads(path.read_text(encoding="utf-8-sig"))
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+        if len(content) > most:
+            raise UsageError(
+                f"--partition file: {path} has more than {most:,} bytes, as no list of the "
+                "rows of such data has"
+            )
+        lists = json.loads(content.decode("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"--partition file: {path} cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, MemoryError):
         raise UsageError(f"--partition file: {path} is not valid JSON") from None
     if not isinstance(lists, list) or not lists or not all(isinstance(p, list) for p in lists):
         raise UsageError(f"--partition file: {path} must hold a list of lists of row numbers")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import lzma
 import os
-import shutil
 import tarfile
 import tempfile
 import zlib
@@ -14,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fedtl.data.archive_store import ArchiveStore
+from fedtl.data.budget import MOST_FILE_BYTES, MOST_MEMBERS, is_compressed, unpacked
 from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.image_formats import HEAD_BYTES
 from fedtl.data.member_names import (
@@ -21,8 +19,12 @@ from fedtl.data.member_names import (
     plain_name,
     refuse_link,
 )
+from fedtl.errors import UsageError
 
-_OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+_BROKEN = (OSError, EOFError, lzma.LZMAError, zlib.error)
+# Of a header: where the member's size and kind are, and the kinds that are texts for the next one.
+_SIZE, _KIND = slice(124, 136), 156
+_OF_TEXT, _LONGEST_TEXT = b"xgXLK", 2**24
 
 
 class TarStore(ArchiveStore[tuple[int, int]]):
@@ -37,7 +39,8 @@ class TarStore(ArchiveStore[tuple[int, int]]):
     """
 
     def __init__(self, path: Path) -> None:
-        tar, unpacked = _decompressed(path)
+        tar, owned = _decompressed(path)
+        _check_headers(path, tar)
         members: dict[str, tuple[int, int]] = {}
         folders = []
         by_raw_name: dict[str, tuple[int, int] | None] = {}
@@ -59,10 +62,12 @@ class TarStore(ArchiveStore[tuple[int, int]]):
                 elif info.isreg() and not info.issparse():
                     members[name] = (info.offset_data, info.size)
                 by_raw_name[info.name] = members.get(name)
-        super().__init__(tar, unpacked, members, folders, notes)
+        super().__init__(tar, owned, members, folders, notes)
 
     def _read(self, name: str) -> bytes:
         start, size = self._members[name]
+        if size > MOST_FILE_BYTES:
+            raise UnreadableImageError(f"larger than {MOST_FILE_BYTES >> 20} MiB")
         try:
             data = self._at(start, size)
         except OSError as error:
@@ -83,18 +88,61 @@ class TarStore(ArchiveStore[tuple[int, int]]):
             return os.pread(archive.fileno(), size, start)
 
 
+def is_tar(path: Path) -> bool:
+    """Return whether a file begins as a tar does, compressed or not; no member is read."""
+    try:
+        with path.open("rb") as file:
+            first = file.read(tarfile.BLOCKSIZE)
+        if is_compressed(first):
+            first = next(unpacked(path), b"")[: tarfile.BLOCKSIZE]
+        tarfile.TarInfo.frombuf(first, "utf-8", "surrogateescape")
+    except (*_BROKEN, UsageError, tarfile.HeaderError):
+        return False
+    return True
+
+
 def _decompressed(path: Path) -> tuple[Path, Any]:
     """Return an uncompressed tar, and what owns it where it is a temporary file."""
     with path.open("rb") as file:
         first = file.read(8)
-    opener = next((opens for mark, opens in _OPENERS.items() if first.startswith(mark)), None)
-    if opener is None:
+    if not is_compressed(first):
         return path, None
-    unpacked = tempfile.NamedTemporaryFile(suffix=".tar")  # noqa: SIM115 (the store's)
+    whole = tempfile.NamedTemporaryFile(suffix=".tar")  # noqa: SIM115 (the store's)
     try:
-        with opener(path, "rb") as packed:
-            shutil.copyfileobj(packed, unpacked, 1 << 20)
-    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+        for piece in unpacked(path):
+            whole.write(piece)
+    except (EOFError, lzma.LZMAError, zlib.error) as error:
         raise tarfile.ReadError(str(error)) from None
-    unpacked.flush()
-    return Path(unpacked.name), unpacked
+    whole.flush()
+    return Path(whole.name), whole
+
+
+def _check_headers(path: Path, tar: Path) -> None:
+    """Refuse what no archive of pictures is before anything is made of its members.
+
+    Raises:
+        UsageError: It has too many members, or the text that a header announces has no end.
+    """
+    size, count = tar.stat().st_size, 0
+    with tar.open("rb") as file:
+        while len(header := file.read(tarfile.BLOCKSIZE)) == tarfile.BLOCKSIZE:
+            try:
+                length = tarfile.nti(header[_SIZE])  # type: ignore[attr-defined] # as tarfile does
+            except tarfile.HeaderError:
+                return
+            if length < 0:
+                return
+            if header[_KIND] in _OF_TEXT and length > _LONGEST_TEXT:
+                raise UsageError(
+                    f"{path} has a header of {length:,} bytes, as no archive of pictures has: "
+                    "unpack it and pass the folder"
+                )
+            if length > size:
+                return
+            file.seek(-(-length // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE, os.SEEK_CUR)
+            count += 1
+            if count > MOST_MEMBERS:
+                raise UsageError(
+                    f"{path} holds more than {MOST_MEMBERS:,} members: unpack it and pass the "
+                    "folder"
+                )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import lzma
 import os
-import shutil
 import stat
 import struct
 import tempfile
@@ -13,10 +12,18 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fedtl.data.archive_store import ArchiveStore
+from fedtl.data.budget import (
+    LARGEST_DICTIONARY,
+    MOST_FILE_BYTES,
+    check_zip_directory,
+    most_unpacked,
+    write_within,
+)
 from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.image_formats import HEAD_BYTES, picture_suffixes, suffix_of
 from fedtl.data.member_names import (
@@ -24,7 +31,8 @@ from fedtl.data.member_names import (
     plain_name,
     refuse_link,
 )
-from fedtl.errors import UsageError
+from fedtl.errors import UsageError, first_line
+from fedtl.report.wording import byte_size
 
 _DEEPEST = 3
 _LOCAL_HEADER_BYTES = 30
@@ -32,6 +40,8 @@ _UTF8_FLAG, _ENCRYPTED_FLAG = 0x800, 1
 _UNICODE_PATH = 0x7075
 # What Python reads; Windows packs large files by a tenth, Deflate64.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+# Nothing is unpacked to a disk here, so that flat masks, too, may be what they are.
+_RATIO_OF_ALL, _ALWAYS_OF_ALL = 100, 2**30
 _WIDEST_RATIO = 1100  # a head's compressed bytes are few, whatever its file is
 _BROKEN = (OSError, zlib.error, lzma.LZMAError, EOFError, ValueError, struct.error)
 
@@ -61,6 +71,7 @@ class ZipStore(ArchiveStore[_Member]):
 
     def __init__(self, path: Path) -> None:
         whole, unpacked = _looked_through(path)
+        check_zip_directory(whole)
         members: dict[str, _Member] = {}
         folders = []
         with zipfile.ZipFile(whole) as archive:
@@ -70,6 +81,7 @@ class ZipStore(ArchiveStore[_Member]):
                 f"{path} is one part of a zip archive in several: unpack all parts together and "
                 "pass the folder"
             )
+        _check_sizes(path, whole.stat().st_size, infos)
         names, notes = _names(path, infos)
         for info, written in zip(infos, names, strict=True):
             name = plain_name(path, written)
@@ -105,6 +117,8 @@ class ZipStore(ArchiveStore[_Member]):
 
     def _read(self, name: str) -> bytes:
         member = self._members[name]
+        if member.size > MOST_FILE_BYTES:
+            raise UnreadableImageError(f"larger than {MOST_FILE_BYTES >> 20} MiB")
         try:
             data = _decompressed(self._compressed(member, member.compressed_size), member)
         except _BROKEN as error:
@@ -124,6 +138,25 @@ class ZipStore(ArchiveStore[_Member]):
             return os.pread(archive.fileno(), min(most, member.compressed_size), start)
 
 
+def _check_sizes(path: Path, size: int, infos: Sequence[zipfile.ZipInfo]) -> None:
+    """Refuse an archive whose members cannot be what they say.
+
+    Raises:
+        UsageError: They lie over each other, or unpack to far more than pictures do.
+    """
+    if sum(info.compress_size for info in infos) > size:
+        raise UsageError(
+            f"{path} says of its members that they have more bytes than the whole archive: it is "
+            "damaged, or made to fill a disk"
+        )
+    total = sum(info.file_size for info in infos)
+    if total > most_unpacked(size, ratio=_RATIO_OF_ALL, always=_ALWAYS_OF_ALL):
+        raise UsageError(
+            f"{path}, of {byte_size(size)}, says that it unpacks to {byte_size(total)}, as no "
+            "archive of pictures does: if it is right, unpack it and pass the folder"
+        )
+
+
 def _decompressed(data: bytes, member: _Member) -> bytes:
     """Return a member's bytes, and no more than the archive says that there are."""
     if member.method == zipfile.ZIP_DEFLATED:
@@ -134,6 +167,8 @@ def _decompressed(data: bytes, member: _Member) -> bytes:
         # Two bytes of version and two of the length of five of properties, then the stream.
         properties = data[4 : 4 + int.from_bytes(data[2:4], "little")]
         packed, dictionary = properties[0], int.from_bytes(properties[1:5], "little")
+        if dictionary > LARGEST_DICTIONARY:
+            raise ValueError("it needs too much memory to be unpacked")
         rest, lc = divmod(packed, 9)
         pb, lp = divmod(rest, 5)
         chain = {"id": lzma.FILTER_LZMA1, "dict_size": dictionary, "lc": lc, "lp": lp, "pb": pb}
@@ -178,20 +213,28 @@ def _looked_through(path: Path) -> tuple[Path, Any]:
     """
     inside, owned = path, None
     for _ in range(_DEEPEST):
+        check_zip_directory(inside)
         with zipfile.ZipFile(inside) as archive:
             lone = _lone_zip(archive.infolist())
             if lone is None:
                 break
+            most = most_unpacked(inside.stat().st_size)
             unpacked = tempfile.NamedTemporaryFile(suffix=".zip")  # noqa: SIM115 (the store's)
             try:
                 with archive.open(lone) as inner:
-                    shutil.copyfileobj(inner, unpacked, 1 << 20)
+                    pieces = iter(partial(inner.read, 1 << 20), b"")
+                    fits = lone.file_size <= most and write_within(pieces, unpacked, most)
                 unpacked.flush()
-            except (NotImplementedError, zlib.error) as error:
+            except (NotImplementedError, zlib.error, lzma.LZMAError, MemoryError) as error:
                 raise UsageError(
-                    f"{path} holds one zip, which cannot be read ({error}): unpack it and pass "
-                    "what is inside"
+                    f"{path} holds one zip, which cannot be read ({first_line(error)}): unpack it "
+                    "and pass what is inside"
                 ) from None
+            if not fits:
+                raise UsageError(
+                    f"{path} holds one zip, which unpacks to far more than its size: unpack it and "
+                    "pass what is inside"
+                )
         inside, owned = Path(unpacked.name), unpacked
     return inside, owned
 

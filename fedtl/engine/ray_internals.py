@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import ctypes
 import signal
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ray._private import worker
 from ray._private.node import Node
+from ray.job_config import JobConfig
 
 _UNUSED = ("start_monitor", "start_log_monitor", "start_api_server")
 
@@ -52,6 +55,17 @@ def quietly_joined() -> Iterator[None]:
     finally:
         if listen is not None:
             worker.listen_error_messages = listen
+
+
+def job_of_installed_code() -> JobConfig:
+    """Return a job whose processes do not look for modules in the working directory first.
+
+    There a module of any name may lie, and somebody may have sent it. Ray puts the directory on
+    their path unless the job is a remote client's. What they do need is where fedtl lies.
+    """
+    ours = str(Path(__file__).parents[2])
+    installed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    return JobConfig(_client_job=True, _py_driver_sys_path=[] if ours in installed else [ours])
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 import ray
 
 from fedtl.engine.ray_head import RayHead
-from fedtl.engine.ray_internals import quietly_joined, sigterm_kept
+from fedtl.engine.ray_internals import job_of_installed_code, quietly_joined, sigterm_kept
 from fedtl.engine.resources import Resources, actor_count
 
 # Ray is one for a process, and so is what keeps it.
@@ -54,7 +54,7 @@ def start_ray(
     found = _head.answer()
     # It has answered a moment ago, so that this, which nothing could interrupt, takes no time.
     with quietly_joined():
-        ray.init(address=found, **options)
+        ray.init(address=found, job_config=job_of_installed_code(), **options)
     held = ray.cluster_resources()
     return fitting(Resources(held.get("CPU", 0.0), held.get("GPU", 0.0)))
 

@@ -105,7 +105,7 @@ def simulate(
         for note in data_notes(config, dataset):
             folder.warn(note)
         # An impossible partition is refused before anything is computed for it.
-        drawn = None if _split_is_known(folder) else split_into_clients(config, dataset)
+        drawn = None if folder.knows_split else split_into_clients(config, dataset)
         opened = time.perf_counter()
         runner = _cluster_runner(config, starting)
         inputs = prepare_inputs(
@@ -259,10 +259,6 @@ def _without_duplicates(
     return found.split
 
 
-def _split_is_known(folder: RunFolder) -> bool:
-    return (folder.path / "partition.json").exists()
-
-
 def _split(
     config: RunConfig,
     folder: RunFolder,
@@ -272,7 +268,7 @@ def _split(
     """Settle the split once; a resumed run reads it."""
     path = folder.path / "partition.json"
     if drawn is None:
-        return Split.from_json(path.read_text(encoding="utf-8"), inputs.dataset, path)
+        return Split.from_file(path, inputs.dataset)
     split = settled_split(config, inputs, drawn)
     if config.pseudonyms:
         split = split.renamed(write_pseudonyms(folder, split.names))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtl.errors import FedtlError, UnwrittenError
+from fedtl.errors import FedtlError, UnwrittenError, first_line
 from fedtl.federation.client_memory import Memories
+from fedtl.json_file import parse_json
 from fedtl.transfer.standardisation import Standardisation
 
-_FORMAT = "fedtl-checkpoint-2"
+_FORMAT = "fedtl-sealed-checkpoint-3"
+# What an older fedtl wrote.
+_UNSEALED = "fedtl-checkpoint-2"
 _KEPT = 2
 
 
@@ -48,8 +54,13 @@ class Checkpoint:
     memories: Memories = field(default_factory=dict)
 
 
-def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+def write_checkpoint(folder: Path, checkpoint: Checkpoint, manifest: Mapping[str, Any]) -> Path:
     """Write a checkpoint so that a kill at any instant leaves this one or the one before.
+
+    Args:
+        folder: Where the run's checkpoints lie.
+        checkpoint: The state.
+        manifest: What it vouches for: the run, and the files beside it.
 
     Raises:
         FedtlError: The disk is full or the folder cannot be written.
@@ -74,14 +85,16 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         "bytes-down": checkpoint.bytes_down,
         "seconds": checkpoint.seconds,
         "failures": checkpoint.failures,
+        "manifest": manifest,
     }
-    blob = save(
-        {name: np.ascontiguousarray(value) for name, value in tensors.items()},
-        metadata={"format": _FORMAT, "facts": json.dumps(facts)},
-    )
+    text = json.dumps(facts)
+    tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    blob = save(tensors, metadata={"format": _FORMAT, "facts": text, "seal": _seal(text, tensors)})
     path = folder / f"round-{checkpoint.server_round:07d}.safetensors"
     write_atomically(path, blob)
-    for old in sorted(folder.glob("round-*.safetensors"))[:-_KEPT]:
+    # One of a later round is another run's, or damaged: it was told, and counts for nothing.
+    own = [at for at in checkpoint_paths(folder) if at.name <= path.name]
+    for old in own[_KEPT:]:
         old.unlink()
     return path
 
@@ -101,33 +114,49 @@ def write_atomically(path: Path, blob: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # as where its folder is none
+            temporary.unlink()
         raise UnwrittenError(
             f"{path} cannot be written: {error.strerror or error}; make room, or choose another "
             "folder."
         ) from error
 
 
-def read_latest_checkpoint(folder: Path) -> Checkpoint | None:
-    """Return the newest checkpoint of a folder, or ``None`` where there is none.
+def checkpoint_paths(folder: Path) -> list[Path]:
+    """Return the files of a folder's checkpoints, the newest first."""
+    return sorted(folder.glob("round-*.safetensors"), reverse=True)
+
+
+def read_checkpoint(path: Path) -> tuple[Checkpoint, dict[str, Any] | None]:
+    """Return a checkpoint, and what it says of the run and of the files beside it.
+
+    That is ``None`` in a checkpoint of an older fedtl, for which nothing vouches.
 
     Raises:
-        FedtlError: The newest file is not a checkpoint of this version.
+        FedtlError: It is damaged, or no checkpoint.
     """
     from safetensors import SafetensorError, safe_open
 
-    paths = sorted(folder.glob("round-*.safetensors"))
-    if not paths:
-        return None
     try:
-        with safe_open(paths[-1], framework="numpy") as file:
+        with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise FedtlError(f"The checkpoint {paths[-1]} cannot be read: {error}.") from error
-    if metadata.get("format") != _FORMAT:
-        raise FedtlError(f"The checkpoint {paths[-1]} is not of the form {_FORMAT}.")
-    facts = json.loads(metadata["facts"])
+    except (SafetensorError, OSError, ValueError, TypeError, MemoryError) as error:
+        raise FedtlError(f"The checkpoint {path} cannot be read: {first_line(error)}.") from error
+    if metadata.get("format") not in (_FORMAT, _UNSEALED) or "facts" not in metadata:
+        raise FedtlError(f"The checkpoint {path} is not of the form {_FORMAT}.")
+    sealed = metadata["format"] == _FORMAT
+    text = metadata["facts"]
+    if sealed and metadata.get("seal") != _seal(text, tensors):
+        raise FedtlError(f"The checkpoint {path} is damaged: its content is not what it says.")
+    facts = parse_json(text, f"The checkpoint {path}")
+    try:
+        return _checkpoint(facts, tensors), facts["manifest"] if sealed else None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FedtlError(f"The checkpoint {path} is damaged: {error!r}.") from error
+
+
+def _checkpoint(facts: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Checkpoint:
     mean = tensors.get("standardisation/mean")
     return Checkpoint(
         server_round=facts["round"],
@@ -146,3 +175,12 @@ def read_latest_checkpoint(folder: Path) -> Checkpoint | None:
             for client, names in facts["memories"].items()
         },
     )
+
+
+def _seal(facts: str, tensors: Mapping[str, NDArray[Any]]) -> str:
+    """Return the SHA-256 of all that a checkpoint says."""
+    digest = hashlib.sha256(facts.encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
+        digest.update(np.ascontiguousarray(value).data)
+    return digest.hexdigest()

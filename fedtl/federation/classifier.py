@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fedtl.transfer.head_file import TrainedHead
     from fedtl.transfer.prior_correction import Adjustment
 
+_EMBEDDINGS = "features:"
+
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
@@ -29,21 +31,30 @@ class Classifier:
         run: The run folder.
         config: Its configuration.
         trained: Its head.
+        told: What the user is to know before it is used, one sentence each.
     """
 
     run: Path
     config: RunConfig
     trained: TrainedHead
+    told: tuple[str, ...] = ()
 
     @classmethod
-    def of_run(cls, run: Path) -> Classifier:
+    def of_run(cls, run: Path, *, trust: bool = False) -> Classifier:
         """Return what a run folder holds.
+
+        Args:
+            run: The folder.
+            trust: Whether a class that the folder names may run, wherever its code lies.
 
         Raises:
             UsageError: It is no run folder, the run has not come to its end, or its files do not
                 belong together.
+            FedtlError: A file is damaged.
         """
-        from fedtl.transfer.head_file import read_head
+        from fedtl.federation.checked_head import checked_head
+        from fedtl.federation.run_identity import RunIdentity
+        from fedtl.taken_up import bar_code, told_places
 
         folder = run.expanduser()
         # Path.is_file would raise where a folder above may not be entered.
@@ -52,7 +63,10 @@ class Classifier:
                 f"{run} is not a run folder, as it has no config.toml; "
                 "a run is where its --out said, or in runs/."
             )
+        identity = RunIdentity.read(folder)
         config = from_toml(folder / "config.toml")
+        values = config.to_mapping()
+        bar_code(values, folder, trust=trust)
         if not (folder / "head.safetensors").exists():
             import strategies
 
@@ -65,14 +79,17 @@ class Classifier:
                 f"{run} has no head.safetensors yet, as the run is not finished; "
                 f"finish it with python -m fedtl.simulate --resume {run}"
             )
-        classifier = cls(run, config, read_head(folder / "head.safetensors"))
+        head, doubts = checked_head(folder, identity)
+        pictures = not config.data.startswith(_EMBEDDINGS)
+        places = told_places(values, folder, keys=("weights",)) if pictures else []
+        classifier = cls(run, config, head, (*doubts, *places))
         classifier._check_head()
         return classifier
 
     @property
     def takes_embeddings(self) -> bool:
         """Whether the run was trained on embeddings, not on images."""
-        return self.config.data.startswith("features:")
+        return self.config.data.startswith(_EMBEDDINGS)
 
     @property
     def measure(self) -> Literal["probability", "score"]:

@@ -13,11 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.data.budget import check_zip_directory
 from fedtl.data.dataset import Dataset
+from fedtl.data.npz_file import check_array
 from fedtl.errors import FedtlError
 
 CONTENTS_FILE = "contents.npz"
 _DIGEST_BYTES = 8
+_COLUMNS = ("name", "content", "label", "place")
+_MOST_ARRAYS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +76,12 @@ class Contents:
             FedtlError: The file is damaged.
         """
         try:
+            check_zip_directory(path, most=_MOST_ARRAYS)
             with np.load(path, allow_pickle=False) as file:
+                for name in ("facts", *_COLUMNS):
+                    check_array(path, file, name)
                 facts = json.loads(str(file["facts"]))
-                columns = {name: file[name] for name in ("name", "content", "label", "place")}
+                columns = {name: file[name] for name in _COLUMNS}
                 return cls([], facts["backbone"], columns, facts.get("told", ""))
         except Exception as error:  # numpy and zipfile raise many kinds
             raise FedtlError(f"{path} is damaged, so the run cannot go on.") from error

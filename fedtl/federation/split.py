@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 
 from fedtl.data.dataset import Dataset
 from fedtl.errors import FedtlError
+from fedtl.json_file import MOST_BYTES, read_json
+
+# A row's number and what separates it from the next, in as many clients as hold it.
+_BYTES_PER_ROW = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,26 +53,37 @@ class Split:
         return json.dumps(content)
 
     @classmethod
-    def from_json(cls, text: str, dataset: Dataset, where: Path) -> Split:
+    def from_file(cls, path: Path, dataset: Dataset) -> Split:
         """Return the split that :meth:`to_json` wrote.
 
         Raises:
-            FedtlError: It is a split of other data.
+            FedtlError: It is a split of other data, or the file is damaged.
         """
-        content = json.loads(text)
-        if content["digest"] != _digest(dataset):
-            raise FedtlError(
-                f"The data is not what it was when {where} was written; "
-                "a resumed run needs the same."
+        count = len(dataset.labels)
+        content = read_json(path, MOST_BYTES + count * _BYTES_PER_ROW)
+        try:
+            if content["digest"] != _digest(dataset):
+                raise FedtlError(
+                    f"The data is not what it was when {path} was written; "
+                    "a resumed run needs the same."
+                )
+            clients: list[dict[str, Any]] = content["clients"]
+            return cls(
+                names=[str(client["name"]) for client in clients],
+                train=[_rows(client["train"], count) for client in clients],
+                held_out=[_rows(client["held-out"], count) for client in clients],
+                test=_rows(content["test"], count),
+                unseen=_rows(content.get("unseen", []), count),
             )
-        clients: list[dict[str, Any]] = content["clients"]
-        return cls(
-            names=[client["name"] for client in clients],
-            train=[np.array(client["train"], np.int64) for client in clients],
-            held_out=[np.array(client["held-out"], np.int64) for client in clients],
-            test=np.array(content["test"], np.int64),
-            unseen=np.array(content.get("unseen", []), np.int64),
-        )
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise FedtlError(f"{path} is damaged ({error}), so the run cannot go on.") from error
+
+
+def _rows(numbers: list[int], count: int) -> NDArray[np.int64]:
+    """Return row numbers of data that has ``count`` rows."""
+    if not all(type(number) is int and 0 <= number < count for number in numbers):
+        raise ValueError("it names rows that the data has not")
+    return np.array(numbers, np.int64)
 
 
 def _digest(dataset: Dataset) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -16,6 +14,7 @@ from fedtl.data.grey_scale import GreyScale
 from fedtl.data.understood import Understood
 from fedtl.federation.outcome import Outcome
 from fedtl.federation.reference import Centralised
+from fedtl.report.csv_cells import csv_text
 from fedtl.report.html import write_report
 from fedtl.report.over_seeds import SeedScores, over_seeds, seed_rows
 from fedtl.report.pseudonyms import warnings_of
@@ -133,6 +132,7 @@ def close_run(
         understood=understood,
     )
     write_report(folder.path / "report.html", result)
+    folder.seal()
     return result
 
 
@@ -153,8 +153,6 @@ def _csv(
     classes: Sequence[str],
     unseen: UnseenSite | None,
 ) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text)
     gaining = [way for way in ("federated", "corrected", "personal") if way in ways]
     header = ["client", "name", "examples", "held_out"]
     for way in ways:
@@ -166,7 +164,7 @@ def _csv(
     header += ["gain", "harmed", "local_only_method"]
     measures = ("accuracy", "balanced_accuracy") if unseen is not None else ()
     header += [f"local_only_unseen_{measure}" for measure in measures]
-    writer.writerow([*header, *(f"label:{name}" for name in classes)])
+    lines: list[list[Any]] = [[*header, *(f"label:{name}" for name in classes)]]
     for row in rows:
         own = None if unseen is None else unseen.alone.get(row.client)
         cells = [row.client, row.name, row.examples, row.held_out]
@@ -181,8 +179,8 @@ def _csv(
         used = "personal" if "personal" in row.gains else "federated"
         cells += [_cell(row.gain(used)), "yes" if row.verdict(used) == "worse" else "no"]
         cells += [row.method, *(_cell(getattr(own, measure, None)) for measure in measures)]
-        writer.writerow([*cells, *row.label_counts.tolist()])
-    return text.getvalue()
+        lines.append([*cells, *row.label_counts.tolist()])
+    return csv_text(lines)
 
 
 def _score_cells(score: OwnScore | None) -> list[str]:

@@ -141,6 +141,11 @@ class HeldFolder(ABC):
         return f"{told}; all are listed in {self.path / 'unreadable.csv'}" if told else ""
 
     @classmethod
+    def way_on(cls, path: Path) -> str:
+        """Return how to go on with the work that a folder holds."""
+        return f"go on with --resume {path}, or choose another --out"
+
+    @classmethod
     def make(cls, path: Path) -> tuple[io.TextIOWrapper, list[Path]]:
         """Make a folder; return the lock on it, and which folders were made, innermost first.
 
@@ -152,10 +157,7 @@ class HeldFolder(ABC):
             made = [folder for folder in (path, *path.parents) if not folder.exists()]
             path.mkdir(parents=True, exist_ok=True)
             if (path / cls.first_files[0]).exists():
-                raise UsageError(
-                    f"{path} holds a {cls.work} already; go on with --resume {path}, "
-                    "or choose another --out."
-                )
+                raise UsageError(f"{path} holds a {cls.work} already; {cls.way_on(path)}.")
             return hold(path), made
 
     @classmethod
@@ -222,3 +224,13 @@ def told(path: Path) -> Iterator[None]:
             f"{path} cannot be written: {error.strerror or error}; "
             "make room, mend its permissions, or choose another --out."
         ) from error
+
+
+@contextmanager
+def closed_if_refused(lock: io.TextIOWrapper) -> Iterator[None]:
+    """Let a folder go again if what is found in it cannot be taken up."""
+    try:
+        yield
+    except BaseException:
+        lock.close()
+        raise

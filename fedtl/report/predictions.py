@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtl.errors import FedtlError
+from fedtl.errors import UnwrittenError
+from fedtl.federation.checkpoint import write_atomically
+from fedtl.report.csv_cells import csv_text
 from fedtl.report.wording import percent, shortened
 
 if TYPE_CHECKING:
@@ -86,16 +88,17 @@ class Predictions:
             FedtlError: The file cannot be written.
         """
         columns = [f"{self.measure} of {name}" for name in self.classes]
-        try:
-            # File names need not be UTF-8; what Python escaped is written as it was.
-            with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-                writer = csv.writer(file)
-                writer.writerow([self.unit, "predicted", *columns])
-                for name, row in zip(self.names, self.values, strict=True):
-                    best = self.classes[int(row.argmax())]
-                    writer.writerow([name, best, *(f"{value:.9g}" for value in row)])
-        except OSError as error:
-            raise FedtlError(f"{path} cannot be written: {error.strerror or error}.") from error
+        lines: list[list[str]] = [[self.unit, "predicted", *columns]]
+        for name, row in zip(self.names, self.values, strict=True):
+            best = self.classes[int(row.argmax())]
+            lines.append([name, best, *(f"{value:.9g}" for value in row)])
+        # File names need not be UTF-8; what Python escaped is written as it was.
+        content = csv_text(lines).encode("utf-8", "surrogateescape")
+        # Path.exists would raise where a folder above may not be entered.
+        if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
+            _write_through(path, content)
+        else:
+            write_atomically(path, content)
 
     def _widths(self, top: int) -> tuple[int, int]:
         """Return how many characters names of inputs and of classes may have."""
@@ -113,3 +116,12 @@ class Predictions:
 
     def _of(self, ranked: tuple[str, float]) -> str:
         return percent(ranked[1]) if self.measure == "probability" else f"{ranked[1]:.3f}"
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    """Write to what is no file, such as ``/dev/stdout``."""
+    try:
+        with path.open("wb") as file:
+            file.write(content)
+    except OSError as error:
+        raise UnwrittenError(f"{path} cannot be written: {error.strerror or error}.") from error

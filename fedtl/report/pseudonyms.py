@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fedtl.config import HOLDOUT_PSEUDONYM
+from fedtl.errors import FedtlError
 from fedtl.federation.contents import CONTENTS_FILE
+from fedtl.report.csv_cells import read_table
 from fedtl.report.run_folder import RunFolder
 from fedtl.report.unseen import UnseenSite
 
@@ -42,9 +44,17 @@ def write_pseudonyms(folder: RunFolder, names: Sequence[str]) -> list[str]:
 
 
 def read_pseudonyms(folder: RunFolder) -> Mapping[str, str]:
-    """Return every client's pseudonym by its name."""
-    with (folder.path / _FILE).open(encoding="utf-8", newline="") as file:
-        return {row["name"]: row["pseudonym"] for row in csv.DictReader(file)}
+    """Return every client's pseudonym by its name.
+
+    Raises:
+        FedtlError: The file is damaged or gone.
+    """
+    path = folder.path / _FILE
+    try:
+        rows = read_table(path.read_bytes().decode())
+        return {row["name"]: row["pseudonym"] for row in rows}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise FedtlError(f"{path}, which says who is who, is damaged or gone: {error}.") from error
 
 
 def unnamed(folder: RunFolder, sites: list[UnseenSite]) -> list[UnseenSite]:

@@ -6,17 +6,24 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from fedtl.config import RunConfig
 from fedtl.config_file import from_toml, to_toml
-from fedtl.errors import FedtlError
-from fedtl.federation.checkpoint import Checkpoint, read_latest_checkpoint, write_checkpoint
+from fedtl.errors import FedtlError, UsageError
+from fedtl.federation.checkpoint import Checkpoint, write_checkpoint
+from fedtl.federation.manifest import LEDGER_FILE, METRICS_FILE, FileDigests
+from fedtl.federation.run_identity import IDENTITY_FILE, RunIdentity, Runtime, file_digest
+from fedtl.federation.sound_checkpoint import newest_sound
+from fedtl.json_file import parse_json
 from fedtl.privacy.egress import LedgerEntry
-from fedtl.report.held_folder import HeldFolder, fresh_path, told
+from fedtl.report.csv_cells import csv_table, csv_text, read_cell
+from fedtl.report.held_folder import HeldFolder, closed_if_refused, fresh_path, told
 from fedtl.report.progress import RunProgress
 from fedtl.report.result import EgressTotal
 
@@ -33,25 +40,32 @@ class RunFolder(HeldFolder):
         config: The effective configuration.
         rounds: The rows of ``metrics.jsonl``.
         warnings: What went wrong and was survived, one sentence each.
+        identity: Which run it is.
+        knows_split: Whether who holds what was drawn before, and a checkpoint rests on it.
     """
 
     first_files: ClassVar[tuple[str, ...]] = (
         "config.toml",
-        "egress.csv",
-        "metrics.jsonl",
+        IDENTITY_FILE,
+        LEDGER_FILE,
+        METRICS_FILE,
     )
     work: ClassVar[str] = "run"
 
-    def __init__(self, path: Path, config: RunConfig, lock: io.TextIOWrapper) -> None:
+    def __init__(
+        self, path: Path, config: RunConfig, lock: io.TextIOWrapper, identity: RunIdentity
+    ) -> None:
         super().__init__(path, lock)
-        self.config = config
+        self.config, self.identity = config, identity
+        self.knows_split = False
+        self._digests = FileDigests(path)
         self.rounds: list[dict[str, Any]] = []
         self.warnings: list[str] = []
         self.progress: RunProgress | None = None
         self._egress: dict[tuple[str, str, str], tuple[int, int]] = {}
 
     @classmethod
-    def create(cls, config: RunConfig) -> RunFolder:
+    def create(cls, config: RunConfig, runtime: Runtime = "simulation") -> RunFolder:
         """Make the folder and write the configuration first.
 
         Raises:
@@ -59,26 +73,59 @@ class RunFolder(HeldFolder):
         """
         path = Path(config.out).expanduser() if config.out else fresh_path(_name(config))
         lock, made = cls.make(path)
-        folder = cls(path, config, lock)
+        text = to_toml(config)
+        folder = cls(path, config, lock, RunIdentity.fresh(runtime, text))
         with folder.begins(made):
-            folder.write("config.toml", to_toml(config))
-            (path / "egress.csv").write_text(",".join(_EGRESS_COLUMNS) + "\n")
-            (path / "metrics.jsonl").touch()
+            # First: a run whose configuration nothing vouches for is an older fedtl's.
+            folder.write(IDENTITY_FILE, folder.identity.to_json())
+            folder.write("config.toml", text)
+            folder._append(LEDGER_FILE, ",".join(_EGRESS_COLUMNS) + "\n")
+            folder._append(METRICS_FILE, "")
         return folder
 
     @classmethod
-    def reopen(cls, path: Path) -> tuple[RunFolder, Checkpoint | None]:
-        """Take up a run that was cut off, from its last whole round.
+    def way_on(cls, path: Path) -> str:
+        """Return how to go on with the run that a folder holds."""
+        with suppress(FedtlError):
+            identity = RunIdentity.read(path)
+            if identity is not None and identity.runtime == "sites":
+                return "choose another out"
+        return super().way_on(path)
+
+    @classmethod
+    def reopen(
+        cls, path: Path, settle: Callable[[RunConfig], RunConfig] | None = None
+    ) -> tuple[RunFolder, Checkpoint | None]:
+        """Take up a simulation that was cut off, from its last whole round.
+
+        Args:
+            path: The folder.
+            settle: Makes what the folder is configured with what is to be run, or refuses it.
 
         Raises:
-            UsageError: There is no run in the folder, or another process is at it.
-            FedtlError: Its checkpoint cannot be read.
+            UsageError: There is no simulation in the folder, or another process is at it.
+            FedtlError: Its files are damaged, or are not of one run.
         """
         lock = cls.take_up(path)
-        with told(path):
-            folder = cls(path, from_toml(path / "config.toml"), lock)
-            checkpoint = read_latest_checkpoint(path / "checkpoint")
-            folder._cut_back(checkpoint.server_round if checkpoint else None)
+        with told(path), closed_if_refused(lock):
+            found = RunIdentity.read(path)
+            config = from_toml(path / "config.toml")
+            identity = found or RunIdentity.fresh(
+                "simulation", (path / "config.toml").read_text(encoding="utf-8")
+            )
+            if identity.runtime != "simulation":
+                raise UsageError(
+                    f"{path} holds a run of real sites, whose data is not here, so it cannot be "
+                    "simulated to its end; start it anew with flwr run and another out."
+                )
+            folder = cls(path, config if settle is None else settle(config), lock, identity)
+            sound = newest_sound(path, None if found is None else found.run)
+            folder.warnings += sound.warnings
+            checkpoint = sound.checkpoint
+            folder.knows_split = checkpoint is not None and folder.begun
+            folder._cut_back(checkpoint.server_round if checkpoint else None, sound.files)
+            if found is None:
+                folder.write(IDENTITY_FILE, identity.to_json())
         return folder, checkpoint
 
     @property
@@ -90,9 +137,7 @@ class RunFolder(HeldFolder):
 
     def enter_egress(self, entries: Sequence[LedgerEntry]) -> None:
         """Append lines to ``egress.csv``."""
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(entries)
-        self._append("egress.csv", text.getvalue())
+        self._append(LEDGER_FILE, csv_text(entries, line_end="\n"))
         for entry in entries:
             self._count(entry.direction, entry.record, entry.shape, entry.bytes)
 
@@ -100,15 +145,27 @@ class RunFolder(HeldFolder):
         """Append one line to ``metrics.jsonl``."""
         clean = without_nan(row)
         self.rounds.append(clean)
-        self._append("metrics.jsonl", json.dumps(clean) + "\n")
+        self._append(METRICS_FILE, json.dumps(clean) + "\n")
         if self.progress is not None:
             score = clean["test_accuracy"]
             shown = clean.get("accuracy") if score is None else score
             self.progress.round(int(clean["round"]), rounds, shown)
 
     def keep(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint."""
-        write_checkpoint(self.path / "checkpoint", checkpoint)
+        """Write a checkpoint, and what vouches for the files that it rests on."""
+        # A checkpoint on the disk that vouches for lines that a power cut took would be of no use.
+        for name in (LEDGER_FILE, METRICS_FILE):
+            with told(self.path / name), (self.path / name).open("ab") as file:
+                os.fdatasync(file.fileno())
+        manifest = {"run": self.identity.run, "files": self._digests.manifest()}
+        write_checkpoint(self.path / "checkpoint", checkpoint, manifest)
+
+    def seal(self) -> None:
+        """Write down that the run has closed, and with which head, if it has a global one."""
+        head = self.path / "head.safetensors"
+        closed = replace(self.identity, head=file_digest(head) if head.exists() else "")
+        self.identity = closed
+        self.write(IDENTITY_FILE, closed.to_json())
 
     def warn(self, text: str) -> None:
         """Tell the user, and remember it for the report."""
@@ -130,11 +187,7 @@ class RunFolder(HeldFolder):
 
     def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows that all have the same keys as a CSV file."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]) if rows else [])
-        writer.writeheader()
-        writer.writerows(rows)
-        self.write(name, text.getvalue())
+        self.write(name, csv_table(list(rows[0]) if rows else [], rows))
 
     def egress_totals(self) -> list[EgressTotal]:
         """Return what crossed the sites' borders, summed over clients and rounds, largest first."""
@@ -145,33 +198,49 @@ class RunFolder(HeldFolder):
         return sorted(totals, key=lambda total: (total.direction != "up", -total.bytes))
 
     def _append(self, name: str, text: str) -> None:
-        with told(self.path / name), (self.path / name).open("a", encoding="utf-8") as file:
-            file.write(text)
+        content = text.encode()
+        with told(self.path / name), (self.path / name).open("ab") as file:
+            file.write(content)
+        self._digests.appended(name, content)
 
     def _count(self, direction: str, record: str, shape: str, size: int) -> None:
         messages, before = self._egress.get((direction, record, shape), (0, 0))
         self._egress[direction, record, shape] = (messages + 1, before + size)
 
-    def _cut_back(self, server_round: int | None) -> None:
-        """Drop what was written after the last checkpoint; it will be written again, the same.
+    def _cut_back(self, server_round: int | None, files: Mapping[str, Any]) -> None:
+        """Drop what was written after a checkpoint; it will be written again, the same.
 
         A round's line in ``metrics.jsonl`` awaits the score that the next round brings, so the
         checkpoint's own round has none yet.
+
+        Args:
+            server_round: The checkpoint's; ``None`` without one.
+            files: The lengths that it counted; empty where it counted none.
         """
         done = -1 if server_round is None else server_round
-        path = self.path / "metrics.jsonl"
-        with _undamaged(path):
-            rows = [json.loads(line) for line in _whole_lines(path)]
+        metrics, ledger = (
+            _whole_lines(self.path / name, files.get(name, [None])[0])
+            for name in (METRICS_FILE, LEDGER_FILE)
+        )
+        with _undamaged(self.path / METRICS_FILE):
+            rows = [parse_json(line, str(self.path / METRICS_FILE)) for line in metrics]
             self.rounds = [row for row in rows if row["round"] < done]
-        path, kept = self.path / "egress.csv", [",".join(_EGRESS_COLUMNS)]
-        with _undamaged(path):
-            for line in list(_whole_lines(path))[1:]:
-                entered, _, direction, record, shape, size = next(csv.reader([line]))
+        kept = [",".join(_EGRESS_COLUMNS)]
+        with _undamaged(self.path / LEDGER_FILE):
+            for line in ledger[1:]:
+                entered, _, direction, record, shape, size = map(
+                    read_cell, next(csv.reader([line]))
+                )
                 if int(entered) <= done:
                     kept.append(line)
                     self._count(direction, record, shape, int(size))
-        self.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.rounds))
-        self.write("egress.csv", "\n".join(kept) + "\n")
+        texts = {
+            METRICS_FILE: "".join(json.dumps(row) + "\n" for row in self.rounds),
+            LEDGER_FILE: "\n".join(kept) + "\n",
+        }
+        for name, text in texts.items():
+            self.write(name, text)
+            self._digests.begin(name, text.encode())
 
 
 def without_nan(value: Any) -> Any:
@@ -193,13 +262,15 @@ def _name(config: RunConfig) -> str:
 def _undamaged(path: Path) -> Iterator[None]:
     try:
         yield
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, StopIteration, csv.Error) as error:
         raise FedtlError(f"{path} is damaged ({error}), so the run cannot go on.") from error
 
 
-def _whole_lines(path: Path) -> Iterator[str]:
-    """Yield the lines that were written to their end."""
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-            if line.endswith("\n"):
-                yield line.rstrip("\n")
+def _whole_lines(path: Path, length: int | None) -> list[str]:
+    """Return the lines that were written to their end, of a file's first ``length`` bytes."""
+    if not path.exists():
+        return []
+    with path.open("rb") as file, _undamaged(path):
+        text = file.read(length).decode()
+    lines = text.split("\n")
+    return lines[:-1]

@@ -7,11 +7,13 @@ import re
 import zipfile
 import zlib
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from fedtl.data.budget import check_zip_directory, most_unpacked
 from fedtl.errors import FedtlError, UsageError, first_line
 from fedtl.foreign_content import HEAD_BYTES, foreign_file
 
@@ -35,6 +37,7 @@ _DICTIONARIES = re.compile(
 _REFUSED = re.compile(r"GLOBAL ([\w.]+) w")
 # Each name that is not known before costs one reading.
 _MOST_NAMES = 100
+_MOST_ENTRIES = 100_000
 
 # What people have in place of weights, and its first bytes do not tell.
 _OTHER_SUFFIXES = {
@@ -125,7 +128,9 @@ def _read_pickle(path: Path, head: bytes) -> Any:
         try:
             # By a path, PyTorch would go by its suffix.
             with torch.serialization.safe_globals(stand_ins), path.open("rb") as file:
-                return torch.load(file, map_location="cpu", weights_only=True)
+                return _bounded(torch.load(file, map_location="cpu", weights_only=True), path)
+        except UsageError:
+            raise
         except OSError as error:
             raise FedtlError(f"The weights file {path} cannot be read: {error}.") from error
         # What is built of stand-ins, or of broken bytes, fails in ways of every kind.
@@ -138,12 +143,42 @@ def _read_pickle(path: Path, head: bytes) -> Any:
     raise UsageError(f"The weights file {path} holds too much beside weights: {_ADVICE}.")
 
 
+def _bounded(content: Any, path: Path) -> Any:
+    """Return what was unpickled, if walking through it ends and its tensors are what they hold.
+
+    Raises:
+        UsageError: It refers to itself over and over, or a tensor repeats a few numbers for ever.
+    """
+    waiting, seen = [content], 0
+    while waiting:
+        one = waiting.pop()
+        seen += 1
+        if seen > _MOST_ENTRIES:
+            raise UsageError(
+                f"The weights file {path} holds more than {_MOST_ENTRIES:,} entries: {_ADVICE}."
+            )
+        if isinstance(one, torch.Tensor):
+            strided = one.layout == torch.strided and one.device.type == "cpu"
+            if strided and one.numel() * one.element_size() > one.untyped_storage().nbytes():
+                raise UsageError(
+                    f"The weights file {path} holds a tensor of shape {tuple(one.shape)} that "
+                    "repeats fewer numbers than that: save it with .contiguous()."
+                )
+        elif isinstance(one, Mapping):
+            waiting.extend(one.values())
+    return content
+
+
 def _other_zip(path: Path) -> str:
     """Return what is wrong with a zip that PyTorch has not written whole; empty if nothing is."""
     if not zipfile.is_zipfile(path):
         return "is damaged: it begins as PyTorch writes and is cut short; download or copy it again"
+    check_zip_directory(path)
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
+        total = sum(member.file_size for member in archive.infolist())
+        if total > most_unpacked(path.stat().st_size):
+            return "says that it unpacks to far more than its size, as no weights do"
         rotten = _rotten(archive)
     if rotten:
         return f"is damaged (the checksum of {rotten} differs): download or copy it again"

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.grey_scale import GreyScale
-from fedtl.errors import UsageError
+from fedtl.errors import UsageError, first_line
+from fedtl.json_file import parse_json
 from fedtl.transfer.standardisation import Standardisation
 
 _FORMAT = "fedtl-head-1"
@@ -86,6 +87,7 @@ def read_head(path: Path) -> TrainedHead:
 
     Raises:
         UsageError: There is no such file, or it holds no head.
+        FedtlError: What it says of the head is damaged.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -93,18 +95,21 @@ def read_head(path: Path) -> TrainedHead:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UsageError(f"{path} is not a trained head: {error}.") from error
-    facts = json.loads(metadata.get(_FACTS, "{}"))
-    if facts.get("format") != _FORMAT:
+    except (SafetensorError, OSError, ValueError, TypeError, MemoryError) as error:
+        raise UsageError(f"{path} is not a trained head: {first_line(error)}.") from error
+    facts = parse_json(metadata.get(_FACTS, "{}"), str(path))
+    if not isinstance(facts, dict) or facts.get("format") != _FORMAT:
         raise UsageError(f"{path} is not a trained head of the form {_FORMAT}.")
     mean, scale = tensors.pop(_MEAN, None), tensors.pop(_SCALE, None)
-    return TrainedHead(
-        arrays=tensors,
-        standardisation=None if mean is None else Standardisation(mean, scale),
-        classes=tuple(facts["classes"]),
-        fingerprint=facts["backbone-fingerprint"],
-        class_counts=tuple(facts.get("class-counts", ())),
-        temperature=facts.get("temperature", 1.0),
-        scale=GreyScale.of_mapping(facts.get("grey-scale")),
-    )
+    try:
+        return TrainedHead(
+            arrays=tensors,
+            standardisation=None if mean is None else Standardisation(mean, scale),
+            classes=tuple(map(str, facts["classes"])),
+            fingerprint=str(facts["backbone-fingerprint"]),
+            class_counts=tuple(map(int, facts.get("class-counts", ()))),
+            temperature=float(facts.get("temperature", 1.0)),
+            scale=GreyScale.of_mapping(facts.get("grey-scale")),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{path} is not a whole trained head: {error!r}.") from error

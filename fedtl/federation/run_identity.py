@@ -1,0 +1,90 @@
+"""``run.json``: which run a folder holds, how it was run, and what vouches for its files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from fedtl.errors import FedtlError
+from fedtl.json_file import read_json
+
+IDENTITY_FILE = "run.json"
+
+Runtime = Literal["simulation", "sites"]
+
+_FORMAT = "fedtl-run-1"
+_DAMAGED = "it is damaged, or another file is in its place"
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What a run's first file says of it.
+
+    Attributes:
+        run: A number of this run's own, hexadecimal.
+        runtime: Whether clients were simulated, or real sites.
+        config: SHA-256 of ``config.toml``, hexadecimal.
+        head: SHA-256 of ``head.safetensors``; empty until the run has closed.
+    """
+
+    run: str
+    runtime: Runtime
+    config: str
+    head: str = ""
+
+    @classmethod
+    def fresh(cls, runtime: Runtime, config: str) -> RunIdentity:
+        """Return the identity of a new run whose ``config.toml`` has this text."""
+        return cls(secrets.token_hex(16), runtime, hashlib.sha256(config.encode()).hexdigest())
+
+    def to_json(self) -> str:
+        """Return the content of the file."""
+        facts = asdict(self)
+        return json.dumps({"format": _FORMAT, **facts, "sha256": _digest(facts)}, indent=2) + "\n"
+
+    @classmethod
+    def read(cls, folder: Path) -> RunIdentity | None:
+        """Return a run folder's identity; ``None`` where an older fedtl wrote none.
+
+        Raises:
+            FedtlError: The file is damaged, or ``config.toml`` is not the run's.
+        """
+        path = folder / IDENTITY_FILE
+        if not path.exists():
+            return None
+        content = read_json(path)
+        try:
+            facts = {name: content[name] for name in ("run", "runtime", "config", "head")}
+            sound = content["format"] == _FORMAT and content["sha256"] == _digest(facts)
+        except (KeyError, TypeError) as error:
+            raise FedtlError(f"{path} does not say which run it is of: {_DAMAGED}.") from error
+        if not sound or facts["runtime"] not in get_args(Runtime):
+            raise FedtlError(f"{path} contradicts itself: {_DAMAGED}.")
+        identity = cls(**facts)
+        if file_digest(folder / "config.toml") != identity.config:
+            raise FedtlError(
+                f"{folder / 'config.toml'} is not what the run was configured with ({path} says "
+                "so); put the original back, or begin another run with --config."
+            )
+        return identity
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal.
+
+    Raises:
+        FedtlError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FedtlError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _digest(facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

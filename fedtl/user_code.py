@@ -1,0 +1,144 @@
+"""Whose code runs: classes that a configuration names, and what lies where a command is given.
+
+``python -m`` looks for every module in the working directory first. There a folder's ``json.py`` or
+``strategies`` would run unasked, so ``fedtl/__init__.py`` takes that directory off the path. It is
+put back for a ``module:Class`` that the user names, and for no other. Where a folder names one that
+somebody may have sent (``--resume``, ``predict``), code in that folder or in the working directory
+is refused unless the user vouches for it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+from fedtl.errors import UsageError
+
+NAMING_KEYS = ("strategy", "init")
+"""Keys whose value may be ``module:Class``."""
+
+_OURS = Path(__file__).resolve().parents[1]
+
+
+class _Barred:
+    """Folders whose code is not to run, and what would let it."""
+
+    folders: tuple[Path, ...] = ()
+    remedy = ""
+
+
+def bar(folder: Path, remedy: str) -> None:
+    """Refuse, from now on, classes whose code lies in a folder or in the working directory.
+
+    Args:
+        folder: One that somebody may have sent.
+        remedy: What the user can give to let such code run, for messages.
+    """
+    named = folder.expanduser()
+    folders = (named.absolute(), named.resolve(), Path.cwd())
+    _Barred.folders = tuple(dict.fromkeys(folders))
+    _Barred.remedy = remedy
+
+
+def unbar() -> None:
+    """Let classes run wherever their code lies: the user has named them."""
+    _Barred.folders = ()
+
+
+def names_code(values: Mapping[str, object]) -> list[str]:
+    """Return the keys of a configuration whose value is a ``module:Class``."""
+    return [key for key in NAMING_KEYS if ":" in str(values.get(key, ""))]
+
+
+@contextmanager
+def importing(name: str) -> Iterator[None]:
+    """Within this block, a class that a configuration names may be imported.
+
+    Args:
+        name: ``module:Class``.
+
+    Raises:
+        UsageError: Its code, or code that it imports, lies in a folder that is barred.
+    """
+    if not _Barred.folders:
+        _restore_working_folder()
+        yield
+        return
+    guard = _Guard(name.partition(":")[0].partition(".")[0])
+    sys.meta_path.insert(0, guard)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(guard)
+
+
+def _restore_working_folder() -> None:
+    import fedtl
+
+    if fedtl.launch_folder and fedtl.launch_folder not in sys.path:
+        sys.path.insert(0, fedtl.launch_folder)
+
+
+class _Guard(MetaPathFinder):
+    """Finds nothing, and refuses what Python would find in a barred folder.
+
+    Args:
+        named: The package or module that a configuration names: it may be meant to lie there.
+    """
+
+    def __init__(self, named: str) -> None:
+        self._named = named
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: object = None
+    ) -> ModuleSpec | None:
+        """See :class:`importlib.abc.MetaPathFinder`.
+
+        Raises:
+            UsageError: The module lies in a barred folder.
+        """
+        found = PathFinder.find_spec(name, path)
+        if found is None and name == self._named:
+            found = PathFinder.find_spec(name, [str(folder) for folder in _Barred.folders])
+        if found is not None and found.origin is not None and found.has_location:
+            refuse_barred(Path(found.origin))
+        return None
+
+
+def refuse_barred(file: Path) -> None:
+    """Refuse code that lies in a barred folder.
+
+    Raises:
+        UsageError: It does.
+    """
+    folder = _barred_folder(file)
+    if folder is not None:
+        raise UsageError(
+            f"{file} is code in {folder}, which somebody may have sent; it is not run unless you "
+            f"say so: {_Barred.remedy}."
+        )
+
+
+def _barred_folder(origin: Path) -> Path | None:
+    """Return the barred folder that a file lies in; ``None`` where it is installed or elsewhere."""
+    for file in (Path(os.path.abspath(origin)), origin.resolve()):  # noqa: PTH100 - links kept
+        if any(file.is_relative_to(place) for place in _installed()):
+            continue
+        for folder in _Barred.folders:
+            if file.is_relative_to(folder):
+                return folder
+    return None
+
+
+def _installed() -> Iterator[Path]:
+    """Yield where installed code lies, which may be within the working directory (``.venv``)."""
+    yield _OURS / "fedtl"
+    yield _OURS / "strategies"
+    for kind in ("stdlib", "platstdlib", "purelib", "platlib"):
+        yield Path(sysconfig.get_path(kind))
