@@ -19,8 +19,6 @@ from fedtl.federation import alone
 from strategies.base import Arrays, Reply
 from strategies.fedavg import FedAvg
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -17,6 +17,8 @@ from fedtl.report import page as pages
 from fedtl.report.html import write_report
 from fedtl.report.result import RunResult
 
+DRAWN = True
+
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, _BROWSERS)), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(_BROWSERS)} is here")

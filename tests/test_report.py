@@ -17,6 +17,8 @@ from fedtl.report.answer import verdict
 from fedtl.report.over_seeds import SeedScores, over_seeds
 from fedtl.report.wording import percent
 
+DRAWN = True
+
 SHAPES: dict[str, dict[str, Any]] = {
     "ten clients": {},
     "two clients, one round": {

@@ -9,10 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import ray
 
-from fedtl.engine.ray_session import start_ray
-from fedtl.engine.resources import Resources
 from fedtl.engine.task_pool import InlinePool, RayPool, Task, TaskFailure, TaskPool
 from fedtl.errors import UsageError
 
@@ -60,13 +57,11 @@ class Complain:
 
 
 @pytest.fixture(scope="module")
-def ray_pool() -> Iterator[RayPool]:
+def ray_pool(shared_ray: None) -> Iterator[RayPool]:
     """Two actors for all tests, which take a second each to start."""
-    start_ray("", Resources(2.0, 0.0), clients=2, client_cpus=1.0, client_gpus=0.0)
     pool = RayPool(actors=2, cpus=0.5, gpus=0)
     yield pool
     pool.close()
-    ray.shutdown()
 
 
 @pytest.fixture(params=["inline", "ray"])

@@ -23,6 +23,8 @@ from fedtl.report.plots import score_ladder
 from fedtl.report.spots import Spot, bands, strips
 from fedtl.report.theme import figure_of, svg, themed
 
+DRAWN = True
+
 
 def titles(picture: str) -> list[str]:
     return [html.unescape(one) for one in re.findall(r"<title>([^<]*)</title>", picture)]
