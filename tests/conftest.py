@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from hypothesis import settings
 
 from fedtl.data import image_formats
 
 # Two processes share the tests and the cores; read when NumPy and torch are first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Beyond forty examples no mutant of tests/mutants fell that had not fallen before.
+settings.register_profile("forty", settings(), max_examples=40)
+settings.load_profile("forty")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
