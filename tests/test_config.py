@@ -219,3 +219,9 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
         from_toml(tmp_path / "none.toml")
     with pytest.raises(UsageError, match="cannot be read: Is a directory"):
         from_toml(tmp_path)
+
+
+def test_data_follow_the_seed_unless_they_have_one_of_their_own() -> None:
+    assert RunConfig(seed=3).inputs_seed == 3
+    assert RunConfig(seed=3, data_seed=0).inputs_seed == 0
+    assert RunConfig(seed=3, data_seed=7).inputs_seed == 7

@@ -146,7 +146,7 @@ def test_a_death_that_was_nobodys_fault_costs_nobody_and_nothing_is_forgotten(
     actors: RayGrid, tmp_path: Path
 ) -> None:
     marker = tmp_path / "died"
-    grid = opened(actors, Echo("die-once", marker=str(marker)))
+    grid = opened(actors, Echo("die-once", marker=str(marker)), block=1)
     marker.touch()
     ask(grid)
     marker.unlink()

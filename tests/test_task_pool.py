@@ -99,6 +99,18 @@ def test_every_task_is_done_in_its_scene_and_more_may_follow(
     assert len(opened) <= 2 * 3 + 1
 
 
+def test_the_scene_with_most_tasks_comes_first(tmp_path: Path) -> None:
+    pool = InlinePool()
+    for name in "ab":
+        pool.add_scene(name, MakeScene(name, tmp_path / "made"))
+    for at, scene in enumerate("abbab"):
+        pool.submit(Task(str(at), scene, Say(str(at))))
+    assert [task.scene for task, _ in pool.results()] == list("bbbaa")
+    for at, scene in enumerate("abbaa"):
+        pool.submit(Task(str(at), scene, Say(str(at))))
+    assert [task.scene for task, _ in pool.results()] == list("aaabb")
+
+
 def test_a_task_that_raises_has_a_reason_and_the_others_results(
     pool: TaskPool, tmp_path: Path
 ) -> None:
