@@ -312,7 +312,6 @@ def test_page_and_terminal_tell_of_the_unseen_site(folder: Path, tmp_path: Path)
     assert "unseen_site" not in _summary(plain)
 
 
-@pytest.mark.usefixtures("drawn")
 def test_classes_that_nobody_could_learn_are_named(folder: Path, tmp_path: Path) -> None:
     arrays = _arrays()
     away = np.flatnonzero(arrays["site"] == UNSEEN)
