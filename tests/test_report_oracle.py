@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from read_back import NAMES, mcnemar, pc, right, signed, told
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 from unequal_run import CLASSES, ROUNDS, Ran, run_of, tables_of
 
@@ -132,10 +132,16 @@ def test_the_answer_says_who_gains_and_how_surely(ran: Ran, page: str) -> None:
     hits = sum(int(one.sum()) for one in own.values())
     alone = sum(round(float(row["local_only_accuracy"]) * len(own[c])) for c, row in rows.items())
     assert gain["accuracy"] == pytest.approx((hits - alone) / n)
+    told_counts = []
+    for way in ("federated", "corrected"):
+        counts = list(mcnemar(ran, way).values())
+        found = ran.summary()["gains"][way]
+        told_counts.append((found["better"], found["worse"], found["no_clear_difference"]))
+        assert told_counts[-1] == tuple(
+            counts.count(verdict) for verdict in ("better", "worse", "no clear difference")
+        )
+    assert any(better != worse for better, worse, _ in told_counts), "else they could be swapped"
     counts = list(mcnemar(ran).values())
-    assert (gain["better"], gain["worse"], gain["no_clear_difference"]) == tuple(
-        counts.count(verdict) for verdict in ("better", "worse", "no clear difference")
-    )
     assert gain["low"] < gain["accuracy"] < gain["high"]
     top = page[page.index("<h1>") : page.index("<section")]
     better, worse = counts.count("better"), counts.count("worse")
@@ -182,6 +188,16 @@ def test_the_most_frequent_confusions_are_those_of_the_head(ran: Ran, page: str)
         assert int(examples) == counts[a, b]
         assert share == pc(counts[a, b] / counts[a].sum())
         assert following is None or int(following[3]) <= int(examples)
+
+
+def test_the_same_training_on_pooled_data_has_students_interval_over_shuffles(ran: Ran) -> None:
+    training = ran.summary()["centralised_training"]
+    assert training["shuffles"] == 3
+    for one in (training["own_data"], training["new_data"]):
+        half = t.ppf(0.975, 2) * one["sd"] / np.sqrt(3)
+        ends = [one["accuracy"] - half, one["accuracy"] + half]
+        assert [one["low"], one["high"]] == pytest.approx(ends)
+    assert training["own_data"]["sd"] > 0
 
 
 # --- charts ---------------------------------------------------------------------------------------

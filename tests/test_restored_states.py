@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,12 @@ from fedtl.config import RunConfig
 from fedtl.engine.fedtl_clients import FedtlClients
 from fedtl.engine.inline_grid import InlineGrid
 from fedtl.federation.alone import LoneHeadsOnce
-from fedtl.federation.checkpoint import Checkpoint, read_latest_checkpoint, write_checkpoint
+from fedtl.federation.checkpoint import (
+    Checkpoint,
+    read_latest_checkpoint,
+    write_atomically,
+    write_checkpoint,
+)
 from fedtl.federation.outcome import Outcome
 from fedtl.federation.phases import TRAIN
 from fedtl.federation.server import Federation
@@ -100,3 +106,17 @@ def test_a_new_object_goes_on_where_the_other_was(
             write_checkpoint(folder, checkpoint)
             resumed, _ = _federated(config, sites, lone_heads, read_latest_checkpoint(folder))
             assert _told(resumed) == _told(whole), checkpoint.server_round
+
+
+def test_a_file_is_on_the_disk_before_it_takes_the_others_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    flushed, moved = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda file: done.append("flushed") or flushed(file))
+    monkeypatch.setattr(
+        Path, "replace", lambda path, target: done.append("moved") or moved(path, target)
+    )
+    write_atomically(tmp_path / "file", b"content")
+    assert done == ["flushed", "moved"]
+    assert (tmp_path / "file").read_bytes() == b"content"

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score
 from unequal_run import CLASSES, ROUNDS, SIZES, Ran, run_of, write_data
 
@@ -15,6 +16,8 @@ from fedtl.data.dataset import Dataset
 from fedtl.data.partition import partition_rows
 from fedtl.federation.preparation import hold_out
 from fedtl.federation.reference import centralised_reference
+from fedtl.statistics.intervals import Interval
+from fedtl.statistics.verdicts import stands_up
 from fedtl.transfer.client_block import ClientData
 from fedtl.transfer.heads import LinearHead
 from strategies import build
@@ -184,6 +187,35 @@ def test_the_centralised_head_is_of_all_training_rows_and_no_other() -> None:
     (pooled,) = asked
     assert pooled.train.tolist() == sorted(np.concatenate(parts[:3]).tolist())
     assert len(pooled.held_out) == len(pooled.test) == len(pooled.unseen) == 0
+
+
+def test_verdicts_on_rows_left_out_must_stand_up(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """The head that is ahead must be surely better than the most frequent class."""
+    ran = run_of(tmp_path_factory.mktemp("left-out"), "--strategy", "fed3r")
+    assert ran.summary()["own_data_rows"] == "all"
+    seen = set()
+    for row in ran.table("clients.csv"):
+        counts = np.array([int(row[f"label:{label}"]) for label in range(CLASSES)])
+        pairs = int(row["federated_only_ours"]), int(row["federated_only_local"])
+        assert sum(int(row[f"federated_{k}"]) for k in ("both", "neither")) + sum(pairs) == sum(
+            counts
+        )
+        spans = {
+            way: Interval(float(row[f"{way}_low"]), float(row[f"{way}_high"]))
+            for way in ("federated", "local_only")
+        }
+        order = ("federated", "local_only") if pairs[0] > pairs[1] else ("local_only", "federated")
+        p = binomtest(max(pairs), sum(pairs), alternative="greater").pvalue
+        if p < 0.01:  # whatever Holm's correction for five
+            said = "better" if pairs[0] > pairs[1] else "worse"
+            stands = stands_up(said, *(spans[way] for way in order), counts)  # type: ignore[arg-type]
+            assert row["federated_verdict"] == (said if stands else "no clear difference")
+            seen.add(row["federated_verdict"])
+        elif p > 0.05:
+            assert row["federated_verdict"] == "no clear difference"
+    assert "worse" in seen
 
 
 # --- what is drawn from seeds ---------------------------------------------------------------------
