@@ -22,9 +22,12 @@ from five_seeds import (
     spread,
 )
 from small_comparison import rows_of
+from test_standings import _compared
 from unequal_run import tables_of
 
+from fedtl.comparison.standings import standings
 from fedtl.report import theme
+from fedtl.report.comparison_table import ranking_table
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +132,13 @@ def test_stars_are_where_the_summary_says_and_far_behind(made: Made, order: list
     told = re.search(rf"{names[0]}.* (\d+\.\d)%, surely", title[1])
     assert told is not None
     assert float(told[1]) == pytest.approx(100 * best.mean(), abs=0.051)
+
+
+def test_the_most_accurate_alone_is_bold_in_the_terminal() -> None:
+    at = standings(_compared({"fedavg": [[0.6]], "fed3r": [[0.8]], "fedncm": [[0.7]]}))[0]
+    table = ranking_table(at)
+    assert [row.style for row in table.rows] == ["bold", None, None, "dim"]
+    assert list(table.columns[0].cells)[:3] == ["fed3r", "fedncm", "fedavg"]
 
 
 def test_the_ranking_on_the_page_and_in_the_terminal(made: Made, order: list[str]) -> None:

@@ -336,24 +336,3 @@ def test_the_ladder_of_one_round_spans_all_ways(tmp_path: Path) -> None:
             assert any(
                 np.allclose(value, summary[way][score]) for value in marks if np.ndim(value) == 0
             )
-
-
-def test_distributions_of_many_clients_rise_with_accuracy() -> None:
-    from plausible_result import plausible_result
-    from unequal_run import recorded
-
-    from fedtl.report.client_plots import client_plot
-
-    result = plausible_result(clients=80)
-    with recorded("plot", "hist") as drawn:
-        client_plot(result)
-    curves = [args for name, args, _ in drawn if name == "plot"]
-    ways = ("local_only", "federated", "corrected", "centralised")
-    for way, (values, shares, _) in zip(ways, curves, strict=True):
-        own = [row.accuracy(way) for row in result.clients]
-        np.testing.assert_allclose(values, np.quantile(own, np.linspace(0, 1, 200)))
-        np.testing.assert_allclose(shares, np.linspace(0, 1, 200))
-    ((_, (parts,), _),) = [call for call in drawn if call[0] == "hist"]
-    worse = [row for row in result.clients if row.verdict("federated") == "worse"]
-    assert sorted(parts[0]) == sorted(row.gain("federated") for row in worse)
-    assert len(parts[0]) + len(parts[1]) == 80
