@@ -1,6 +1,7 @@
 """Run mutants: ``python -m tests.mutants [ROOM | ROOM:NUMBER] ...``, all without an argument.
 
-Each is applied in a copy of the project, whose tests named for it are run there until one fails.
+Each is applied in a copy of the project, whose tests named for it are run there until one fails;
+they are run once without any, as tests that fail by themselves judge nothing.
 Ends with status 1 if any survived, or could not be judged.
 """
 
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.mutants import ROOT, Mutant, mutants
@@ -29,7 +31,7 @@ _LIBRARIES = (
 )
 
 
-def _status(tests: list[str], root: Path) -> int:
+def _status(tests: Sequence[str], root: Path) -> int:
     """Return pytest's exit status, in a process of its own; -9 if it took too long."""
     child = os.fork()
     if not child:
@@ -51,14 +53,19 @@ def _status(tests: list[str], root: Path) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _outcome(mutant: Mutant, root: Path) -> str:
-    path = root / mutant.file
-    whole = path.read_text(encoding="utf-8")
+def _outcome(mutant: Mutant, root: Path, whole: dict[tuple[str, ...], int]) -> str:
+    """Return what became of a mutant; ``whole`` remembers how tests end without any."""
+    path, tests = root / mutant.file, tuple(f"tests/{test}" for test in mutant.tests)
+    if tests not in whole:
+        whole[tests] = _status(tests, root)
+    if whole[tests]:
+        return "NOT JUDGED (its tests fail without it)"
+    text = path.read_text(encoding="utf-8")
     path.write_text(mutant.applied(root), encoding="utf-8")
     try:
-        status = _status([f"tests/{test}" for test in mutant.tests], root)
+        status = _status(tests, root)
     finally:
-        path.write_text(whole, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     return _OUTCOMES.get(status, f"NOT JUDGED (pytest ended with status {status})")
 
 
@@ -71,6 +78,7 @@ def main() -> int:
     tried: Counter[str] = Counter()
     killed: Counter[str] = Counter()
     numbers: Counter[str] = Counter()
+    whole: dict[tuple[str, ...], int] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in _COPIED:
             copied = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
@@ -81,7 +89,7 @@ def main() -> int:
             wanted = {number for one, _, number in asked if one == room}
             if wanted and not {"", str(numbers[room])} & wanted:
                 continue
-            outcome = _outcome(mutant, Path(folder))
+            outcome = _outcome(mutant, Path(folder), whole)
             tried[room] += 1
             killed[room] += outcome.startswith("killed")
             changed = f"{mutant.file}: {mutant.old.strip()} -> {mutant.new.strip()}"
