@@ -311,11 +311,14 @@ def test_the_terminal_has_the_same_numbers(ran: Ran) -> None:
         for way in WAYS
     ]
     text = " ".join(lines)
-    better = list(verdicts.values()).count("better")
-    worse = list(verdicts.values()).count("worse")
-    total = summary["gains"]["federated"]["accuracy"]
-    assert f"federated: {signed(total)} points over local-only" in text
-    assert re.search(rf"{better} better, {worse} worse, +{5 - better - worse} no clear", text)
+    for way in ("federated", "corrected"):
+        counts = list(mcnemar(ran, way).values())
+        better, worse = counts.count("better"), counts.count("worse")
+        total = re.escape(signed(summary["gains"][way]["accuracy"]))
+        said = (
+            rf"{way}: {total} points over local-only \([^)]*\); {better} better, {worse} worse, +"
+        )
+        assert re.search(rf"{said}{5 - better - worse} no +clear", text), way
     sizes = {way: sum(int(row["bytes"]) for row in ran.table("egress.csv")
                       if row["direction"] == way) for way in ("up", "down")}  # fmt: skip
     assert f"up {sizes['up'] / 1000:.1f} kB, down {sizes['down'] / 1000:.1f} kB" in text
