@@ -293,7 +293,7 @@ def test_pictures_that_come_in_batches_give_the_same(backbone: Backbone) -> None
 
 def test_progress_counts_images_with_features(tmp_path: Path, backbone: Backbone) -> None:
     _extract(Noise([0, 1]), backbone, tmp_path)
-    for numbers, start in [([0, 0, 1, *range(1, 90), BAD], 4), ([0, 1], 2)]:
+    for numbers, start in [([0, 0, 1, *range(1, 90), 89, 89, BAD], 4), ([0, 1], 2)]:
         calls: list[tuple[int, int]] = []
         extract_features(
             Noise(numbers),
