@@ -163,8 +163,8 @@ def test_ray_in_the_barest_container(anybodys: Path) -> None:
     arguments = [
         "--clients=2",
         "--rounds=1",
-        "--hospitals-images=60",
-        "--hospitals-test-images=16",
+        "--hospitals-images=150",
+        "--hospitals-test-images=40",
     ]
     arguments += [f"--out={anybodys / 'run'}", "--strategy=fed3r"]
     try:
