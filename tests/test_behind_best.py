@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fedtl.statistics import behind_best
-from fedtl.statistics.behind_best import p_behind_best
+from fedtl.statistics.behind_best import _of_differences, p_behind_best
 from fedtl.statistics.two_way import TwoWay
 from fedtl.statistics.verdicts import holm
 
@@ -91,3 +91,11 @@ def test_of_two_it_is_the_plain_test() -> None:
 def test_what_never_differs_is_not_behind() -> None:
     same = np.repeat((np.random.default_rng(4).random((1, SEEDS, 50)) < 0.8), 3, 0).astype(float)
     assert (p_behind_best(same, np.ones((SEEDS, 50))) == 1).all()
+
+
+def test_what_strategies_share_does_not_part_them() -> None:
+    """Var(a - b) = Var a + Var b - 2 Cov(a, b), as of draws."""
+    root = np.array([[1.0, 0.0, 0.0], [0.9, 0.2, 0.0], [-0.5, 0.3, 2.0]])
+    draws = np.random.default_rng(0).normal(size=(200_000, 3)) @ root.T
+    expected = (draws[:, :, None] - draws[:, None]).var(0)
+    np.testing.assert_allclose(_of_differences(root @ root.T), expected, rtol=0.02, atol=1e-12)

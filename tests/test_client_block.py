@@ -244,3 +244,10 @@ def test_scoring_visits_every_row_once_and_in_order(sizes: list[int]) -> None:
             assert set(index[line].tolist()) <= set(rows[client].tolist())
             visited[client] += index[line][counts[line]].tolist()
     assert visited == [own.tolist() for own in rows]
+
+
+def test_a_minibatch_is_as_wide_as_the_next_power_of_two() -> None:
+    """Up to eight examples as wide as there are; never wider than asked for."""
+    expected = {1: 1, 5: 5, 8: 8, 9: 16, 16: 16, 17: 32, 32: 32, 33: 64, 64: 64, 65: 64}
+    assert {examples: batch_width(examples, 64) for examples in expected} == expected
+    assert (batch_width(0, 64), batch_width(100, 3)) == (1, 3)

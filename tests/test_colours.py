@@ -18,6 +18,8 @@ from fedtl.config import RunConfig
 from fedtl.report.comparison_look import GREY, looks
 from fedtl.report.theme import SERIES, Drawing, figure_of, themed
 
+DRAWN = True
+
 Floats = NDArray[np.float64]
 
 # Machado, Oliveira & Fernandes, "A Physiologically-based Model for Simulation of Color Vision

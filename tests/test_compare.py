@@ -20,8 +20,6 @@ from fedtl.comparison.plan import Plan
 from fedtl.comparison.result import CellResult
 from fedtl.errors import UsageError
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 STRATEGIES = ("fedavg", "fedprox", "scaffold", "fed3r", "fedncm")
 
 
@@ -120,6 +118,7 @@ def test_target_rounds_and_bytes_are_the_first_to_reach_it(folder: Path) -> None
         assert float(row["target"]) == pytest.approx(0.95 * best[row["alpha"]])
 
 
+@pytest.mark.usefixtures("shared_ray")
 def test_ray_gives_what_one_process_gives(folder: Path, tmp_path: Path) -> None:
     """And what was finished when a comparison was cut off is not run again."""
     cut = tmp_path / "cut"

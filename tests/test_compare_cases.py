@@ -19,8 +19,6 @@ from fedtl.federation import alone
 from strategies.base import Arrays, Reply
 from strategies.fedavg import FedAvg
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -43,7 +41,6 @@ def test_reference_heads_are_found_once_for_all_strategies(
     assert sorted(found) == [1, 4]
 
 
-@pytest.mark.usefixtures("drawn")
 def test_without_a_test_part_global_heads_are_ranked_on_held_out_examples(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     y = rng.integers(0, 3, 300)

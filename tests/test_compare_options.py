@@ -12,8 +12,6 @@ from fedtl import compare
 from fedtl.comparison.axes import read_values
 from fedtl.errors import UsageError
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -58,6 +56,7 @@ def test_every_mistake_is_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("shared_ray")
 @pytest.mark.parametrize("engine", ["inline", "ray"])
 def test_a_mistake_that_the_data_shows_leaves_nothing_behind(
     engine: str, data: Path, tmp_path: Path

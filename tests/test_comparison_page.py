@@ -13,6 +13,8 @@ from fedtl.comparison.runner import Compared
 from fedtl.config import RunConfig
 from fedtl.report.comparison_page import comparison_page
 
+DRAWN = True
+
 NAMES = (
     *("fedavg", "fedprox", "fednova", "feddyn", "scaffold"),
     *("fedncm", "fedcgs", "fed3r", "afl", "fedadam"),

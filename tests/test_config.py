@@ -219,3 +219,16 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
         from_toml(tmp_path / "none.toml")
     with pytest.raises(UsageError, match="cannot be read: Is a directory"):
         from_toml(tmp_path)
+
+
+def test_data_follow_the_seed_unless_they_have_one_of_their_own() -> None:
+    assert RunConfig(seed=3).inputs_seed == 3
+    assert RunConfig(seed=3, data_seed=0).inputs_seed == 0
+    assert RunConfig(seed=3, data_seed=7).inputs_seed == 7
+
+
+@pytest.mark.parametrize("samples", ["101", "-1", "1.5", "some", ""])
+def test_as_many_samples_as_a_page_can_hold(samples: str) -> None:
+    with pytest.raises(UsageError, match=r"samples = .* none, auto or a number from 0 to 100"):
+        RunConfig(samples=samples)
+    assert RunConfig(samples="100").pictures == 100

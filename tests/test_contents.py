@@ -13,8 +13,6 @@ from PIL import Image
 
 from fedtl import compare, simulate
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 
 def _pictures(folder: Path) -> Path:
     rng = np.random.default_rng(0)

@@ -170,7 +170,7 @@ def test_describe_of_features_and_of_rendered_data(tmp_path: Path) -> None:
 
 
 def test_a_run_says_it_first_and_its_report_has_it_as_first_table(
-    sites: Path, tmp_path: Path, undrawn: object
+    sites: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     flags = ["--data", sites, "--partition", "natural", "--engine", "inline", "--strategy", "fed3r"]

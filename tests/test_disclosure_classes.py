@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 from test_disclosure import sites_score, spans_of, told_of
 
-from fedtl.statistics.disclosure import SMALLEST_CELL
+from fedtl.statistics.disclosure import SMALLEST_CELL, Disclosed
 from fedtl.statistics.score_counts import BINS, bins_of
 from fedtl.transfer.scoring import Score
 
@@ -107,3 +107,10 @@ def test_no_small_cell_of_a_confusion_matrix_is_pinned(classes: int) -> None:
                 assert low <= true <= high
                 assert low < high
     assert tried > 15
+
+
+def test_a_loss_leaves_a_site_with_two_decimals() -> None:
+    """More of them would tell of one example among those that were known."""
+    score = Score(12.3456789, np.arange(20) % 2, np.zeros(20, np.int64), 2)
+    assert Disclosed.of(score, 5, binned=False, probabilities=False).loss == 0.62
+    assert Disclosed.of(score, 0, binned=False, probabilities=False).loss == 12.3456789 / 20

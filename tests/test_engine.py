@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import os
-import pickle
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import ray
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
-from ray.exceptions import RayActorError
 
 from fedtl.config import RunConfig
-from fedtl.engine.block_app import BlockApp, node_id_of
+from fedtl.engine.block_app import BlockApp
 from fedtl.engine.fedtl_clients import FedtlClients, MakeFedtlClients
 from fedtl.engine.inline_grid import InlineGrid
 from fedtl.engine.ray_grid import RayGrid
-from fedtl.engine.ray_session import start_ray
 from fedtl.engine.resources import Resources, actor_count
 from fedtl.engine.simulation_grid import SimulationGrid
 from fedtl.errors import UsageError
@@ -37,24 +33,12 @@ from fedtl.transfer.shared_features import SharedFeatures, Spill
 CLIENTS = 6
 
 
-Grids = Callable[[int], RayGrid]
-
-
 @pytest.fixture(scope="module")
-def grids() -> Iterator[Grids]:
-    """Return a grid by its number of actors; each is started once and opened anew by every test."""
-    start_ray("", Resources(2.0, 0.0), clients=2, client_cpus=1.0, client_gpus=0.0)
-    started: dict[int, RayGrid] = {}
-
-    def of(actors: int) -> RayGrid:
-        if actors not in started:
-            started[actors] = RayGrid(
-                actors=actors, client_cpus=0.25, client_gpus=0, client_timeout=60.0
-            )
-        return started[actors]
-
-    yield of
-    ray.shutdown()
+def actors(shared_ray: None) -> Iterator[RayGrid]:
+    """Return a grid of two actors, started once and opened anew by every test."""
+    grid = RayGrid(actors=2, client_cpus=0.25, client_gpus=0, client_timeout=60.0)
+    yield grid
+    grid.close()
 
 
 @dataclass(frozen=True)
@@ -126,9 +110,9 @@ def told(replies: Sequence[Message]) -> list[int | str]:
     ]
 
 
-@pytest.mark.parametrize(("actors", "block"), [(1, 100), (3, 100), (3, 1), (3, 2)])
-def test_replies_come_in_partition_order(grids: Grids, actors: int, block: int) -> None:
-    grid = opened(grids(actors), Echo(), block=block)
+@pytest.mark.parametrize("block", [100, 1, 2])
+def test_replies_come_in_partition_order(actors: RayGrid, block: int) -> None:
+    grid = opened(actors, Echo(), block=block)
     replies = ask(grid)
     assert told(replies) == list(range(CLIENTS))
     assert [reply.metadata.src_node_id for reply in replies] == list(grid.get_node_ids())
@@ -141,40 +125,35 @@ def test_inline_answers_as_ray_does() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "timeout", "reason"),
+    ("trouble", "timeout", "block", "reason"),
     [
-        ("raise", 30.0, "RuntimeError: out of film"),
-        ("stall", 2.0, "no reply within client-timeout = 2 s"),
-        ("die", 30.0, "the process that ran it died"),
+        ("raise", 30.0, 100, "RuntimeError: out of film"),
+        ("stall", 1.0, 100, "no reply within client-timeout = 1 s"),
+        ("die", 30.0, 1, "the process that ran it died"),
     ],
 )
 def test_a_troubled_client_fails_alone_and_by_name(
-    grids: Grids, trouble: str, timeout: float, reason: str
+    actors: RayGrid, trouble: str, timeout: float, block: int, reason: str
 ) -> None:
-    grid = opened(grids(3), Echo(trouble), timeout=timeout)
+    grid = opened(actors, Echo(trouble), timeout=timeout, block=block)
     expected: list[int | str] = list(range(CLIENTS))
     expected[3] = reason
     assert told(ask(grid)) == expected
     assert told(ask(opened(grid, Echo()))) == list(range(CLIENTS)), "every actor is at work again"
 
 
-def test_a_dead_actor_is_replaced_and_nothing_is_forgotten(grids: Grids) -> None:
-    grid = opened(grids(3), Echo())
+def test_a_death_that_was_nobodys_fault_costs_nobody_and_nothing_is_forgotten(
+    actors: RayGrid, tmp_path: Path
+) -> None:
+    marker = tmp_path / "died"
+    grid = opened(actors, Echo("die-once", marker=str(marker)), block=1)
+    marker.touch()
     ask(grid)
-    actor = grid._actors[grid.owner(node_id_of(3))]
-    ray.kill(actor)
-    with pytest.raises(RayActorError):
-        while True:  # it takes a moment to die
-            ray.get(actor.answer.remote(pickle.dumps([])))
+    marker.unlink()
     replies = ask(grid)
+    assert marker.exists()
     assert told(replies) == list(range(CLIENTS))
     assert [int(reply.content["metrics"]["seen"]) for reply in replies] == [2] * CLIENTS
-
-
-def test_a_death_that_was_nobodys_fault_costs_nobody(grids: Grids, tmp_path: Path) -> None:
-    grid = opened(grids(3), Echo("die-once", marker=str(tmp_path / "died")))
-    assert told(ask(grid)) == list(range(CLIENTS))
-    assert (tmp_path / "died").exists()
 
 
 class Notes:
@@ -255,7 +234,7 @@ _ADVERSE = {"dropout": 0.3, "straggle": 0.5, "attack": "noise", "attackers": 0.2
     ],
 )
 def test_the_head_has_the_same_bytes_for_any_actors(
-    grids: Grids, federated_data: SimulatedSites, strategy: str, changes: dict[str, Any]
+    actors: RayGrid, federated_data: SimulatedSites, strategy: str, changes: dict[str, Any]
 ) -> None:
     plain = {"clients": CLIENTS, "rounds": 3, "hidden_units": 7, "fraction": 0.7}
     config = RunConfig(strategy=strategy, **(plain | changes))
@@ -267,10 +246,8 @@ def test_the_head_has_the_same_bytes_for_any_actors(
     def ways() -> Iterator[SimulationGrid]:
         yield InlineGrid(CLIENTS, clients, config.to_mapping(), block=1)
         yield InlineGrid(CLIENTS, clients, config.to_mapping(), block=4)
-        for actors in (1, 3):
-            grid = grids(actors)
-            grid.open(CLIENTS, MakeFedtlClients(clients), config.to_mapping(), block=100)
-            yield grid
+        actors.open(CLIENTS, MakeFedtlClients(clients), config.to_mapping(), block=100)
+        yield actors
 
     for grid in ways():
         outcome = federate(grid, config, federated_data)

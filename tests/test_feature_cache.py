@@ -107,6 +107,18 @@ def test_overlapping_and_repeated_images_are_computed_once(
     assert np.array_equal(features.array, _extract(Noise(images.numbers), backbone, None).array)
 
 
+def test_a_set_in_another_order_is_not_taken_for_the_same(
+    tmp_path: Path, backbone: Backbone
+) -> None:
+    numbers = [4, 1, 3, 2, 5]
+    first = np.array(_extract(Noise(numbers), backbone, tmp_path).array)
+    for order in ([4, 3, 2, 1, 0], [1, 3, 2, 0, 4], [0, 1, 2]):
+        images = Noise([numbers[at] for at in order])
+        features = _extract(images, backbone, tmp_path)
+        assert images.decoded == []
+        assert np.array_equal(features.array, first[order])
+
+
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -281,7 +293,7 @@ def test_pictures_that_come_in_batches_give_the_same(backbone: Backbone) -> None
 
 def test_progress_counts_images_with_features(tmp_path: Path, backbone: Backbone) -> None:
     _extract(Noise([0, 1]), backbone, tmp_path)
-    for numbers, start in [([0, 0, 1, *range(1, 90), BAD], 4), ([0, 1], 2)]:
+    for numbers, start in [([0, 0, 1, *range(1, 90), 89, 89, BAD], 4), ([0, 1], 2)]:
         calls: list[tuple[int, int]] = []
         extract_features(
             Noise(numbers),

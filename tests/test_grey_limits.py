@@ -96,3 +96,11 @@ def test_large_pictures_get_the_levels_of_small_ones(kind: str) -> None:
     assert np.array_equal(scale.levels(values, whole=True), np.concatenate(parts))
     shares = (np.clip(values.astype(np.float64), -300, 5000) + 300) / 5300
     assert abs(np.concatenate(parts) - 255 * shares).max() <= 0.5001
+
+
+def test_sixteen_bits_of_signed_pixels_are_a_range_only_if_somebody_says_so() -> None:
+    signed = np.array([[-1, 65535]], np.int32)
+    with pytest.raises(UnreadableImageError, match="signed pixels have no fixed range"):
+        GreyScale().levels(signed, whole=True)
+    asked = GreyScale.within((0.0, 65535.0))
+    assert asked.levels(signed, whole=True).tolist() == [[0, 255]]

@@ -28,8 +28,6 @@ from fedtl.federation.inputs import prepare_inputs
 from fedtl.federation.opened_data import open_data
 from fedtl.report.run_folder import RunFolder
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 SITES = ("east", "north", "south", "west")
 UNSEEN = "south"
 CLASSES, WIDTH, ROWS, ROUNDS = 3, 6, 240, 3
@@ -226,6 +224,7 @@ def _said(run: Path) -> tuple[dict[str, Any], Any, bytes]:
     return _learnt(run), _summary(run)["unseen_site"], (run / "clients.csv").read_bytes()
 
 
+@pytest.mark.usefixtures("shared_ray")
 def test_actors_change_nothing(folder: Path, tmp_path: Path) -> None:
     data, site = folder / "data.npz", ("--holdout-site", UNSEEN)
     inline = _run(tmp_path / "inline", data, *site)
@@ -313,7 +312,6 @@ def test_page_and_terminal_tell_of_the_unseen_site(folder: Path, tmp_path: Path)
     assert "unseen_site" not in _summary(plain)
 
 
-@pytest.mark.usefixtures("drawn")
 def test_classes_that_nobody_could_learn_are_named(folder: Path, tmp_path: Path) -> None:
     arrays = _arrays()
     away = np.flatnonzero(arrays["site"] == UNSEEN)

@@ -16,8 +16,6 @@ from fedtl.config import RunConfig
 from fedtl.data.hospitals.names import hospital_names
 from fedtl.federation.opened_data import open_data
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 SMALL = ("--hospitals-images", 400, "--hospitals-test-images", 40, "--hospitals-size", 16)
 RUNS = {
     "simulate": (simulate.main, ("--strategy", "fedncm")),

@@ -26,6 +26,8 @@ from fedtl.report.page import Section, page_of
 from fedtl.report.result import RunResult, SitePanel
 from fedtl.report.unseen import UnseenScore, UnseenSite
 
+DRAWN = True
+
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = (
     SCRIPT,

@@ -13,10 +13,7 @@ from shared_inputs import MAKE, Made, cases, flags
 
 from fedtl import simulate
 
-pytestmark = [
-    pytest.mark.skipif(not MAKE.is_file(), reason="../shared/inputs is not there"),
-    pytest.mark.usefixtures("undrawn"),
-]
+pytestmark = pytest.mark.skipif(not MAKE.is_file(), reason="../shared/inputs is not there")
 
 
 @pytest.fixture

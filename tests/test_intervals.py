@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm, ttest_1samp
+from scipy.stats import binomtest, norm, t, ttest_1samp
 
 from fedtl.statistics.intervals import (
     Clusters,
@@ -88,6 +88,52 @@ def test_groups_of_equal_outcomes_count_once() -> None:
     assert grouped is not None
     assert grouped.low < forty.low + 0.02
     assert grouped.high > forty.high - 0.02
+
+
+def _effective(values: NDArray[np.float64], sizes: NDArray[np.int64], plain: float) -> float:
+    """Return how many independent examples groups are worth, as Korn & Graubard have it.
+
+    The ratio estimate's variance over G groups, from its residuals; n shrinks by the design effect,
+    and by (z/t)² with G - 1 degrees of freedom.
+    """
+    groups, n = len(sizes), sizes.sum()
+    residual = values - values.sum() / n * sizes
+    variance = groups / (groups - 1) * (residual**2).sum() / n**2
+    effect = max(1.0, variance / plain)
+    return float(n / effect * (norm.ppf(0.975) / t.ppf(0.975, groups - 1)) ** 2)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_groups_are_worth_what_their_design_effect_leaves(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(2, 9, 7)
+    groups = np.repeat(np.arange(7), sizes)
+    right = rng.random(len(groups)) < rng.random(7)[groups]
+    share = right.mean()
+    correct = np.bincount(groups, weights=right)
+    worth = _effective(correct, sizes, share * (1 - share) / len(groups))
+    assert worth < len(groups)
+    assert Clusters.of(right, groups).interval == pytest.approx(wilson(share, worth))
+
+
+def test_groups_that_are_all_right_are_worth_what_kish_says() -> None:
+    sizes = np.array([1, 2, 3, 9])
+    groups = np.repeat(np.arange(4), sizes)
+    worth = sizes.sum() ** 2 / (sizes**2).sum()
+    found = Clusters.of(np.ones(15, bool), groups).interval
+    assert found == pytest.approx(wilson(1.0, worth))
+
+
+def test_gains_of_clients_drawn_anew_have_students_interval() -> None:
+    """Of a ratio estimate over five clients, which here are less alike than their examples."""
+    each = [_paired(4, 9, 1, 6), _paired(10, 0, 12, 2), _paired(3, 1, 2, 30), _paired(2, 8, 2, 1)]
+    each.append(_paired(9, 0, 9, 0))
+    sizes = np.array([one.examples for one in each])
+    ahead = np.array([one.only_ours - one.only_other for one in each])
+    gain = ahead.sum() / sizes.sum()
+    variance = 5 / 4 * ((ahead - gain * sizes) ** 2).sum() / sizes.sum() ** 2
+    half = t.ppf(0.975, 4) * np.sqrt(variance)
+    assert gain_over_clients(each) == pytest.approx((gain - half, gain + half))
 
 
 def test_nothing_scored_has_no_interval() -> None:

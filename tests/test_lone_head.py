@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -109,3 +111,22 @@ def test_rows_that_are_all_alike_have_a_head(width: int, monkeypatch: pytest.Mon
     x, y = np.full((60, width), 7, np.float32), np.arange(60) % 3
     logits = _logits(_best((x, y), monkeypatch), x)
     assert np.isfinite(logits).all() and np.ptp(logits, axis=0) == pytest.approx(np.zeros(3))
+
+
+def test_no_candidate_is_judged_by_rows_that_it_was_solved_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, y = _problem(60, 4)
+    lengths: list[int] = []
+    solved = lone_head._solved
+
+    def noting(x: torch.Tensor, *rest: Any) -> Any:
+        lengths.append(len(x))
+        return solved(x, *rest)
+
+    monkeypatch.setattr(lone_head, "_solved", noting)
+    rng = np.random.default_rng(0)
+    lone_head.best_lone_head(torch.from_numpy(x), torch.from_numpy(y), 3, None, rng)
+    *folds, whole = lengths
+    assert whole == 60
+    assert sum(60 - length for length in folds) == 60, "each row is left out of one fold's heads"

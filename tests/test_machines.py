@@ -183,8 +183,8 @@ def test_ray_in_the_barest_container(anybodys: Path) -> None:
 @mounting
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="there is no setpriv")
 def test_features_larger_than_shared_memory(anybodys: Path) -> None:
-    y = np.arange(3000) % 3
-    np.savez(anybodys / "big.npz", x=np.ones((3000, 500), np.float32) * y[:, None], y=y)
+    y = np.arange(700) % 3
+    np.savez(anybodys / "big.npz", x=np.ones((700, 500), np.float32) * y[:, None], y=y)
     arguments = [f"--data=features:{anybodys / 'big.npz'}", "--clients=2", "--strategy=fedncm"]
     arguments += ["--engine=inline", "--quiet", f"--out={anybodys / 'run'}"]
     try:

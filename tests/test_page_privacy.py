@@ -17,6 +17,8 @@ from fedtl.config_file import from_mapping
 from fedtl.errors import UsageError
 from fedtl.simulate import main
 
+DRAWN = True
+
 SITES = ("Saint Mary", "Queen Anne", "Northgate")
 
 

@@ -25,8 +25,6 @@ from fedtl.transfer.backbones import load_backbone
 from fedtl.transfer.extraction import extract_features
 from fedtl.transfer.head_file import read_head
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -19,8 +19,6 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
 from fedtl import predict, simulate
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 CLASSES = np.array(["a", "b", "c"])
 MIXES = ([0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8])
 _CENTRES = np.random.default_rng(1).normal(size=(3, 6))

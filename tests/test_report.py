@@ -36,6 +36,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_page_is_well_formed_and_asks_for_nothing(shape: str, tmp_path: Path) -> None:
     page, markup = page_of(plausible_result(**SHAPES[shape]), tmp_path)
@@ -83,6 +84,7 @@ def test_page_marks_exactly_the_harmed_clients(tmp_path: Path) -> None:
     assert all("▼ worse" in text for text in table)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_page_shows_personal_heads_with_a_mark_of_their_own(tmp_path: Path) -> None:
     for rounds in (1, 5):
         _, markup = page_of(plausible_result(with_personal=True, rounds=rounds), tmp_path)
@@ -96,6 +98,7 @@ def test_page_shows_personal_heads_with_a_mark_of_their_own(tmp_path: Path) -> N
     assert "ersonal" not in re.sub(r"<style>.*?</style>", "", without, flags=re.DOTALL)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_page_without_a_global_head_compares_clients_on_their_own_examples(tmp_path: Path) -> None:
     result = plausible_result(global_head=False)
     assert verdict(result).startswith("Compared with working alone, clients gain 23.4 points.")
@@ -118,6 +121,7 @@ def test_page_lists_failures_warnings_and_what_left(tmp_path: Path) -> None:
     assert any("None: every client answered" in text for text in calm.texts)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_page_shows_hostile_names_as_text(tmp_path: Path) -> None:
     result = plausible_result(clients=5, client_names=HOSTILE, classes=HOSTILE, with_failures=True)
     result = replace(
@@ -153,11 +157,13 @@ def test_page_of_a_run_that_scored_nothing_still_opens(tmp_path: Path) -> None:
         assert any("could not be scored" in text for text in page.texts)
 
 
+@pytest.mark.usefixtures("drawn")
 def test_same_result_gives_the_same_page(tmp_path: Path) -> None:
     pages = [page_of(plausible_result(clients=2), tmp_path)[1] for _ in range(2)]
     assert pages[0] == pages[1]
 
 
+@pytest.mark.usefixtures("drawn")
 def test_marks_say_what_they_stand_for(tmp_path: Path) -> None:
     result = plausible_result(clients=5, client_names=HOSTILE)
     _, markup = page_of(result, tmp_path)

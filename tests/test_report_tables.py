@@ -62,6 +62,13 @@ def test_client_table_keeps_the_worst_and_the_best() -> None:
     assert any("184 clients left out" in line for line in lines)
 
 
+def test_the_harmed_alone_are_in_colour() -> None:
+    result = plausible_result(clients=20)
+    harmed = [row.verdict("federated") == "worse" for row in result.clients]
+    assert 0 < sum(harmed) < 20
+    assert [row.style == "yellow" for row in client_table(result).rows] == harmed
+
+
 def test_totals_without_a_centralised_head() -> None:
     lines = printed(totals_table(plausible_result(with_centralised=False)))
     assert any(re.search("accuracy +64.0% +87.4% +89.3% +\N{EN DASH}", line) for line in lines)

@@ -34,8 +34,6 @@ from fedtl.report.run_folder import RunFolder
 from strategies.base import Arrays, Reply
 from strategies.fedavg import FedAvg
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 ROUNDS = 4
 CLIENTS = 4
 
@@ -279,10 +277,16 @@ def _assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("_a_client_in_trouble")
-@pytest.mark.parametrize("how", HOWS)
 @pytest.mark.parametrize(
-    ("strategy", "call"),
-    [(strategy, call) for strategy, calls in INSTANTS.items() for call in range(calls)],
+    ("strategy", "call", "how"),
+    [
+        (strategy, call, how)
+        for strategy, calls in INSTANTS.items()
+        for call in range(calls)
+        for how in HOWS
+        # Half a file is what may mislead. Calls come in threes, so that one in four meets each.
+        if how == "midway" or call % 4 == HOWS.index(how)
+    ],
 )
 def test_killed_at_any_instant(
     strategy: str,
@@ -360,6 +364,7 @@ def test_resuming_a_finished_run_trains_no_more_and_says_the_same(
         assert told["seconds"][of_rounds] == seconds[of_rounds]
 
 
+@pytest.mark.usefixtures("shared_ray")
 def test_killed_by_sigkill_in_mid_round_with_ray(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     rounds = 25

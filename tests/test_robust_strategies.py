@@ -169,12 +169,30 @@ def test_the_few_that_are_left_of_a_round_still_give_a_head(name: str, clients: 
 
 
 def test_the_fraction_times_the_clients_is_rounded_down_but_not_by_rounding() -> None:
-    """0.3 of 10 clients are three, though the product is 2.9999…; 0.29 of them are two."""
-    matrix = np.sort(heads(10), axis=0)
-    for byzantine, trimmed in ((0.3, 3), (0.29, 2)):
+    """0.29 of 100 clients are 29, though the product is 28.9999…; 0.289 of them are 28."""
+    assert int(0.29 * 100) == 28
+    matrix = np.sort(heads(100), axis=0)
+    for byzantine, trimmed in ((0.29, 29), (0.289, 28)):
         found = flat(rule("fedtrimmedavg", byzantine=byzantine).aggregate(1, ZERO, replies(matrix)))
-        expected = matrix[trimmed : 10 - trimmed].mean(0)
+        expected = matrix[trimmed : 100 - trimmed].mean(0)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("krum", lambda f: 2 * f + 3),
+        ("multikrum", lambda f: 2 * f + 3),
+        ("bulyan", lambda f: 4 * f + 3),
+        ("fedmedian", lambda f: 2 * f + 1),
+        ("geomedian", lambda f: 2 * f + 1),
+        ("fedtrimmedavg", lambda f: 2 * f + 1),
+    ],
+)
+def test_a_rule_tolerates_as_many_as_its_paper_says(name: str, least: Callable[[int], int]) -> None:
+    for clients in range(3, 40):
+        most = max(f for f in range(clients) if least(f) <= clients)
+        assert rule(name).most_hostile(clients) == most  # type: ignore[attr-defined]
 
 
 @dataclass

@@ -15,6 +15,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, Tensors, build_head, one_thread
+from fedtl.transfer.prior_correction import Adjustment
 from fedtl.transfer.scoring import Score, balanced_accuracy, score_clients
 from fedtl.transfer.standardisation import Standardisation
 
@@ -156,3 +157,12 @@ def test_a_clients_score_has_the_same_bits_in_any_company(kind: str, data: st.Da
     for client, score in zip(chosen, apart, strict=True):
         assert score.loss_sum == together[client].loss_sum
         np.testing.assert_array_equal(score.predicted, together[client].predicted)
+
+
+def test_an_adjustment_is_each_clients_own_scale_and_offset() -> None:
+    rng = np.random.default_rng(0)
+    logits, scale, offset = rng.normal(size=(2, 4, 3)), np.array([2.0, 0.5, 3.0]), np.eye(3)
+    adjustment = Adjustment(torch.from_numpy(scale), torch.from_numpy(offset))
+    found = adjustment.of(torch.tensor([2, 0]), torch.from_numpy(logits)).numpy()
+    for line, client in enumerate((2, 0)):
+        np.testing.assert_allclose(found[line], logits[line] * scale[client] + offset[client])

@@ -21,6 +21,8 @@ from fedtl.report.html import write_report
 from fedtl.report.result import SitePanel
 from fedtl.report.site_panel import panel_of, panel_plot
 
+DRAWN = True
+
 
 def embedded(svg: str) -> NDArray[np.uint8]:
     """Return the one picture inside an SVG, shape ``(h, w, 4)``."""

@@ -251,6 +251,7 @@ def test_harmed_are_those_whose_verdict_is_worse_of_the_head_they_would_use() ->
     assert CellResult.from_json(result.to_json()) == result
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("verdict", ["better", "worse", "no clear difference"])
 def test_gains_are_in_colour_only_if_the_test_says_so(verdict: Verdict) -> None:
     """Whichever sign a gain has."""

@@ -9,10 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import ray
 
-from fedtl.engine.ray_session import start_ray
-from fedtl.engine.resources import Resources
 from fedtl.engine.task_pool import InlinePool, RayPool, Task, TaskFailure, TaskPool
 from fedtl.errors import UsageError
 
@@ -60,13 +57,11 @@ class Complain:
 
 
 @pytest.fixture(scope="module")
-def ray_pool() -> Iterator[RayPool]:
+def ray_pool(shared_ray: None) -> Iterator[RayPool]:
     """Two actors for all tests, which take a second each to start."""
-    start_ray("", Resources(2.0, 0.0), clients=2, client_cpus=1.0, client_gpus=0.0)
     pool = RayPool(actors=2, cpus=0.5, gpus=0)
     yield pool
     pool.close()
-    ray.shutdown()
 
 
 @pytest.fixture(params=["inline", "ray"])
@@ -102,6 +97,15 @@ def test_every_task_is_done_in_its_scene_and_more_may_follow(
     # but for those that the late task opens again.
     opened = made.read_text().splitlines()
     assert len(opened) <= 2 * 3 + 1
+
+
+def test_the_scene_with_most_tasks_comes_first(tmp_path: Path) -> None:
+    pool = InlinePool()
+    for name in "ab":
+        pool.add_scene(name, MakeScene(name, tmp_path / "made"))
+    for at, scene in enumerate("abbba"):
+        pool.submit(Task(str(at), scene, Say(str(at))))
+    assert [task.scene for task, _ in pool.results()] == list("bbbaa")
 
 
 def test_a_task_that_raises_has_a_reason_and_the_others_results(

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from plausible_result import plausible_result
 from test_standings import _compared
+from unequal_run import recorded
 
 from fedtl.comparison.standings import standings
+from fedtl.report.client_plots import client_plot
 from fedtl.report.comparison_curves import accuracy_by_round
 from fedtl.report.comparison_look import looks
 from fedtl.report.comparison_plots import intervals
@@ -22,6 +24,8 @@ from fedtl.report.plots import accuracy_by_round as run_by_round
 from fedtl.report.plots import score_ladder
 from fedtl.report.spots import Spot, bands, strips
 from fedtl.report.theme import figure_of, svg, themed
+
+DRAWN = True
 
 
 def titles(picture: str) -> list[str]:
@@ -127,3 +131,19 @@ def test_cells_of_large_heat_maps_do_not_swell_the_page(tmp_path: Path) -> None:
     )
     write_report(tmp_path / "report.html", wide)
     assert (tmp_path / "report.html").stat().st_size < 1_500_000
+
+
+def test_distributions_of_many_clients_rise_with_accuracy() -> None:
+    result = plausible_result(clients=80)
+    with recorded("plot", "hist") as drawn:
+        client_plot(result)
+    curves = [args for name, args, _ in drawn if name == "plot"]
+    ways = ("local_only", "federated", "corrected", "centralised")
+    for way, (values, shares, _) in zip(ways, curves, strict=True):
+        own = [row.accuracy(way) for row in result.clients]
+        np.testing.assert_allclose(values, np.quantile(own, np.linspace(0, 1, 200)))
+        np.testing.assert_allclose(shares, np.linspace(0, 1, 200))
+    ((_, (parts,), _),) = [call for call in drawn if call[0] == "hist"]
+    worse = [row for row in result.clients if row.verdict("federated") == "worse"]
+    assert sorted(parts[0]) == sorted(row.gain("federated") for row in worse)
+    assert len(parts[0]) + len(parts[1]) == 80

@@ -21,8 +21,6 @@ from fedtl.engine.task_pool import InlinePool
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.transfer.shared_features import Spill
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 TRIALS = 4
 
 
@@ -117,6 +115,7 @@ def test_runs_of_every_seed_take_what_was_chosen_and_the_table_tells(
     assert said in (out / "comparison.html").read_text()
 
 
+@pytest.mark.usefixtures("shared_ray")
 def test_a_search_does_not_depend_on_what_goes_beside_it(
     data: Path, searches: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -16,8 +16,6 @@ from fedtl import compare, simulate
 from fedtl.config import RunConfig, rules
 from fedtl.unread_settings import unread_settings
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 FEATURES = dataset(np.arange(40) % 2, sites=np.arange(40) // 20)
 
 

@@ -1,0 +1,184 @@
+"""One small run of unequal clients with a test split, with all that it wrote, drew and said."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from in_process import Finished, finished
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from fedtl import simulate
+from fedtl.federation.checkpoint import Checkpoint
+from fedtl.report.run_folder import RunFolder
+
+CLASSES, WIDTH, ROUNDS = 4, 40, 6
+# The names are in another order than the sizes. At Odd, classes mean something else.
+SIZES = {"Dale": 120, "Odd": 150, "Ashe": 200, "Crow": 560, "Bray": 420}
+TESTED = 160
+FLAGS = ("--partition", "natural", "--rounds", ROUNDS, "--held-out", 0.7, "--engine", "inline")
+FLAGS += ("--learning-rate", 0.004, "--seed", 3)
+Rows = NDArray[np.int64]
+
+
+def write_data(path: Path) -> dict[str, NDArray[Any]]:
+    """Write features of unequal sites whose labels differ in frequency; return them."""
+    rng = np.random.default_rng(4)
+    centres = rng.normal(size=(CLASSES, WIDTH))
+    x, y, site = [], [], []
+    for at, (name, size) in enumerate([*SIZES.items(), ("Ashe", TESTED)]):
+        tested = at == len(SIZES)
+        mix = np.full(CLASSES, 0.25) if tested else rng.dirichlet(np.full(CLASSES, 4.0))
+        labels = rng.choice(CLASSES, size, p=mix)
+        meant = (labels + (name == "Odd")) % CLASSES
+        x.append(0.36 * centres[meant] + rng.normal(size=(size, WIDTH)))
+        y.append(labels)
+        site += [name] * size
+    arrays = {
+        # Of unlike scales, so that standardisation matters.
+        "x": (np.concatenate(x) * np.linspace(0.1, 5, WIDTH) + 3).astype(np.float32),
+        "y": np.concatenate(y),
+        "site": np.array(site),
+        "test": np.arange(len(site)) >= sum(SIZES.values()),
+    }
+    np.savez(path, **arrays)
+    return arrays
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run left.
+
+    Attributes:
+        data: What it learnt from.
+        folder: The run folder.
+        end: What it printed.
+        heads: The head after each round, on standardised features.
+        standardisation: Mean and scale.
+        drawn: Calls of matplotlib's axes: which, its positional and its named arguments.
+    """
+
+    data: dict[str, NDArray[Any]]
+    folder: Path
+    end: Finished
+    heads: list[dict[str, NDArray[np.floating]]]
+    standardisation: list[tuple[NDArray[np.float32], NDArray[np.float32]]]
+    drawn: list[tuple[str, tuple[Any, ...], dict[str, Any]]]
+
+    def summary(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
+        return content
+
+    def metrics(self) -> list[dict[str, Any]]:
+        lines = (self.folder / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    def table(self, name: str) -> list[dict[str, str]]:
+        with (self.folder / name).open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def parts(self) -> list[tuple[str, Rows, Rows]]:
+        """Return each client's name, training and held-out rows."""
+        split = json.loads((self.folder / "partition.json").read_text())
+        return [
+            (one["name"], np.array(one["train"]), np.array(one["held-out"]))
+            for one in split["clients"]
+        ]
+
+    def head(self) -> dict[str, NDArray[np.float32]]:
+        """Return what the head's file holds."""
+        found: dict[str, NDArray[np.float32]] = load_file(self.folder / "head.safetensors")
+        return found
+
+    def predicted(self, rows: Rows) -> Rows:
+        """Return what the final head says of rows."""
+        head, (mean, scale) = self.heads[-1], self.standardisation[-1]
+        z = (self.data["x"][rows].astype(np.float64) - mean) * scale
+        said: Rows = (z @ head["weight"].T.astype(np.float64) + head["bias"]).argmax(1)
+        return said
+
+    def calls(self, method: str, **named: object) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+        """Return the arguments of the calls of a method with such named arguments."""
+        return [
+            (args, given)
+            for name, args, given in self.drawn
+            if name == method and all(given.get(key) == value for key, value in named.items())
+        ]
+
+
+@contextmanager
+def recorded(*methods: str) -> Iterator[list[tuple[str, tuple[Any, ...], dict[str, Any]]]]:
+    """Note what is drawn with some methods of matplotlib's axes."""
+    from matplotlib.axes import Axes
+
+    calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    def noted(name: str) -> Any:
+        method = getattr(Axes, name)
+
+        def call(axes: Axes, *args: Any, **named: Any) -> Any:
+            calls.append((name, args, named))
+            return method(axes, *args, **named)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in methods:
+            patch.setattr(Axes, name, noted(name))
+        yield calls
+
+
+def run_of(folder: Path, *flags: object) -> Ran:
+    """Run once in a folder."""
+    data = write_data(folder / "x.npz")
+    heads: list[dict[str, NDArray[np.floating]]] = []
+    standardisation: list[Any] = []
+    keep = RunFolder.keep
+
+    def noting(journal: RunFolder, checkpoint: Checkpoint) -> None:
+        heads.append({name: np.array(value) for name, value in checkpoint.arrays.items()})
+        if checkpoint.standardisation is not None:
+            standardisation.append(checkpoint.standardisation)
+        keep(journal, checkpoint)
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        recorded(
+            "plot", "barh", "imshow", "axhline", "set_xlabel", "set_ylabel", "set_yticks", "hist"
+        ) as drawn,
+    ):
+        patch.setattr(RunFolder, "keep", noting)
+        data_flag = f"features:{folder / 'x.npz'}"
+        end = finished(simulate.main, "--data", data_flag, *FLAGS, *flags, "--out", folder / "run")
+    assert end.exit_code == 0, end.stderr
+    found = [(one.mean, one.scale) for one in standardisation]
+    return Ran(data, folder / "run", end, heads, found, drawn)
+
+
+def tables_of(page: str, section: str) -> list[list[list[str]]]:
+    """Return the tables in a section of a page, as rows of cells; a row's class comes first."""
+    (content,) = re.findall(rf'<section id="{section}">(.*?)</section>', page, re.DOTALL)
+    return [
+        [[style, *map(_text, cells)] for style, cells in _rows(table)]
+        for table in re.findall(r"<table.*?</table>", content, re.DOTALL)
+    ]
+
+
+def _rows(table: str) -> Iterator[tuple[str, list[str]]]:
+    for attributes, row in re.findall(r"<tr([^>]*)>(.*?)</tr>", table, re.DOTALL):
+        style = re.search(r'class="([^"]*)"', attributes)
+        yield style[1] if style else "", re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)
+
+
+def _text(cell: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", "", cell)).split())
