@@ -268,34 +268,54 @@ def _accuracies(clients: Mapping[int, ClientTallies] | None) -> dict[int, tuple[
 
 
 @dataclass(frozen=True)
-class Poisoned:
-    """Fedtl's clients, of which one sends NaN when it trains."""
+class Lying:
+    """Fedtl's clients, of which one lies in every phase but the handshake."""
 
     clients: FedtlClients
 
     def __call__(self, messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message]:
         replies = self.clients(messages, contexts)
-        for reply, context in zip(replies, contexts, strict=True):
-            if context.node_config["partition-id"] == 2 and "arrays" in reply.content:
-                nan = np.full((3, 20), np.nan, np.float32)
-                reply.content["arrays"] = to_record({"weight": nan, "bias": nan[:, 0]})
+        for message, context, reply in zip(messages, contexts, replies, strict=True):
+            if context.node_config["partition-id"] == 2 and reply.has_content():
+                self._lie(message, reply.content)
         return replies
 
+    def _lie(self, message: Message, content: RecordDict) -> None:
+        server_round = message.content["config"].get("server-round")
+        if message.metadata.message_type == "evaluate":
+            content["metrics"]["clusters"] = [1, 2, 3, 4, 5, 6]
+        elif server_round == 1:
+            nan = np.full((3, 20), np.nan, np.float32)
+            content["arrays"] = to_record({"weight": nan, "bias": nan[:, 0]})
+        elif server_round == 2:
+            content["metrics"]["num-examples"] = 10**15
 
-def test_nan_costs_its_own_contribution_only(federated_data: SimulatedSites) -> None:
-    config = RunConfig(clients=CLIENTS, rounds=2)
-    app = Poisoned(FedtlClients(config, federated_data))
-    notes = Notes()
-    grid = InlineGrid(CLIENTS, app, config.to_mapping(), block=CLIENTS)
-    outcome = Federation(grid, config, notes, expected=federated_data.identity).run()
-    assert outcome.failures == [
-        (server_round, 2, "'weight' in 'arrays' is not finite") for server_round in (1, 2)
-    ]
-    assert all(np.isfinite(value).all() for value in outcome.arrays.values())
-    assert notes.warnings == [
-        f"Round {server_round}, client 2: 'weight' in 'arrays' is not finite"
-        for server_round in (1, 2)
-    ]
+
+def test_a_lie_costs_the_liar_alone_with_and_without_actors(
+    actors: RayGrid, federated_data: SimulatedSites
+) -> None:
+    config = RunConfig(clients=CLIENTS, rounds=3)
+    app = Lying(FedtlClients(config, federated_data))
+    actors.open(CLIENTS, MakeFedtlClients(app), config.to_mapping(), block=100)  # type: ignore[arg-type]
+    heads = []
+    for grid in (InlineGrid(CLIENTS, app, config.to_mapping(), block=CLIENTS), actors):
+        notes = Notes()
+        outcome = Federation(grid, config, notes, expected=federated_data.identity).run()
+        said = [(server_round, reason) for server_round, _, reason in outcome.failures]
+        assert {client for _, client, _ in outcome.failures} == {2}
+        assert [server_round for server_round, _ in said] == [1, 2, 4]
+        assert said[0][1] == "'weight' in 'arrays' is not finite"
+        assert said[1][1].startswith("num-examples = 1000000000000000, but the site first told of ")
+        assert said[2][1] == "its own score: its sums over groups contradict one another"
+        assert [text.partition(", ")[0] for text in notes.warnings] == [
+            "Round 1",
+            "Round 2",
+            "Round 4",
+        ]
+        assert all(np.isfinite(value).all() for value in outcome.arrays.values())
+        assert outcome.federated.keys() == set(range(CLIENTS)) - {2}
+        heads.append(b"".join(value.tobytes() for value in outcome.arrays.values()))
+    assert heads[0] == heads[1]
 
 
 def test_actors_fit_the_machine() -> None:
