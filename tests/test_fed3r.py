@@ -20,7 +20,7 @@ from small_federation import block_of
 
 from fedtl.config import RunConfig
 from fedtl.engine.flower_internals import assume_server_identity
-from fedtl.errors import UsageError
+from fedtl.errors import ImpossibleTotalError, UsageError
 from fedtl.records import from_record, to_record
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import CosineHead, Head, LinearHead, MLPHead
@@ -279,5 +279,5 @@ def test_a_penalty_lost_in_rounding_is_told_in_a_sentence() -> None:
     draws = np.random.default_rng(0)
     x = (draws.standard_normal((20, 50)) + 1000).astype(np.float32)
     problem = _Problem(x, draws.integers(3, size=20), 3, 1e-14, [np.arange(20)])
-    with pytest.raises(UsageError, match=r"ridge-penalty = 1e-14 .* use a larger penalty"):
+    with pytest.raises(ImpossibleTotalError, match=r"ridge-penalty = 1e-14 .* a larger penalty"):
         problem.solved()

@@ -18,7 +18,8 @@ from fedtl.engine.inline_grid import InlineGrid
 from fedtl.federation.alone import LoneHeadsOnce
 from fedtl.federation.checkpoint import (
     Checkpoint,
-    read_latest_checkpoint,
+    checkpoint_paths,
+    read_checkpoint,
     write_atomically,
     write_checkpoint,
 )
@@ -103,8 +104,9 @@ def test_a_new_object_goes_on_where_the_other_was(
         assert notes.checkpoints
         for checkpoint in notes.checkpoints[:2]:
             folder = tmp_path / str(checkpoint.server_round)
-            write_checkpoint(folder, checkpoint)
-            resumed, _ = _federated(config, sites, lone_heads, read_latest_checkpoint(folder))
+            write_checkpoint(folder, checkpoint, {})
+            read, _ = read_checkpoint(checkpoint_paths(folder)[0])
+            resumed, _ = _federated(config, sites, lone_heads, read)
             assert _told(resumed) == _told(whole), checkpoint.server_round
 
 

@@ -22,7 +22,7 @@ from fedtl.config import RunConfig
 from fedtl.errors import FedtlError
 from fedtl.federation import phases
 from fedtl.federation.cache_folder import cache_folder
-from fedtl.federation.failure_codes import FAILED, REFUSED, SENTENCES
+from fedtl.federation.failure_codes import DROPPED_OUT, FAILED, REFUSED, SENTENCES
 
 _logger = logging.getLogger(__name__)
 
@@ -102,7 +102,8 @@ def answer_at_site(message: Message, context: Context, answer: Answer) -> Messag
     except Exception:  # whatever it says may name what is the site's own
         _logger.exception("the answer to a message failed")
         return Message(Error(FAILED, SENTENCES[FAILED]), reply_to=message)
-    if reply.has_error():
+    # That a scenario which this site allowed has it drop out is nobody's secret.
+    if reply.has_error() and reply.error.code != DROPPED_OUT:
         _logger.error("%s", reply.error.reason)
         code = reply.error.code if reply.error.code in SENTENCES else FAILED
         return Message(Error(code, SENTENCES[code]), reply_to=message)
