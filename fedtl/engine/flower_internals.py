@@ -13,7 +13,6 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
-from flwr.superlink.grid.inmemory_grid import InMemoryGrid
 
 RUN_ID = 1
 SERVER_NODE_ID = 1
@@ -47,4 +46,7 @@ def is_simulation(grid: Grid) -> bool:
 
     What is not known to be so is taken for real sites.
     """
+    # It takes a second to import, which no client's process has to spare.
+    from flwr.superlink.grid.inmemory_grid import InMemoryGrid
+
     return isinstance(grid, InMemoryGrid)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dpstrf
 
 from strategies.base.halves import Arrays
 
@@ -186,6 +185,9 @@ def _semidefinite(gram: Floats, size: Floats, rank: int) -> bool:
         size: The vectors' entries have these roots of summed squares, shape ``(d,)``.
         rank: The most vectors.
     """
+    # Few processes of clients need it, and each would take a tenth of a second to import it.
+    from scipy.linalg.lapack import dpstrf
+
     inverse = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
     correlation = gram * np.outer(inverse, inverse)
     if not np.isfinite(correlation).all():
