@@ -13,7 +13,7 @@ from hypothesis import settings
 
 from fedtl.data import image_formats
 
-# Three processes share the tests and two cores; read when NumPy and torch are first imported.
+# Two processes share the tests and the cores; read when NumPy and torch are first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Beyond forty examples no mutant of tests/mutants fell that had not fallen before.
 settings.register_profile("forty", settings(), max_examples=40)
@@ -21,17 +21,8 @@ settings.load_profile("forty")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests: three processes on two cores share them, a group at a time.
-
-    A file is a group, and so are all that share one Ray, which takes seconds to start. What waits
-    longest goes first: begun last, it would be waited for.
-    """
-    ray = {item.path.name for item in items if "shared_ray" in getattr(item, "fixturenames", ())}
-    for item in items:
-        name = item.path.name
-        item.add_marker(pytest.mark.xdist_group("ray" if name in ray else name))
-    first = ["test_three_ways.py", *sorted(ray)]
-    items.sort(key=lambda item: first.index(item.path.name) if item.path.name in first else 99)
+    # Two processes share the tests, a file at a time; begun last, this one would be waited for.
+    items.sort(key=lambda item: item.path.name != "test_three_ways.py")
 
 
 @pytest.fixture(scope="session", autouse=True)

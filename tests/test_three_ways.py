@@ -24,13 +24,14 @@ from simulations.real_sites.processes import environment, process
 
 SITES = ("east", "north", "west")
 # What could come out differently: clients remember their control variates, one is missing from the
-# first round and another, by this seed, from the second.
+# first round and another, by this seed, from the second, and the start is a closed form's head.
 COMMON: dict[str, str | int | float | bool] = {
     "clients": 3,
     "rounds": 2,
     "seed": 2,
     "strategy": "scaffold",
     "dropout": 0.3,
+    "init": "fed3r",
 }
 # What a hostile server asks of the sites, each beside something that is there to be taken.
 HOSTILE = {
