@@ -38,8 +38,15 @@ def test_a_number_is_finite_and_in_its_range(value: float, unknown: bool) -> Non
     assert (Real().fault(value) == "") == math.isfinite(value)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_no_number(value: float) -> None:
+    assert Real().fault(value) == "is not finite"
+    assert Real(unknown=True).fault(value) == ("" if math.isnan(value) else "is not finite")
+
+
 def test_lists_have_their_length_and_texts_theirs() -> None:
     assert Count(size=3).fault([1, 2]) == "has 2 entries where 3 are declared"
+    assert Count(size=3).fault([1, 2, 3, 4]) == "has 4 entries where 3 are declared"
     assert Real(size=-1).fault([1.0] * 7) == "" == Real(size=-1).fault([])
     assert "more than 1,000,000" in Count(size=-1).fault([0] * (LONGEST_LIST + 1))
     assert Text().fault("x" * LONGEST_TEXT) == ""

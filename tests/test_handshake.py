@@ -144,6 +144,7 @@ def test_a_partition_id_that_the_federation_has_not_is_refused(partition_id: int
         ({"num-examples": 2**53}, "num-examples in 'census' is 9007199254740992"),
         ({"num-examples": 10}, "label-counts add up to 11 examples, but num-examples = 10"),
         ({"held-out": 3}, "label-counts add up to 11 examples"),
+        ({"held-out": 1}, "label-counts add up to 11 examples"),
         ({"label-counts": [4, 4, 3]}, "label-counts has 3 entries for 2 classes"),
         ({"label-counts": [12, -1]}, "has an entry that is -1"),
         ({"label-counts": [5.0, 6.0]}, "has an entry that is 5.0"),

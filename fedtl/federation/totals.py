@@ -54,10 +54,10 @@ def standing_out(sizes: Mapping[int, float], times: float) -> dict[int, float]:
     """Return the clients whose contribution is far larger than the usual, and how many times.
 
     Args:
-        sizes: Of each per example, by partition id. Of two, neither is the odd one.
+        sizes: Of each per example, by partition id. Of two, neither stands out of their middle.
         times: More than how many times the median.
     """
-    if len(sizes) < 3:
+    if not sizes:
         return {}
     found = {}
     usual = median(sizes.values())
