@@ -29,7 +29,7 @@ _SCALES = (3e38, 1e12, -1e6, np.nan, np.inf)
 _NUMBERS = (1, -1, 2**53, 10**18, 1e300, float("nan"), float("inf"), True, [1, 2], [], "5", None)
 # What a client alone can know, if it is a number of the right kind: no head is made of it.
 _ITS_OWN = ("loss", "accuracy", "local-only-method", "predicted", "losses", "gaps", "correct")
-_ITS_OWN += ("bins", "probabilities")
+_ITS_OWN += ("bins", "probabilities", "classes-left-out")
 # Sums that no form tells from those of huge features: clients are asked again without such a one.
 _PROPORTION = (
     (phases.MOMENTS, "squares"),
