@@ -75,6 +75,14 @@ def test_a_key_that_is_not_on_the_list_is_refused_by_name(key: str) -> None:
         assert followed.to_mapping()[key] == own
 
 
+def test_what_one_word_allows_is_that_and_nothing_else() -> None:
+    node = {**SITE, "allow": "attack"}
+    assert _refusal({"attack": "noise", "dropout": 0.5}, node).startswith(
+        "This site refuses dropout"
+    )
+    assert SitePolicy.of(node).configuration({**DEFAULTS, "attack": "noise"}).attack == "noise"
+
+
 def test_what_reads_writes_or_harms_is_not_on_the_list() -> None:
     dangerous = {"data", "weights", "cache", "no-cache", "partition", "labels", "attack", "dropout"}
     dangerous |= {"straggle", "holdout-site", "ray-address", "group-from", "layout"}
