@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import fedtl
 
 _SCRIPT = Path(__file__).with_name("bombs.py")
 NAMES = (
@@ -24,6 +27,7 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """How each ended, all in one process."""
     told = subprocess.run(
         [sys.executable, str(_SCRIPT), str(tmp_path_factory.mktemp("bombs"))],
+        env={**os.environ, "PYTHONPATH": f"{Path(fedtl.__file__).parents[1]}:{_SCRIPT.parent}"},
         capture_output=True,
         text=True,
         check=False,
