@@ -189,12 +189,13 @@ def _semidefinite(gram: Floats, size: Floats, rank: int) -> bool:
     from scipy.linalg.lapack import dpstrf
 
     inverse = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
-    correlation = gram * np.outer(inverse, inverse)
-    if not np.isfinite(correlation).all():
-        return False
+    # In place where that can be: the pages of new memory cost more than the sums.
+    correlation = gram * inverse
+    correlation *= inverse[:, None]
     factor, pivots, found, _ = dpstrf(correlation, tol=_ROUNDING, lower=1)
     if found > rank:
         return False
-    lower = np.tril(factor[:, :found])
-    rest = correlation[np.ix_(pivots - 1, pivots - 1)] - lower @ lower.T
-    return bool(np.abs(rest).max() <= 10 * _ROUNDING)
+    lower = np.empty((len(gram), found))
+    lower[pivots - 1] = np.tril(factor[:, :found])
+    correlation -= lower @ lower.T
+    return bool(max(correlation.max(), -correlation.min()) <= 10 * _ROUNDING)
