@@ -6,6 +6,7 @@ Each function returns a clause that says what is wrong, or an empty text.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -189,13 +190,26 @@ def _semidefinite(gram: Floats, size: Floats, rank: int) -> bool:
     from scipy.linalg.lapack import dpstrf
 
     inverse = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
-    # In place where that can be: the pages of new memory cost more than the sums.
-    correlation = gram * inverse
-    correlation *= inverse[:, None]
+    correlation, rest = _scratch(len(gram))
+    np.multiply(gram, inverse, out=correlation)
+    np.multiply(correlation, inverse[:, None], out=correlation)
     factor, pivots, found, _ = dpstrf(correlation, tol=_ROUNDING, lower=1)
     if found > rank:
         return False
     lower = np.empty((len(gram), found))
     lower[pivots - 1] = np.tril(factor[:, :found])
-    correlation -= lower @ lower.T
-    return bool(max(correlation.max(), -correlation.min()) <= 10 * _ROUNDING)
+    np.matmul(lower, lower.T, out=rest)
+    np.subtract(correlation, rest, out=rest)
+    return bool(max(rest.max(), -rest.min()) <= 10 * _ROUNDING)
+
+
+_KEPT = threading.local()
+
+
+def _scratch(width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return two matrices to write into: the pages of new ones cost more than the sums."""
+    if getattr(_KEPT, "width", 0) != width:
+        _KEPT.width = width
+        _KEPT.matrices = (np.empty((width, width)), np.empty((width, width)))
+    kept: tuple[NDArray[np.float64], NDArray[np.float64]] = _KEPT.matrices
+    return kept
