@@ -51,7 +51,9 @@ def test_lists_have_their_length_and_texts_theirs() -> None:
     assert "more than 1,000,000" in Count(size=-1).fault([0] * (LONGEST_LIST + 1))
     assert Text().fault("x" * LONGEST_TEXT) == ""
     assert "501 characters" in Text().fault("x" * (LONGEST_TEXT + 1))
-    assert "cannot be printed" in Text().fault("a\x1b[2Jb")
+    assert Text().fault("a\x1b[2Jb") == Text().fault("a\nb") == "has control characters"
+    for name in ("lésion\u00a0bénigne", "क्\u200dष", "\udce9tage"):
+        assert Text().fault(name) == ""
     assert "an entry that is 7, which is not a text" in Text(size=-1).fault(["a", 7])
 
 

@@ -23,10 +23,10 @@ from fedtl.errors import FedtlError
 from fedtl.federation import phases
 from fedtl.federation.cache_folder import cache_folder
 from fedtl.federation.failure_codes import DROPPED_OUT, FAILED, REFUSED, SENTENCES
+from fedtl.privacy.forms import one_line
 
 _logger = logging.getLogger(__name__)
 
-_LONGEST_SENTENCE = 500
 _SIMULATIONS_KEYS = frozenset({"partition-id", "num-partitions"})
 
 
@@ -115,7 +115,7 @@ def refusal(message: Message, error: FedtlError) -> Message:
     _logger.error("%s", error)
     told = "This site's own settings are wrong; its log says how"
     if isinstance(error, RefusedError):
-        told = " ".join(str(error).split())[:_LONGEST_SENTENCE].rstrip(".")
+        told = one_line(error).rstrip(".")
     return Message(Error(REFUSED, told), reply_to=message)
 
 

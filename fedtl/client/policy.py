@@ -19,6 +19,7 @@ from fedtl.config_file import from_mapping
 from fedtl.config_key import nearest
 from fedtl.config_keys.data import READING_KEYS
 from fedtl.errors import UsageError
+from fedtl.privacy.forms import shown
 
 # What rests on fewer training examples of a class does not leave a site that says nothing else.
 _FEWEST = "min-examples-per-class"
@@ -39,7 +40,6 @@ OWN_CLASS, DOWNLOADS = "module:Class", "downloads"
 # Listed as this module is imported, so that no message has a folder read.
 _INSTALLED = strategies.available()
 _SHIPPED_BACKBONE = "fedtl-tiny"
-_LONGEST_NAME = 40
 
 
 class RefusedError(UsageError):
@@ -126,7 +126,7 @@ class SitePolicy:
     def _against(self, key: str, value: Any) -> _Against | None:
         """Return what the site has against one key; ``None`` if nothing."""
         if key not in rules():
-            return _Against(_shown(key), "its fedtl has no such key")
+            return _Against(shown(key), "its fedtl has no such key")
         if key not in FOLLOWED and key not in SERVERS_OWN and key not in self.allowed:
             why = REASONS.get(key, "it is not among the keys that a run may set at a site")
             return _Against(key, why, "" if key in IMPOSSIBLE else key)
@@ -159,7 +159,7 @@ class SitePolicy:
         if embeddings or weights == "random" or re.search(r"[/.]", str(weights)):
             return []  # no network, or no name of torchvision's
         why = "its weights would be downloaded; the node config may name a file: weights = 'FILE'"
-        return [_Against(f"backbone = {_shown(backbone)}", why, DOWNLOADS)]
+        return [_Against(f"backbone = {shown(backbone)}", why, DOWNLOADS)]
 
 
 def _refused(against: Sequence[_Against]) -> str:
@@ -211,9 +211,3 @@ def _allowed(text: Any) -> frozenset[str]:
                 f"keys of a run's configuration, {OWN_CLASS} and {DOWNLOADS}."
             )
     return frozenset(words)
-
-
-def _shown(name: object) -> str:
-    """Return a name that a server sent, on one line and cut."""
-    text = repr(name) if isinstance(name, str) else type(name).__name__
-    return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}…"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -97,7 +98,9 @@ class Text:
             return f"is {shown(value)}, which is not a text"
         if len(value) > self.longest:
             return f"has {len(value):,} characters, more than {self.longest}"
-        return "" if value.isprintable() else "has characters that cannot be printed"
+        # Names may hold spaces that do not break, and joiners of letters: neither is a control.
+        controls = any(unicodedata.category(character) == "Cc" for character in value)
+        return "has control characters" if controls else ""
 
 
 Form = Count | Real | Text
