@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 
 from fedtl.data import image_formats
 
-# Two processes share the tests and the cores; read when NumPy and torch are first imported.
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from fedtl.transfer.lone_head import LoneHead
+
+# Processes share the tests and the cores; read when NumPy and torch are first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Beyond forty examples no mutant of tests/mutants fell that had not fallen before.
 settings.register_profile("forty", settings(), max_examples=40)
 settings.load_profile("forty")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Two processes share the tests, a file at a time; begun last, this one would be waited for.
-    items.sort(key=lambda item: item.path.name != "test_three_ways.py")
+    """Have a process take whole files, and one process all files that share a Ray.
+
+    Those come first, after the one that waits longest: begun last, they would be waited for.
+    """
+    with_ray = {item.path for item in items if "shared_ray" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda one: (one.path.name != "test_three_ways.py", one.path not in with_ray))
+    for item in items:
+        group = "Ray" if item.path in with_ray else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,6 +49,39 @@ def _memory_as_on_other_systems() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fedtl.engine.memory._PROC", Path("nowhere"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _lone_heads_once() -> Iterator[None]:
+    """Solve for the best lone head of the same rows once: three of four runs have others' rows.
+
+    How it is found is tested in test_lone_head.py and test_left_out.py, which ask for it anew.
+    """
+    from fedtl.transfer.lone_head import best_lone_head
+
+    found: dict[bytes, LoneHead] = {}
+
+    def remembered(
+        features: Tensor,
+        labels: Tensor,
+        classes: int,
+        groups: NDArray[np.int64] | None,
+        rng: np.random.Generator,
+        *,
+        leave_out: bool = False,
+    ) -> LoneHead:
+        digest = hashlib.sha256(repr((features.shape, classes, leave_out)).encode())
+        digest.update(repr(rng.bit_generator.state).encode())
+        for array in (features.numpy(), labels.numpy(), groups):
+            digest.update(b"none" if array is None else array.tobytes())
+        key = digest.digest()
+        if key not in found:
+            found[key] = best_lone_head(features, labels, classes, groups, rng, leave_out=leave_out)
+        return found[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fedtl.federation.alone.best_lone_head", remembered)
         yield
 
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from fedtl import simulate
 
-SIZES_KB = (4, 8, 16, 24, 32, 40, 48)
+SIZES_KB = (4, 16, 24, 32, 48)
 _RESUMED_WITH = "64m"
 
 

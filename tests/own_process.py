@@ -1,17 +1,62 @@
-"""Runs ``python -m fedtl.simulate`` in a process of its own, as a user does."""
+"""Runs fedtl's commands in a process of its own, as a user does.
+
+It is forked, as what every test has imported takes seconds to import.
+"""
 
 from __future__ import annotations
 
+import os
+import runpy
 import subprocess
 import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import NoReturn
 
 
-def run_simulate(*arguments: object, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    """Return how it ended, and what it wrote."""
-    return subprocess.run(
-        [sys.executable, "-m", "fedtl.simulate", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
+def run_module(
+    module: str, *arguments: object, folder: Path | None = None, timeout: float = 60
+) -> subprocess.CompletedProcess[str]:
+    """Return how ``python -m module`` ended that was started in a folder, and what it wrote."""
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        child = os.fork()
+        if not child:
+            os.dup2(stdout.fileno(), 1)
+            os.dup2(stderr.fileno(), 2)
+            _run(module, [str(argument) for argument in arguments], folder)
+        deadline = time.monotonic() + timeout
+        ended, status = os.waitpid(child, os.WNOHANG)
+        while not ended:
+            if time.monotonic() > deadline:
+                os.kill(child, 9)
+            time.sleep(0.01)
+            ended, status = os.waitpid(child, os.WNOHANG)
+        told = []
+        for file in (stdout, stderr):
+            file.seek(0)
+            told.append(file.read().decode())
+    return subprocess.CompletedProcess(
+        [module, *map(str, arguments)], os.waitstatus_to_exitcode(status), *told
     )
+
+
+def _run(module: str, arguments: list[str], folder: Path | None) -> NoReturn:
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    code = 1
+    try:
+        os.chdir(folder or ".")
+        sys.argv = [module, *arguments]
+        sys.path.insert(0, "")
+        sys.modules.pop(module, None)
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

@@ -339,7 +339,9 @@ def _stage_means(pixels: torch.Tensor) -> NDArray[np.float64]:
 class _AntsAndBees:
     def __init__(self) -> None:
         self._zip = zipfile.ZipFile(SHARED / "data" / "ants_bees.zip")
-        self.names = [name for name in self._zip.namelist() if name.endswith(".jpg")]
+        names = [name for name in self._zip.namelist() if name.endswith(".jpg")]
+        # A third of them tells, and takes a third of the time.
+        self.names = sorted(names)[::3]
         self._files = [self._zip.read(name) for name in self.names]
 
     def __len__(self) -> int:

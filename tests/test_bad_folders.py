@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from in_process import complaint, finished
-from own_process import run_simulate
+from own_process import run_module
 
 from fedtl import simulate
 from fedtl.federation.checkpoint import checkpoint_paths, read_checkpoint
@@ -198,7 +198,7 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written(
 def test_a_second_process_is_refused(a_run: Path) -> None:
     with (a_run / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        end = run_simulate("--resume", a_run)
+        end = run_module("fedtl.simulate", "--resume", a_run)
     assert (end.returncode, end.stdout) == (USAGE, "")
     assert end.stderr == (
         f"error: Another process is at work in {a_run}; wait for it, or choose another --out.\n"

@@ -213,7 +213,7 @@ def test_no_hidden_count_is_pinned(count: int, scale: float, seed: int) -> None:
     rows = [row for row in np.eye(2 * BINS) if 0 < row @ true < SMALLEST_CELL]
     rows += [row for row in attacker.wrong if 0 < row @ true < SMALLEST_CELL]
     assert len(rows) > 5
-    for row in [*rows[:12], *rows[-2:]]:
+    for row in [*rows[:12:2], *rows[-2:]]:
         low, high = attacker.range_of(row)
         assert low <= row @ true <= high
         assert low < high

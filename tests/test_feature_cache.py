@@ -369,7 +369,7 @@ def _wait_for(condition: Any) -> None:
 
 
 def test_two_processes_share_the_work_and_a_kill_costs_little(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     result = context.Queue()
     cache, logs = tmp_path / "cache", [tmp_path / name for name in "abc"]
 

@@ -49,13 +49,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("number", "phase", "engine"),
     [
-        (signal.SIGKILL, "rounds", "ray"),
         (signal.SIGHUP, "Ray starts", "ray"),
         (signal.SIGTERM, "features", "inline"),
     ],
 )
 def test_nothing_is_left_of_a_killed_run(number: signal.Signals, phase: str, engine: str) -> None:
-    """Three of the many that simulations/benchmarks/kills.py tries."""
+    """Two of the many that simulations/benchmarks/kills.py tries; one more is in test_resume.py."""
     command = [sys.executable, "-m", "simulations.benchmarks.kills", "--phase", phase]
     command += ["--engine", engine, "--signal", number.name]
     end = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
-import os
 import re
 import shlex
 import statistics
@@ -12,13 +12,16 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import typer
+from own_process import run_module
 
 import strategies
 from fedtl import compare, describe, predict, pretrain, simulate
@@ -88,15 +91,19 @@ def _parsed(module: str, arguments: list[str]) -> dict[str, Any]:
 
 @cache
 def _help(*command: str) -> frozenset[str]:
-    """Return the flags in another program's help."""
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
-    done = subprocess.run(
-        [*command, "--help"], env=environment, capture_output=True, text=True, check=True
-    )
-    return frozenset(_FLAG.findall(done.stdout))
+    """Return the flags in another program's help, in this process if it is written in Python."""
+    programs = entry_points(group="console_scripts", name=command[0])
+    if not programs:
+        path = Path(sys.executable).parent / command[0]
+        shown = subprocess.check_output([path, *command[1:], "--help"], text=True)
+        return frozenset(_FLAG.findall(shown))
+    told = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(told):
+        patch.setattr(sys, "argv", [*command, "--help"])
+        with pytest.raises(SystemExit) as end:
+            next(iter(programs)).load()()
+    assert not end.value.code
+    return frozenset(_FLAG.findall(told.getvalue()))
 
 
 def _own_flags() -> frozenset[str]:
@@ -246,25 +253,10 @@ def own_strategy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("user")
     (folder / "median.py").write_text(_blocks("python")[0], encoding="utf-8")
     command = next(words for words in _modules() if "median:Median" in words)
-    # The user starts in the folder of the file, which a safe path would leave out.
-    environment = {key: os.environ[key] for key in os.environ if key != "PYTHONSAFEPATH"}
-    subprocess.run(
-        [
-            *(sys.executable, "-m", *command, "--engine", "inline", "--rounds", "2"),
-            *(
-                "--hospitals-images",
-                "200",
-                "--hospitals-test-images",
-                "40",
-                "--hospitals-size",
-                "32",
-            ),
-            *("--quiet", "--no-cache", "--out", str(folder / "run")),
-        ],
-        env={**environment, "OMP_NUM_THREADS": "1"},
-        cwd=folder,
-        check=True,
-    )
+    flags = ("--engine", "inline", "--rounds", 2, "--quiet", "--no-cache", "--out", folder / "run")
+    hospitals = ("--hospitals-images", 200, "--hospitals-test-images", 40, "--hospitals-size", 32)
+    end = run_module(*command, *flags, *hospitals, folder=folder)
+    assert end.returncode == 0, end.stderr
     return folder
 
 

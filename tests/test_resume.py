@@ -31,6 +31,7 @@ from fedtl.federation.checkpoint import Checkpoint
 from fedtl.privacy.egress import LedgerEntry
 from fedtl.records import to_record
 from fedtl.report.run_folder import RunFolder
+from simulations.benchmarks.kills import MARK, PATIENCE_SECONDS, marked_processes
 from strategies.base import Arrays, Reply
 from strategies.fedavg import FedAvg
 
@@ -371,15 +372,19 @@ def test_killed_by_sigkill_in_mid_round_with_ray(data: Path, tmp_path: Path) -> 
     flags = ["--data", f"features:{data}", "--partition", "natural", "--rounds", str(rounds)]
     flags += ["--fraction", "0.8", "--quiet"]
     command = [sys.executable, "-m", "fedtl.simulate"]
-    # A process group of its own: the kill takes the command and all that it started.
+    mark = f"resumed{os.getpid()}"
     with subprocess.Popen(
-        [*command, *flags, "--engine", "ray", "--out", str(out)], start_new_session=True
+        [*command, *flags, "--engine", "ray", "--out", str(out)], env={**os.environ, MARK: mark}
     ) as process:
         try:
             _wait_for_lines(out / "metrics.jsonl", 3, process)
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
     assert process.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (left := marked_processes(mark)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left, "what it started has ended with it"
     assert 3 <= len(_whole(out / "metrics.jsonl")) < rounds
     assert not (out / "summary.json").exists()
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 from in_process import Finished, finished
-from own_process import run_simulate
 from PIL import Image
 from safetensors.numpy import load_file
 from scipy.stats import binomtest
@@ -248,12 +247,14 @@ def test_what_is_printed_has_no_control_characters_and_fits_80_columns(
     assert f"round {ROUNDS}/{ROUNDS}" in end.stderr
 
 
+@pytest.mark.usefixtures("shared_ray")
 def test_a_quiet_run_with_ray_prints_its_folder_and_learns_the_same(
-    run: Path, cache: Path, tmp_path: Path
+    run: Path, cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     flags = [*SCENARIO, "--engine", "ray", "--cache", cache, "--out", tmp_path / "run", "--quiet"]
-    end = run_simulate(*flags, timeout=120)
-    assert (end.returncode, end.stdout, end.stderr) == (0, f"{tmp_path / 'run'}\n", "")
+    end = finished(simulate.main, *flags)
+    assert (end.exit_code, end.stdout, end.stderr) == (0, f"{tmp_path / 'run'}\n", "")
+    assert capfd.readouterr() == ("", ""), "of Ray and its processes"
     for name in ("head.safetensors", "egress.csv", "clients.csv"):
         assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes(), name
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,9 +14,11 @@ import numpy as np
 import pytest
 import tomli_w
 from flower_processes import PROJECT, stop_daemon
+from in_process import finished
 from PIL import Image
 from witness import BAIT, write_witness
 
+from fedtl import simulate
 from simulations.real_sites import federation as real_sites
 from simulations.real_sites.keys import make_key
 from simulations.real_sites.processes import environment, process
@@ -70,15 +71,9 @@ def simulated(site_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> d
     """The summary of our own engine's run, each site a client."""
     out = tmp_path_factory.mktemp("simulated") / "run"
     flags = [f"--{key}={value}" for key, value in COMMON.items()]
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "fedtl.simulate", "--quiet", "--engine", "inline"),
-            *("--data", str(site_folders), "--partition", "natural", "--out", str(out)),
-            *("--cache", str(out.parent / "cache"), *flags),
-        ],
-        check=True,
-        cwd=out.parent,
-    )
+    flags += [f"--data={site_folders}", f"--out={out}", f"--cache={out.parent / 'cache'}"]
+    end = finished(simulate.main, "--quiet", "--engine=inline", "--partition=natural", *flags)
+    assert end.exit_code == 0, end.stderr
     return _summary(out)
 
 

@@ -40,7 +40,7 @@ PHASES = {
     "report": "writing the report",
 }
 _RUN_SECONDS = 120.0
-_MARK = "FEDTL_KILLS"
+MARK = "FEDTL_KILLS"
 _NAMESPACE = "FEDTL_KILLS_NAMESPACE"
 
 
@@ -74,7 +74,7 @@ def killed(number: signal.Signals, phase: str, engine: str, out: Path) -> Left:
     before = set(os.listdir("/dev/shm"))  # noqa: PTH208
     # Short, as Ray's sockets lie in it.
     temporary = Path(tempfile.mkdtemp(prefix="k", dir="/tmp"))
-    environment = {**os.environ, _MARK: mark, "TMPDIR": str(temporary)}
+    environment = {**os.environ, MARK: mark, "TMPDIR": str(temporary)}
     command = [sys.executable, "-m", "fedtl.simulate", f"--engine={engine}", f"--out={out}"]
     command += ["--clients=4", "--rounds=400" if phase == "rounds" else "--rounds=2"]
     if phase == "features":
@@ -93,14 +93,14 @@ def killed(number: signal.Signals, phase: str, engine: str, out: Path) -> Left:
             began = time.monotonic()
             process.wait(PATIENCE_SECONDS)
             seconds = time.monotonic() - began
-            while list(_marked(mark)) and time.monotonic() - began < PATIENCE_SECONDS:
+            while list(marked_processes(mark)) and time.monotonic() - began < PATIENCE_SECONDS:
                 time.sleep(0.05)
             if number == signal.SIGKILL:
                 _as_the_next_start(temporary)
             return Left(
                 exit_code=process.returncode,
                 seconds=seconds,
-                processes=list(_marked(mark).values()),
+                processes=list(marked_processes(mark).values()),
                 shared_memory=sorted(set(os.listdir("/dev/shm")) - before),  # noqa: PTH208
                 temporary=sorted(path.name for path in temporary.iterdir()),
                 said=said.read_text(),
@@ -109,7 +109,7 @@ def killed(number: signal.Signals, phase: str, engine: str, out: Path) -> Left:
         finally:
             process.kill()
             process.wait()
-            for pid in _marked(mark):
+            for pid in marked_processes(mark):
                 os.kill(pid, signal.SIGKILL)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -157,9 +157,9 @@ def _starts_ray(parent: int) -> bool:
     return any(b"ray_head_process" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids)
 
 
-def _marked(mark: str) -> dict[int, str]:
+def marked_processes(mark: str) -> dict[int, str]:
     """Return command lines of the living processes that have the mark, by their ids."""
-    wanted = f"{_MARK}={mark}".encode()
+    wanted = f"{MARK}={mark}".encode()
     found: dict[int, str] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
