@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +27,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Beyond forty examples no mutant of tests/mutants fell that had not fallen before.
 settings.register_profile("forty", settings(), max_examples=40)
 settings.load_profile("forty")
+
+# The charts of a run's page, where they are asked for.
+_CHARTS = (
+    *("plots.accuracy_by_round", "plots.score_ladder", "heat_maps.label_map"),
+    *("client_plots.client_plot", "client_plots.narrow_client_plot"),
+    "confusion_section.confusion_map",
+)
+_made: dict[str, Callable[..., object]] = {}
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
@@ -85,25 +94,44 @@ def _lone_heads_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _written_without_waiting_for_the_disk() -> Iterator[None]:
+    """Leave files to the system's memory: what a power cut would leave is not what tests look at."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("fsync", "fdatasync"):
+            patch.setattr(os, name, lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def undrawn(request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
-    """Leave charts undrawn: two thirds of a small run's time, and few tests look at them.
+    """Leave charts out: two thirds of a small run's time, and few tests look at them.
 
     A module whose tests do has ``DRAWN = True``, a test in another the fixture ``drawn``. Pages are
-    written all the same, and all that fedtl does for a chart is done, up to matplotlib's own
-    drawing, which is what this yields.
+    written all the same, a run's without charts, a comparison's with all but matplotlib's own
+    drawing, which is what this yields. With ``CHARTED = True`` a run's are as a comparison's.
     """
+    from markupsafe import Markup
     from matplotlib.figure import Figure
 
+    from fedtl.report.theme import Plot
+
     drawing = Figure.savefig
+    empty = Markup('<svg version="1.1" width="1pt" height="1pt"></svg>')
 
     def blank(figure: object, file: IO[Any], **options: Any) -> None:
-        picture = '<svg version="1.1" width="1pt" height="1pt"></svg>'
-        file.write(picture if isinstance(file, io.TextIOBase) else picture.encode())
+        file.write(empty if isinstance(file, io.TextIOBase) else empty.encode())
+
+    def nothing(*result: object, **options: object) -> Plot:
+        return Plot(empty)
 
     with pytest.MonkeyPatch.context() as patch:
         if not getattr(request.module, "DRAWN", False):
             patch.setattr(Figure, "savefig", blank)
+            if not getattr(request.module, "CHARTED", False):
+                for chart in _CHARTS:
+                    _made.setdefault(chart, resolve_name(f"fedtl.report.{chart}"))
+                    patch.setattr(f"fedtl.report.{chart}", nothing)
         yield drawing
 
 
@@ -111,6 +139,8 @@ def undrawn(request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
 def drawn(undrawn: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw the charts of one test."""
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", undrawn)
+    for chart, made in _made.items():
+        monkeypatch.setattr(f"fedtl.report.{chart}", made)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from unequal_run import CLASSES, ROUNDS, Ran, run_of, tables_of
 
 from fedtl.report import theme
 
+CHARTED = True
 WAYS = ("local_only", "federated", "corrected", "centralised")
 COLOURS = {
     "local_only": theme.LOCAL,
