@@ -229,9 +229,10 @@ def test_a_rare_class_that_is_dropped_stays_declared(tmp_path: Path) -> None:
 
 
 def test_a_class_of_which_nothing_can_be_decoded_stays(tmp_path: Path) -> None:
-    site = _pictures(tmp_path / "site", {"ill": 3, "well": 1})
-    (site / "well" / "0.png").write_bytes(b"no picture")
-    for declared, minimum in (("", 0), ("ill,well", 2)):
+    site = _pictures(tmp_path / "site", {"ill": 3, "well": 2})
+    # Of two, one is too few; then it has none.
+    for at, declared, minimum in ((0, "ill,well", 2), (1, "", 0)):
+        (site / "well" / f"{at}.png").write_bytes(b"no picture")
         config = RunConfig(
             data=str(site), class_names=declared, min_per_class=minimum, image_size=16,
             no_cache=True,
