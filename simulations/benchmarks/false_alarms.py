@@ -123,10 +123,12 @@ def run(config: RunConfig, sites: SimulatedSites, once: LoneHeadsOnce, seen: See
     except UsageError:
         return
     grid = InlineGrid(config.clients, watched, config.to_mapping(), block=watched.clients.block)
-    seen.runs += 1
     try:
         outcome = Federation(grid, config, heard, expected=sites.identity).run()
+    except UsageError:
+        return
     except FedtlError as error:
+        seen.runs += 1
         seen.alarms[f"failed: {str(error)[:150]} ({at})"] += 1
         return
     finally:
@@ -136,6 +138,7 @@ def run(config: RunConfig, sites: SimulatedSites, once: LoneHeadsOnce, seen: See
                 seen.dominated += 1
             elif kind:
                 seen.alarms[f"{kind}: {text[:150]} ({at})"] += 1
+    seen.runs += 1
     for column, ratio in watched.ratios(outcome.arrays):
         seen.note(column, ratio, at)
 
@@ -175,8 +178,8 @@ def main(
         name: Seen() for name in strategies.available()
     }
     dealt: dict[tuple[str, str], tuple[SimulatedSites, LoneHeadsOnce]] = {}
-    for spec in data or ["hospitals"]:
-        inputs = inputs_of(spec, most)
+    opened = {spec: inputs_of(spec, most) for spec in data or ["hospitals"]}
+    for spec, inputs in opened.items():
         for how in [*DEALT, *([] if inputs.dataset.sites is None else ["by site"])]:
             try:
                 dealt[spec, how] = clients_of(inputs, how), LoneHeadsOnce()
