@@ -53,7 +53,7 @@ class RunConfig(MachineKeys, TrainingKeys, TransferKeys, DataKeys, FederationKey
                 f"partition = {self.partition!r} is not known{near} "
                 f"It is one of {', '.join(PARTITIONS)}, {AUTO} or file:PARTS.json."
             )
-        _ = self.grey_limits  # refuses what is no pair of numbers
+        _ = self.grey_limits, self.declared_classes  # refused if they are no numbers, no names
         if self.head != "linear" and self.head_init == "zero":
             raise UsageError(
                 f"head-init = 'zero' leaves a head of kind {self.head!r} without a gradient; "

@@ -25,6 +25,7 @@ from fedtl.client.policy import SITE_KEYS, NodeConfigError
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
 from fedtl.data.dataset import Dataset
+from fedtl.data.declared_classes import absent_note
 from fedtl.data.understood import Understood
 from fedtl.data.unreadable import left_out
 from fedtl.engine.flower_internals import is_simulation
@@ -172,9 +173,9 @@ def _prepare(context: Context) -> tuple[Site, SharedFeatures]:
         for note in data_notes(config, dataset):
             _logger.warning(note)
         inputs = prepare_inputs(
-            config, dataset, None, on_unreadable=_log_unreadable, everybody=False
+            config, dataset, None, on_unreadable=_log_unreadable, everybody=False, own=True
         )
-        for note in inputs.notes:
+        for note in filter(None, (*inputs.notes, absent_note(inputs.dataset))):
             _logger.warning(note)
         sites = _one_site(config, inputs, partition_id)
         site = sites.site(partition_id)

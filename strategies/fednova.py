@@ -15,7 +15,7 @@ from fedtl.transfer.heads import Tensors
 from strategies.base import Arrays, Received, Reply, State
 from strategies.base.averaging import as_head, weighted_mean
 from strategies.base.momentum import WeighedSteps, total_weight
-from strategies.base.plausible import Told, too_large
+from strategies.base.plausible import Told, step_size, too_large
 
 _CHANGE = "normalised-change."
 _WEIGHT = "step-weight"
@@ -68,10 +68,11 @@ class FedNova(WeighedSteps):
         weight = float(arrays[_WEIGHT])
         if fault := self.wrong_weight(weight, told.examples):
             return fault
-        changes: Arrays = {
-            name: weight * arrays[_CHANGE + name].astype(np.float64) for name in told.head
-        }
-        return too_large(changes, told.head, self.config.reply_limit)
+        return too_large(_moves(arrays, told.head), told.head, self.config.reply_limit)
+
+    def size(self, arrays: Arrays, told: Told) -> float:
+        """Return how far wₖ lies from w."""
+        return step_size(_moves(arrays, told.head), told.head)
 
     def client_init(self, received: Received, block: ClientBlock) -> State:
         """Start from w; no step has weight yet."""
@@ -84,6 +85,12 @@ class FedNova(WeighedSteps):
             for name, w in state["parameters"].items()
         }
         return {**changes, _WEIGHT: state["weight"]["total"]}
+
+
+def _moves(arrays: Arrays, head: Arrays) -> Arrays:
+    """Return wₖ - w of a client's arrays, by the names of the head."""
+    weight = float(arrays[_WEIGHT])
+    return {name: weight * arrays[_CHANGE + name].astype(np.float64) for name in head}
 
 
 STRATEGY = FedNova

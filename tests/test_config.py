@@ -36,6 +36,8 @@ def _values_of(key: str) -> st.SearchStrategy[Scalar]:
     if key == "window":
         pairs = st.tuples(st.integers(-2000, 2000), st.integers(1, 4000))
         return st.just("") | pairs.map(lambda pair: f"{pair[0]} {pair[1]}")
+    if key == "class-names":
+        return st.just("") | st.sets(st.sampled_from("abcd"), min_size=2).map(", ".join)
     if rule.choices:
         return st.sampled_from(rule.choices)
     if kind is bool:

@@ -24,6 +24,7 @@ from strategies.base.plausible import (
     Told,
     norm,
     scale_of,
+    step_size,
     too_large,
     wrong_counts,
     wrong_gram,
@@ -179,3 +180,27 @@ def test_one_client_with_nearly_all_examples_is_told_of() -> None:
     assert "Client 1 tells of 950 of all 1,000" in dominating(cards(25, 950, 25))
     assert dominating(cards(50, 900, 50)) == ""
     assert dominating(cards(1, 10**18)) == ""
+
+
+def test_a_step_counts_as_a_thousandth_of_the_heads_scale_at_least() -> None:
+    head = {"weight": np.full((3, 3), 10.0, np.float32)}
+    assert step_size({"weight": np.full((3, 3), 1e-9)}, head) == pytest.approx(1e-3 * 30)
+    assert step_size({"weight": np.full((3, 3), 2.0)}, head) == 6.0
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fednova", "fed3r"])
+def test_a_contribution_is_a_step_or_a_sum_by_the_example(strategy: str) -> None:
+    rule = strategies.build(RunConfig(strategy=strategy), LinearHead(2, 2))
+    head = {"weight": np.ones((2, 2), np.float32), "bias": np.zeros(2, np.float32)}
+    change = {"weight": np.full((2, 2), 3.0, np.float32), "bias": np.zeros(2, np.float32)}
+    sent = {
+        "fedavg": {name: head[name] + value for name, value in change.items()},
+        "fednova": {f"normalised-change.{name}": value / 5 for name, value in change.items()},
+        "fed3r": {"gram": np.full(6, 60.0), "class-sums": np.zeros((3, 2))},
+    }[strategy]
+    if strategy == "fednova":
+        sent["step-weight"] = np.float32(5)
+    for examples in (10, 1000):
+        size = rule.size(sent, Told(examples, (5, 5), head, {}))
+        expected = 60 * np.sqrt(6) / examples if strategy == "fed3r" else 6.0
+        assert size == pytest.approx(expected, rel=1e-6)

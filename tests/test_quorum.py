@@ -65,6 +65,18 @@ def test_one_hospital_alone_never_completes(kind: str) -> None:
         _run(config, lambda asked, client: asked == kind and client > 0)
 
 
+def test_a_closing_short_of_sites_keeps_the_head_and_names_them() -> None:
+    config = RunConfig(clients=5, rounds=2, min_sites=4)
+    notes = _run(config, lambda kind, client: kind == phases.EVALUATE and client in (1, 3, 4))
+    [said] = [text for text in notes.warnings if "scored the final head" in text]
+    assert said.startswith("Only 2 of 5 sites scored the final head, where a round needs 4; every")
+    assert said.endswith("but there are no scores of client 1, 3, 4.")
+    notes = _run(config, lambda kind, client: kind == phases.EVALUATE and client == 1)
+    assert not [text for text in notes.warnings if "scored the final head" in text]
+    with pytest.raises(FedtlError, match=r"Only 3 of 5 sites answered.*\(min-sites = 4\)"):
+        _run(config, lambda kind, client: kind == phases.TRAIN and client in (1, 3))
+
+
 def test_a_round_of_enough_sites_goes_on_without_the_others() -> None:
     notes = _run(
         RunConfig(clients=3, rounds=2), lambda kind, client: kind == "train" and client > 1

@@ -34,6 +34,7 @@ _TEXTS = {
     "init": "fedcgs",
     "grey-range": "0 9",
     "window": "40 400",
+    "class-names": "ill, well",
     "partition": "iid",
 }
 

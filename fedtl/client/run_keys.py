@@ -21,6 +21,7 @@ FOLLOWED: Mapping[str, float | None] = {
     "min-examples-per-class": None,
     "reply-limit": None,
     "duplicates": None,
+    "class-names": None,
     "grey-range": None,
     "window": None,
     "backbone": None,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import math
+import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +26,17 @@ PARTITIONS = (
 )
 
 # How data is read: a site's own to say, and the same for a whole comparison.
-READING_KEYS = ("top-level", "layout", "classes", "min-per-class", "group-from", "labels")
+READING_KEYS = (
+    "top-level",
+    "layout",
+    "classes",
+    "class-names",
+    "min-per-class",
+    "group-from",
+    "labels",
+)
+# A head has a row for each class, so that their number bounds what a site computes.
+_MOST_CLASSES = 10_000
 
 _DATA, _READING = "Data and partition", "How folders of pictures are read"
 
@@ -145,9 +158,16 @@ class DataKeys:
         _READING,
         choices=("auto", "fold-case", "exact"),
     )
+    class_names: str = key(
+        "",
+        "All classes by name, parted by commas: a real site may have no example of some; any other "
+        "class is refused. By default, the classes are those that the data has.",
+        _READING,
+    )
     min_per_class: int = key(
         0,
-        "Drop classes with fewer examples (or groups); 0 refuses data with a class of one.",
+        "Drop classes with fewer examples (or groups); 0 refuses data with a class of one, but not "
+        "at real sites.",
         _READING,
         low=0,
         high=1_000_000,
@@ -175,6 +195,30 @@ class DataKeys:
         _READING,
         words=("LEVEL", "WIDTH"),
     )
+
+    @property
+    def declared_classes(self) -> tuple[str, ...]:
+        """Names of all classes, composed and without outer space; none if ``class-names`` is empty.
+
+        Raises:
+            UsageError: They are fewer than two or too many, or one of them is empty or there twice.
+        """
+        if not self.class_names:
+            return ()
+        try:
+            [row] = csv.reader([self.class_names], skipinitialspace=True, strict=True)
+        except (csv.Error, ValueError):
+            row = []
+        names = tuple(unicodedata.normalize("NFC", name.strip()) for name in row)
+        if not 2 <= len(names) <= _MOST_CLASSES or not all(names):
+            raise UsageError(
+                f"class-names is no list of 2 to {_MOST_CLASSES:,} names, parted by commas; "
+                'a name that has a comma stands in "quotes".'
+            )
+        name, times = Counter(names).most_common(1)[0]
+        if times > 1:
+            raise UsageError(f"class-names has {name!r} {times} times; name each class once.")
+        return names
 
     @property
     def grey_limits(self) -> tuple[float, float] | None:

@@ -138,7 +138,9 @@ def with_trained_classes(dataset: Dataset) -> Dataset:
     return _without_classes(dataset, strange, kind, note)
 
 
-def without_rare(dataset: Dataset, fewest: int, counts: NDArray[np.int64], what: str) -> Dataset:
+def without_rare(
+    dataset: Dataset, fewest: int, counts: NDArray[np.int64], what: str, *, own: bool = False
+) -> Dataset:
     """Return the data without classes that have fewer inputs (or groups) than ``fewest``.
 
     Args:
@@ -146,18 +148,21 @@ def without_rare(dataset: Dataset, fewest: int, counts: NDArray[np.int64], what:
         fewest: How many a class needs; 0 drops none.
         counts: Inputs, or groups, of each class, shape ``(C,)``.
         what: What is counted, in the plural.
+        own: Whether it is one real site's own data, of which one class is enough.
 
     Raises:
-        UsageError: Fewer than two classes are left.
+        UsageError: Fewer than two classes are left, or of a site's own data none.
     """
     rare = np.flatnonzero(counts < fewest)
     if not len(rare):
         return dataset
-    if len(counts) - len(rare) < 2:
-        best = sorted(counts.tolist())[-2:][0]
+    if len(counts) - len(rare) < (1 if own else 2):
+        needed, enough = ("one is", "one class has") if own else ("two are", "two classes have")
+        best = sorted(counts.tolist())[-1 if own else -2 :][0]
         raise UsageError(
             f"--min-per-class {fewest} leaves {len(counts) - len(rare)} of {len(counts)} classes "
-            f"of {dataset.name}, but two are needed; two classes have at least {best} {what} each"
+            f"of {dataset.name}, but {needed} needed; {enough} at least {best} {what}"
+            f"{'' if own else ' each'}"
         )
     rows = int(np.isin(dataset.labels, rare).sum())
     unit = "row" if isinstance(dataset.inputs, np.ndarray) else "image"

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.budget import MOST_FILE_BYTES
+from fedtl.data.coded_size import coded_values
 from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.grey_scale import extent_of
 from fedtl.errors import first_line
@@ -69,6 +70,7 @@ def dicom_picture(data: bytes) -> NDArray[np.uint8] | DeepGrey:
         samples, bits = int(file.get("SamplesPerPixel", 1)), int(file.get("BitsAllocated", 8))
         if pixels * samples * bits > 8 * _MOST_BYTES:
             raise UnreadableImageError(f"more than {_MOST_BYTES >> 20} MiB of pixels")
+        _check_coded(file, bits)
         stored = _stored(file)
         photometric = str(file.get("PhotometricInterpretation", "MONOCHROME2"))
         if photometric == "PALETTE COLOR":
@@ -124,6 +126,21 @@ def _check_deflated(packed: bytes) -> None:
         packed = stream.unconsumed_tail
         if left < 0:
             raise UnreadableImageError(f"unpacks to more than {MOST_FILE_BYTES >> 20} MiB")
+
+
+def _check_coded(file: Any, bits: int) -> None:
+    """Refuse a compressed picture that says of itself that it is larger than any may be."""
+    from pydicom.encaps import generate_frames
+    from pydicom.uid import UID
+
+    if not UID(str(file.file_meta.get("TransferSyntaxUID", ""))).is_encapsulated:
+        return
+    stream = next(generate_frames(file.PixelData, number_of_frames=1), b"")
+    if coded_values(stream) * bits > 8 * _MOST_BYTES:
+        raise UnreadableImageError(
+            f"its compressed picture is larger than its header says, and than {_MOST_BYTES >> 20} "
+            "MiB of pixels"
+        )
 
 
 def _stored(file: Any) -> NDArray[Any]:

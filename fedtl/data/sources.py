@@ -18,6 +18,7 @@ from fedtl.data.class_names import (
     without_rare,
 )
 from fedtl.data.dataset import Dataset
+from fedtl.data.declared_classes import with_declared_classes
 from fedtl.data.features_file import features_file
 from fedtl.data.hospitals import HospitalsOptions, hospitals_dataset
 from fedtl.data.image_folder import image_folder
@@ -38,6 +39,7 @@ class Reading:
         labels: Table of labels, sites and groups (see ``labelled_images``); empty if folders say
             them.
         classes: How names of classes are compared: see ``as_a_person_reads``.
+        declared_classes: All classes by name; none to take those of the data.
         min_per_class: Inputs, or groups, below which a class is dropped.
     """
 
@@ -46,6 +48,7 @@ class Reading:
     labels: str = ""
     layout: str = ""
     classes: str = AS_READ
+    declared_classes: tuple[str, ...] = ()
     min_per_class: int = 0
 
 
@@ -69,7 +72,8 @@ def open_dataset(
         seed: The run's seed, which ``hospitals`` is rendered from.
         hospitals: Size and difficulty of ``hospitals``.
         reading: How folders and zips are to be read, and classes.
-        own: Whether it is one real site's own data: others may train what it only tests.
+        own: Whether it is one real site's own data: others may train what it only tests, and it
+            may have few or no examples of what others train.
 
     Raises:
         UsageError: There is no such data, or it cannot be used as it is.
@@ -87,11 +91,12 @@ def open_dataset(
         else:
             dataset = images(_folder_or_zip(spec), reading)
     dataset = as_a_person_reads(dataset, reading.classes)
-    dataset = without_rare(dataset, reading.min_per_class, *class_sizes(dataset))
+    dataset = without_rare(dataset, reading.min_per_class, *class_sizes(dataset), own=own)
     if not own:
         dataset = with_trained_classes(dataset)
+    dataset = with_declared_classes(dataset, reading.declared_classes, reading.classes)
     try:
-        check_classes(dataset)
+        check_classes(dataset, own=own)
     except UsageError as error:
         # The files that are left aside may be the reason.
         aside = [one for one in dataset.left_aside if not one.told]
@@ -130,19 +135,29 @@ def without_lost_classes(dataset: Dataset) -> Dataset:
     return replace(dataset, classes=classes, labels=labels.astype(np.int64))
 
 
-def check_classes(dataset: Dataset) -> None:
+def check_classes(dataset: Dataset, *, own: bool = False) -> None:
     """Refuse data from which no classifier can be learnt and scored.
+
+    Args:
+        dataset: The data.
+        own: Whether it is one real site's own data, which has its share in learning and scoring
+            whatever it has of each class.
 
     Raises:
         UsageError: Fewer than two classes have training inputs, or a class has fewer than two
-            inputs (or groups, if there are any).
+            inputs (or groups, if there are any). Of a site's own data: there are fewer than two
+            classes, or no training inputs.
     """
     in_training = np.bincount(dataset.labels[dataset.training], minlength=len(dataset.classes))
     in_all, what = class_sizes(dataset)
     trained = np.flatnonzero(in_training)
+    if own and len(trained) and len(dataset.classes) > 1:
+        return
     if len(trained) < 2:
         found = f"only {dataset.classes[trained[0]]}" if len(trained) else "none"
         table = "" if what == "rows" else "; class folders or a table (--labels FILE.csv) name them"
+        if own and len(trained):
+            table = "; if the other sites have more, class-names in the node config names them all"
         raise UsageError(
             f"{dataset.name}: at least two classes with training {what} are needed, but there is "
             f"{found}{table}"

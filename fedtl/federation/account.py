@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fedtl.data.class_names import named
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.exchange import Failure, Phase
 from fedtl.federation.handshake import Roll
@@ -44,6 +45,12 @@ class Account:
                     f"Client {client} does not train on {card.classes_left_out} of its classes: it "
                     "has fewer examples of them than min-examples-per-class there."
                 )
+        classes = zip(roll.identity.classes, roll.class_counts, strict=True)
+        if unknown := [name for name, count in classes if not count]:
+            self._journal.warn(
+                f"Of the {len(roll.identity.classes):,} classes, no client has an example of "
+                f"{named(unknown)}: nothing is learnt of it."
+            )
         if told := dominating(roll.cards):
             self._journal.warn(told)
 

@@ -209,6 +209,7 @@ def _mismatch(site: Identity, reference: Identity) -> str:
     if site.classes != reference.classes:
         return (
             f"the site's classes are {one_line(', '.join(site.classes))}, "
-            f"the federation's {one_line(', '.join(reference.classes))}"
+            f"the federation's {one_line(', '.join(reference.classes))}; if it has no example of "
+            "some, class-names, in its node config or in the run's configuration, names them all"
         )
     return ""

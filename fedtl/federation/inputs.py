@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fedtl.config import RunConfig
 from fedtl.data.class_names import without_rare
 from fedtl.data.dataset import Dataset
+from fedtl.data.declared_classes import with_declared_classes
 from fedtl.data.grey_scale import GreyScale
 from fedtl.data.grey_scanning import on_one_scale
 from fedtl.data.pillow_warnings import doubts
@@ -81,6 +82,7 @@ def prepare_inputs(
     on_unreadable: OnUnreadable | None = None,
     *,
     everybody: bool = True,
+    own: bool = False,
 ) -> Inputs:
     """Run the frozen backbone over every image it has not seen, and leave out the unreadable.
 
@@ -94,6 +96,7 @@ def prepare_inputs(
             fail.
         everybody: Whether it is all clients' data, so that what is black and white can be found in
             it; one client's own cannot say that for the others.
+        own: Whether it is one real site's own data, whose classes are others', too.
 
     Raises:
         FedtlError: The backbone's weights are not to be had, or too few images can be read.
@@ -163,15 +166,18 @@ def prepare_inputs(
             raise FedtlError(
                 f"{dataset.name}: none of its {len(bad):,} images can be decoded: {reasons}."
             )
-        dataset = without_lost_classes(without_unreadable(dataset, bad))
+        dataset = without_unreadable(dataset, bad)
+        if not own:
+            dataset = without_lost_classes(dataset)
         counts, what = class_sizes(dataset)
         if config.min_per_class > counts.min():
             # Some classes have become rare by what cannot be decoded.
             rows = rows[counts[dataset.labels] >= config.min_per_class]
-            dataset = without_rare(dataset, config.min_per_class, counts, what)
+            dataset = without_rare(dataset, config.min_per_class, counts, what, own=own)
             notes.append(dataset.notes[-1])
+            dataset = with_declared_classes(dataset, config.declared_classes, config.classes)
         try:
-            check_classes(dataset)
+            check_classes(dataset, own=own)
         except UsageError as error:
             raise UsageError(f"{error}; of the others, {reasons}") from None
         if config.holdout_site and not len(dataset.withheld):

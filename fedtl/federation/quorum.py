@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flwr.serverapp import Grid
 
@@ -15,6 +15,7 @@ from fedtl.federation.handshake import Roll
 
 _FEWEST = 2
 _POLL_SECONDS = 0.5
+_LISTED = 20
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,12 @@ class Quorum:
     Attributes:
         fewest: As configured; 0 is half of the sites that are asked, but two at the least.
         patience: Seconds that a round waits for them to be connected.
+        rule: What ``fewest`` is, where no key says it.
     """
 
     fewest: int
     patience: float
+    rule: str = ""
 
     @classmethod
     def of(cls, config: RunConfig) -> Quorum:
@@ -96,11 +99,38 @@ class Quorum:
         reasons = [failure.reason for failure in phase.failures]
         self._hold(answered, len(phase.clients), "answered", reasons)
 
+    @property
+    def closing(self) -> Quorum:
+        """What the closing asks for, in which nothing is learnt any more: two sites.
+
+        The head is then that of enough sites in every round. Scores of one alone would still be
+        taken for those of a federation.
+        """
+        return replace(self, fewest=_FEWEST, rule="two at the least, whose scores they are")
+
+    def short_of(self, phase: Phase) -> str:
+        """Return a sentence if fewer sites scored the final head than a round needs; else nothing.
+
+        Args:
+            phase: The closing.
+        """
+        missing = [failure.client for failure in phase.failures]
+        here, needed = len(phase.clients) - len(missing), self.needed(len(phase.clients))
+        if needed <= here:
+            return ""
+        listed = ", ".join(map(str, missing[:_LISTED])) + (" …" if missing[_LISTED:] else "")
+        return (
+            f"Only {here} of {len(phase.clients)} sites scored the final head, where a round needs "
+            f"{needed}; every round had enough, so the head stands, but there are no scores of "
+            f"client {listed}."
+        )
+
     def _hold(self, here: int, asked: int, what: str, reasons: list[str]) -> None:
         needed = self.needed(asked)
         if here >= needed:
             return
         rule = f"min-sites = {self.fewest}" if self.fewest else "half of them, and 2 at the least"
+        rule = self.rule or rule
         why = f" ({'; '.join(reasons[:3])})" if reasons else ""
         raise FedtlError(
             f"Only {here} of {asked} sites {what}, and {needed} are needed ({rule}){why}; connect "

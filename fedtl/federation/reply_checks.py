@@ -28,8 +28,8 @@ class ReplyChecks:
     Args:
         strategy: With its head's form.
         cards: What clients told of their data, by partition id.
-        sizes: Is told how far from what it was sent a client's contribution is, per example if it
-            is a sum, by partition id.
+        sizes: Is told how large a client's contribution is, by partition id: see
+            ``HeadStrategy.size``.
     """
 
     def __init__(
@@ -84,8 +84,9 @@ class ReplyChecks:
         if starter is None:
             return "no init is configured"
         arrays = from_record(array_record(reply, starter.reply_record))
-        self._size = norm(arrays) / max(card.examples, 1)
-        return starter.implausible(arrays, Told(card.examples, card.label_counts, {}, {}))
+        told = Told(card.examples, card.label_counts, {}, {})
+        self._size = starter.size(arrays, told)
+        return starter.implausible(arrays, told)
 
     def _train(self, reply: RecordDict, card: SiteCard, instruction: RecordDict) -> str:
         metrics = metric_record(reply, "metrics")
@@ -94,10 +95,7 @@ class ReplyChecks:
         head, server = self._sent(instruction)
         arrays = from_record(array_record(reply, self._strategy.reply_record))
         told = Told(card.examples, card.label_counts, head, server)
-        if arrays.keys() & head.keys():
-            self._size = norm({name: arrays[name] - head[name] for name in arrays.keys() & head})
-        else:
-            self._size = norm(arrays) / max(card.examples, 1)
+        self._size = self._strategy.size(arrays, told)
         return self._strategy.implausible(arrays, told)
 
     def _closing(self, reply: RecordDict, card: SiteCard, instruction: RecordDict) -> str:

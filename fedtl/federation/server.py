@@ -31,12 +31,7 @@ from fedtl.federation.quorum import Quorum
 from fedtl.federation.reply_checks import ReplyChecks
 from fedtl.federation.round_row import facts_of, scores_of
 from fedtl.federation.round_zero import closed_form_start, learn_standardisation
-from fedtl.federation.totals import (
-    IMPOSSIBLE,
-    largest_named,
-    standing_out,
-    total_fault,
-)
+from fedtl.federation.totals import IMPOSSIBLE, largest_named, standing_out, total_fault
 from fedtl.records import from_record, to_record
 from fedtl.transfer.heads import one_thread
 from fedtl.transfer.standardisation import Standardisation
@@ -137,7 +132,7 @@ class Federation:
                     standardisation = self._asked(
                         exchange, lambda: learn_standardisation(exchange, width)
                     )
-                    self._settle(exchange.phase, 0)
+                    self._settle(exchange.phase, 0, self._quorum)
                 arrays: Arrays = dict(head.initial(config.head_init, config.seed))
                 if (starter := strategy.starter) is not None:
                     started = self._asked(
@@ -149,7 +144,7 @@ class Federation:
                             f"{largest_named(self._account.sizes)}."
                         )
                     arrays = started
-                    self._settle(exchange.phase, 0)
+                    self._settle(exchange.phase, 0, self._quorum)
                 done, pending = 0, None
             else:
                 self._account.recall(resume)
@@ -212,7 +207,7 @@ class Federation:
         pending: Row | None,
     ) -> tuple[Arrays, Row]:
         """Score the head as it is, train it, make it safe."""
-        self._gather(exchange)
+        self._gather(exchange, self._quorum)
         began = time.perf_counter()
 
         def ask() -> tuple[ArrayRecord | None, MetricRecord | None]:
@@ -244,7 +239,7 @@ class Federation:
             self._journal.warn(f"Round {server_round}: no client's contribution was usable.")
         else:
             arrays = found
-        self._settle(phase, server_round)
+        self._settle(phase, server_round, self._quorum)
         self._account.seconds.append(time.perf_counter() - began)
         row = facts_of(phase, server_round, metrics, self._account.seconds[-1])
         if self._score_test is not None and strategy.global_head:
@@ -277,7 +272,8 @@ class Federation:
         roll: Roll,
     ) -> Phase:
         """Score the final head, and what each client would have got alone."""
-        self._gather(exchange)
+        closing = None if self._quorum is None else self._quorum.closing
+        self._gather(exchange, closing)
         told = ConfigRecord({phases.CLASS_COUNTS: list(roll.class_counts)})
         messages = strategy.configure_evaluate(rounds + 1, to_record(arrays), told, exchange)
         replies = exchange.send_and_receive(messages)
@@ -287,17 +283,19 @@ class Federation:
         phase = exchange.phase
         if not phase.metrics:
             raise FedtlError(f"No client could score the final head: {phase.failures[0].reason}.")
-        self._settle(phase, rounds + 1)
+        self._settle(phase, rounds + 1, closing)
+        if self._quorum is not None and (short := self._quorum.short_of(phase)):
+            self._journal.warn(short)
         if pending is not None:
             scored = {client: one.round_score for client, one in phase.metrics.items()}
             self._journal.enter_round(pending | scores_of(scored), rounds)
         return phase
 
-    def _gather(self, exchange: Exchange) -> None:
-        if self._quorum is not None:
-            self._quorum.gather(self._grid, exchange.partitions, self._journal.waits)
+    def _gather(self, exchange: Exchange, quorum: Quorum | None) -> None:
+        if quorum is not None:
+            quorum.gather(self._grid, exchange.partitions, self._journal.waits)
 
-    def _settle(self, phase: Phase, server_round: int) -> None:
+    def _settle(self, phase: Phase, server_round: int, quorum: Quorum | None) -> None:
         self._account.settle(phase, server_round)
-        if self._quorum is not None:
-            self._quorum.check(phase)
+        if quorum is not None:
+            quorum.check(phase)

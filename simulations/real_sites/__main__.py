@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated
@@ -83,11 +84,12 @@ def _project() -> Path:
 
 def _run_config(text: str) -> dict[str, Scalar]:
     """Return keys and values, given as Flower's command line takes them."""
+    words = re.findall(r"""(?:'[^']*'|"[^"]*"|\S)+""", text)  # a name in quotes may have spaces
     try:
-        found: dict[str, Scalar] = tomllib.loads("\n".join(text.split()))
+        found: dict[str, Scalar] = tomllib.loads("\n".join(words))
     except tomllib.TOMLDecodeError:
         try:
-            pairs = (word.split("=", 1) for word in text.split())
+            pairs = (word.split("=", 1) for word in words)
             found = tomllib.loads("\n".join(f"{key} = {_quoted(value)}" for key, value in pairs))
         except (tomllib.TOMLDecodeError, ValueError):
             raise UsageError(f"--run {text!r} is no list of key=value.") from None

@@ -22,6 +22,9 @@ _LARGEST_SQUARE = float(np.finfo(np.float32).max) ** 2
 # What rounding takes from a sum of products, relative to its terms; a lie that is smaller tells
 # nothing.
 _ROUNDING = 1e-6
+# A client that has learnt what it can moves a head by next to nothing; any other would stand out
+# beside it. So less than this share of the head's scale counts as that much.
+_STEP = 1e-3
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,11 @@ def norm(arrays: Mapping[str, Floats]) -> float:
 def scale_of(head: Mapping[str, Floats]) -> float:
     """Return the norm that a head's is measured by: its own, but at least that of one of ones."""
     return max(norm(head), math.sqrt(sum(value.size for value in head.values())), 1.0)
+
+
+def step_size(changes: Mapping[str, Floats], head: Mapping[str, Floats]) -> float:
+    """Return how far a client moves the head that it was sent, to be held beside other clients'."""
+    return max(norm(changes), _STEP * scale_of(head))
 
 
 def too_large(arrays: Arrays, head: Arrays, limit: float) -> str:

@@ -28,7 +28,7 @@ from strategies.base.halves import (
     Trained,
     heads_of,
 )
-from strategies.base.plausible import Told, too_large
+from strategies.base.plausible import Told, norm, step_size, too_large
 from strategies.base.search import Search
 
 if TYPE_CHECKING:
@@ -141,6 +141,21 @@ class HeadStrategy(Strategy):
             told: What is known of the client.
         """
         return too_large(arrays, told.head, self.config.reply_limit)
+
+    def size(self, arrays: Arrays, told: Told) -> float:
+        """Return how large a contribution is, to be held beside other clients': see ``totals``.
+
+        By default it is how far it moves the head. Where no array is named as one of the head's
+        is, they are sums over examples, and it is their norm by the example.
+
+        Args:
+            arrays: As for ``implausible``.
+            told: What is known of the client.
+        """
+        own = arrays.keys() & told.head.keys()
+        if not own:
+            return norm(arrays) / max(told.examples, 1)
+        return step_size({name: arrays[name] - told.head[name] for name in own}, told.head)
 
     @abstractmethod
     def train_alone(self, block: ClientBlock) -> list[AloneHead]:
