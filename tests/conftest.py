@@ -96,7 +96,7 @@ def _lone_heads_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _written_without_waiting_for_the_disk() -> Iterator[None]:
-    """Leave files to the system's memory: what a power cut would leave is not what tests look at."""
+    """Leave files to the system: what a power cut would leave is not what tests look at."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("fsync", "fdatasync"):
             patch.setattr(os, name, lambda descriptor: None)
