@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -98,6 +99,14 @@ def shared_ray() -> Iterator[None]:
         started("", Resources(2.0, 0.0), clients=2, client_cpus=1.0, client_gpus=0.0)
         yield
     stop()
+
+
+@pytest.fixture(scope="session")
+def unequal_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Return :func:`unequal_run.run_of` with some flags; what was run before is not run again."""
+    from unequal_run import run_of
+
+    return functools.cache(lambda *flags: run_of(tmp_path_factory.mktemp("unequal"), *flags))
 
 
 @pytest.fixture

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
@@ -31,7 +34,7 @@ def told(ran: Ran) -> dict[str, dict[str, str]]:
 def mcnemar(ran: Ran, way: str = "federated") -> dict[str, str]:
     """Return verdicts by exact one-sided tests of scipy with Holm's correction, from the counts."""
     rows = told(ran)
-    verdicts = dict.fromkeys(NAMES, "no clear difference")
+    verdicts = dict.fromkeys(rows, "no clear difference")
     for verdict, (ahead, behind) in {
         "better": ("ours", "local"),
         "worse": ("local", "ours"),
@@ -46,3 +49,41 @@ def mcnemar(ran: Ran, way: str = "federated") -> dict[str, str]:
                 break
             verdicts[name] = verdict
     return verdicts
+
+
+def share_of(right: int, examples: int) -> str:
+    return f"{right} of {examples}" if examples < 100 else pc(right / examples)
+
+
+def interval(right: int, examples: int) -> str:
+    """Return Wilson's interval as people read it."""
+    low, high = binomtest(right, examples).proportion_ci(method="wilson")
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def bar_titles(ran: Ran, *ways: str) -> dict[str, list[str]]:
+    """Return what each client's bar of each way says, way by way, from the table of clients."""
+    titles: dict[str, list[str]] = {}
+    for way in ways:
+        verdicts = mcnemar(ran, way) if way != "local_only" else {}
+        for name, row in told(ran).items():
+            n = int(row["held_out"])
+            hits = round(float(row[f"{way}_accuracy"]) * n)
+            text = f"{name}, {way.replace('_', '-')}: {hits} of {n} right ({pc(hits / n)}, "
+            text += f"95 % interval {interval(hits, n)})"
+            if verdicts:
+                own = int(row[f"{way}_only_ours"]) - int(row[f"{way}_only_local"])
+                low, high = (signed(float(row[f"{way}_gain_{end}"])) for end in ("low", "high"))
+                text += f"; gain {signed(own / n)} points ({low} to {high}), {verdicts[name]}"
+            titles.setdefault(way, []).append(text)
+    return titles
+
+
+def bars_of(ran: Ran, page: str, ways: int) -> list[dict[str, tuple[float, float]]]:
+    """Return, for each way, place and width of each bar in the chart of clients by its title."""
+    found = re.findall(r'<g id="clients-(bar-(\d+)-\d+)"><title>([^<]*)</title>', page)
+    assert len(found) == len(ran.bars)
+    return [
+        {html.unescape(title): ran.bars[gid] for gid, at, title in found if int(at) == place}
+        for place in range(ways)
+    ]
