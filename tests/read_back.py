@@ -7,8 +7,9 @@ import re
 
 import numpy as np
 from numpy.typing import NDArray
+from numpy_learning import SGD
 from scipy.stats import binomtest
-from unequal_run import SIZES, Ran
+from unequal_run import EPOCHS, SIZES, Ran, Rows
 
 NAMES = sorted(SIZES)
 
@@ -87,3 +88,27 @@ def bars_of(ran: Ran, page: str, ways: int) -> list[dict[str, tuple[float, float
         {html.unescape(title): ran.bars[gid] for gid, at, title in found if int(at) == place}
         for place in range(ways)
     ]
+
+
+def said_by(ran: Ran) -> dict[str, list[Rows]]:
+    """Return what each client's heads of a run of one round say of every row of the data.
+
+    Heads that all share are there once for each.
+    """
+    x, y, parts = ran.data["x"].astype(np.float64), ran.data["y"], ran.parts()
+    mean, scale = ran.standardisation[-1]
+    z, sgd = (x - mean) * scale, SGD.of(ran.config())
+    start = ran.heads[-1]["weight"], ran.heads[-1]["bias"]
+    personal = []
+    for client, (_, train, _) in enumerate(parts):
+        # Shuffled as in the round after the last.
+        (weight, bias), _ = sgd.trained(start, z, y, train, client, at=2, epochs=EPOCHS)
+        personal.append((z @ weight.T + bias).argmax(1))
+    # These are held against numpy in test_whole_run.py.
+    lone = [(x @ one.weight.T + one.bias).argmax(1) for one in ran.lone]
+    return {
+        "local_only": lone[:-1],
+        "federated": [ran.predicted(np.arange(len(x)))] * len(parts),
+        "personal": personal,
+        "centralised": [lone[-1]] * len(parts),
+    }

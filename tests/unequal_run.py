@@ -33,6 +33,9 @@ SIZES = {"Dale": 120, "Odd": 150, "Ashe": 200, "Crow": 560, "Bray": 420}
 TESTED = 160
 FLAGS = ("--partition", "natural", "--rounds", ROUNDS, "--held-out", 0.7, "--engine", "inline")
 FLAGS += ("--learning-rate", 0.004, "--seed", 3)
+# With heads of clients' own, and without a site.
+AWAY, EPOCHS = "Crow", 2
+PERSONAL = ("--rounds", 1, "--personalise", EPOCHS, "--holdout-site", AWAY)
 RECORDED = ("plot", "barh", "imshow", "axhline", "axvline", "set_xlabel", "set_ylabel")
 RECORDED += ("set_yticks", "hist")
 Rows = NDArray[np.int64]
