@@ -158,14 +158,14 @@ def test_stars_are_westfall_and_youngs(made: Made, order: list[str]) -> None:
         patch.setattr(behind_best, "_DRAWS", DRAWS)
         for names, rows in (
             (("fedavg", "fed3r", "fedncm"), slice(60)),
-            (("fedavg", "fed3r"), slice(TESTED)),
+            (("fedavg", "fed3r", "fedncm"), slice(8, 20)),
             (("fed3r", "fedncm"), slice(50)),
         ):
             some = np.array([made.right(name)[:, rows] for name in names])
             p, error = p_of_best(list(some), DRAWS)
             found = p_behind_best(some, np.ones(some.shape[1:]))
             np.testing.assert_array_less(np.abs(found - p), 5 * error + 1e-4)
-            assert 0.001 < p.min() < 0.06
+            assert 0.001 < p.min() < 0.5
 
 
 def test_the_most_accurate_alone_is_bold_in_the_terminal() -> None:
