@@ -124,6 +124,11 @@ def test_the_top_of_the_page_has_the_totals(ran: Ran, page: str) -> None:
     assert re.search(rf'href="#clients"><b>{worse}</b> of 5 worse off than alone', top)
 
 
+def test_where_all_sites_take_part_none_is_unseen(ran: Ran, page: str) -> None:
+    assert 'id="unseen"' not in page
+    assert "unseen_site" not in ran.summary()
+
+
 def test_the_answer_says_who_gains_and_how_surely(ran: Ran, page: str) -> None:
     gain = ran.summary()["gains"]["federated"]
     own, rows = right(ran), told(ran)

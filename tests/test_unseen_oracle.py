@@ -91,6 +91,7 @@ def test_page_and_terminal_have_them_and_say_who_is_not_beaten(
         f"scores {pc(ours[1])} against {pc(most)} for the best own head, and is better than "
         f"{by_balanced} of 4."
     )
+    assert '<a href="#unseen">' in page
     assert f"<b>{4 - len(unbeaten)}</b> of 4 own heads beaten on <b>{AWAY}</b>" in page
     lines = ran.end.stdout.splitlines()
     start = next(at for at, line in enumerate(lines) if line.startswith(f"On {AWAY}, unseen"))
