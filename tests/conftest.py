@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import os
@@ -39,15 +40,24 @@ _made: dict[str, Callable[..., object]] = {}
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have a process take whole files, and one process all files that share a Ray.
+    """Have a process take whole files, and all files that share a Ray, or a run.
 
-    Those come first, after the one that waits longest: begun last, they would be waited for.
+    The first of these come first, after the file that waits longest: begun last, they would be
+    waited for.
     """
-    with_ray = {item.path for item in items if "shared_ray" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda one: (one.path.name != "test_three_ways.py", one.path not in with_ray))
+    shared = {
+        item.path: fixture
+        for fixture in ("unequal_run", "shared_ray")
+        for item in items
+        if fixture in getattr(item, "fixturenames", ())
+    }
+
+    def order(item: pytest.Item) -> tuple[bool, bool]:
+        return item.path.name != "test_three_ways.py", shared.get(item.path) != "shared_ray"
+
+    items.sort(key=order)
     for item in items:
-        group = "Ray" if item.path in with_ray else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+        item.add_marker(pytest.mark.xdist_group(shared.get(item.path, item.path.name)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -177,6 +187,21 @@ def shared_ray() -> Iterator[None]:
         started("", Resources(2.0, 0.0), clients=2, client_cpus=1.0, client_gpus=0.0)
         yield
     stop()
+
+
+@pytest.fixture(scope="session")
+def unequal_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Return :func:`unequal_run.run_of` with some flags; what was run before is not run again."""
+    from unequal_run import run_of
+
+    @functools.cache
+    def run(*flags: object) -> object:
+        with pytest.MonkeyPatch.context() as patch:
+            for chart, made in _made.items():
+                patch.setattr(f"fedtl.report.{chart}", made)
+            return run_of(tmp_path_factory.mktemp("unequal"), *flags)
+
+    return run
 
 
 @pytest.fixture

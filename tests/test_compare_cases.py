@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -61,27 +60,6 @@ def test_without_a_test_part_global_heads_are_ranked_on_held_out_examples(tmp_pa
         )
         assert told["accuracy"]["mean"] == pytest.approx(mean)
         assert told["interval"]["low"] < mean < told["interval"]["high"]
-
-
-@pytest.mark.usefixtures("drawn")
-def test_runs_under_attack_are_shown_beside_clean_ones(data: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    flags = ("--attack", "sign-flip", "--attackers", 0.25, "--byzantine", 0.25)
-    end = compared(data, out, "--strategies", "fedavg,fedmedian", "--seeds", 1, *flags)
-    rows = {(row["strategy"], row["attack"]): row for row in rows_of(out)}
-    assert len(rows) == 4
-    assert rows["fedavg", "sign-flip"]["head_sha256"] != rows["fedavg", "none"]["head_sha256"]
-    clean = finished(
-        simulate.main,
-        *("--config", out / "cells" / "attack=none_seed=0_fedavg.toml"),
-        *("--out", tmp_path / "run", "--json"),
-    )
-    assert json.loads(clean.stdout)["head_sha256"] == rows["fedavg", "none"]["head_sha256"]
-    shown = f"{100 * float(rows['fedavg', 'none']['new_data_federated_accuracy']):.1f}"
-    (line,) = re.findall(r"^fedavg .*[\d.]+ to [\d.]+ +([\d.]+)", end.stdout, re.MULTILINE)
-    assert line == shown
-    assert max(map(len, end.stdout.splitlines()[:-1])) <= 80
-    assert "Hollow: the same without the attack" in (out / "comparison.html").read_text()
 
 
 class Failing(FedAvg):

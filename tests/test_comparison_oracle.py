@@ -13,21 +13,30 @@ from five_seeds import (
     STRATEGIES,
     TESTED,
     Made,
+    bytes_say,
     compared_in,
     corrected,
+    dots_say,
+    gains_say,
     half_width,
+    p_of_best,
     p_value,
     ranking,
+    rounds_say,
     signed,
     spread,
 )
 from small_comparison import rows_of
 from test_standings import _compared
-from unequal_run import tables_of
+from unequal_run import tables_of, titles_of
 
 from fedtl.comparison.standings import standings
 from fedtl.report import theme
 from fedtl.report.comparison_table import ranking_table
+from fedtl.statistics import behind_best
+from fedtl.statistics.behind_best import p_behind_best
+
+DRAWS = 20_000
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +141,31 @@ def test_stars_are_where_the_summary_says_and_far_behind(made: Made, order: list
     told = re.search(rf"{names[0]}.* (\d+\.\d)%, surely", title[1])
     assert told is not None
     assert float(told[1]) == pytest.approx(100 * best.mean(), abs=0.051)
+
+
+def test_stars_are_westfall_and_youngs(made: Made, order: list[str]) -> None:
+    """The p-values by draws of another generator, of the whole and of parts of it."""
+    told = {row["strategy"]: row for row in ranking(made)["strategies"]}
+    rights = [made.right(name) for name in order]
+    p, error = p_of_best(rights, DRAWS)
+    assert all(abs(p - 0.05) > 5 * error), "else draws would decide"
+    for name, one in zip(order, p, strict=True):
+        assert told[name]["significantly_behind_best"] == (one < 0.05)
+    # Its own p-values rest on a fifth of the draws.
+    np.testing.assert_array_less(np.abs(made.p_behind_best - p), 5 * 6**0.5 * error + 1e-3)
+    # With more draws than a comparison takes, so that each part of the formula is seen.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(behind_best, "_DRAWS", DRAWS)
+        for names, rows in (
+            (("fedavg", "fed3r", "fedncm"), slice(60)),
+            (("fedavg", "fed3r", "fedncm"), slice(8, 20)),
+            (("fed3r", "fedncm"), slice(50)),
+        ):
+            some = np.array([made.right(name)[:, rows] for name in names])
+            p, error = p_of_best(list(some), DRAWS)
+            found = p_behind_best(some, np.ones(some.shape[1:]))
+            np.testing.assert_array_less(np.abs(found - p), 5 * error + 1e-4)
+            assert 0.001 < p.min() < 0.5
 
 
 def test_the_most_accurate_alone_is_bold_in_the_terminal() -> None:
@@ -302,3 +336,12 @@ def test_gains_are_those_of_the_heads_that_clients_would_use(made: Made) -> None
             assert any(np.ndim(a[0]) == 0 and np.isclose(a[0], value) for a in curves(made)), name
     colours = {one for kind, _, given in made.drawn if kind == "scatter" for one in given["c"]}
     assert {theme.FEDERATED, theme.HARMED} <= colours
+
+
+def test_charts_say_their_numbers(made: Made, order: list[str]) -> None:
+    """For a desk and for a telephone: accuracies, rounds, bytes and gains."""
+    (_, table, *_) = tables_of(made.page, "point-0")
+    own = [row[1] for row in table[1:5]]
+    said = [dots_say(made, order), rounds_say(made, order), bytes_say(made, order)]
+    said.append(gains_say(made, own))
+    assert titles_of(made.page, "point-0") == [one for one in said for _ in range(2)]

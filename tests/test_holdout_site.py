@@ -296,22 +296,6 @@ def test_the_backbone_sees_the_pictures_of_the_unseen_site_once(tmp_path: Path) 
 # --- what is said ---------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("drawn")
-def test_page_and_terminal_tell_of_the_unseen_site(folder: Path, tmp_path: Path) -> None:
-    data = f"features:{folder / 'data.npz'}"
-    flags = ("--engine", "inline", "--partition", "natural", "--rounds", ROUNDS, "--data", data)
-    end = finished(simulate.main, *flags, "--holdout-site", UNSEEN, "--out", tmp_path / "run")
-    assert f"On {UNSEEN}, unseen" in end.stdout
-    page = (tmp_path / "run" / "report.html").read_text()
-    section = re.search(r'<section id="unseen">(.*?)</section>', page, re.DOTALL)
-    assert section is not None
-    assert f"On {UNSEEN}, which took no part" in section[1]
-    assert '<a href="#unseen">' in page
-    plain = _run(tmp_path / "plain", folder / "data.npz")
-    assert 'id="unseen"' not in (plain / "report.html").read_text()
-    assert "unseen_site" not in _summary(plain)
-
-
 def test_classes_that_nobody_could_learn_are_named(folder: Path, tmp_path: Path) -> None:
     arrays = _arrays()
     away = np.flatnonzero(arrays["site"] == UNSEEN)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import html
 import itertools
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from plausible_result import plausible_result
+from read_back import NAMES, bar_titles, bars_of, pc, right, told
+from sklearn.metrics import confusion_matrix
 from test_standings import _compared
-from unequal_run import recorded
+from unequal_run import CLASSES, Ran, recorded, titles_of
 
 from fedtl.comparison.standings import standings
 from fedtl.report.client_plots import client_plot
@@ -147,3 +150,65 @@ def test_distributions_of_many_clients_rise_with_accuracy() -> None:
     worse = [row for row in result.clients if row.verdict("federated") == "worse"]
     assert sorted(parts[0]) == sorted(row.gain("federated") for row in worse)
     assert len(parts[0]) + len(parts[1]) == 80
+
+
+# --- of a whole run -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ran(unequal_run: Callable[..., Ran]) -> Ran:
+    return unequal_run()
+
+
+@pytest.fixture(scope="module")
+def page(ran: Ran) -> str:
+    return (ran.folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_bars_tell_whose_they_are_and_how_much_is_right(ran: Ran, page: str) -> None:
+    rows = told(ran)
+    gains = {n: own.mean() - float(rows[n]["local_only_accuracy"]) for n, own in right(ran).items()}
+    order = sorted(NAMES, key=lambda name: -gains[name])
+    ways = ("local_only", "federated", "corrected")
+    for (way, titles), bars in zip(
+        bar_titles(ran, *ways).items(), bars_of(ran, page, 3), strict=True
+    ):
+        assert set(bars) == set(titles)
+        for title, (place, width) in bars.items():
+            name = title.partition(",")[0]
+            assert round(place) == order.index(name)
+            assert width == pytest.approx(float(rows[name][f"{way}_accuracy"]), abs=1e-6)
+
+
+def test_cells_and_totals_tell_their_counts(ran: Ran, page: str) -> None:
+    expected = set()
+    for name, train, held in ran.parts():
+        counts = np.bincount(ran.data["y"][np.concatenate([train, held])], minlength=CLASSES)
+        expected.add(f"{name}: {counts.sum()} examples")
+        for label, count in enumerate(counts):
+            examples = "1 example" if count == 1 else f"{count} examples"
+            expected.add(f"{name}, {label}: {examples}, {pc(count / counts.sum())}")
+    (labels,) = titles_of(page, "data")
+    assert sorted(labels) == sorted(expected)
+    held = np.concatenate([held for _, _, held in ran.parts()])
+    matrix = confusion_matrix(ran.data["y"][held], ran.predicted(held))
+    pairs = {
+        f"{true}: {count} of {matrix[true].sum()} "
+        f"{'recognised' if true == taken else f'taken for {taken}'}, "
+        f"{pc(count / matrix[true].sum())}"
+        for (true, taken), count in np.ndenumerate(matrix)
+        if count
+    }
+    (confusion,) = titles_of(page, "confusion")
+    assert sorted(confusion) == sorted(pairs)
+
+
+def test_rounds_of_a_run_tell_their_figures(ran: Ran, page: str) -> None:
+    expected = [
+        f"round {row['round']}, 5 clients: federated {pc(row['accuracy'])}, worst client "
+        f"{pc(row['worst_client_accuracy'])}, on new data {pc(row['test_accuracy'])}, held-out "
+        f"loss {row['loss']:.3f}, training loss {row['train_loss']:.3f}"
+        for row in ran.metrics()
+    ]
+    # Accuracies and losses, for a desk and for a telephone.
+    assert titles_of(page, "accuracy") == [expected * 2] * 2

@@ -43,6 +43,8 @@ def test_balanced_accuracy_has_its_own_count() -> None:
     site = _site(0.6, 0.55, 0.595, 0.7)
     assert "scores 59.0% against 70.0%" in site.balanced_verdict()
     assert "better than 1 of 3" in site.balanced_verdict()
+    told = site.to_mapping()
+    assert (told["own_heads_beaten"], told["own_heads_beaten_balanced"]) == (2, 1)
 
 
 @pytest.mark.parametrize("clients", [1, 10, 11, 300])

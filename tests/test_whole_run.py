@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from numpy_learning import SGD, best_lone_heads, generator
 from scipy.stats import binomtest
-from sklearn.metrics import balanced_accuracy_score
-from unequal_run import CLASSES, ROUNDS, SIZES, Ran, run_of, write_data
+from sklearn.metrics import balanced_accuracy_score, f1_score
+from unequal_run import CLASSES, ROUNDS, SIZES, WIDTH, Ran, run_of, write_data
 
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
@@ -26,8 +28,8 @@ Floats = NDArray[np.float64]
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    return run_of(tmp_path_factory.mktemp("whole"))
+def ran(unequal_run: Callable[..., Ran]) -> Ran:
+    return unequal_run()
 
 
 def _losses(ran: Ran, head: dict[str, Any], rows: NDArray[np.int64]) -> tuple[Floats, Any]:
@@ -78,13 +80,74 @@ def test_every_round_is_scored_with_its_own_head(ran: Ran) -> None:
     assert len(set(accuracies)) > 3, "a curve, so that another round's score would be seen"
 
 
-def test_the_training_loss_is_between_those_of_two_rounds(ran: Ran) -> None:
-    """It is that of the minibatches on the way, weighted by examples."""
-    train = [train for _, train, _ in ran.parts()]
-    rows = np.concatenate(train)
-    for before, head, told in zip(ran.heads, ran.heads[1:], ran.metrics()[1:], strict=False):
-        high, low = _losses(ran, before, rows)[0].mean(), _losses(ran, head, rows)[0].mean()
-        assert 0.5 * low < told["train_loss"] < 1.1 * high
+def test_rounds_are_sgd_from_the_head_before_and_its_mean(ran: Ran) -> None:
+    """Training loss and head of every round, in float64 from the head that the round began with."""
+    config, y = ran.config(), ran.data["y"]
+    mean, scale = ran.standardisation[0]
+    z = (ran.data["x"].astype(np.float64) - mean) * scale
+    sgd = SGD.of(config)
+    head = np.zeros((CLASSES, WIDTH)), np.zeros(CLASSES)
+    for at, (found, told) in enumerate(zip(ran.heads, ran.metrics(), strict=True), 1):
+        parts = [train for _, train, _ in ran.parts()]
+        each = [
+            sgd.trained(head, z, y, rows, client, at=at, epochs=config["local-epochs"])
+            for client, rows in enumerate(parts)
+        ]
+        sizes = [len(rows) for rows in parts]
+        loss = np.average([loss for _, loss in each], weights=sizes)
+        assert told["train_loss"] == pytest.approx(loss, rel=1e-5), at
+        for name, part in (("weight", 0), ("bias", 1)):
+            expected = np.average([one[part] for one, _ in each], 0, weights=sizes)
+            np.testing.assert_allclose(found[name], expected, atol=1e-5)
+        head = found["weight"], found["bias"]
+
+
+def test_heads_of_own_rows_and_of_all_are_the_best_of_three_methods(ran: Ran) -> None:
+    """The choice over folds, the head itself, and each number that is told of it."""
+    x, y = ran.data["x"].astype(np.float64), ran.data["y"]
+    seed, summary, parts = ran.config()["seed"], ran.summary(), ran.parts()
+    everything = np.sort(np.concatenate([train for _, train, _ in parts]))
+    found, methods = [], []
+    for client, (rows, told) in enumerate(
+        zip([*(train for _, train, _ in parts), everything], ran.lone, strict=True)
+    ):
+        z = (x - x[rows].mean(0)) / x[rows].std(0)
+        theirs = x @ told.weight.T + told.bias
+        rng = generator(seed, "folds", client)
+        alike = []
+        for (weight, bias), method in best_lone_heads(x[rows], y[rows], CLASSES, rng):
+            said = z @ weight.T + bias
+            # Shifts that are common to all classes change no prediction.
+            apart = theirs - theirs.mean(1, keepdims=True) - said + said.mean(1, keepdims=True)
+            if np.abs(apart).max() < 1e-5 * np.abs(said).max():
+                alike.append((said.argmax(1), method))
+        ((predicted, method),) = alike
+        assert told.method == method
+        found.append(predicted)
+        methods.append(method)
+    assert set(methods) == {"ridge", "lda", "softmax"}
+    assert summary["centralised_method"] == methods[-1]
+    for client, ((_, _, held), row) in enumerate(zip(parts, ran.table("clients.csv"), strict=True)):
+        assert row["local_only_method"] == methods[client]
+        for way, said in (("local_only", found[client]), ("centralised", found[-1])):
+            right = said[held] == y[held]
+            low, high = binomtest(int(right.sum()), len(held)).proportion_ci(method="wilson")
+            balanced = balanced_accuracy_score(y[held], said[held])
+            figures = (right.mean(), low, high, balanced)
+            columns = ("accuracy", "low", "high", "balanced_accuracy")
+            for column, value in zip(columns, figures, strict=True):
+                assert float(row[f"{way}_{column}"]) == pytest.approx(value, abs=1e-6), column
+        alone, ours = found[client][held] == y[held], ran.predicted(held) == y[held]
+        pairs = {"both": alone & ours, "only_local": alone & ~ours, "only_ours": ours & ~alone}
+        for name, which in pairs.items():
+            assert int(row[f"federated_{name}"]) == which.sum(), name
+        f1 = f1_score(y[held], found[client][held], average="macro", labels=range(CLASSES))
+        assert float(row["local_only_f1"]) == pytest.approx(f1, abs=1e-6)
+    tested = np.flatnonzero(ran.data["test"])
+    new = summary["on_new_data"]
+    right = [(said[tested] == y[tested]).mean() for said in found]
+    assert new["centralised"]["accuracy"] == pytest.approx(right[-1])
+    assert new["local_only"]["accuracy"] == pytest.approx(np.mean(right[:-1]))
 
 
 def test_the_written_head_is_the_last_one_with_what_standardises_its_features(ran: Ran) -> None:

@@ -6,21 +6,26 @@ import csv
 import html
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
 from in_process import Finished, finished
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from fedtl import simulate
+from fedtl.federation import alone
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.report.run_folder import RunFolder
+from fedtl.transfer.lone_head import LoneHead
 
 CLASSES, WIDTH, ROUNDS = 4, 40, 6
 # The names are in another order than the sizes. At Odd, classes mean something else.
@@ -28,6 +33,11 @@ SIZES = {"Dale": 120, "Odd": 150, "Ashe": 200, "Crow": 560, "Bray": 420}
 TESTED = 160
 FLAGS = ("--partition", "natural", "--rounds", ROUNDS, "--held-out", 0.7, "--engine", "inline")
 FLAGS += ("--learning-rate", 0.004, "--seed", 3)
+# With heads of clients' own, and without a site.
+AWAY, EPOCHS = "Crow", 2
+PERSONAL = ("--rounds", 1, "--personalise", EPOCHS, "--holdout-site", AWAY)
+RECORDED = ("plot", "barh", "imshow", "axhline", "axvline", "set_xlabel", "set_ylabel")
+RECORDED += ("set_yticks", "hist")
 Rows = NDArray[np.int64]
 
 
@@ -66,6 +76,9 @@ class Ran:
         heads: The head after each round, on standardised features.
         standardisation: Mean and scale.
         drawn: Calls of matplotlib's axes: which, its positional and its named arguments.
+        lone: The best heads of clients' own rows, by partition id, and of all rows.
+        bars: What every bar has for its title: its identifier, its place and its width.
+        hatched: Widths of bars that are hatched.
     """
 
     data: dict[str, NDArray[Any]]
@@ -74,6 +87,12 @@ class Ran:
     heads: list[dict[str, NDArray[np.floating]]]
     standardisation: list[tuple[NDArray[np.float32], NDArray[np.float32]]]
     drawn: list[tuple[str, tuple[Any, ...], dict[str, Any]]]
+    lone: list[LoneHead]
+    bars: dict[str, tuple[float, float]]
+    hatched: list[float]
+
+    def config(self) -> dict[str, Any]:
+        return tomllib.loads((self.folder / "config.toml").read_text())
 
     def summary(self) -> dict[str, Any]:
         content: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
@@ -139,30 +158,43 @@ def recorded(*methods: str) -> Iterator[list[tuple[str, tuple[Any, ...], dict[st
 
 
 def run_of(folder: Path, *flags: object) -> Ran:
-    """Run once in a folder."""
+    """Run once in a folder; of its charts nothing is drawn but where bars lie."""
     data = write_data(folder / "x.npz")
-    heads: list[dict[str, NDArray[np.floating]]] = []
-    standardisation: list[Any] = []
-    keep = RunFolder.keep
+    ran = Ran(data, folder / "run", Finished(0, "", ""), [], [], [], [], {}, [])
+    keep, solve = RunFolder.keep, alone.best_lone_head
 
     def noting(journal: RunFolder, checkpoint: Checkpoint) -> None:
-        heads.append({name: np.array(value) for name, value in checkpoint.arrays.items()})
-        if checkpoint.standardisation is not None:
-            standardisation.append(checkpoint.standardisation)
+        ran.heads.append({name: np.array(value) for name, value in checkpoint.arrays.items()})
+        if (one := checkpoint.standardisation) is not None:
+            ran.standardisation.append((one.mean, one.scale))
         keep(journal, checkpoint)
+
+    def solved(*arguments: Any, **named: Any) -> LoneHead:
+        ran.lone.append(solve(*arguments, **named))
+        return ran.lone[-1]
+
+    def barely(figure: Figure, file: IO[str], **options: Any) -> None:
+        named = []
+        for bar in (bar for axes in figure.axes for bar in axes.patches):
+            assert isinstance(bar, Rectangle)
+            if gid := bar.get_gid():
+                ran.bars[gid] = bar.get_y() + bar.get_height() / 2, bar.get_width()
+                named.append(f'<g id="{gid}"></g>')
+            if bar.get_hatch():
+                ran.hatched.append(bar.get_width())
+        file.write(f'<svg version="1.1" width="1pt" height="1pt">{"".join(named)}</svg>')
 
     with (
         pytest.MonkeyPatch.context() as patch,
-        recorded(
-            "plot", "barh", "imshow", "axhline", "set_xlabel", "set_ylabel", "set_yticks", "hist"
-        ) as drawn,
+        recorded(*RECORDED) as drawn,
     ):
         patch.setattr(RunFolder, "keep", noting)
+        patch.setattr(alone, "best_lone_head", solved)
+        patch.setattr(Figure, "savefig", barely)
         data_flag = f"features:{folder / 'x.npz'}"
         end = finished(simulate.main, "--data", data_flag, *FLAGS, *flags, "--out", folder / "run")
     assert end.exit_code == 0, end.stderr
-    found = [(one.mean, one.scale) for one in standardisation]
-    return Ran(data, folder / "run", end, heads, found, drawn)
+    return replace(ran, end=end, drawn=drawn)
 
 
 def tables_of(page: str, section: str) -> list[list[list[str]]]:
@@ -171,6 +203,15 @@ def tables_of(page: str, section: str) -> list[list[list[str]]]:
     return [
         [[style, *map(_text, cells)] for style, cells in _rows(table)]
         for table in re.findall(r"<table.*?</table>", content, re.DOTALL)
+    ]
+
+
+def titles_of(page: str, section: str) -> list[list[str]]:
+    """Return what the parts of each picture in a section of a page say, picture by picture."""
+    (content,) = re.findall(rf'<section id="{section}">(.*?)</section>', page, re.DOTALL)
+    return [
+        [html.unescape(one) for one in re.findall(r"<title>([^<]*)</title>", picture)]
+        for picture in re.findall(r"<figure.*?</figure>", content, re.DOTALL)
     ]
 
 

@@ -116,6 +116,7 @@ def _point(at: Standings, look: Looks, place: int, *, alone: bool) -> Section:
         "own": _own_data(at),
         "own_told": _sentences([*own_data_captions(at), _WORST]),
         "gains": _both(partial(plots.gains, at), f"gains-{place}"),
+        "attacked": at.attacked,
         "differences": _differences(at),
         "significance": "Bold: p < .05 over seeds and test examples together, corrected for all "
         "pairs (Holm)."

@@ -144,9 +144,11 @@ def gains(at: Standings, *, width: float = WIDTH) -> Drawing:
     """Draw what each client gains over its own head, all seeds together, a row per strategy.
 
     Dots of clients that the test calls better or worse off are in colour. A second stroke is the
-    median of the global head read with clients' own frequencies of classes.
+    median of the global head read with clients' own frequencies of classes. Hostile clients, which
+    nobody can harm, are left out.
     """
     rows = at.own.rows[::-1]
+    counted = "honest clients" if at.attacked else "clients"
     with themed():
         figure = figure_of(width, 60 + 30 * len(rows))
         axes = figure.subplots()
@@ -154,7 +156,12 @@ def gains(at: Standings, *, width: float = WIDTH) -> Drawing:
         described, left_out = [], False
         titles = [f"{row.strategy}: no client was scored" for row in rows]
         for place, row in enumerate(rows):
-            clients = [client for run in row.results.values() for client in run.clients]
+            clients = [
+                client
+                for run in row.results.values()
+                for client in run.clients
+                if client.verdicts or not at.attacked
+            ]
             told = [
                 (gain, _VERDICT_COLOURS.get(client.verdicts.get(client.used, ""), MUTED))
                 for client in clients
@@ -176,7 +183,7 @@ def gains(at: Standings, *, width: float = WIDTH) -> Drawing:
             titles[place] = (
                 f"{row.strategy}: median {points(median)} points, the middle half from "
                 f"{points_span(first, third)}; {count['better']:,} better off, {count['worse']:,} "
-                f"worse, of {len(told):,} clients over all seeds"
+                f"worse, of {len(told):,} {counted} over all seeds"
             )
             described.append(f"{row.strategy} median {100 * median:+.1f} points")
             corrected = [gain for one in clients if (gain := one.gain("corrected")) is not None]
