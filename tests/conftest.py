@@ -38,26 +38,9 @@ _CHARTS = (
 _made: dict[str, Callable[..., object]] = {}
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have a process take whole files, and all files that share a Ray, or a run.
-
-    The first of these come first, after the file that waits longest: begun last, they would be
-    waited for.
-    """
-    shared = {
-        item.path: fixture
-        for fixture in ("unequal_run", "shared_ray")
-        for item in items
-        if fixture in getattr(item, "fixturenames", ())
-    }
-
-    def order(item: pytest.Item) -> tuple[bool, bool]:
-        return item.path.name != "test_three_ways.py", shared.get(item.path) != "shared_ray"
-
-    items.sort(key=order)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(shared.get(item.path, item.path.name)))
+    # Two processes share the tests, a file at a time; begun last, this one would be waited for.
+    items.sort(key=lambda item: item.path.name != "test_three_ways.py")
 
 
 @pytest.fixture(scope="session", autouse=True)
