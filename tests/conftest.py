@@ -56,7 +56,7 @@ def _memory_as_on_other_systems() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _lone_heads_once() -> Iterator[None]:
-    """Solve for the best lone head of the same rows once: three of four runs have others' rows.
+    """Solve for the best lone head of the same rows once: three of four were asked for before.
 
     How it is found is tested in test_lone_head.py and test_left_out.py, which ask for it anew.
     """
