@@ -102,7 +102,7 @@ def undrawn(request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
 
     A module whose tests do has ``DRAWN = True``, a test in another the fixture ``drawn``. Pages are
     written all the same, a run's without charts, a comparison's with all but matplotlib's own
-    drawing, which is what this yields. With ``CHARTED = True`` a run's are as a comparison's.
+    drawing, which is what this yields.
     """
     from markupsafe import Markup
     from matplotlib.figure import Figure
@@ -121,10 +121,9 @@ def undrawn(request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
     with pytest.MonkeyPatch.context() as patch:
         if not getattr(request.module, "DRAWN", False):
             patch.setattr(Figure, "savefig", blank)
-            if not getattr(request.module, "CHARTED", False):
-                for chart in _CHARTS:
-                    _made.setdefault(chart, resolve_name(f"fedtl.report.{chart}"))
-                    patch.setattr(f"fedtl.report.{chart}", nothing)
+            for chart in _CHARTS:
+                _made.setdefault(chart, resolve_name(f"fedtl.report.{chart}"))
+                patch.setattr(f"fedtl.report.{chart}", nothing)
         yield drawing
 
 

@@ -35,14 +35,14 @@ SHAPES: dict[str, dict[str, Any]] = {
     "120 classes": {"classes": tuple(f"class {index}" for index in range(120)), "rounds": 2},
 }
 # Between them they have every chart, and each at its largest.
-CHARTED = ("ten clients", "10,000 clients", "personal heads, one round", "120 classes")
+DRAWN_SHAPES = ("ten clients", "10,000 clients", "personal heads, one round", "120 classes")
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_page_is_well_formed_and_asks_for_nothing(
     shape: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    if shape in CHARTED:
+    if shape in DRAWN_SHAPES:
         request.getfixturevalue("drawn")
     page, markup = page_of(plausible_result(**SHAPES[shape]), tmp_path)
 
@@ -70,6 +70,7 @@ def test_page_names_every_client_and_class_when_they_are_few(tmp_path: Path) -> 
     assert page.tags.count("img") == 27
 
 
+@pytest.mark.usefixtures("drawn")
 def test_page_says_what_many_clients_are_put_together_to(tmp_path: Path) -> None:
     page, _ = page_of(plausible_result(clients=10_000, with_samples=False), tmp_path)
     text = " ".join(page.texts)
