@@ -38,9 +38,23 @@ _CHARTS = (
 _made: dict[str, Callable[..., object]] = {}
 
 
+# Begun last, these would be waited for.
+_FIRST = ("test_three_ways.py", "test_engine.py", "test_machines.py")
+
+
+def _place(item: pytest.Item) -> int:
+    return _FIRST.index(item.path.name) if item.path.name in _FIRST else len(_FIRST)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Two processes share the tests, a file at a time; begun last, this one would be waited for.
-    items.sort(key=lambda item: item.path.name != "test_three_ways.py")
+    items.sort(key=_place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    from whole_files import WholeFiles
+
+    return WholeFiles(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -136,7 +150,16 @@ def drawn(undrawn: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.fixture(scope="session")
-def shared_ray() -> Iterator[None]:
+def warm_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Have Python start with all imported if a raylet starts it; the path stands for Python's."""
+    from warm_python import warm_command
+
+    with warm_command("python", tmp_path_factory.mktemp("ray"), os.environ) as warm:
+        yield warm
+
+
+@pytest.fixture(scope="session")
+def shared_ray(warm_worker: Path) -> Iterator[None]:
     """Have one Ray on this machine for all that needs one in this process from now on.
 
     Its start takes seconds, and is tested in test_ray_start.py and test_machines.py. Actors are
@@ -144,7 +167,7 @@ def shared_ray() -> Iterator[None]:
     """
     import ray
 
-    from fedtl.engine import ray_session
+    from fedtl.engine import ray_head, ray_session
     from fedtl.engine.resources import Resources
 
     start, stop = ray_session.start_ray, ray_session.stop_ray
@@ -162,13 +185,19 @@ def shared_ray() -> Iterator[None]:
             stop()
             clusters.clear()
 
+    head = warm_worker.with_name("head.py")
+    head.write_text(
+        f"import runpy, sys; sys.executable = {str(warm_worker)!r}; "
+        f"runpy.run_path({str(ray_head._PROCESS)!r}, run_name='__main__')"
+    )
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ray_head, "_PROCESS", head)
         patch.setattr(ray_session, "start_ray", started)
         patch.setattr(ray_session, "stop_ray", stopped)
         patch.setattr(ray_session, "end_processes", lambda: None)
         started("", Resources(2.0, 0.0), clients=2, client_cpus=1.0, client_gpus=0.0)
         yield
-    stop()
+        stop()
 
 
 @pytest.fixture(scope="session")

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Context, Message
+from federation_of_sites import federate
+from flwr.app import Message
 from numpy.typing import NDArray
 from PIL import Image
 from small_federation import Notes, federated, small_sites
 
 import strategies
-from fedtl import flower_app
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
 from fedtl.data.declared_classes import absent_note, with_declared_classes
 from fedtl.data.hospitals import HospitalsOptions
 from fedtl.data.sources import Reading, open_dataset
-from fedtl.engine.inline_grid import InlineGrid
 from fedtl.errors import FedtlError, UsageError
 from fedtl.federation.failure_codes import NOT_OPENED, SENTENCES
 from fedtl.federation.inputs import prepare_inputs
 from fedtl.federation.opened_data import open_data
 from fedtl.federation.outcome import Outcome
-from fedtl.federation.server import Federation
 from fedtl.records import from_array
 
 CLASSES = ("a", "b", "c")
@@ -53,26 +50,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _federate(
     folder: Path, cache: Path, strategy: str, node: Any = None, **changes: Any
 ) -> tuple[Outcome, Notes, list[Message]]:
-    """Run the sites' federation, each site's process being new for every message."""
-    told: list[Message] = []
     changes = {"class_names": "c, a, b", "rounds": 2, **changes}
     config = RunConfig(clients=len(HELD), strategy=strategy, **changes)
-
-    def sites(messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message]:
-        replies = []
-        for message, context in zip(messages, contexts, strict=True):
-            partition = context.node_config["partition-id"]
-            context.node_config["data"] = f"features:{folder / f'{partition}.npz'}"
-            context.node_config["cache"] = str(cache / str(partition))
-            context.node_config |= (node or {}).get(partition, {})
-            flower_app._read_site.cache_clear()
-            replies.append(flower_app.reply(message, context))
-        told.extend(replies)
-        return replies
-
-    notes = Notes()
-    grid = InlineGrid(len(HELD), sites, config.to_mapping(), block=1)
-    return Federation(grid, config, notes).run(), notes, told
+    return federate(config, folder, cache, node)
 
 
 @pytest.mark.parametrize("strategy", strategies.available())

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import Context, Message
-from small_federation import Notes
+from federation_of_sites import federate
+from flwr.app import Message
 
 from fedtl import flower_app
 from fedtl.config import RunConfig
-from fedtl.engine.inline_grid import InlineGrid
-from fedtl.federation import phases
 from fedtl.federation.outcome import Outcome
-from fedtl.federation.server import Federation
 
 SITES = 3
 FEWEST = 5
@@ -36,24 +32,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _federate(folder: Path, cache: Path, strategy: str) -> tuple[Outcome, list[Message]]:
-    """Run the sites' federation, each site's process being new for every message."""
-    told: list[Message] = []
+    """Return what came out, and the sites' last replies."""
     config = RunConfig(clients=SITES, rounds=2, strategy=strategy)
-
-    def sites(messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message]:
-        replies = []
-        for message, context in zip(messages, contexts, strict=True):
-            partition = context.node_config["partition-id"]
-            context.node_config["data"] = f"features:{folder / f'{partition}.npz'}"
-            context.node_config["cache"] = str(cache / str(partition))
-            flower_app._read_site.cache_clear()
-            replies.append(flower_app.reply(message, context))
-            if message.metadata.message_type == phases.EVALUATE:
-                told.append(replies[-1])
-        return replies
-
-    grid = InlineGrid(SITES, sites, config.to_mapping(), block=1)
-    return Federation(grid, config, Notes()).run(), told
+    outcome, _, told = federate(config, folder, cache)
+    return outcome, told[-SITES:]
 
 
 @pytest.mark.parametrize("strategy", ["fedavg", "fed3r", "ditto", "local"])

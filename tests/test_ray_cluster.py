@@ -17,8 +17,9 @@ from fedtl.engine.ray_internals import lean_head
 
 
 @pytest.fixture
-def address() -> Iterator[str]:
-    with lean_head():
+def address(warm_worker: Path) -> Iterator[str]:
+    with lean_head(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.executable", str(warm_worker))
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
         cluster.add_node(num_cpus=1)
     yield cluster.address

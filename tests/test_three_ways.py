@@ -16,6 +16,7 @@ import tomli_w
 from flower_processes import PROJECT, stop_daemon
 from in_process import finished
 from PIL import Image
+from warm_python import warm_command
 from witness import BAIT, write_witness
 
 from fedtl import simulate
@@ -129,9 +130,14 @@ def _real_sites(sites: Path, folder: Path) -> Path:
     }
     path = os.pathsep.join(filter(None, [str(write_witness(folder)), os.environ.get("PYTHONPATH")]))
     env = {"PYTHONPATH": path, "WITNESS": str(folder / "witness.txt")}
+    (folder / "bin").mkdir()
+    of_imports = environment(folder / "bin") | env
     with (
+        warm_command("flwr-clientapp", folder / "bin", of_imports) as warm,
         real_sites.server(folder, lambda command: None) as federation,
-        real_sites.sites(federation, own, env),
+        real_sites.sites(
+            federation, own, env | {"PATH": f"{warm.parent}{os.pathsep}{of_imports['PATH']}"}
+        ),
         ExitStack() as stack,
     ):
         key = make_key(folder, "stranger", lambda command: None)

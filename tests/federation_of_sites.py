@@ -1,0 +1,52 @@
+"""A federation of sites with data of their own, in this process, each site's new for every message.
+
+Site k has the features in ``k.npz`` of a folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flwr.app import Context, Message
+from small_federation import Notes
+
+from fedtl import flower_app
+from fedtl.config import RunConfig
+from fedtl.engine.inline_grid import InlineGrid
+from fedtl.federation.outcome import Outcome
+from fedtl.federation.server import Federation
+
+
+def federate(
+    config: RunConfig,
+    folder: Path,
+    cache: Path,
+    node: Mapping[int, Mapping[str, Any]] | None = None,
+) -> tuple[Outcome, Notes, list[Message]]:
+    """Run it; return what came out, what the server noted, and all replies in their order.
+
+    Args:
+        config: Of the run.
+        folder: Of the sites' features.
+        cache: Folder for the sites' caches.
+        node: Further keys of a site's node configuration, by its partition.
+    """
+    told: list[Message] = []
+
+    def sites(messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message]:
+        replies = []
+        for message, context in zip(messages, contexts, strict=True):
+            partition = int(context.node_config["partition-id"])
+            context.node_config["data"] = f"features:{folder / f'{partition}.npz'}"
+            context.node_config["cache"] = str(cache / str(partition))
+            context.node_config |= (node or {}).get(partition, {})
+            flower_app._read_site.cache_clear()
+            replies.append(flower_app.reply(message, context))
+        told.extend(replies)
+        return replies
+
+    notes = Notes()
+    grid = InlineGrid(config.clients, sites, config.to_mapping(), block=1)
+    return Federation(grid, config, notes).run(), notes, told
