@@ -32,7 +32,9 @@ def main(
     data: Annotated[
         Path | None, typer.Option(help="Folder with a folder of class/file for each site.")
     ] = None,
-    run: Annotated[str, typer.Option(help="What the run is to be, such as rounds=20.")] = "",
+    run: Annotated[
+        str, typer.Option(help="What the run is to be, such as 'rounds=20 strategy=fedcgs'.")
+    ] = "rounds=2",
     folder: Annotated[
         Path, typer.Option(help="Where keys, logs and the run go; it must not be there yet.")
     ] = Path("real-sites"),
@@ -64,7 +66,7 @@ def main(
 
 def _follow(federation: Federation, config: dict[str, Scalar]) -> None:
     """Run, and say what came of it."""
-    ran = federation.run(config, _project())
+    ran = federation.run(config, _project(), heard=print)
     summary = federation.folder / "run" / "summary.json"
     if ran.status != "finished:completed" or not summary.exists():
         lines = [line for line in ran.printed.splitlines() if "Error" in line]

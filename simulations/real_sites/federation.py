@@ -30,6 +30,10 @@ from simulations.real_sites.processes import environment, free_port, process, wa
 CONNECTION, KEYS = "federation", "keys"
 
 
+def _unheard(line: str) -> None:
+    """Do nothing with what a command printed."""
+
+
 @dataclass(frozen=True)
 class Ran:
     """What became of a run.
@@ -88,8 +92,13 @@ class Federation:
         listed = self._flwr("supernode", "list", CONNECTION, "--format", "json")
         return listed.count('"online"')
 
-    def run(self, config: Mapping[str, Scalar], app: Path) -> Ran:
+    def run(self, config: Mapping[str, Scalar], app: Path, heard: Told = _unheard) -> Ran:
         """Submit a run of an app's folder and wait for its end.
+
+        Args:
+            config: The run's keys and values.
+            app: The folder.
+            heard: Told each line that the server prints, as it comes.
 
         Raises:
             FedtlError: It cannot be submitted.
@@ -97,7 +106,8 @@ class Federation:
         with tempfile.NamedTemporaryFile("w", dir=self.folder, suffix=".toml") as scenario:
             scenario.write(tomli_w.dumps(dict(config)))
             scenario.flush()
-            printed = self._flwr("run", str(app), CONNECTION, "--stream", "-c", scenario.name)
+            words = ("run", str(app), CONNECTION, "--stream", "-c", scenario.name)
+            printed = self._flwr(*words, heard=heard)
         started = re.search(r"started run (\d+)", printed)
         if started is None:
             raise FedtlError(f"flwr run started nothing: {' '.join(printed.split())[:500]}")
@@ -106,19 +116,30 @@ class Federation:
         listed = self._flwr("list", CONNECTION, "--run-id", number, "--format", "json")
         return Ran(printed, str(json.loads(listed)["runs"][0]["status"]))
 
-    def _flwr(self, *words: str) -> str:
+    def _flwr(self, *words: str, heard: Told = _unheard) -> str:
+        """Run a command of Flower's; return what it printed, warnings left out."""
         self.told(shlex.join(["flwr", *words]))
-        done = subprocess.run(
-            ["flwr", *words],
-            env=dict(self.env),
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise FedtlError(f"flwr {words[0]} failed: {' '.join(done.stderr.split())[:500]}")
-        return done.stdout + done.stderr
+        with (
+            tempfile.TemporaryFile("w+") as warned,
+            subprocess.Popen(
+                ["flwr", *words],
+                env=dict(self.env),
+                cwd=self.folder,
+                stdout=subprocess.PIPE,
+                stderr=warned,
+                text=True,
+            ) as command,
+        ):
+            assert command.stdout is not None
+            printed = ""
+            for line in command.stdout:
+                printed += line
+                heard(line.rstrip())
+            if command.wait():
+                warned.seek(0)
+                why = " ".join(warned.read().split())[:500]
+                raise FedtlError(f"flwr {words[0]} failed: {why}")
+        return printed
 
 
 @contextmanager
