@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from scripted_grid import Answer, ScriptedGrid
 
 from fedtl.federation.exchange import Exchange, Failure, Phase
+from fedtl.federation.failure_codes import DROPPED_OUT
 from fedtl.privacy.egress import Declaration
 from fedtl.privacy.forms import Count
-from fedtl.records import to_record
+from fedtl.records import from_record, to_record
 
 _DECLARED = {
     "train": Declaration(
@@ -212,6 +213,62 @@ def test_a_client_that_raised_is_named_with_its_reason() -> None:
 
     _, phase = _train(answer)
     assert phase.failures == [Failure(client, "disk on fire") for client in range(5)]
+
+
+def test_only_the_scenario_can_have_a_client_drop_out() -> None:
+    def answer(message: Message) -> Message:
+        partition = _PARTITIONS[message.metadata.dst_node_id]
+        return Message(Error(2 if partition == 2 else DROPPED_OUT, "gone"), reply_to=message)
+
+    grid = ScriptedGrid(answer)
+    exchange = Exchange(grid, _PARTITIONS, _DECLARED, drops_out=lambda r, c: r == 4 and c in (1, 2))
+    list(exchange.send_and_receive(_instructions(list(_PARTITIONS))))
+    assert [failure.intended for failure in exchange.phase.failures] == [0, 1, 0, 0, 0]
+    list(exchange.send_and_receive(_instructions(list(_PARTITIONS), server_round=5)))
+    assert [failure.intended for failure in exchange.phase.failures] == [0, 0, 0, 0, 0]
+
+
+def test_nobody_answers_for_another() -> None:
+    def answer(message: Message) -> Message:
+        reply = _trained(message)
+        if _PARTITIONS[message.metadata.dst_node_id] == 3:
+            reply.metadata.__dict__["_src_node_id"] = 17
+        return reply
+
+    _, phase = _train(answer)
+    [failure] = phase.failures
+    assert failure == Failure(3, "the answer came from another node than was asked")
+    assert sorted(phase.metrics) == [0, 1, 2, 4]
+
+
+def test_a_second_answer_is_nobodys() -> None:
+    answered: list[int] = []
+
+    def answer(message: Message) -> Message:
+        node = message.metadata.dst_node_id
+        answered.append(node)
+        again = answered.count(node) > 1
+        return Message(_content(-1.0 if again else node), reply_to=message)
+
+    replies, phase = _train(answer, arrival=[1, 1, 0, 2, 3, 4])
+    assert len(answered) == 6
+    told = [from_record(reply.content["arrays"])["w"][0] for reply in replies]
+    assert told == list(_PARTITIONS)
+    assert not phase.failures
+
+
+def test_the_ledger_is_not_filled_by_who_sends_what_is_not_declared() -> None:
+    names = [f"{number:03d}" + "x" * 1000 for number in range(100)]
+
+    def answer(message: Message) -> Message:
+        content = RecordDict({name: to_record({"w": np.ones(3)}) for name in names})
+        return Message(content, reply_to=message)
+
+    _, phase = _train(answer)
+    up = [entry for entry in phase.entries if entry.direction == "up" and entry.client == 0]
+    assert len(up) < 30
+    assert max(len(entry.record) for entry in up) <= 500
+    assert sum(entry.bytes for entry in up) == 100 * _npy_bytes(np.ones(3))
 
 
 def test_standardisation_goes_with_every_message_and_is_counted() -> None:
