@@ -38,6 +38,11 @@ _CHARTS = (
 _made: dict[str, Callable[..., object]] = {}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--ways", default="", help="Ways to run that test_recorded_heads tries.")
+    parser.addoption("--record", action="store_true", help="Write the heads' digests down.")
+
+
 # Begun last, these would be waited for.
 _FIRST = ("test_three_ways.py", "test_engine.py", "test_machines.py")
 
