@@ -1,8 +1,8 @@
 """Draws the rooms of the code from its imports: ``python docs/rooms.py``.
 
-Writes picture and table into ARCHITECTURE.md, whose order of rooms it reads there, and prints
-today's circles of rooms and of files. Every import counts: one for types alone, or within a
-function, makes a file no less dependent on another.
+Reads the order of rooms in ARCHITECTURE.md, writes the table there and the picture beside this
+script, and prints today's circles of rooms and of files. Every import counts: one for types alone,
+or within a function, makes a file no less dependent on another.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGE = PROJECT / "ARCHITECTURE.md"
+PICTURE = PROJECT / "docs" / "rooms.svg"
 _PACKAGES = ("fedtl", "strategies", "simulations")
 _LIBRARIES = {"flwr": "Flower", "ray": "Ray", "torch": "PyTorch"}
 _HEADING = "\n## The rooms\n"
 
 Graph = Mapping[str, frozenset[str]]
+Arrow = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -139,20 +141,52 @@ def circles(graph: Graph) -> list[list[str]]:
     return found
 
 
-def _picture(rooms: list[Room], graph: Graph) -> str:
-    """Return a Mermaid chart; an arrow that others imply is left out."""
+def _arrows(rooms: list[Room], graph: Graph) -> tuple[list[Arrow], list[Arrow]]:
+    """Return the arrows down, without those that others imply, and the arrows up; by places."""
     rank = {room.name: place for place, room in enumerate(rooms)}
     down = {name: {to for to in graph[name] if rank[to] > rank[name]} for name in rank}
     below: dict[str, set[str]] = {}
     for name in reversed(rank):
         below[name] = down[name].union(*(below[to] for to in down[name]))
-    lines = ["```mermaid", "flowchart TD"]
+    plain, upwards = [], []
     for name in rank:
         implied = set[str]().union(*(below[to] for to in down[name]))
-        lines += [f"    {name} --> {to}" for to in rank if to in down[name] - implied]
-    for name in rank:
-        lines += [f"    {name} -.-> {to}" for to in rank if to in graph[name] - down[name]]
-    return "\n".join([*lines, "```"])
+        plain += [(rank[name], rank[to]) for to in rank if to in down[name] - implied]
+        upwards += [(rank[name], rank[to]) for to in rank if to in graph[name] - down[name]]
+    return plain, upwards
+
+
+def picture(rooms: list[Room], graph: Graph) -> str:
+    """Return an SVG: the rooms in their order, arrows down on the right, up on the left."""
+    plain, upwards = _arrows(rooms, graph)
+    left, width, step, height = 190, 140, 46, 30
+    right = left + width
+    drawn = []
+    for arrows, side, away, colour in (
+        (plain, right, 1, "#3949ab"),
+        (upwards, left, -1, "#c62828"),
+    ):
+        for start, end in arrows:
+            # Leaving and arriving at different heights, arrows of one room do not hide each other.
+            lower = 1 if end > start else -1
+            y0, y1 = (20 + step * at + height // 2 for at in (start, end))
+            y0, y1 = y0 + 7 * lower, y1 - 7 * lower
+            bow = side + away * (18 + 15 * abs(end - start))
+            path = f"M{side},{y0} C{bow},{y0} {bow},{y1} {side + 5 * away},{y1}"
+            tip = f"M{side},{y1} l{9 * away},-4 v8 z"
+            drawn.append(f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+            drawn.append(f'<path d="{tip}" fill="{colour}"/>')
+    for place, room in enumerate(rooms):
+        y = 20 + step * place
+        box = f'x="{left}" y="{y}" width="{width}" height="{height}" rx="5"'
+        drawn.append(f'<rect {box} fill="#e8eaf6" stroke="#3949ab"/>')
+        middle = f'x="{left + width // 2}" y="{y + 20}" text-anchor="middle"'
+        drawn.append(f"<text {middle}>{room.name}</text>")
+    size = f"{2 * left + width} {step * len(rooms) + 24}"
+    font = 'font-family="sans-serif" font-size="14"'
+    opening = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}" {font}>'
+    page = '<rect width="100%" height="100%" fill="#fff"/>'
+    return "\n".join([opening, page, *drawn, "</svg>", ""])
 
 
 def _table(rooms: list[Room], graph: Graph, used: Mapping[str, set[str]]) -> str:
@@ -171,8 +205,8 @@ def _table(rooms: list[Room], graph: Graph, used: Mapping[str, set[str]]) -> str
     return "\n".join(rows)
 
 
-def drawn(page: str) -> str:
-    """Return the page with the picture and the table that today's imports give."""
+def drawn(page: str) -> tuple[str, str]:
+    """Return the page with the table, and the picture, that today's imports give."""
     rooms, files = order(page), modules()
     places = placed(rooms, files)
     ours, theirs = imports(files)
@@ -181,24 +215,25 @@ def drawn(page: str) -> str:
     for module, libraries in theirs.items():
         used[places[module]] |= libraries
     told = f"""
-`python docs/rooms.py` makes this section from the imports, and a test holds it to them. An arrow
-goes from a room to one that it imports; arrows that others imply are left out. A dashed arrow goes
-upwards, against the order: such imports are to be removed.
+`python docs/rooms.py` makes picture and table from the imports, and a test holds them to the code.
+Blue arrows go from a room to a lower one that it imports; arrows that others imply are left out.
+Red arrows go upwards, against the order: such imports are to be removed.
 
-{_picture(rooms, graph)}
+![The rooms from top to bottom, with an arrow for every import](docs/rooms.svg)
 
 *Imports* are the lower rooms that a room imports today, *upwards* those that are against the order;
 *uses* says where Flower, Ray and PyTorch are imported.
 
 {_table(rooms, graph, used)}
 """
-    return page.partition(_HEADING)[0] + _HEADING + told
+    return page.partition(_HEADING)[0] + _HEADING + told, picture(rooms, graph)
 
 
 def main() -> None:
-    """Write the page, and print the circles."""
-    page = drawn(PAGE.read_text(encoding="utf-8"))
+    """Write page and picture, and print the circles."""
+    page, svg = drawn(PAGE.read_text(encoding="utf-8"))
     PAGE.write_text(page, encoding="utf-8")
+    PICTURE.write_text(svg, encoding="utf-8")
     files = modules()
     ours, _ = imports(files)
     for what, graph in (("rooms", between(ours, placed(order(page), files))), ("files", ours)):

@@ -38,7 +38,10 @@ def rooms() -> ModuleType:
 
 def test_the_picture_is_of_the_imports_of_today(rooms: ModuleType) -> None:
     page = rooms.PAGE.read_text(encoding="utf-8")
-    assert rooms.drawn(page) == page, "python docs/rooms.py draws it anew"
+    told, picture = rooms.drawn(page)
+    again = "python docs/rooms.py draws it anew"
+    assert told == page, again
+    assert rooms.PICTURE.read_text(encoding="utf-8") == picture, again
 
 
 def test_every_kind_of_import_is_seen(rooms: ModuleType, tmp_path: Path) -> None:
@@ -50,6 +53,15 @@ def test_every_kind_of_import_is_seen(rooms: ModuleType, tmp_path: Path) -> None
     low, high = {"pack.low"}, {"pack.high"}
     assert ours == {"pack": low | high, "pack.low": high, "pack.high": low}
     assert theirs == {"pack": set(), "pack.low": {"PyTorch"}, "pack.high": set()}
+
+
+def test_arrows_that_others_imply_are_left_out(rooms: ModuleType) -> None:
+    three = [rooms.Room(name, (name,)) for name in "abc"]
+    graph = {"a": frozenset("bc"), "b": frozenset("c"), "c": frozenset("a")}
+    svg = rooms.picture(three, graph)
+    assert svg.count('fill="#3949ab"') == 2
+    assert svg.count('fill="#c62828"') == 1
+    assert [name for name in "abc" if f">{name}<" in svg] == list("abc")
 
 
 def test_circles_are_found(rooms: ModuleType) -> None:
