@@ -1,4 +1,4 @@
-"""docs/your-data.md: each box is built and run, and must say what the page says."""
+"""docs/reading.md: each box is built and run, and must say what the page says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from opened_data import png
 
 from fedtl import describe
 
-PAGE = (Path(__file__).parents[1] / "docs" / "your-data.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[1] / "docs" / "reading.md").read_text(encoding="utf-8")
 BOXES = [
     box
     for box in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
