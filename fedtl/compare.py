@@ -12,7 +12,7 @@ import typer
 from fedtl.command_line import absolute_paths, run_command, with_config
 from fedtl.comparison.axes import Axes, read_values, read_vary, varying_keys
 from fedtl.config import RunConfig
-from fedtl.config_file import compare_table, from_mapping, from_toml, toml_keys
+from fedtl.config_file import Spelt, compare_table, from_mapping, from_toml, toml_keys
 from fedtl.config_keys.data import AUTO
 from fedtl.errors import FedtlError, UsageError
 from fedtl.taken_up import told_places
@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from fedtl.comparison.runner import Compared
 
 
-@partial(with_config, listed=varying_keys(), without=("strategy",))
+@partial(
+    with_config,
+    listed=varying_keys(),
+    without=("strategy",),
+    options=True,
+    positional="scenario",
+)
 def main(
     scenario: Annotated[
         Path | None,
@@ -127,30 +133,33 @@ def _folder(
         raise UsageError("--trust says that a folder's own code may run: it needs --resume.")
     unbar()
     table = {} if scenario is None else compare_table(scenario)
-    base = RunConfig() if scenario is None else from_toml(scenario)
-    vary: Axes = read_vary(str(table.pop("vary", "")))
+    settings = {**table, **given}
+    names = str(settings.pop("strategies", ""))
+    chosen = tuple(name.strip() for name in names.split(",") if name.strip())
+    base = RunConfig() if scenario is None else from_toml(scenario, strategies=chosen)
+    vary: Axes = read_vary(str(settings.pop("vary", "")), chosen)
     for key in list(flags):
-        if key in varying_keys() and isinstance(flags[key], str):
-            values = read_values(key, flags.pop(key))
+        if (key in varying_keys() and isinstance(flags[key], str)) or isinstance(flags[key], Spelt):
+            values = read_values(key, flags.pop(key), chosen)
             vary.pop(key, None)
             if len(values) > 1:
                 vary[key] = values
             else:
                 flags[key] = values[0]
-    base = absolute_paths(from_mapping(flags, where="the command line", base=base))
+    base = absolute_paths(
+        from_mapping(flags, where="the command line", base=base, strategies=chosen)
+    )
     if base.partition == AUTO and not {"alpha", "clients", "partition"}.isdisjoint(vary):
         # What varies is who holds what of one pool.
         base = base.replace(partition="dirichlet")
     base = base.settled(flags.keys() | (toml_keys(scenario) if scenario is not None else set()))
-    settings = {**table, **given}
-    names = str(settings.pop("strategies", ""))
     # Imports torch, seconds; a mistake in the flags has been told by now.
     from fedtl.comparison.folder import ComparisonFolder
     from fedtl.comparison.plan import Plan
 
     plan = Plan(
         base=base,
-        strategies=tuple(name.strip() for name in names.split(",") if name.strip()),
+        strategies=chosen,
         vary=vary,
         **settings,
     )

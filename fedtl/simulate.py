@@ -12,7 +12,7 @@ import typer
 
 from fedtl.command_line import absolute_paths, run_command, with_config
 from fedtl.config import RunConfig
-from fedtl.config_file import from_mapping, from_toml, toml_keys
+from fedtl.config_file import from_mapping, from_toml, refuse_unchosen, toml_keys
 from fedtl.errors import UsageError
 from fedtl.user_code import unbar
 
@@ -30,7 +30,7 @@ _SAMPLED_CLIENTS = 6
 _EACH = "each"
 
 
-@with_config
+@partial(with_config, options=True)
 def main(
     config: Annotated[
         Path | None, typer.Option("--config", help="TOML file of the keys below.", metavar="FILE")
@@ -135,10 +135,12 @@ def _folder(
                 "--resume goes on with the run as it was configured, so --config cannot be given."
             )
         from fedtl.report.run_folder import RunFolder
-        from fedtl.taken_up import taken_up
+        from fedtl.taken_up import bar_code, taken_up
+
+        bar_code(resume, trust=trust, given=flags)
 
         def settle(found: RunConfig) -> RunConfig:
-            chosen, places = taken_up(found, resume, flags, trust=trust)
+            chosen, places = taken_up(found, resume, flags)
             told.extend(places)
             return chosen
 
@@ -149,6 +151,7 @@ def _folder(
     base = RunConfig() if config is None else from_toml(config)
     keys = flags.keys() | (toml_keys(config) if config is not None else set())
     chosen = absolute_paths(from_mapping(flags, where="the command line", base=base))
+    refuse_unchosen(flags, chosen)
     # Imports torch, seconds; a mistake in the flags has been told by now.
     from fedtl.report.run_folder import RunFolder
 

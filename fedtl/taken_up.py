@@ -8,7 +8,7 @@ from typing import Any
 
 from fedtl.command_line import absolute_paths
 from fedtl.config import RunConfig
-from fedtl.config_file import from_mapping
+from fedtl.config_file import code_named_in, from_mapping
 from fedtl.config_key import Scalar
 from fedtl.errors import UsageError
 from fedtl.user_code import bar, names_code, unbar
@@ -19,18 +19,14 @@ _PLAIN_WEIGHTS = ("DEFAULT", "random")
 
 
 def taken_up(
-    config: RunConfig, folder: Path, flags: Mapping[str, Any], *, trust: bool
+    config: RunConfig, folder: Path, flags: Mapping[str, Any]
 ) -> tuple[RunConfig, list[str]]:
     """Return the configuration to go on with, and what is to be told before it is used.
 
-    Classes that the folder names, and the user does not, are barred from running from then on if
-    their code lies in the folder or in the working directory.
-
     Args:
-        config: As the folder has it.
+        config: As the folder has it; :func:`bar_code` came before it was read.
         folder: The run folder.
         flags: What the user gives anew, by kebab-case key.
-        trust: Whether the user vouches for the folder's code.
 
     Raises:
         UsageError: The user gives a key another value than the run has.
@@ -44,14 +40,12 @@ def taken_up(
                 f"--resume goes on with the run as it was configured, with {key} = "
                 f"{before[key]!r}, so --{key} cannot be given another value."
             )
-    bar_code(before, folder, trust=trust, given=flags)
     # What is absolute now and was not stays as it is: the run's own folder may have moved, too.
     config = config.replace(**{key.replace("-", "_"): after[key] for key in flags})
     return config, told_places(before, folder, given=flags)
 
 
 def bar_code(
-    values: Mapping[str, Any],
     folder: Path,
     *,
     trust: bool,
@@ -59,12 +53,15 @@ def bar_code(
 ) -> None:
     """Bar the classes that a folder names, and the user does not, from running.
 
+    From then on their code is not run if it lies in the folder or in the working directory. This
+    comes before the folder's configuration is read: reading it asks its strategy for options.
+
     Args:
-        values: The folder's configuration, by kebab-case key.
         folder: The folder.
         trust: Whether the user vouches for the folder's code.
         given: What the user gives anew; ``None`` where a command takes no such options.
     """
+    values = code_named_in(folder.expanduser() / "config.toml")
     named = [key for key in names_code(values) if key not in (given or {})]
     if trust or not named:
         unbar()

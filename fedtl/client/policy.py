@@ -19,6 +19,8 @@ from fedtl.config_file import from_mapping
 from fedtl.config_key import nearest
 from fedtl.config_keys.data import READING_KEYS
 from fedtl.errors import UsageError
+from fedtl.known_options import shipped_options
+from fedtl.options import Option
 from fedtl.privacy.forms import shown
 
 # What rests on fewer training examples of a class does not leave a site that says nothing else.
@@ -108,7 +110,10 @@ class SitePolicy:
             NodeConfigError: The site's own settings are wrong.
         """
         asked = _asked(run_config)
-        against = [found for key in sorted(asked) if (found := self._against(key, asked[key]))]
+        options = {key: known.option for key, known in shipped_options().items()}
+        against = [
+            found for key in sorted(asked) if (found := self._against(key, asked[key], options))
+        ]
         if against := against or self._against_downloads(asked):
             raise RefusedError(_refused(against))
         followed = {key: value for key, value in asked.items() if key not in SERVERS_OWN}
@@ -123,8 +128,14 @@ class SitePolicy:
         own = here.min_examples_per_class if _FEWEST in self.own else _FEWEST_BY_DEFAULT
         return here.replace(min_examples_per_class=max(config.min_examples_per_class, own))
 
-    def _against(self, key: str, value: Any) -> _Against | None:
+    def _against(self, key: str, value: Any, options: Mapping[str, Option]) -> _Against | None:
         """Return what the site has against one key; ``None`` if nothing."""
+        if key == "set" and OWN_CLASS not in self.allowed:
+            return _Against(key, "it is for strategies that are not installed here", OWN_CLASS)
+        if key == "set":
+            return None
+        if key in options:
+            return _against_option(key, value, options[key])
         if key not in rules():
             return _Against(shown(key), "its fedtl has no such key")
         if key not in FOLLOWED and key not in SERVERS_OWN and key not in self.allowed:
@@ -162,6 +173,13 @@ class SitePolicy:
         return [_Against(f"backbone = {shown(backbone)}", why, DOWNLOADS)]
 
 
+def _against_option(key: str, value: Any, option: Option) -> _Against | None:
+    bound = option.most_at_sites
+    if bound is not None and not _at_most(value, bound):
+        return _Against(f"{key} above {bound:g}", "that is the most at every site")
+    return None
+
+
 def _refused(against: Sequence[_Against]) -> str:
     """Return the sentence of a refusal: all that is refused comes first, lest it be cut off."""
     allow = ", ".join(dict.fromkeys(one.allow for one in against if one.allow))
@@ -172,7 +190,9 @@ def _refused(against: Sequence[_Against]) -> str:
 
 def _asked(run_config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run sets to something else than the default; a comparison's table is none."""
-    defaults = RunConfig().to_mapping()
+    defaults = {key: known.option.default for key, known in shipped_options().items()}
+    defaults |= RunConfig().to_mapping()
+    defaults["set"] = ""
     return {
         key: value
         for key, value in run_config.items()

@@ -5,6 +5,7 @@ client half: what a client does with what it was sent, and what it keeps for its
 sampling, order, failures and what may leave a site are not its concern.
 """
 
+from fedtl.options import Choice, Integer, Number, Options, Range, Switch, Text
 from strategies.base.closed_form import ClosedFormStrategy
 from strategies.base.halves import (
     AloneHead,
@@ -16,23 +17,29 @@ from strategies.base.halves import (
     heads_of,
 )
 from strategies.base.iterative import Gradient, IterativeStrategy, State
-from strategies.base.search import Range, Search
+from strategies.base.search import Search
 from strategies.base.strategy import HeadStrategy, Outputs
 
 __all__ = [
     "AloneHead",
     "Arrays",
+    "Choice",
     "ClosedFormStrategy",
     "Gradient",
     "HeadStrategy",
+    "Integer",
     "IterativeStrategy",
     "LabelledRows",
+    "Number",
+    "Options",
     "Outputs",
     "Range",
     "Received",
     "Reply",
     "Search",
     "State",
+    "Switch",
+    "Text",
     "Trained",
     "heads_of",
 ]

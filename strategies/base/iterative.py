@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
+from fedtl.options import Range
 from fedtl.transfer.client_block import ClientBlock, Minibatch, alike, minibatches, steps_of
 from fedtl.transfer.heads import Head, Tensors
 from fedtl.transfer.standardisation import Moments, Standardisation
 from strategies.base.coordinates import in_standardised
 from strategies.base.halves import AloneHead, Arrays, Received, Reply, Trained, heads_of
-from strategies.base.search import Range, Search
+from strategies.base.search import Search
 from strategies.base.strategy import HeadStrategy
 
 State = dict[str, Tensors]

@@ -1,0 +1,75 @@
+"""Which options there are: those of a strategy that is named, and those of all that are shipped."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from fedtl.errors import UsageError
+from fedtl.options import Option, declared
+
+
+@dataclass(frozen=True)
+class Known:
+    """A shipped option.
+
+    Attributes:
+        option: What it is.
+        owners: The strategies that read it.
+    """
+
+    option: Option
+    owners: tuple[str, ...]
+
+
+def options_of(*names: str) -> dict[str, Option]:
+    """Return the options of strategies, as ``--strategy`` takes them, by key.
+
+    Raises:
+        UsageError: There is no such strategy, or it declares a key that every run has.
+    """
+    found: dict[str, Option] = {}
+    for name in names:
+        part = _registry().load(name)
+        for key, option in declared(part).items():
+            if key in _core():
+                raise UsageError(
+                    f"strategy = {name!r} declares the option {key}, which every run has; give its "
+                    "Options a prefix."
+                )
+            found[key] = option
+    return found
+
+
+@cache
+def shipped_options() -> dict[str, Known]:
+    """Return the options of all strategies that are shipped, by key."""
+    found: dict[str, Known] = {}
+    for name in _registry().available():
+        for key, option in options_of(name).items():
+            owners = found[key].owners if key in found else ()
+            found[key] = Known(option, (*owners, name))
+    return found
+
+
+def find_option(key: str, names: Iterable[str]) -> Option | None:
+    """Return the option of a key: of the strategies that are named, or else of a shipped one."""
+    known = options_of(*(name for name in names if name))
+    if key in known:
+        return known[key]
+    shipped = shipped_options().get(key)
+    return None if shipped is None else shipped.option
+
+
+def _registry() -> Any:
+    # By name: the strategies' package imports the configuration.
+    return importlib.import_module("strategies")
+
+
+def _core() -> frozenset[str]:
+    from fedtl.config import rules
+
+    return frozenset(rules())
