@@ -14,9 +14,10 @@ from typing import Annotated, Any, NoReturn, Optional, cast
 import typer
 from click import Abort, ClickException
 
-from fedtl.config import RunConfig, rules
+from fedtl.config import RunConfig
 from fedtl.config_file import Spelt, pairs_of
-from fedtl.config_key import kebab
+from fedtl.config_key import kebab, nearest
+from fedtl.config_keys.every import rules
 from fedtl.errors import FedtlError, UsageError
 from fedtl.interruption import ended_by_signals
 from fedtl.unforeseen import unforeseen
@@ -157,6 +158,10 @@ def with_config(
             if positional and values[positional] is not None:
                 arguments.insert(0, str(values[positional]))
             further, values_alone = _further(arguments, pairs)
+            for key in further:
+                if key in rules() or f"{key}s" in values:
+                    known = [f"--{name}" for name in values]
+                    raise UsageError(f"There is no --{key} here{nearest(f'--{key}', known)}")
             if len(values_alone) > bool(positional):
                 raise UsageError(f"Unexpected argument {values_alone[-1]!r}; settings are flags.")
             if positional:

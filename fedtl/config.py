@@ -10,15 +10,11 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from fedtl.config_key import Rule, Scalar, check, kebab, nearest
-from fedtl.config_keys.data import AUTO, PARTITIONS, DataKeys
-from fedtl.config_keys.federation import FederationKeys
-from fedtl.config_keys.machine import MachineKeys
-from fedtl.config_keys.training import TrainingKeys
-from fedtl.config_keys.transfer import TransferKeys
+from fedtl.config_key import Scalar, check, kebab, nearest
+from fedtl.config_keys.data import AUTO, PARTITIONS
+from fedtl.config_keys.every import EveryKey, defaults, rules
 from fedtl.errors import UsageError
 from fedtl.known_options import find_option, options_of
 from fedtl.options import checked, others_than_default
@@ -36,9 +32,8 @@ _MOST_SAMPLES = 100
 _RENDERED_SAMPLES = 9
 
 
-# A dataclass declares the keys of its last base first.
 @dataclass(frozen=True, init=False)
-class RunConfig(MachineKeys, TrainingKeys, TransferKeys, DataKeys, FederationKeys):
+class RunConfig(EveryKey):
     """Everything a run depends on, besides the data itself.
 
     Args:
@@ -56,7 +51,7 @@ class RunConfig(MachineKeys, TrainingKeys, TransferKeys, DataKeys, FederationKey
     options: tuple[tuple[str, Scalar], ...] = ()
 
     def __init__(self, options: tuple[tuple[str, Scalar], ...] = (), **keys: Scalar) -> None:
-        for name, default in _defaults().items():
+        for name, default in defaults().items():
             object.__setattr__(self, name, keys.pop(name, default))
         object.__setattr__(self, "options", options)
         if keys:
@@ -64,7 +59,7 @@ class RunConfig(MachineKeys, TrainingKeys, TransferKeys, DataKeys, FederationKey
         self.__post_init__()
 
     def __post_init__(self) -> None:
-        for name in _defaults():
+        for name in defaults():
             check(kebab(name), getattr(self, name), rules()[kebab(name)])
         known = self.partition in (AUTO, *PARTITIONS)
         if not known and not self.partition.startswith("file:"):
@@ -145,9 +140,20 @@ class RunConfig(MachineKeys, TrainingKeys, TransferKeys, DataKeys, FederationKey
 
         Options come last: those of the strategies that are used, and others that were given.
         """
-        core = {kebab(name): getattr(self, name) for name in _defaults()}
+        core = {kebab(name): getattr(self, name) for name in defaults()}
         own = {key: option.default for key, option in options_of(*self.chosen).items()}
         return core | own | dict(self.options)
+
+    def option(self, key: str) -> Scalar:
+        """Return the value of an option of a strategy, by its kebab-case key.
+
+        Raises:
+            UsageError: There is no such option.
+        """
+        option = find_option(key, self.chosen)
+        if option is None:
+            raise UsageError(f"Unknown key {key!r}{nearest(key, rules())}")
+        return dict(self.options).get(key, option.default)
 
     def only_chosen(self) -> RunConfig:
         """Return the configuration without options of strategies that it does not use."""
@@ -168,23 +174,3 @@ class RunConfig(MachineKeys, TrainingKeys, TransferKeys, DataKeys, FederationKey
             known[key] = option
         values = {key: checked(key, value, known[key]) for key, value in given.items()}
         return others_than_default({**dict(self.options), **values}, known)
-
-
-@cache
-def _defaults() -> dict[str, Scalar]:
-    """Return the default of every key that all runs have, by the name of its field, in order."""
-    return {
-        field.name: field.default  # type: ignore[misc]
-        for field in dataclasses.fields(RunConfig)
-        if field.name != "options"
-    }
-
-
-@cache
-def rules() -> dict[str, Rule]:
-    """Return the rule of each key that all runs have, by its kebab-case name, in order."""
-    return {
-        kebab(field.name): field.metadata["rule"]
-        for field in dataclasses.fields(RunConfig)
-        if field.name != "options"
-    }

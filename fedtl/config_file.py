@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from fedtl.config import RunConfig, rules
+from fedtl.config import RunConfig
 from fedtl.config_key import Scalar, nearest
+from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
-from fedtl.known_options import find_option, options_of, shipped_options
+from fedtl.known_options import check_strategy, find_option, options_of, shipped_options
 from fedtl.options import Option, checked, others_than_default
 from fedtl.user_code import NAMING_KEYS
 
@@ -77,8 +78,11 @@ def refuse_unchosen(given: Mapping[str, Any], config: RunConfig) -> None:
     Raises:
         UsageError: One of them is such an option.
     """
-    for key in given:
-        if key not in rules() and key not in options_of(*config.chosen):
+    others = [key for key in given if key not in rules()]
+    if others:
+        check_strategy(config.strategy)
+    for key in others:
+        if key not in options_of(*config.chosen):
             owners = shipped_options()[key].owners
             which = "it" if len(owners) == 1 else "one of them"
             raise UsageError(
@@ -97,8 +101,11 @@ def _with_options(
         if option is None:
             if isinstance(value, Mapping):
                 raise UsageError(f"{where} has a table [{key}]; keys are flat, without tables.")
-            near = nearest(key, [*rules(), *shipped_options(), *options_of(*config.chosen)])
-            raise UsageError(f"Unknown key {key!r} in {where}{near}")
+            every = [*rules(), *shipped_options(), *options_of(*strategies, *config.chosen)]
+            if isinstance(value, Spelt) and where == "the command line":
+                near = nearest(f"--{key}", [f"--{one}" for one in every])
+                raise UsageError(f"Unknown flag '--{key}'{near}")
+            raise UsageError(f"Unknown key {key!r} in {where}{nearest(key, every)}")
         known[key] = option
         if isinstance(value, Spelt):
             value = spelt(key, value, option)

@@ -10,8 +10,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fedtl.config import RunConfig, rules
+from fedtl.config import RunConfig
 from fedtl.config_file import COMPARE_KEYS
+from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
 from fedtl.known_options import shipped_options
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
 from fedtl.options import Option, declared
 
@@ -28,20 +29,33 @@ class Known:
 def options_of(*names: str) -> dict[str, Option]:
     """Return the options of strategies, as ``--strategy`` takes them, by key.
 
+    A name that is no strategy has none; it is refused where the strategy is built.
+
     Raises:
-        UsageError: There is no such strategy, or it declares a key that every run has.
+        UsageError: A user's own strategy cannot be loaded, or declares a key that every run has.
     """
     found: dict[str, Option] = {}
     for name in names:
+        if ":" not in name and name not in _registry().available():
+            continue
         part = _registry().load(name)
         for key, option in declared(part).items():
-            if key in _core():
+            if key in rules():
                 raise UsageError(
                     f"strategy = {name!r} declares the option {key}, which every run has; give its "
                     "Options a prefix."
                 )
             found[key] = option
     return found
+
+
+def check_strategy(name: str) -> None:
+    """Refuse a strategy that there is not.
+
+    Raises:
+        UsageError: There is none of this name.
+    """
+    _registry().load(name)
 
 
 @cache
@@ -57,7 +71,7 @@ def shipped_options() -> dict[str, Known]:
 
 def find_option(key: str, names: Iterable[str]) -> Option | None:
     """Return the option of a key: of the strategies that are named, or else of a shipped one."""
-    known = options_of(*(name for name in names if name))
+    known = options_of(*names)
     if key in known:
         return known[key]
     shipped = shipped_options().get(key)
@@ -67,9 +81,3 @@ def find_option(key: str, names: Iterable[str]) -> Option | None:
 def _registry() -> Any:
     # By name: the strategies' package imports the configuration.
     return importlib.import_module("strategies")
-
-
-def _core() -> frozenset[str]:
-    from fedtl.config import rules
-
-    return frozenset(rules())

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 import strategies
-from fedtl.config import RunConfig, rules
+from fedtl.config import RunConfig
 from fedtl.config_key import Scalar
+from fedtl.config_keys.every import rules
 from fedtl.data.dataset import Dataset
 from fedtl.federation.client import head_for
 from fedtl.known_options import options_of

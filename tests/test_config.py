@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import strategies
-from fedtl.config import RunConfig, rules
+from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping, from_toml, to_toml
 from fedtl.config_key import Scalar, kebab
 from fedtl.config_keys.data import PARTITIONS
+from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
 from fedtl.known_options import options_of, shipped_options
 
@@ -109,7 +110,11 @@ def test_given_keys_replace_those_of_the_base_and_no_others(
     keys -= {"head", "head-init"}
     values = {key: value for key, value in over.to_mapping().items() if key in keys}
     merged = from_mapping(values, where="a test", base=base)
-    assert merged.to_mapping() == base.to_mapping() | values
+    # Options of a strategy that is used no more are kept, and others' are as by default.
+    expected = base.to_mapping() | values
+    found = merged.to_mapping()
+    assert {key: found[key] for key in rules()} == {key: expected[key] for key in rules()}
+    assert merged.options == base.options
 
 
 def test_every_key_has_a_one_line_help_and_a_kebab_case_name() -> None:
@@ -120,9 +125,10 @@ def test_every_key_has_a_one_line_help_and_a_kebab_case_name() -> None:
 
 
 def test_sections_are_whole_so_that_the_written_file_has_each_heading_once() -> None:
-    headings = [line for line in to_toml(RunConfig()).splitlines() if line.startswith("#")]
+    text = to_toml(RunConfig(strategy="fedprox"))
+    headings = [line for line in text.splitlines() if line.startswith("#")]
     sections = dict.fromkeys(rule.section for rule in rules().values())
-    assert headings == [f"# {section}" for section in sections]
+    assert headings == [f"# {section}" for section in (*sections, "Options of the strategy")]
 
 
 def test_every_number_has_limits_that_hold() -> None:

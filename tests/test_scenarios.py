@@ -85,7 +85,7 @@ def test_every_shipped_scenario_is_valid_here_and_for_flower(path: Path) -> None
     config = from_toml(path)
     flat = flatten_dict(tomllib.loads(path.read_text()))
     fused = fuse_dicts(flatten_dict(_flower_config()), flat)
-    clients = config.clients if "clients" in flat else DIFFERENT_UNDER_FLOWER["clients"]
+    clients = config.clients if "clients" in flat else flower_keys()["clients"]
     assert from_mapping(fused, where="Flower's run config") == config.replace(clients=clients)
 
 
@@ -122,7 +122,7 @@ def test_what_a_scenario_compares_exists_and_is_in_range(path: Path) -> None:
         built = strategies.build(cell.config, head_for(cell.config, features=1, classes=2))
         if isinstance(built, RobustStrategy):
             clients = cell.config.clients
-            assert built.most_hostile(clients) >= int(cell.config.byzantine * clients)
+            assert built.most_hostile(clients) >= int(cell.config.option("byzantine") * clients)
 
 
 # --- what they show -------------------------------------------------------------------------------

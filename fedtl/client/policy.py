@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import strategies
 from fedtl.client.run_keys import EPOCHS, FOLLOWED, IMPOSSIBLE, REASONS, SERVERS_OWN
-from fedtl.config import RunConfig, rules
+from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
 from fedtl.config_key import nearest
 from fedtl.config_keys.data import READING_KEYS
+from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
 from fedtl.known_options import shipped_options
 from fedtl.options import Option
@@ -41,6 +42,7 @@ OWN_CLASS, DOWNLOADS = "module:Class", "downloads"
 
 # Listed as this module is imported, so that no message has a folder read.
 _INSTALLED = strategies.available()
+_OPTIONS = {key: known.option for key, known in shipped_options().items()}
 _SHIPPED_BACKBONE = "fedtl-tiny"
 
 
@@ -110,10 +112,7 @@ class SitePolicy:
             NodeConfigError: The site's own settings are wrong.
         """
         asked = _asked(run_config)
-        options = {key: known.option for key, known in shipped_options().items()}
-        against = [
-            found for key in sorted(asked) if (found := self._against(key, asked[key], options))
-        ]
+        against = [found for key in sorted(asked) if (found := self._against(key, asked[key]))]
         if against := against or self._against_downloads(asked):
             raise RefusedError(_refused(against))
         followed = {key: value for key, value in asked.items() if key not in SERVERS_OWN}
@@ -128,14 +127,14 @@ class SitePolicy:
         own = here.min_examples_per_class if _FEWEST in self.own else _FEWEST_BY_DEFAULT
         return here.replace(min_examples_per_class=max(config.min_examples_per_class, own))
 
-    def _against(self, key: str, value: Any, options: Mapping[str, Option]) -> _Against | None:
+    def _against(self, key: str, value: Any) -> _Against | None:
         """Return what the site has against one key; ``None`` if nothing."""
         if key == "set" and OWN_CLASS not in self.allowed:
             return _Against(key, "it is for strategies that are not installed here", OWN_CLASS)
         if key == "set":
             return None
-        if key in options:
-            return _against_option(key, value, options[key])
+        if key in _OPTIONS:
+            return _against_option(key, value, _OPTIONS[key])
         if key not in rules():
             return _Against(shown(key), "its fedtl has no such key")
         if key not in FOLLOWED and key not in SERVERS_OWN and key not in self.allowed:
@@ -190,7 +189,7 @@ def _refused(against: Sequence[_Against]) -> str:
 
 def _asked(run_config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run sets to something else than the default; a comparison's table is none."""
-    defaults = {key: known.option.default for key, known in shipped_options().items()}
+    defaults = {key: option.default for key, option in _OPTIONS.items()}
     defaults |= RunConfig().to_mapping()
     defaults["set"] = ""
     return {

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fedtl.config import RunConfig, rules
+from fedtl.config import RunConfig
 from fedtl.config_file import spelt
 from fedtl.config_key import Scalar, nearest
 from fedtl.config_keys.data import READING_KEYS
+from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
 from fedtl.known_options import find_option, options_of
 from fedtl.options import Option
