@@ -14,11 +14,13 @@ from typing import Annotated, Any, NoReturn, Optional, cast
 import typer
 from click import Abort, ClickException
 
+from fedtl import __version__
 from fedtl.config import RunConfig
 from fedtl.config_file import Spelt, pairs_of
 from fedtl.config_key import kebab, nearest
 from fedtl.config_keys.every import rules
 from fedtl.errors import FedtlError, UsageError
+from fedtl.help_pages import ALL, HelpPage, strategy_page
 from fedtl.interruption import ended_by_signals
 from fedtl.unforeseen import unforeseen
 
@@ -137,13 +139,14 @@ def with_config(
     without: Collection[str] = (),
     options: bool = False,
     positional: str = "",
+    page: HelpPage | None = None,
 ) -> Callable[..., None]:
     """Give a command that takes ``flags`` a flag per configuration key.
 
     The command's own parameters come first; the flags that were given arrive in its ``flags``, a
     mapping of kebab-case keys. See :func:`config_parameters`. With ``options`` it takes flags of
     strategies' options as well, which arrive as they were spelt; ``positional`` is then its one
-    argument without a flag, a path.
+    argument without a flag, a path; ``page`` is what ``--help`` shows first.
     """
     signature = inspect.signature(command, eval_str=True)
     own = [p for p in signature.parameters.values() if p.name != "flags"]
@@ -174,6 +177,7 @@ def with_config(
         command(**values, flags=given | further)
 
     wrapped.takes_options = options  # type: ignore[attr-defined]
+    wrapped.help_page = page  # type: ignore[attr-defined]
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
     if options:
         parameters += _OPTION_PARAMETERS
@@ -224,6 +228,8 @@ def run_command(command: Callable[..., None]) -> None:
             stream.reconfigure(errors="replace")
     with ended_by_signals() as ending:
         try:
+            if _told_at_once(command):
+                return
             # Otherwise typer draws a box around its own messages.
             exit_code = app(standalone_mode=False)
         except FedtlError as error:
@@ -237,6 +243,27 @@ def run_command(command: Callable[..., None]) -> None:
         if exit_code == _INTERRUPTED:
             ending.tell()
             ending.leave()
+
+
+def _told_at_once(command: Callable[..., None]) -> bool:
+    """Print help or the version if they are asked for; return whether they were."""
+    asked = sys.argv[1:]
+    if "--version" in asked:
+        print(f"fedtl {__version__}")
+        return True
+    page = getattr(command, "help_page", None)
+    flag = next((word for word in asked if word in ("-h", "--help")), None)
+    if flag is None:
+        return False
+    if page is None:
+        sys.argv[1:] = ["--help"]
+        return False
+    topic = asked[asked.index(flag) + 1 :][:1]
+    if topic == [ALL]:
+        sys.argv[1:] = ["--help"]
+        return False
+    print(strategy_page(topic[0]) if topic and not topic[0].startswith("-") else page)
+    return True
 
 
 def _paragraphs(command: Callable[..., None]) -> str:

@@ -15,6 +15,7 @@ from fedtl.config import RunConfig
 from fedtl.config_file import Spelt, compare_table, from_mapping, from_toml, toml_keys
 from fedtl.config_keys.data import AUTO
 from fedtl.errors import FedtlError, UsageError
+from fedtl.help_pages import HelpPage
 from fedtl.taken_up import told_places
 from fedtl.user_code import bar, unbar
 
@@ -23,12 +24,42 @@ if TYPE_CHECKING:
     from fedtl.comparison.runner import Compared
 
 
+_PAGE = HelpPage(
+    "compare",
+    "Compare strategies on one federation: the same data, features, clients, start and scores. "
+    "Most flags take several values, separated by commas; every combination is compared.",
+    (
+        "--strategies fedavg,fed3r --seeds 5",
+        "--strategies fedavg,fedprox --fedprox-mu 0.01,0.1,1 --alpha 0.1",
+        "scenario.toml --tune 20",
+    ),
+    {
+        "--strategies NAMES": "Strategies, separated by commas.",
+        "--seeds N": "Number of seeds, from --seed on [5].",
+        "--tune N": "Trials of each strategy's search for its own parameters.",
+        "--resume DIR": "Go on with one that was cut off.",
+        "--quiet, --json": "Print only the folder, or the summary as JSON.",
+    },
+    {
+        "data": "Folder, archive, features:FILE.npz, or rendered hospitals",
+        "clients": "Number of clients",
+        "alpha": "Dirichlet concentration; small is skewed",
+        "rounds": "Training rounds; closed forms need one",
+        "backbone": "fedtl-tiny, or a network of torchvision",
+        "seed": "Seed of every random draw",
+        "engine": "ray: runs side by side; inline: in this process",
+        "out": "Folder; empty is runs/<time>-comparison",
+    },
+)
+
+
 @partial(
     with_config,
     listed=varying_keys(),
     without=("strategy",),
     options=True,
     positional="scenario",
+    page=_PAGE,
 )
 def main(
     scenario: Annotated[

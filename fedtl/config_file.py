@@ -11,7 +11,7 @@ from fedtl.config import RunConfig
 from fedtl.config_key import Scalar, nearest
 from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
-from fedtl.known_options import check_strategy, find_option, options_of, shipped_options
+from fedtl.known_options import find_option, load_strategy, options_of, shipped_options
 from fedtl.options import Option, checked, others_than_default
 from fedtl.user_code import NAMING_KEYS
 
@@ -80,7 +80,7 @@ def refuse_unchosen(given: Mapping[str, Any], config: RunConfig) -> None:
     """
     others = [key for key in given if key not in rules()]
     if others:
-        check_strategy(config.strategy)
+        load_strategy(config.strategy)
     for key in others:
         if key not in options_of(*config.chosen):
             owners = shipped_options()[key].owners

@@ -36,10 +36,9 @@ def options_of(*names: str) -> dict[str, Option]:
     """
     found: dict[str, Option] = {}
     for name in names:
-        if ":" not in name and name not in _registry().available():
+        if ":" not in name and name not in available_strategies():
             continue
-        part = _registry().load(name)
-        for key, option in declared(part).items():
+        for key, option in declared(load_strategy(name)).items():
             if key in rules():
                 raise UsageError(
                     f"strategy = {name!r} declares the option {key}, which every run has; give its "
@@ -49,20 +48,27 @@ def options_of(*names: str) -> dict[str, Option]:
     return found
 
 
-def check_strategy(name: str) -> None:
-    """Refuse a strategy that there is not.
+def load_strategy(name: str) -> type:
+    """Return the class of a strategy, as ``--strategy`` takes it.
 
     Raises:
-        UsageError: There is none of this name.
+        UsageError: There is none of this name, or it cannot be loaded.
     """
-    _registry().load(name)
+    found: type = _registry().load(name)
+    return found
+
+
+def available_strategies() -> tuple[str, ...]:
+    """Return the names of all strategies that are shipped."""
+    found: tuple[str, ...] = _registry().available()
+    return found
 
 
 @cache
 def shipped_options() -> dict[str, Known]:
     """Return the options of all strategies that are shipped, by key."""
     found: dict[str, Known] = {}
-    for name in _registry().available():
+    for name in available_strategies():
         for key, option in options_of(name).items():
             owners = found[key].owners if key in found else ()
             found[key] = Known(option, (*owners, name))
