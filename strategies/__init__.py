@@ -7,6 +7,7 @@ import pkgutil
 import sys
 from contextlib import nullcontext
 from functools import cache
+from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -24,17 +25,33 @@ if TYPE_CHECKING:
 
 @cache
 def available() -> tuple[str, ...]:
-    """Return the names that ``--strategy`` takes: the files of this folder."""
+    """Return the names that ``--strategy`` takes: files of this folder, and what is installed.
+
+    A distribution brings strategies by entry points of the group ``fedtl.strategies``.
+    """
+    return tuple(sorted({*_shipped(), *_installed()}))
+
+
+@cache
+def _shipped() -> frozenset[str]:
     ours = [__path__[0]]
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(ours) if m.name != "base"))
+    return frozenset(m.name for m in pkgutil.iter_modules(ours) if m.name != "base")
+
+
+@cache
+def _installed() -> dict[str, str]:
+    """Return the names that other distributions bring, and the module:Class of each."""
+    found = entry_points(group="fedtl.strategies")
+    return {point.name: point.value for point in found if point.name not in _shipped()}
 
 
 def load(name: str) -> type[HeadStrategy]:
     """Return the strategy class called ``name``.
 
     Args:
-        name: A file of this folder (``fedavg``), which names its class ``STRATEGY``, or
-            ``module:Class`` for a class of the user's own, importable from where Python runs.
+        name: A file of this folder (``fedavg``), which names its class ``STRATEGY``, a name that
+            an installed distribution brings, or ``module:Class`` for a class of the user's own,
+            importable from where Python runs.
 
     Raises:
         UsageError: There is no such strategy, or it is not a whole :class:`HeadStrategy`.
@@ -49,6 +66,8 @@ def load(name: str) -> type[HeadStrategy]:
                 f"It is one of {', '.join(available())}, or module:Class of your own."
             )
         module_name, class_name = f"strategies.{name}", "STRATEGY"
+        if name in _installed():
+            module_name, _, class_name = _installed()[name].partition(":")
     try:
         with importing(name) if ":" in name else nullcontext():
             found = _found(module_name, class_name)

@@ -234,3 +234,27 @@ def test_the_command_fedtl(
     with pytest.raises(SystemExit):
         _console(monkeypatch, "simulte")
     assert "There is no command 'simulte'; did you mean 'simulate'?" in capsys.readouterr().err
+
+
+def test_an_installed_distribution_brings_strategies_with_options(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an installer leaves it: a module, and what its distribution says of itself."""
+    site = folder / "site"
+    (site / "tiny-0.1.dist-info").mkdir(parents=True)
+    (site / "tiny.py").write_text(MINE.replace("beta=", "tiny_beta="))
+    (site / "tiny-0.1.dist-info" / "METADATA").write_text("Name: tiny\nVersion: 0.1\n")
+    points = "[fedtl.strategies]\nlittle = tiny:Mine\nfedavg = tiny:Mine\n"
+    (site / "tiny-0.1.dist-info" / "entry_points.txt").write_text(points)
+    monkeypatch.syspath_prepend(str(site))
+    for known in (strategies.available, strategies._installed, shipped_options):
+        known.cache_clear()
+    try:
+        assert "little" in strategies.available()
+        assert "tiny-beta" in options_of("little") and shipped_options()["tiny-beta"].owners
+        assert strategies.load("fedavg").__module__ == "strategies.fedavg"
+        assert "Share of the way." in finished(simulate.main, "--help", "little").stdout
+    finally:
+        monkeypatch.undo()
+        for known in (strategies.available, strategies._installed, shipped_options):
+            known.cache_clear()
