@@ -23,7 +23,7 @@ from flwr.serverapp import Grid
 from fedtl.client.own_data import answer_at_site, configuration_here, is_simulated, refusal
 from fedtl.client.policy import SITE_KEYS, NodeConfigError
 from fedtl.config import RunConfig
-from fedtl.config_file import from_mapping
+from fedtl.config_file import from_flower, from_mapping
 from fedtl.data.dataset import Dataset
 from fedtl.data.declared_classes import absent_note
 from fedtl.data.understood import Understood
@@ -85,7 +85,7 @@ def serve(grid: Grid, context: Context) -> None:
 
     began = time.perf_counter()
     watch = MemoryWatch()
-    config = from_mapping(context.run_config, where="Flower's run config").settled()
+    config = from_flower(context.run_config).settled()
     folder = RunFolder.create(config, "sites")
     try:
         with RunProgress(Console(stderr=True)) as progress:
@@ -142,7 +142,7 @@ def _config_of(context: Context) -> RunConfig:
     """Return the run's configuration as it applies at this client."""
     if "data" in context.node_config:
         return configuration_here(context)
-    config = from_mapping(context.run_config, where="Flower's run config")
+    config = from_flower(context.run_config)
     own = {key: context.node_config[key] for key in SITE_KEYS if key in context.node_config}
     return from_mapping(own, where="this node's config", base=config).settled()
 
