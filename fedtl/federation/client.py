@@ -45,7 +45,7 @@ from fedtl.transfer.heads import Head, Tensors, build_head, one_thread
 from fedtl.transfer.scoring import score_clients
 from fedtl.transfer.standardisation import Moments
 from strategies.base import Arrays, HeadStrategy, LabelledRows, Received, Trained
-from strategies.base.strategy import ALL_ROWS, LEVERAGE_RECORD, SERVER_RECORD
+from strategies.base.head_strategy import ALL_ROWS, LEVERAGE_RECORD, SERVER_RECORD
 
 
 class _Answer(NamedTuple):

@@ -18,8 +18,8 @@ from fedtl.federation.closing_checks import closing_fault
 from fedtl.privacy.egress import EgressError
 from fedtl.records import array_record, config_record, from_record, metric_record
 from strategies.base import Arrays, HeadStrategy
+from strategies.base.head_strategy import ALL_ROWS, SERVER_RECORD
 from strategies.base.plausible import Told, norm, wrong_moments
-from strategies.base.strategy import ALL_ROWS, SERVER_RECORD
 
 
 class ReplyChecks:
