@@ -86,7 +86,7 @@ def main(
     """
     from rich.console import Console
 
-    from fedtl.report.progress import RunProgress
+    from fedtl.observers.progress import RunProgress
 
     given = {"strategies": strategies, "seeds": seeds, "target": target, "tune": tune}
     given = {key: value for key, value in given.items() if value is not None}
@@ -185,7 +185,7 @@ def _show(folder: ComparisonFolder, compared: Compared, *, quiet: bool, as_json:
         tuned_captions,
     )
     from fedtl.report.terminal import standard_output
-    from fedtl.report.wording import count_of
+    from fedtl.wording import count_of
 
     if as_json:
         summary = json.loads((folder.path / "summary.json").read_text(encoding="utf-8"))

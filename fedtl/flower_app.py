@@ -79,9 +79,9 @@ def serve(grid: Grid, context: Context) -> None:
     """
     from rich.console import Console
 
+    from fedtl.observers.progress import RunProgress
+    from fedtl.observers.run_folder import RunFolder
     from fedtl.report.closing import close_run
-    from fedtl.report.progress import RunProgress
-    from fedtl.report.run_folder import RunFolder
 
     began = time.perf_counter()
     watch = MemoryWatch()

@@ -28,7 +28,7 @@ from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.unread_settings import unread_settings
 
 if TYPE_CHECKING:
-    from fedtl.report.progress import RunProgress
+    from fedtl.observers.progress import RunProgress
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from fedtl.data.member_names import (
     refuse_link,
 )
 from fedtl.errors import UsageError, first_line
-from fedtl.report.wording import byte_size
+from fedtl.wording import byte_size
 
 _DEEPEST = 3
 _LOCAL_HEADER_BYTES = 30
