@@ -123,7 +123,7 @@ class Pictures:
 
 def _read_file(path: Path) -> bytes:
     from fedtl.data.budget import MOST_FILE_BYTES
-    from fedtl.data.dataset import UnreadableImageError
+    from fedtl.errors import UnreadableImageError
 
     try:
         if path.stat().st_size > MOST_FILE_BYTES:

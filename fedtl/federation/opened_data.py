@@ -8,10 +8,10 @@ import numpy as np
 
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
+from fedtl.data.emptied import note_of
 from fedtl.data.group_pattern import groups_hint
 from fedtl.data.groups import straddling_test
 from fedtl.data.hospitals import HospitalsOptions, SiteShift
-from fedtl.data.left_aside import note_of
 from fedtl.data.sources import (
     Reading,
     open_dataset,
