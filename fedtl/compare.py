@@ -15,7 +15,7 @@ from fedtl.config import RunConfig
 from fedtl.config_file import compare_table, from_mapping, from_toml, toml_keys
 from fedtl.config_keys.data import AUTO
 from fedtl.errors import FedtlError, UsageError
-from fedtl.taken_up import told_places
+from fedtl.federation.foreign_folder import told_places
 from fedtl.user_code import bar, unbar
 
 if TYPE_CHECKING:

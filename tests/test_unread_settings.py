@@ -14,7 +14,7 @@ from test_partition import dataset
 import strategies
 from fedtl import compare, simulate
 from fedtl.config import RunConfig, rules
-from fedtl.unread_settings import unread_settings
+from fedtl.federation.unread_settings import unread_settings
 
 FEATURES = dataset(np.arange(40) % 2, sites=np.arange(40) // 20)
 

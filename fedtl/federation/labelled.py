@@ -178,7 +178,7 @@ def _features(
 ) -> tuple[NDArray[np.float32], list[tuple[int, str]]]:
     if isinstance(dataset.inputs, np.ndarray):
         return dataset.inputs, []
-    from fedtl.federation.cache_folder import cache_folder
+    from fedtl.transfer.cache_folder import cache_folder
     from fedtl.transfer.extraction import extract_features
 
     images = dataset.inputs

@@ -18,7 +18,7 @@ from fedtl.data.sources import (
 )
 from fedtl.data.test_part import with_test_part
 from fedtl.data.unseen_site import withhold_site
-from fedtl.federation.cache_folder import cache_note
+from fedtl.transfer.cache_folder import cache_note
 
 
 def open_data(config: RunConfig, *, own: bool = False) -> Dataset:

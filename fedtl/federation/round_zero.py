@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from fedtl.errors import FedtlError
-from fedtl.federation import phases
 from fedtl.federation.exchange import Exchange
+from fedtl.messages import phases
 from fedtl.records import array_record, from_record, metric_record
 from fedtl.transfer.standardisation import Moments, Standardisation
 from strategies.base import Arrays, Reply
