@@ -1,8 +1,8 @@
 """Draws the rooms of the code from its imports: ``python docs/rooms.py``.
 
 Reads the order of rooms in ARCHITECTURE.md, writes the table there and the picture beside this
-script, and prints today's circles of rooms and of files. Every import counts: one for types alone,
-or within a function, makes a file no less dependent on another.
+script, and prints today's imports upwards and circles, which a test forbids. Every import counts:
+one for types alone, or within a function, makes a file no less dependent on another.
 """
 
 from __future__ import annotations
@@ -116,6 +116,17 @@ def between(graph: Graph, places: Mapping[str, str]) -> Graph:
     }
 
 
+def upwards(graph: Graph, places: Mapping[str, str], rooms: list[Room]) -> list[str]:
+    """Return the imports of files in higher rooms, as ``file (room) imports file (room)``."""
+    rank = {room.name: place for place, room in enumerate(rooms)}
+    return [
+        f"{module} ({places[module]}) imports {to} ({places[to]})"
+        for module, imported in graph.items()
+        for to in sorted(imported)
+        if rank[places[to]] < rank[places[module]]
+    ]
+
+
 def circles(graph: Graph) -> list[list[str]]:
     """Return the sets of names that all reach one another, by Kosaraju's two searches."""
     backwards: dict[str, set[str]] = {name: set() for name in graph}
@@ -191,14 +202,12 @@ def picture(rooms: list[Room], graph: Graph) -> str:
 
 def _table(rooms: list[Room], graph: Graph, used: Mapping[str, set[str]]) -> str:
     names = [room.name for room in rooms]
-    rows = ["| room | imports | upwards | uses |", "|---|---|---|---|"]
+    rows = ["| room | imports | uses |", "|---|---|---|"]
     for place, room in enumerate(rooms):
         down = [name for name in names[place + 1 :] if name in graph[room.name]]
-        up = [name for name in names[:place] if name in graph[room.name]]
         cells = [
             f"`{room.name}`",
             ", ".join(down),
-            ", ".join(f"**{name}**" for name in up),
             ", ".join(sorted(used[room.name])),
         ]
         rows.append(f"| {' | '.join(cells)} |".replace("  ", " "))
@@ -216,13 +225,13 @@ def drawn(page: str) -> tuple[str, str]:
         used[places[module]] |= libraries
     told = f"""
 `python docs/rooms.py` makes picture and table from the imports, and a test holds them to the code.
-Blue arrows go from a room to a lower one that it imports; arrows that others imply are left out.
-Red arrows go upwards, against the order: such imports are to be removed.
+Blue arrows go from a room to a lower one that it imports; arrows that others imply are left out. An
+import upwards would be a red arrow; a test forbids that, and circles of rooms and of files.
 
 ![The rooms from top to bottom, with an arrow for every import](docs/rooms.svg)
 
-*Imports* are the lower rooms that a room imports today, *upwards* those that are against the order;
-*uses* says where Flower, Ray and PyTorch are imported.
+*Imports* are the rooms that a room imports today; *uses* says where Flower, Ray and PyTorch are
+imported.
 
 {_table(rooms, graph, used)}
 """
@@ -230,13 +239,16 @@ Red arrows go upwards, against the order: such imports are to be removed.
 
 
 def main() -> None:
-    """Write page and picture, and print the circles."""
+    """Write page and picture, and print what goes against the order."""
     page, svg = drawn(PAGE.read_text(encoding="utf-8"))
     PAGE.write_text(page, encoding="utf-8")
     PICTURE.write_text(svg, encoding="utf-8")
-    files = modules()
+    rooms, files = order(page), modules()
     ours, _ = imports(files)
-    for what, graph in (("rooms", between(ours, placed(order(page), files))), ("files", ours)):
+    places = placed(rooms, files)
+    up = upwards(ours, places, rooms)
+    print(f"imports upwards: {len(up) or 'none'}", *up, sep="\n  ")
+    for what, graph in (("rooms", between(ours, places)), ("files", ours)):
         found = circles(graph)
         print(f"circles of {what}: {len(found) or 'none'}")
         for names in found:

@@ -15,8 +15,8 @@ from fedtl.config import RunConfig
 from fedtl.config_file import Spelt, compare_table, from_mapping, from_toml, toml_keys
 from fedtl.config_keys.data import AUTO
 from fedtl.errors import FedtlError, UsageError
+from fedtl.federation.foreign_folder import told_places
 from fedtl.help_pages import HelpPage
-from fedtl.taken_up import told_places
 from fedtl.user_code import bar, unbar
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def main(
     """
     from rich.console import Console
 
-    from fedtl.report.progress import RunProgress
+    from fedtl.observers.progress import RunProgress
 
     given = {"strategies": strategies, "seeds": seeds, "target": target, "tune": tune}
     given = {key: value for key, value in given.items() if value is not None}
@@ -225,7 +225,7 @@ def _show(folder: ComparisonFolder, compared: Compared, *, quiet: bool, as_json:
         tuned_captions,
     )
     from fedtl.report.terminal import standard_output
-    from fedtl.report.wording import count_of
+    from fedtl.wording import count_of
 
     if as_json:
         summary = json.loads((folder.path / "summary.json").read_text(encoding="utf-8"))

@@ -57,10 +57,10 @@ def main(
     from fedtl.data.look import look_at
     from fedtl.data.understood import Understood
     from fedtl.federation.opened_data import data_notes, open_data
+    from fedtl.observers.progress import RunProgress
     from fedtl.report.described import described_mapping, described_tables
-    from fedtl.report.progress import RunProgress
     from fedtl.report.terminal import standard_output
-    from fedtl.report.wording import printable
+    from fedtl.wording import printable
 
     dataset = open_data(chosen)
     for note in data_notes(chosen, dataset):

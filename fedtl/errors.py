@@ -28,6 +28,10 @@ class UsageError(FedtlError):
     exit_code = 2
 
 
+class UnreadableImageError(Exception):
+    """An image's bytes cannot be decoded; the message says why, without the image's name."""
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of what another library's error says; its type if it says nothing."""
     return str(error).partition("\n")[0] or type(error).__name__

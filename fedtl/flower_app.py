@@ -31,7 +31,6 @@ from fedtl.data.unreadable import left_out
 from fedtl.engine.flower_internals import is_simulation
 from fedtl.engine.memory import MemoryWatch
 from fedtl.errors import UsageError
-from fedtl.federation.cache_folder import cache_folder
 from fedtl.federation.checkpoint import write_atomically
 from fedtl.federation.client import answer
 from fedtl.federation.duplicates import without_duplicates
@@ -50,6 +49,7 @@ from fedtl.federation.site import Site
 from fedtl.federation.split import Split
 from fedtl.records import config_record
 from fedtl.statistics.disclosure import SMALLEST_CELL
+from fedtl.transfer.cache_folder import cache_folder
 from fedtl.transfer.client_block import ClientData
 from fedtl.transfer.shared_features import SharedFeatures
 
@@ -79,9 +79,9 @@ def serve(grid: Grid, context: Context) -> None:
     """
     from rich.console import Console
 
+    from fedtl.observers.progress import RunProgress
+    from fedtl.observers.run_folder import RunFolder
     from fedtl.report.closing import close_run
-    from fedtl.report.progress import RunProgress
-    from fedtl.report.run_folder import RunFolder
 
     began = time.perf_counter()
     watch = MemoryWatch()

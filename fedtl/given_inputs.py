@@ -31,8 +31,8 @@ def extract_pictures(classifier: Classifier, arguments: Sequence[str], *, quiet:
     from rich.console import Console
 
     from fedtl.data.pillow_warnings import doubts
-    from fedtl.report.progress import RunProgress
-    from fedtl.report.wording import count_of, printable
+    from fedtl.observers.progress import RunProgress
+    from fedtl.wording import count_of, printable
 
     pictures = Pictures.found(classifier, arguments)
     backbone = classifier.backbone()
@@ -123,7 +123,7 @@ class Pictures:
 
 def _read_file(path: Path) -> bytes:
     from fedtl.data.budget import MOST_FILE_BYTES
-    from fedtl.data.dataset import UnreadableImageError
+    from fedtl.errors import UnreadableImageError
 
     try:
         if path.stat().st_size > MOST_FILE_BYTES:

@@ -1,8 +1,10 @@
-"""JSON that somebody may have damaged or made up: read within bounds, or refused in a sentence."""
+"""JSON files: what JSON can hold, and reading what somebody may have damaged or made up."""
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +51,14 @@ def parse_json(content: str | bytes, where: str) -> Any:
         raise FedtlError(f"{where} is damaged: it is nested too deeply.") from error
     except ValueError as error:
         raise FedtlError(f"{where} is damaged: it is not JSON ({error}).") from error
+
+
+def without_nan(value: Any) -> Any:
+    """Return JSON-like data with NaN, which JSON has not, as null."""
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return value

@@ -164,7 +164,7 @@ def _labelled(classifier: Classifier, source: str, reading: Reading, *, quiet: b
     from rich.console import Console
 
     from fedtl.federation.labelled import read_labelled
-    from fedtl.report.progress import RunProgress
+    from fedtl.observers.progress import RunProgress
 
     console = Console(stderr=True)
     with RunProgress(console, quiet=quiet or not console.is_terminal) as progress:

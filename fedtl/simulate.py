@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fedtl.engine.simulation import Simulated
-    from fedtl.report.over_seeds import SeedScores
-    from fedtl.report.result import ClientSamples, RunResult, SitePanel
-    from fedtl.report.run_folder import RunFolder
-    from fedtl.report.unseen import UnseenSite
+    from fedtl.observers.run_folder import RunFolder
+    from fedtl.results.over_seeds import SeedScores
+    from fedtl.results.result import ClientSamples, RunResult, SitePanel
+    from fedtl.results.unseen import UnseenSite
 
 _SAMPLED_CLIENTS = 6
 # As --holdout-site: every site in turn.
@@ -101,7 +101,7 @@ def main(
     """
     from rich.console import Console
 
-    from fedtl.report.progress import RunProgress
+    from fedtl.observers.progress import RunProgress
 
     began = time.perf_counter()
     each_site = flags.get("holdout-site") == _EACH
@@ -132,7 +132,7 @@ def main(
         unseen: list[UnseenSite] = []
         if each_site:
             from fedtl.comparison.each_site import each_site_unseen
-            from fedtl.report.pseudonyms import unnamed
+            from fedtl.observers.pseudonyms import unnamed
 
             def step(done: int, count: int, name: str) -> None:
                 hidden = f"{done} of {count}"
@@ -165,8 +165,9 @@ def _folder(
             raise UsageError(
                 "--resume goes on with the run as it was configured, so --config cannot be given."
             )
-        from fedtl.report.run_folder import RunFolder
-        from fedtl.taken_up import bar_code, taken_up
+        from fedtl.federation.foreign_folder import bar_code
+        from fedtl.observers.run_folder import RunFolder
+        from fedtl.taken_up import taken_up
 
         bar_code(resume, trust=trust, given=flags)
 
@@ -184,7 +185,7 @@ def _folder(
     chosen = absolute_paths(from_mapping(flags, where="the command line", base=base))
     refuse_unchosen(flags, chosen)
     # Imports torch, seconds; a mistake in the flags has been told by now.
-    from fedtl.report.run_folder import RunFolder
+    from fedtl.observers.run_folder import RunFolder
 
     return RunFolder.create(chosen.settled(keys)), None
 
@@ -228,7 +229,7 @@ def _marked(config: RunConfig, names: list[str]) -> list[str]:
 
 def _panel(folder: RunFolder, simulated: Simulated) -> SitePanel | None:
     """Return a picture of each class at each site if the report is to hold pictures."""
-    from fedtl.report.pseudonyms import read_pseudonyms
+    from fedtl.observers.pseudonyms import read_pseudonyms
     from fedtl.report.site_panel import panel_of
 
     if not folder.config.pictures:
@@ -241,7 +242,7 @@ def _samples(simulated: Simulated, count: int) -> list[ClientSamples]:
     """Return so many evenly spaced training pictures of each of the first few clients."""
     import numpy as np
 
-    from fedtl.report.result import ClientSamples
+    from fedtl.results.result import ClientSamples
 
     dataset, split = simulated.inputs.dataset, simulated.split
     if not count or isinstance(dataset.inputs, np.ndarray):
@@ -286,7 +287,7 @@ def _show(
         if unseen_sites:
             console.print(unseen_sites_table(unseen_sites))
         if folder.config.pseudonyms:
-            from fedtl.report.pseudonyms import not_to_send
+            from fedtl.observers.pseudonyms import not_to_send
 
             console.print(not_to_send(folder), soft_wrap=True)
         console.print(f"report: {folder.path / 'report.html'}", soft_wrap=True)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fedtl.command_line import absolute_paths
 from fedtl.config import RunConfig
-from fedtl.config_file import code_named_in, from_mapping
-from fedtl.config_key import Scalar
+from fedtl.config_file import from_mapping
 from fedtl.errors import UsageError
-from fedtl.user_code import bar, names_code, unbar
-
-# Where things lie may have changed; what they are is checked by their content.
-_MOVABLE = ("data", "labels", "weights", "cache", "ray-address")
-_PLAIN_WEIGHTS = ("DEFAULT", "random")
+from fedtl.federation.foreign_folder import MOVABLE, told_places
 
 
 def taken_up(
@@ -24,7 +19,7 @@ def taken_up(
     """Return the configuration to go on with, and what is to be told before it is used.
 
     Args:
-        config: As the folder has it; :func:`bar_code` came before it was read.
+        config: As the folder has it; its code was barred before it was read.
         folder: The run folder.
         flags: What the user gives anew, by kebab-case key.
 
@@ -35,7 +30,7 @@ def taken_up(
     chosen = absolute_paths(from_mapping(flags, where="the command line", base=config))
     after = chosen.to_mapping()
     for key in flags:
-        if key not in _MOVABLE and after[key] != before[key]:
+        if key not in MOVABLE and after[key] != before[key]:
             raise UsageError(
                 f"--resume goes on with the run as it was configured, with {key} = "
                 f"{before[key]!r}, so --{key} cannot be given another value."
@@ -43,72 +38,3 @@ def taken_up(
     # What is absolute now and was not stays as it is: the run's own folder may have moved, too.
     config = config.replace(**{key.replace("-", "_"): after[key] for key in flags})
     return config, told_places(before, folder, given=flags)
-
-
-def bar_code(
-    folder: Path,
-    *,
-    trust: bool,
-    given: Mapping[str, Any] | None = None,
-) -> None:
-    """Bar the classes that a folder names, and the user does not, from running.
-
-    From then on their code is not run if it lies in the folder or in the working directory. This
-    comes before the folder's configuration is read: reading it asks its strategy for options.
-
-    Args:
-        folder: The folder.
-        trust: Whether the user vouches for the folder's code.
-        given: What the user gives anew; ``None`` where a command takes no such options.
-    """
-    values = code_named_in(folder.expanduser() / "config.toml")
-    named = [key for key in names_code(values) if key not in (given or {})]
-    if trust or not named:
-        unbar()
-        return
-    anew = " ".join(f"--{key} {values[key]}" for key in named)
-    bar(folder, "add --trust" + (f", or give {anew} anew" if given is not None else ""))
-
-
-def told_places(
-    values: Mapping[str, Scalar],
-    folder: Path,
-    *,
-    given: Mapping[str, Any] | None = None,
-    keys: tuple[str, ...] = (*_MOVABLE, "partition"),
-) -> list[str]:
-    """Return a sentence that names the paths and addresses outside a folder that it would use.
-
-    Args:
-        values: The folder's configuration, by kebab-case key.
-        folder: The folder.
-        given: What the user gives anew, which is not told.
-        keys: Those that are used.
-    """
-    places = [
-        f"{key} = {values[key]!r}"
-        for key in keys
-        if key not in (given or {}) and any(_outside(key, str(values[key]), folder))
-    ]
-    if not places:
-        return []
-    return [f"As {folder} has it, and you have not said, the run uses {', '.join(places)}."]
-
-
-def _outside(key: str, value: str, folder: Path) -> Iterator[bool]:
-    """Yield whether a value's place is outside a folder; nothing where it names no place."""
-    if key == "ray-address":
-        yield bool(value)
-        return
-    kind, colon, rest = value.partition(":")
-    if key == "partition":
-        value = rest if kind == "file" else ""
-    elif key == "data" and colon and kind in ("features", "medmnist", "torchvision"):
-        value = "" if kind == "torchvision" else rest
-    elif (key == "data" and value == "hospitals") or (
-        key == "weights" and (value in _PLAIN_WEIGHTS or not Path(value).expanduser().exists())
-    ):
-        value = ""
-    if value:
-        place = Path(value).expanduser()
-        yield not place.resolve().is_relative_to(folder.expanduser().resolve())

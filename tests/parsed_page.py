@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from fedtl.report.html import write_report
-from fedtl.report.result import RunResult
+from fedtl.results.result import RunResult
 
 
 class Page(HTMLParser):

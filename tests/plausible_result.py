@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fedtl.determinism import generator
-from fedtl.report.result import ClientRow, ClientSamples, EgressTotal, Gain, OwnScore, RunResult
+from fedtl.results.result import ClientRow, ClientSamples, EgressTotal, Gain, OwnScore, RunResult
 from fedtl.statistics.intervals import Clusters, Interval, Pairs
 from fedtl.statistics.verdicts import verdicts
 

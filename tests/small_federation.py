@@ -15,9 +15,9 @@ from fedtl.engine.fedtl_clients import FedtlClients
 from fedtl.engine.inline_grid import InlineGrid
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.outcome import Outcome
-from fedtl.federation.phases import HANDSHAKE
 from fedtl.federation.server import Federation
 from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.messages.phases import HANDSHAKE
 from fedtl.privacy.egress import LedgerEntry
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.shared_features import Spill

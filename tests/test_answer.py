@@ -13,8 +13,8 @@ from plausible_result import plausible_result
 
 from fedtl.report.answer import smallest, verdict
 from fedtl.report.tables import gain_lines
-from fedtl.report.wording import points
 from fedtl.statistics.intervals import Interval
+from fedtl.wording import points
 
 
 def _gain(accuracy: float | None, low: float | None = None, **verdicts: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md: its picture is of today's imports, and what draws it sees what it should."""
+"""ARCHITECTURE.md: the code keeps to its order, and its picture is of today's imports."""
 
 from __future__ import annotations
 
@@ -42,6 +42,22 @@ def test_the_picture_is_of_the_imports_of_today(rooms: ModuleType) -> None:
     again = "python docs/rooms.py draws it anew"
     assert told == page, again
     assert rooms.PICTURE.read_text(encoding="utf-8") == picture, again
+
+
+def test_nothing_goes_against_the_order(rooms: ModuleType) -> None:
+    listed, files = rooms.order(rooms.PAGE.read_text(encoding="utf-8")), rooms.modules()
+    places, (ours, _) = rooms.placed(listed, files), rooms.imports(files)
+    assert len(ours) > 300
+    assert rooms.upwards(ours, places, listed) == []
+    assert rooms.circles(rooms.between(ours, places)) == []
+    assert rooms.circles(ours) == []
+
+
+def test_imports_upwards_are_found(rooms: ModuleType) -> None:
+    graph = {"one": {"two", "two.c"}, "one.b": {"two"}, "two": {"one"}, "two.c": {"two", "one.b"}}
+    places = {"one": "attic", "one.b": "hall", "two": "hall", "two.c": "hall"}
+    found = rooms.upwards(graph, places, rooms.order(ORDER))
+    assert found == ["two (hall) imports one (attic)"]
 
 
 def test_every_kind_of_import_is_seen(rooms: ModuleType, tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from opened_data import opened, png
 
-from fedtl.data.dataset import Dataset, UnreadableImageError
+from fedtl.data.dataset import Dataset
 from fedtl.data.sources import Reading, images
-from fedtl.errors import UsageError
+from fedtl.errors import UnreadableImageError, UsageError
 
 FILES = {f"{c}/{n}.png": png(10 * n) for c in ("ant", "wasp") for n in range(3)}
 

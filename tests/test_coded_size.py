@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, features
 
 from fedtl.data.coded_size import coded_values
-from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.dicom import dicom_picture
+from fedtl.errors import UnreadableImageError
 
 _JPEG2000 = pytest.mark.skipif(not features.check("jpg_2000"), reason="Pillow has no JPEG 2000")
 _KINDS = ["JPEG", pytest.param("j2k", marks=_JPEG2000), pytest.param("jp2", marks=_JPEG2000)]

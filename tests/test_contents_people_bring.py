@@ -17,7 +17,7 @@ from in_process import complaint, finished
 from shared_inputs import MAKE, Made, cases, flags
 
 from fedtl import simulate
-from fedtl.report.run_folder import RunFolder
+from fedtl.observers.run_folder import RunFolder
 
 pytestmark = pytest.mark.skipif(not MAKE.is_file(), reason="../shared/inputs is not there")
 

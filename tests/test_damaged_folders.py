@@ -15,7 +15,7 @@ from in_process import finished
 
 from fedtl import predict, simulate
 from fedtl.errors import FedtlError
-from fedtl.report.run_folder import RunFolder
+from fedtl.observers.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -16,9 +16,8 @@ import pytest
 from opened_data import encoded, opened, png
 from PIL import Image
 
-from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.sources import check_classes, without_unreadable
-from fedtl.errors import UsageError
+from fedtl.errors import UnreadableImageError, UsageError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -7,9 +7,9 @@ import pytest
 from opened_data import encoded
 from PIL import Image
 
-from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.decoding import decode_rgb
 from fedtl.data.pillow_warnings import doubts
+from fedtl.errors import UnreadableImageError
 
 
 def test_orientation_is_honoured() -> None:

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from opened_data import opened
 
 from fedtl import simulate
-from fedtl.data.dataset import Dataset, UnreadableImageError
+from fedtl.data.dataset import Dataset
 from fedtl.data.decoding import decode_rgb, grey_extent
 from fedtl.data.grey_scale import GreyScale
 from fedtl.data.hospitals import HospitalsOptions
 from fedtl.data.sources import Reading, open_dataset
-from fedtl.errors import UsageError
+from fedtl.errors import UnreadableImageError, UsageError
 
 pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom")
 VALUES = np.arange(256, dtype=np.int16).reshape(16, 16) * 16

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scripted_grid import Answer, ScriptedGrid
 
 from fedtl.federation.exchange import Exchange, Failure, Phase
-from fedtl.federation.failure_codes import DROPPED_OUT
+from fedtl.messages.failure_codes import DROPPED_OUT
 from fedtl.privacy.egress import Declaration
 from fedtl.privacy.forms import Count
 from fedtl.records import from_record, to_record

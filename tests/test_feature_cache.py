@@ -20,8 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fedtl.data.dataset import UnreadableImageError
-from fedtl.errors import FedtlError, UsageError
+from fedtl.errors import FedtlError, UnreadableImageError, UsageError
 from fedtl.transfer import extraction
 from fedtl.transfer.backbones import Backbone, load_backbone
 from fedtl.transfer.extraction import Features, extract_features

@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from written_tiff import tiff
 
-from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.decoding import decode_rgb, grey_extent
 from fedtl.data.grey_scale import GreyScale, extent_of
+from fedtl.errors import UnreadableImageError
 
 RAMP = np.arange(0, 4096, 16).reshape(16, 16)
 

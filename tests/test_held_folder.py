@@ -11,8 +11,8 @@ from fedtl.comparison.folder import ComparisonFolder
 from fedtl.comparison.plan import Plan
 from fedtl.config import RunConfig
 from fedtl.errors import FedtlError, UsageError
-from fedtl.report.held_folder import HeldFolder
-from fedtl.report.run_folder import RunFolder
+from fedtl.observers.held_folder import HeldFolder
+from fedtl.observers.run_folder import RunFolder
 
 Create = Callable[[Path], HeldFolder]
 

@@ -26,7 +26,7 @@ from fedtl.config import RunConfig
 from fedtl.errors import UsageError
 from fedtl.federation.inputs import prepare_inputs
 from fedtl.federation.opened_data import open_data
-from fedtl.report.run_folder import RunFolder
+from fedtl.observers.run_folder import RunFolder
 
 SITES = ("east", "north", "south", "west")
 UNSEEN = "south"

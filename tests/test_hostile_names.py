@@ -21,10 +21,10 @@ from fedtl.comparison.runner import Compared
 from fedtl.config import RunConfig
 from fedtl.report.comparison_page import comparison_page
 from fedtl.report.html import write_report
-from fedtl.report.over_seeds import SeedScores, over_seeds
 from fedtl.report.page import Section, page_of
-from fedtl.report.result import RunResult, SitePanel
-from fedtl.report.unseen import UnseenScore, UnseenSite
+from fedtl.results.over_seeds import SeedScores, over_seeds
+from fedtl.results.result import RunResult, SitePanel
+from fedtl.results.unseen import UnseenScore, UnseenSite
 
 DRAWN = True
 

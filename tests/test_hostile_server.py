@@ -18,7 +18,7 @@ from PIL import Image
 from fedtl.client.run_keys import FOLLOWED, SERVERS_OWN
 from fedtl.config import RunConfig
 from fedtl.config_keys.every import rules
-from fedtl.federation import phases
+from fedtl.messages import phases
 
 DEFAULTS = RunConfig().to_mapping()
 KINDS = (phases.HANDSHAKE, phases.MOMENTS, phases.INIT, phases.TRAIN, phases.EVALUATE)

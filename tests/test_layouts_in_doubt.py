@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from folder_trees import names_in, opened_as, tops_of, tree
 
-from fedtl.data.left_aside import note_of
+from fedtl.data.emptied import note_of
 from fedtl.errors import UsageError
 
 

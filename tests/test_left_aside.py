@@ -11,7 +11,7 @@ from opened_data import opened, png
 from PIL import Image
 
 from fedtl import simulate
-from fedtl.data.left_aside import note_of
+from fedtl.data.emptied import note_of
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99)
 DCM = bytes(128) + b"DICM" + bytes(99)

@@ -13,7 +13,7 @@ from lying_clients import CLIENTS, LIAR, Lie, federated_with
 
 from fedtl.config import RunConfig
 from fedtl.errors import ImpossibleTotalError
-from fedtl.federation import phases
+from fedtl.messages import phases
 from fedtl.records import array_record, from_record, to_record
 from strategies.base import Arrays, Reply
 from strategies.base.second_moments import symmetric, upper_triangle

@@ -6,7 +6,7 @@ import numpy as np
 from small_federation import federated, small_sites
 
 from fedtl.config import RunConfig
-from fedtl.report.summary import client_rows
+from fedtl.results.summary import client_rows
 from fedtl.statistics.verdicts import verdicts
 
 CLIENTS, ROWS, FEATURES, SEEDS = 5, 120, 40, 6

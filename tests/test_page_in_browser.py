@@ -16,7 +16,7 @@ from test_comparison_page import page_of as compared
 
 from fedtl.report import page as pages
 from fedtl.report.html import write_report
-from fedtl.report.result import RunResult
+from fedtl.results.result import RunResult
 
 DRAWN = True
 

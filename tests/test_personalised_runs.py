@@ -16,13 +16,13 @@ from unreported_run import resumed, without_report
 import strategies
 from fedtl import predict, simulate
 from fedtl.config import RunConfig
-from fedtl.federation import phases
 from fedtl.federation.checkpoint import Checkpoint, checkpoint_paths, read_checkpoint
 from fedtl.federation.evaluation import ClientTallies, Tally
 from fedtl.federation.outcome import Outcome
+from fedtl.messages import phases
+from fedtl.observers.run_folder import RunFolder
 from fedtl.privacy.egress import EgressError, release
 from fedtl.records import to_record
-from fedtl.report.run_folder import RunFolder
 from fedtl.transfer.heads import MLPHead
 
 CLIENTS, ROUNDS, FEATURES, CLASSES = 4, 4, 6, 3

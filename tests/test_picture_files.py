@@ -13,8 +13,8 @@ import pytest
 from opened_data import encoded
 from PIL import Image
 
-from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.decoding import decode_rgb, grey_extent
+from fedtl.errors import UnreadableImageError
 
 RAMP = np.arange(0, 4096, 16, dtype=np.uint16).reshape(16, 16)
 

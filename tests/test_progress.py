@@ -9,7 +9,7 @@ import time
 import pytest
 from rich.console import Console
 
-from fedtl.report.progress import RunProgress
+from fedtl.observers.progress import RunProgress
 
 
 def _run(progress: RunProgress) -> None:
@@ -49,7 +49,7 @@ def test_piped_progress_of_cached_features_and_one_round() -> None:
 
 def test_piped_progress_of_long_work_is_a_line_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr("fedtl.report.progress.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("fedtl.observers.progress.time.perf_counter", lambda: now[0])
     output = io.StringIO()
     with RunProgress(Console(file=output, force_terminal=False)) as progress:
         for second in range(0, 301, 10):
@@ -69,7 +69,7 @@ def test_piped_progress_of_long_work_is_a_line_a_minute(monkeypatch: pytest.Monk
 def test_piped_progress_tells_what_goes_on_if_nothing_is_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("fedtl.report.progress._LINE_SECONDS", 0.05)
+    monkeypatch.setattr("fedtl.observers.progress._LINE_SECONDS", 0.05)
     output = io.StringIO()
     with RunProgress(Console(file=output, force_terminal=False)) as progress:
         progress.round(1, 9, None)

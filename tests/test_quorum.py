@@ -15,9 +15,9 @@ from fedtl.engine.fedtl_clients import FedtlClients
 from fedtl.engine.flower_internals import is_simulation
 from fedtl.engine.inline_grid import InlineGrid
 from fedtl.errors import FedtlError, UsageError
-from fedtl.federation import phases
 from fedtl.federation.quorum import Quorum
 from fedtl.federation.server import Federation
+from fedtl.messages import phases
 
 Gone = Callable[[str, int], bool]
 """Whether a client (its partition id) is gone when a kind of message is sent."""

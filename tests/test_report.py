@@ -14,8 +14,8 @@ from parsed_page import page_of
 from plausible_result import HOSTILE, plausible_result
 
 from fedtl.report.answer import verdict
-from fedtl.report.over_seeds import SeedScores, over_seeds
-from fedtl.report.wording import percent
+from fedtl.results.over_seeds import SeedScores, over_seeds
+from fedtl.wording import percent
 
 SHAPES: dict[str, dict[str, Any]] = {
     "ten clients": {},

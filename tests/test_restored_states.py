@@ -24,9 +24,9 @@ from fedtl.federation.checkpoint import (
     write_checkpoint,
 )
 from fedtl.federation.outcome import Outcome
-from fedtl.federation.phases import TRAIN
 from fedtl.federation.server import Federation
 from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.messages.phases import TRAIN
 
 CLIENTS = 4
 # What a strategy remembers may depend on a choice of its own.

@@ -23,8 +23,8 @@ from fedtl.config import RunConfig
 from fedtl.config_key import Scalar
 from fedtl.config_keys.every import rules
 from fedtl.engine.flower_internals import assume_server_identity
-from fedtl.federation import phases
-from fedtl.federation.failure_codes import REFUSED
+from fedtl.messages import phases
+from fedtl.messages.failure_codes import REFUSED
 
 FEWEST = "min-examples-per-class"
 DEFAULTS = RunConfig().to_mapping()

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from test_fedavg import CLASSES, FEATURES, fedavg, random_replies
 
 from fedtl.engine.flower_internals import assume_server_identity, number
-from fedtl.federation import phases
 from fedtl.federation.exchange import Exchange
+from fedtl.messages import phases
 from fedtl.records import from_record, to_record
 from strategies.base import Arrays, Reply
 from strategies.fedavg import FedAvg

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from fedtl.report.unseen import UnseenScore, UnseenSite
 from fedtl.report.unseen_tables import unseen_table
+from fedtl.results.unseen import UnseenScore, UnseenSite
 
 
 def _site(federated: float, *alone: float, **changes: Any) -> UnseenSite:

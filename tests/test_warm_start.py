@@ -25,7 +25,7 @@ from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.client import head_for
 from fedtl.federation.evaluation import RoundScore
 from fedtl.federation.outcome import Outcome
-from fedtl.report.run_folder import RunFolder
+from fedtl.observers.run_folder import RunFolder
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.standardisation import Moments, Standardisation
 from strategies.base import Arrays, ClosedFormStrategy

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedtl.report.wording import byte_size, duration, percent, points, printable, shortened
+from fedtl.wording import byte_size, duration, percent, points, printable, shortened
 
 
 @given(st.text(max_size=60), st.integers(3, 40))

@@ -24,7 +24,7 @@ from safetensors.numpy import load_file
 from fedtl import simulate
 from fedtl.federation import alone
 from fedtl.federation.checkpoint import Checkpoint
-from fedtl.report.run_folder import RunFolder
+from fedtl.observers.run_folder import RunFolder
 from fedtl.transfer.lone_head import LoneHead
 
 CLASSES, WIDTH, ROUNDS = 4, 40, 6

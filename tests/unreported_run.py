@@ -9,7 +9,7 @@ from fedtl.engine.simulation import Simulated, simulate
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.evaluation import on_new_data, on_own_data
 from fedtl.federation.outcome import Outcome
-from fedtl.report.run_folder import RunFolder
+from fedtl.observers.run_folder import RunFolder
 
 
 def without_report(config: RunConfig) -> tuple[Simulated, RunFolder]:

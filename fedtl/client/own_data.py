@@ -20,10 +20,10 @@ from fedtl.client.policy import NodeConfigError, RefusedError, SitePolicy
 from fedtl.client.private_files import OpenFilesError, close_to_others, private
 from fedtl.config import RunConfig
 from fedtl.errors import FedtlError
-from fedtl.federation import phases
-from fedtl.federation.cache_folder import cache_folder
-from fedtl.federation.failure_codes import DROPPED_OUT, FAILED, REFUSED, SENTENCES
+from fedtl.messages import phases
+from fedtl.messages.failure_codes import DROPPED_OUT, FAILED, REFUSED, SENTENCES
 from fedtl.privacy.forms import one_line
+from fedtl.transfer.cache_folder import cache_folder
 
 _logger = logging.getLogger(__name__)
 

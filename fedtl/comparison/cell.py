@@ -28,8 +28,8 @@ from fedtl.federation.reference import TestScore, centralised_reference, scores_
 from fedtl.federation.server import Federation
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.privacy.egress import LedgerEntry
-from fedtl.report.result import ClientRow
-from fedtl.report.summary import client_rows, ways_scored
+from fedtl.results.result import ClientRow
+from fedtl.results.summary import client_rows, ways_scored
 from fedtl.transfer.head_file import TrainedHead
 
 

@@ -18,7 +18,7 @@ from fedtl.federation.inputs import Inputs
 from fedtl.federation.opened_data import fewest_sites
 from fedtl.federation.preparation import simulated_sites, split_into_clients
 from fedtl.federation.reference import centralised_reference
-from fedtl.report.unseen import UnseenSite, unseen_site
+from fedtl.results.unseen import UnseenSite, unseen_site
 
 
 def check_sites(dataset: Dataset) -> list[str]:

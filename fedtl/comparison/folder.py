@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 from fedtl.comparison.plan import Cell, Plan
 from fedtl.comparison.result import CellResult
 from fedtl.config_file import to_toml
-from fedtl.report.csv_cells import csv_table
-from fedtl.report.held_folder import HeldFolder, fresh_path, told
-from fedtl.report.run_folder import without_nan
+from fedtl.json_file import without_nan
+from fedtl.observers.csv_cells import csv_table
+from fedtl.observers.held_folder import HeldFolder, fresh_path, told
 
 _PLAN = "comparison.json"
 

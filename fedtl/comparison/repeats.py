@@ -9,7 +9,7 @@ from fedtl.config import RunConfig
 from fedtl.federation.duplicates import without_duplicates
 from fedtl.federation.inputs import Inputs
 from fedtl.federation.preparation import simulated_sites, split_into_clients
-from fedtl.report.over_seeds import SeedScores
+from fedtl.results.over_seeds import SeedScores
 
 
 def repeated(

@@ -13,7 +13,7 @@ from fedtl.comparison.result import CellResult
 from fedtl.comparison.runner import Compared
 from fedtl.comparison.spread import Spread
 from fedtl.comparison.standings import Standing, Standings
-from fedtl.report.run_folder import without_nan
+from fedtl.json_file import without_nan
 from fedtl.statistics.verdicts import Verdict
 
 _COUNTED: tuple[Verdict, ...] = ("better", "worse")

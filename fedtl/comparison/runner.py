@@ -25,10 +25,10 @@ from fedtl.federation.inputs import Inputs, prepare_inputs
 from fedtl.federation.opened_data import data_notes, open_data
 from fedtl.federation.preparation import settled_split, simulated_sites, split_into_clients
 from fedtl.federation.simulated_sites import SimulatedSites
-from fedtl.unread_settings import unread_settings
+from fedtl.federation.unread_settings import unread_settings
 
 if TYPE_CHECKING:
-    from fedtl.report.progress import RunProgress
+    from fedtl.observers.progress import RunProgress
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from fedtl.comparison.marks import accuracy_of, difference_of, values_of
 from fedtl.comparison.own_data import OwnData, own_data
-from fedtl.comparison.plan import Point
+from fedtl.comparison.plan import Cell, Plan, Point
 from fedtl.comparison.result import CellResult
 from fedtl.comparison.spread import Spread
 from fedtl.statistics.behind_best import p_behind_best
@@ -22,13 +22,29 @@ from fedtl.statistics.intervals import Interval
 from fedtl.statistics.two_way import FEWEST_SEEDS, TwoWay
 from fedtl.statistics.verdicts import SIGNIFICANT, holm
 
-if TYPE_CHECKING:
-    from fedtl.comparison.runner import Compared
-
 _OF_THE_BEST = 0.95
 
 Runs = Mapping[str, Mapping[int, CellResult]]
 """What runs came to, by strategy and seed."""
+
+
+class Finished(Protocol):
+    """A comparison's runs: see :class:`fedtl.comparison.runner.Compared`."""
+
+    @property
+    def plan(self) -> Plan:
+        """What was compared."""
+        ...
+
+    @property
+    def results(self) -> Mapping[Cell, CellResult]:
+        """What each run came to."""
+        ...
+
+    @property
+    def chosen(self) -> Mapping[str, Mapping[str, float]]:
+        """Tuned hyper-parameters, by the cell's name."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -131,7 +147,7 @@ class Standings:
         return max(sum(bool(client.verdicts) for client in run.clients) for run in runs)
 
 
-def standings(compared: Compared) -> list[Standings]:
+def standings(compared: Finished) -> list[Standings]:
     """Return how strategies compare at every point of the plan that has a finished run."""
     table: dict[Point, dict[str, dict[int, CellResult]]] = {}
     for cell, result in compared.results.items():
@@ -144,7 +160,7 @@ def standings(compared: Compared) -> list[Standings]:
     ]
 
 
-def _at(point: Point, runs: Runs, clean: Runs | None, compared: Compared) -> Standings:
+def _at(point: Point, runs: Runs, clean: Runs | None, compared: Finished) -> Standings:
     ranked = {name: by_seed for name, by_seed in runs.items() if _first(by_seed).global_head}
     means = {name: _accuracy(by_seed).mean for name, by_seed in ranked.items()}
     scored = [mean for mean in means.values() if not math.isnan(mean)]
@@ -181,7 +197,7 @@ def _at(point: Point, runs: Runs, clean: Runs | None, compared: Compared) -> Sta
     )
 
 
-def _tuned(point: Point, strategy: str, compared: Compared) -> dict[str, tuple[float, ...]]:
+def _tuned(point: Point, strategy: str, compared: Finished) -> dict[str, tuple[float, ...]]:
     """Return what the searches of one strategy at one point chose, one value a seed."""
     each = [
         chosen

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
 
     from fedtl.comparison.folder import ComparisonFolder
-    from fedtl.report.progress import RunProgress
+    from fedtl.observers.progress import RunProgress
 
 Chosen = dict[str, float]
 """Hyper-parameters that a search chose, by configuration key."""

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from fedtl.data.file_store import the_one
 from fedtl.data.image_formats import HEAD_BYTES
 from fedtl.data.left_aside import EMPTY_FOLDER, LeftAside, sorted_out
-from fedtl.data.member_names import empty_folders
+from fedtl.data.member_names import empty_folders, the_one
 
 M = TypeVar("M")
 """Where a member lies in the archive."""

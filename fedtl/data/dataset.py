@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from fedtl.data.left_aside import LeftAside
 
 
-class UnreadableImageError(Exception):
-    """An image's bytes cannot be decoded; the message says why, without the image's name."""
-
-
 class Images(Protocol):
     """A sequence of RGB pictures that are read or rendered one by one, from any thread."""
 

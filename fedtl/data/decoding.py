@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.budget import MOST_PIXELS
-from fedtl.data.dataset import UnreadableImageError
+from fedtl.data.deep_grey import STRIP_PIXELS, DeepGrey
 from fedtl.data.grey_scale import Extent, GreyScale, extent_of
 from fedtl.data.image_formats import has_dicom, is_dicom, readable_formats
 from fedtl.data.pillow_warnings import doubt, heard
 from fedtl.data.png_metadata import is_png, without_metadata
 from fedtl.data.tiff_tags import pixels_told, with_black_as_zero
-from fedtl.errors import first_line
+from fedtl.errors import UnreadableImageError, first_line
 from fedtl.foreign_content import foreign_content
 
 if TYPE_CHECKING:
@@ -25,52 +25,12 @@ if TYPE_CHECKING:
 # Larger ones are whole slides, and squeezed into a network's input nothing would be left of their
 # cells. Those in a picture, as of an icon, are opened by Pillow itself, which refuses twice this.
 _PILLOWS_LIMIT = MOST_PIXELS // 2
-# Rows that are turned into RGB at a time, so that a large picture is held once, not five times.
-_STRIP_PIXELS = 2**22
 
 _BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339
 _HALF = 128
 _WHITE_IS_ZERO, _SIGNED, _IN_PLANES = 0, 2, 2
 # Formats whose further frames people mean; in others they are previews.
 _OF_FRAMES = ("TIFF", "GIF", "WEBP", "PNG")
-
-
-@dataclass(frozen=True, eq=False)
-class DeepGrey:
-    """A picture of more than 256 grey values.
-
-    Attributes:
-        values: Shape ``(height, width)``, whole numbers or fractions.
-        whole: Whether they are whole numbers.
-        inverted: Whether the largest value is black.
-        extent: Smallest and largest value that counts for the data set; ``None`` where the file
-            says itself what is black and white.
-        shown: The picture as the file says it is to be shown, 8 bits; ``None`` if it does not say.
-    """
-
-    values: NDArray[Any]
-    whole: bool
-    inverted: bool
-    extent: Extent | None
-    shown: NDArray[np.uint8] | None = None
-
-    def rgb(self, scale: GreyScale) -> NDArray[np.uint8]:
-        """Return the picture in 8 bits, shape ``(height, width, 3)``."""
-        if self.shown is None or scale.asked:
-            return self._on(scale)
-        return self._grey(self.shown)
-
-    def _on(self, scale: GreyScale) -> NDArray[np.uint8]:
-        """Return the picture on a scale, in strips: its arithmetic takes many bytes a pixel."""
-        height, width = self.values.shape
-        rows = max(1, _STRIP_PIXELS // max(1, width))
-        strips = (self.values[top : top + rows] for top in range(0, height, rows))
-        return np.concatenate(
-            [self._grey(scale.levels(strip, whole=self.whole)) for strip in strips]
-        )
-
-    def _grey(self, levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return np.repeat((255 - levels if self.inverted else levels)[:, :, None], 3, axis=2)
 
 
 def decode_rgb(data: bytes, scale: GreyScale | None = None) -> NDArray[np.uint8]:
@@ -239,7 +199,7 @@ def _several(value: Any) -> tuple[Any, ...]:
 
 def _rgb(picture: Image.Image) -> NDArray[np.uint8]:
     width, height = picture.size
-    rows = max(1, _STRIP_PIXELS // width)
+    rows = max(1, STRIP_PIXELS // width)
     hidden = _all_transparent(picture)
     if rows >= height:
         return _rgb_of(picture, hidden=hidden)
@@ -255,7 +215,7 @@ def _all_transparent(picture: Image.Image) -> bool:
     if not picture.has_transparency_data:
         return False
     width, height = picture.size
-    rows = max(1, _STRIP_PIXELS // width)
+    rows = max(1, STRIP_PIXELS // width)
     hidden = all(
         picture.crop((0, top, width, min(top + rows, height)))
         .convert("RGBA")

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import io
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.budget import MOST_FILE_BYTES
 from fedtl.data.coded_size import coded_values
-from fedtl.data.dataset import UnreadableImageError
+from fedtl.data.deep_grey import DeepGrey
 from fedtl.data.grey_scale import extent_of
-from fedtl.errors import first_line
-
-if TYPE_CHECKING:
-    from fedtl.data.decoding import DeepGrey
+from fedtl.errors import UnreadableImageError, first_line
 
 _LEVELS = 255.0
 _CHUNK = 2**22
@@ -52,8 +49,6 @@ def dicom_picture(data: bytes) -> NDArray[np.uint8] | DeepGrey:
         UnreadableImageError: It has no pixels, several frames, or a compression that no installed
             decoder reads.
     """
-    from fedtl.data.decoding import DeepGrey
-
     try:
         file = _read(data)
         if "PixelData" not in file or "Rows" not in file:

@@ -9,10 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.file_store import FileStore
 from fedtl.data.image_formats import HEAD_BYTES, has_dicom, is_dicom, remedy_of
-from fedtl.errors import UsageError
+from fedtl.errors import UnreadableImageError, UsageError
 
 PATIENT_ID = "PatientID"
 """The pattern that means it."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.file_store import FileStore
+from fedtl.errors import UnreadableImageError
 
 Folders = list[tuple[str, ...]]
 

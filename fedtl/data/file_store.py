@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import tarfile
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from fedtl.data.budget import MOST_FILE_BYTES, MOST_TABLE_BYTES
-from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.image_formats import HEAD_BYTES
 from fedtl.data.left_aside import EMPTY_FOLDER, LeftAside, sorted_out
-from fedtl.errors import UsageError
+from fedtl.errors import UnreadableImageError, UsageError
 from fedtl.foreign_content import HEAD_BYTES as FOREIGN_BYTES
 from fedtl.foreign_content import foreign_file
 
@@ -113,12 +111,6 @@ def store_name(path: Path) -> str:
     name = path.resolve().name
     ends = [end for end in ARCHIVE_SUFFIXES if name.lower().endswith(end)]
     return name[: -max(map(len, ends))] if ends and path.is_file() else name
-
-
-def the_one(names: Sequence[str], wanted: str) -> str | None:
-    """Return the only name that is ``wanted`` or ends so; ``None`` if there is none or several."""
-    found = [name for name in names if name == wanted or name.endswith("/" + wanted)]
-    return found[0] if len(found) == 1 else None
 
 
 class _Folder:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtl.data.dataset import UnreadableImageError
+from fedtl.errors import UnreadableImageError
 
 Limits = tuple[float, float]
 

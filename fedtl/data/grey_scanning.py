@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-from fedtl.data.dataset import GreyImages, Images, UnreadableImageError
+from fedtl.data.dataset import GreyImages, Images
 from fedtl.data.grey_scale import Extent, GreyScale, Limits
+from fedtl.errors import UnreadableImageError
 
 _PICTURES_PER_TASK = 64
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtl.data.dataset import Dataset, UnreadableImageError
+from fedtl.data.dataset import Dataset
 from fedtl.data.decoding import decode_rgb, grey_extent, surely_shallow
 from fedtl.data.dicom_groups import PATIENT_ID, patient_groups, patients_note
 from fedtl.data.doubled_folders import copies_within, outer_folders, without_doubled
@@ -26,7 +26,7 @@ from fedtl.data.layout_refusals import LAYOUTS
 from fedtl.data.left_aside import LeftAside, told
 from fedtl.data.masks import MASK, masks
 from fedtl.data.split_names import TEST, VALIDATION, split_role
-from fedtl.errors import UsageError
+from fedtl.errors import UnreadableImageError, UsageError
 
 _COPY = "picture that is there twice"
 _VOLUME = ".nii.gz"

@@ -11,14 +11,14 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fedtl.data.budget import MOST_TABLE_BYTES
-from fedtl.data.dataset import Dataset, UnreadableImageError
+from fedtl.data.dataset import Dataset
 from fedtl.data.dicom_groups import PATIENT_ID, patient_groups
 from fedtl.data.doubled_folders import outer_folders
 from fedtl.data.file_store import FileStore, open_file_store, store_name
 from fedtl.data.group_pattern import groups_by_pattern
 from fedtl.data.image_folder import FileImages, test_rows
 from fedtl.data.split_names import EXAMPLES, UNLABELLED, split_role
-from fedtl.errors import UsageError, first_line
+from fedtl.errors import UnreadableImageError, UsageError, first_line
 
 _NEEDED = ("file", "label")
 _COLUMNS = (*_NEEDED, "site", "group", "split")

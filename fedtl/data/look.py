@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtl.data.dataset import Dataset, UnreadableImageError
+from fedtl.data.dataset import Dataset
 from fedtl.data.site_distances import SiteDistances, picture_traits, site_distances
+from fedtl.errors import UnreadableImageError
 
 _MOST, _FEWEST_PER_SITE, _SAMPLES = 400, 4, 9
 _MOST_ROWS = 20_000

@@ -62,3 +62,9 @@ def empty_folders(folders: Collection[str], files: Sequence[str]) -> list[str]:
         for name in set(folders) - used
         if name and not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
     )
+
+
+def the_one(names: Sequence[str], wanted: str) -> str | None:
+    """Return the only name that is ``wanted`` or ends so; ``None`` if there is none or several."""
+    found = [name for name in names if name == wanted or name.endswith("/" + wanted)]
+    return found[0] if len(found) == 1 else None

@@ -16,7 +16,7 @@ from fedtl.data.budget import check_zip_directory, most_unpacked
 from fedtl.errors import UsageError
 from fedtl.foreign_content import HEAD_BYTES, foreign_content
 from fedtl.free_memory import free_memory
-from fedtl.report.wording import byte_size
+from fedtl.wording import byte_size
 
 _ADVICE = "save the features with their labels, np.savez('FILE.npz', x=x, y=y)"
 # What people have in place of .npz, by the first bytes.

@@ -12,14 +12,13 @@ from typing import Any
 
 from fedtl.data.archive_store import ArchiveStore
 from fedtl.data.budget import MOST_FILE_BYTES, MOST_MEMBERS, is_compressed, unpacked
-from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.image_formats import HEAD_BYTES
 from fedtl.data.member_names import (
     names_as_meant,
     plain_name,
     refuse_link,
 )
-from fedtl.errors import UsageError
+from fedtl.errors import UnreadableImageError, UsageError
 
 _BROKEN = (OSError, EOFError, lzma.LZMAError, zlib.error)
 # Of a header: where the member's size and kind are, and the kinds that are texts for the next one.

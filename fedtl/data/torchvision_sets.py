@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtl.data.dataset import Dataset, UnreadableImageError
-from fedtl.errors import FedtlError, UsageError, first_line
+from fedtl.data.dataset import Dataset
+from fedtl.errors import FedtlError, UnreadableImageError, UsageError, first_line
 
 _Arguments = Mapping[str, str | bool]
 _BY_FLAG: tuple[tuple[_Arguments, bool], ...] = (({"train": True}, False), ({"train": False}, True))

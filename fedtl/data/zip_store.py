@@ -24,15 +24,14 @@ from fedtl.data.budget import (
     most_unpacked,
     write_within,
 )
-from fedtl.data.dataset import UnreadableImageError
 from fedtl.data.image_formats import HEAD_BYTES, picture_suffixes, suffix_of
 from fedtl.data.member_names import (
     names_as_meant,
     plain_name,
     refuse_link,
 )
-from fedtl.errors import UsageError, first_line
-from fedtl.report.wording import byte_size
+from fedtl.errors import UnreadableImageError, UsageError, first_line
+from fedtl.wording import byte_size
 
 _DEEPEST = 3
 _LOCAL_HEADER_BYTES = 30

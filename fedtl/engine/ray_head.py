@@ -20,7 +20,7 @@ from typing import Any
 from fedtl.errors import FedtlError
 from fedtl.free_memory import SHARED_MEMORY, free_in, free_memory, free_shared_memory, own_memory
 from fedtl.interruption import end_for
-from fedtl.report.wording import byte_size, count_of
+from fedtl.wording import byte_size, count_of
 
 START_SECONDS = 60.0
 _STOP_SECONDS = 3.0

@@ -36,9 +36,9 @@ from fedtl.federation.reference import Centralised, TestScore, centralised_refer
 from fedtl.federation.server import Federation
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.federation.split import Split
-from fedtl.report.pseudonyms import write_pseudonyms
-from fedtl.report.run_folder import RunFolder
-from fedtl.unread_settings import unread_settings
+from fedtl.federation.unread_settings import unread_settings
+from fedtl.observers.pseudonyms import write_pseudonyms
+from fedtl.observers.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from fedtl.engine.cluster_extraction import ClusterRunner

@@ -53,8 +53,8 @@ class Classifier:
             FedtlError: A file is damaged.
         """
         from fedtl.federation.checked_head import checked_head
+        from fedtl.federation.foreign_folder import bar_code, told_places
         from fedtl.federation.run_identity import RunIdentity
-        from fedtl.taken_up import bar_code, told_places
 
         folder = run.expanduser()
         # Path.is_file would raise where a folder above may not be entered.

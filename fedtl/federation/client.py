@@ -23,7 +23,6 @@ from flwr.app import (
 import fedtl
 import strategies
 from fedtl.config import RunConfig
-from fedtl.federation import phases
 from fedtl.federation.adversity import (
     attackers,
     before_training,
@@ -36,16 +35,17 @@ from fedtl.federation.asked import Asked, arrays_sent, block_of, heads_sent
 from fedtl.federation.census import SiteCard
 from fedtl.federation.client_memory import recall, remember
 from fedtl.federation.closing_scores import ClosingScores, closing_metrics
-from fedtl.federation.failure_codes import DROPPED_OUT, NOT_OPENED, NOT_RELEASED
 from fedtl.federation.reply_checks import ReplyChecks
 from fedtl.federation.site import OpenSite, Site
+from fedtl.messages import phases
+from fedtl.messages.failure_codes import DROPPED_OUT, NOT_OPENED, NOT_RELEASED
 from fedtl.privacy.egress import EgressError, release
 from fedtl.records import to_metrics, to_record
 from fedtl.transfer.heads import Head, Tensors, build_head, one_thread
 from fedtl.transfer.scoring import score_clients
 from fedtl.transfer.standardisation import Moments
 from strategies.base import Arrays, HeadStrategy, LabelledRows, Received, Trained
-from strategies.base.strategy import ALL_ROWS, LEVERAGE_RECORD, SERVER_RECORD
+from strategies.base.head_strategy import ALL_ROWS, LEVERAGE_RECORD, SERVER_RECORD
 
 
 class _Answer(NamedTuple):

@@ -11,10 +11,10 @@ from flwr.app import MetricRecordValues
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedtl.federation import phases
 from fedtl.federation.alone import LoneHeads
 from fedtl.federation.left_out_scores import left_out_scores
 from fedtl.federation.own_mix import own_mix
+from fedtl.messages import phases
 from fedtl.statistics.calibration import Calibration
 from fedtl.statistics.disclosure import Disclosed, disclosed_calibration
 from fedtl.statistics.intervals import Clusters, Pairs

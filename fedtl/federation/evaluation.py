@@ -10,7 +10,7 @@ import numpy as np
 from flwr.app import MetricRecord
 from numpy.typing import NDArray
 
-from fedtl.federation.phases import FIELD_KEYS, TEMPERATURE_KEYS
+from fedtl.messages.phases import FIELD_KEYS, TEMPERATURE_KEYS
 from fedtl.statistics.calibration import CALIBRATION_BINS, Calibration
 from fedtl.statistics.disclosure import completed
 from fedtl.statistics.intervals import NO_CLUSTERS, Clusters, Interval, Pairs

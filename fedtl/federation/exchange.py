@@ -14,7 +14,7 @@ from typing import Any
 from flwr.app import ArrayRecord, Error, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 
-from fedtl.federation.failure_codes import DROPPED_OUT
+from fedtl.messages.failure_codes import DROPPED_OUT
 from fedtl.privacy.egress import Declaration, EgressError, LedgerEntry, release, weigh
 from fedtl.privacy.forms import one_line
 from fedtl.records import config_record, metric_record

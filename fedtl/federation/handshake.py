@@ -11,9 +11,9 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedtl.errors import FedtlError
-from fedtl.federation import phases
 from fedtl.federation.census import SiteCard
 from fedtl.federation.exchange import Exchange, Failure
+from fedtl.messages import phases
 from fedtl.privacy.egress import EgressError, LedgerEntry
 from fedtl.privacy.forms import one_line
 from fedtl.records import config_record, metric_record

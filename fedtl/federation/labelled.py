@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.dataset import GreyImages
+from fedtl.data.emptied import note_of
 from fedtl.data.folded_name import folded
 from fedtl.data.group_pattern import suggested_groups
-from fedtl.data.left_aside import note_of
 from fedtl.data.pillow_warnings import doubts
 from fedtl.data.unreadable import by_kind
 from fedtl.errors import FedtlError, UsageError
@@ -178,7 +178,7 @@ def _features(
 ) -> tuple[NDArray[np.float32], list[tuple[int, str]]]:
     if isinstance(dataset.inputs, np.ndarray):
         return dataset.inputs, []
-    from fedtl.federation.cache_folder import cache_folder
+    from fedtl.transfer.cache_folder import cache_folder
     from fedtl.transfer.extraction import extract_features
 
     images = dataset.inputs

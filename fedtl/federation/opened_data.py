@@ -8,17 +8,17 @@ import numpy as np
 
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
+from fedtl.data.emptied import note_of
 from fedtl.data.group_pattern import groups_hint
 from fedtl.data.groups import straddling_test
 from fedtl.data.hospitals import HospitalsOptions, SiteShift
-from fedtl.data.left_aside import note_of
 from fedtl.data.sources import (
     Reading,
     open_dataset,
 )
 from fedtl.data.test_part import with_test_part
 from fedtl.data.unseen_site import withhold_site
-from fedtl.federation.cache_folder import cache_note
+from fedtl.transfer.cache_folder import cache_note
 
 
 def open_data(config: RunConfig, *, own: bool = False) -> Dataset:

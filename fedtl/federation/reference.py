@@ -15,8 +15,8 @@ from fedtl.determinism import derived_seed
 from fedtl.federation.alone import LoneHeads, TrainAlone, lone_heads, train_alone
 from fedtl.federation.client import head_for
 from fedtl.federation.evaluation import ClientTallies, Tally, on_new_data, on_own_data
-from fedtl.federation.phases import CONFUSION_CLASSES
 from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.messages.phases import CONFUSION_CLASSES
 from fedtl.transfer.client_block import ClientBlock, ClientData
 from fedtl.transfer.heads import Head, Tensors, one_thread
 from fedtl.transfer.scoring import Score, score_clients

@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping, MutableMapping
 import numpy as np
 from flwr.app import MetricRecord, RecordDict
 
-from fedtl.federation import phases
 from fedtl.federation.census import SiteCard
 from fedtl.federation.closing_checks import closing_fault
+from fedtl.messages import phases
 from fedtl.privacy.egress import EgressError
 from fedtl.records import array_record, config_record, from_record, metric_record
 from strategies.base import Arrays, HeadStrategy
+from strategies.base.head_strategy import ALL_ROWS, SERVER_RECORD
 from strategies.base.plausible import Told, norm, wrong_moments
-from strategies.base.strategy import ALL_ROWS, SERVER_RECORD
 
 
 class ReplyChecks:

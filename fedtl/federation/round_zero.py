@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from fedtl.errors import FedtlError
-from fedtl.federation import phases
 from fedtl.federation.exchange import Exchange
+from fedtl.messages import phases
 from fedtl.records import array_record, from_record, metric_record
 from fedtl.transfer.standardisation import Moments, Standardisation
-from strategies.base import Arrays, ClosedFormStrategy, Reply
+from strategies.base import Arrays, Reply
+from strategies.base.contract import Starter
 from strategies.base.coordinates import in_standardised
 
 
@@ -31,7 +32,7 @@ def learn_standardisation(exchange: Exchange, width: int) -> Standardisation:
 
 def closed_form_start(
     exchange: Exchange,
-    starter: ClosedFormStrategy,
+    starter: Starter,
     standardisation: Standardisation | None,
 ) -> Arrays:
     """Return the head of the closed form ``starter``, float32, to train from.

@@ -16,7 +16,6 @@ from flwr.serverapp import Grid
 import strategies
 from fedtl.config import RunConfig
 from fedtl.errors import FedtlError, ImpossibleTotalError, first_line
-from fedtl.federation import phases
 from fedtl.federation.account import Account
 from fedtl.federation.adversity import drops_out
 from fedtl.federation.checkpoint import Checkpoint
@@ -32,6 +31,7 @@ from fedtl.federation.reply_checks import ReplyChecks
 from fedtl.federation.round_row import facts_of, scores_of
 from fedtl.federation.round_zero import closed_form_start, learn_standardisation
 from fedtl.federation.totals import IMPOSSIBLE, largest_named, standing_out, total_fault
+from fedtl.messages import phases
 from fedtl.records import from_record, to_record
 from fedtl.transfer.heads import one_thread
 from fedtl.transfer.standardisation import Standardisation

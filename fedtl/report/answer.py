@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from fedtl.report.result import ClientRow, Gain, RunResult
 from fedtl.report.ways import Way, ways_of
-from fedtl.report.wording import MARKS, points, points_span, share_of, shortened
+from fedtl.results.result import ClientRow, Gain, RunResult
+from fedtl.wording import MARKS, points, points_span, share_of, shortened
 
 _NAME_WIDTH = 40
 _READINGS = {

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.report.axes import accuracy_rows, percent_axis, tick_rows, write_beside
-from fedtl.report.result import ClientRow, RunResult
 from fedtl.report.tables import by_gain
 from fedtl.report.theme import (
     CENTRALISED,
@@ -25,7 +24,8 @@ from fedtl.report.theme import (
     themed,
 )
 from fedtl.report.ways import ways_of
-from fedtl.report.wording import (
+from fedtl.results.result import ClientRow, RunResult
+from fedtl.wording import (
     MARKS,
     count_of,
     percent,

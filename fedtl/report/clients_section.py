@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fedtl.report import client_plots
 from fedtl.report.page import Section, TextTable
-from fedtl.report.result import ClientRow, Gain, OwnScore, RunResult
 from fedtl.report.tables import by_gain, ends_by_gain, gain_lines
 from fedtl.report.ways import ways_of
-from fedtl.report.wording import (
+from fedtl.results.result import ClientRow, Gain, OwnScore, RunResult
+from fedtl.wording import (
     MARKS,
     MISSING,
     own_data,

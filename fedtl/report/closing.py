@@ -14,14 +14,15 @@ from fedtl.data.grey_scale import GreyScale
 from fedtl.data.understood import Understood
 from fedtl.federation.outcome import Outcome
 from fedtl.federation.reference import Centralised
-from fedtl.report.csv_cells import csv_text
+from fedtl.json_file import without_nan
+from fedtl.observers.csv_cells import csv_text
+from fedtl.observers.pseudonyms import warnings_of
+from fedtl.observers.run_folder import RunFolder
 from fedtl.report.html import write_report
-from fedtl.report.over_seeds import SeedScores, over_seeds, seed_rows
-from fedtl.report.pseudonyms import warnings_of
-from fedtl.report.result import ClientRow, ClientSamples, Gain, OwnScore, RunResult, SitePanel
-from fedtl.report.run_folder import RunFolder, without_nan
-from fedtl.report.summary import WAYS, client_rows, run_summary
-from fedtl.report.unseen import UnseenSite, head_rows, unseen_site
+from fedtl.results.over_seeds import SeedScores, over_seeds, seed_rows
+from fedtl.results.result import ClientRow, ClientSamples, Gain, OwnScore, RunResult, SitePanel
+from fedtl.results.summary import WAYS, client_rows, run_summary
+from fedtl.results.unseen import UnseenSite, head_rows, unseen_site
 from fedtl.transfer.head_file import TrainedHead
 
 _WITH_METRICS = ("federated", "local_only")

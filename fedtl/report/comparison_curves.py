@@ -20,7 +20,7 @@ from fedtl.report.theme import (
     figure_of,
     themed,
 )
-from fedtl.report.wording import byte_size, known, percent, shortened
+from fedtl.wording import byte_size, known, percent, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -19,7 +19,7 @@ from fedtl.report.comparison_table import (
     spread_text,
 )
 from fedtl.report.theme import Drawing
-from fedtl.report.wording import MISSING, printable, span
+from fedtl.wording import MISSING, printable, span
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

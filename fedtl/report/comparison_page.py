@@ -28,8 +28,8 @@ from fedtl.report.comparison_table import (
 from fedtl.report.comparison_verdict import own_verdict, verdict
 from fedtl.report.page import Section, TextTable, page_of
 from fedtl.report.theme import NARROW, Drawing, Plot
-from fedtl.report.wording import MISSING, count_of, known, percent, sentence
 from fedtl.statistics.two_way import FEWEST_SEEDS
+from fedtl.wording import MISSING, count_of, known, percent, sentence
 
 _STAR = "\N{NO-BREAK SPACE}*"
 _WORST = "worst: the client with the lowest accuracy, each on its own examples"

@@ -26,7 +26,7 @@ from fedtl.report.theme import (
     figure_of,
     themed,
 )
-from fedtl.report.wording import count_of, known, percent, points, points_span, shortened, span
+from fedtl.wording import count_of, known, percent, points, points_span, shortened, span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

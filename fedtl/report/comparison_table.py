@@ -10,8 +10,8 @@ from fedtl.comparison.own_data import READINGS, OwnStanding, Reading
 from fedtl.comparison.spread import Spread
 from fedtl.comparison.standings import Standing, Standings
 from fedtl.report.tables import plain_table
-from fedtl.report.wording import MISSING, byte_size, count_of, duration, percent, shortened, span
 from fedtl.statistics.two_way import FEWEST_SEEDS
+from fedtl.wording import MISSING, byte_size, count_of, duration, percent, shortened, span
 
 if TYPE_CHECKING:
     from rich.table import Table

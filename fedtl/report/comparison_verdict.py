@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from fedtl.comparison.plan import point_label
 from fedtl.comparison.standings import Standings
 from fedtl.report.comparison_table import READING_NAMES
-from fedtl.report.wording import count_of, known, percent
 from fedtl.statistics.two_way import FEWEST_SEEDS
+from fedtl.wording import count_of, known, percent
 
 
 def verdict(every: Sequence[Standings]) -> str:

@@ -6,8 +6,8 @@ import numpy as np
 
 from fedtl.report.heat_maps import confusion_map
 from fedtl.report.page import Section, TextTable
-from fedtl.report.result import RunResult
-from fedtl.report.wording import own_data, percent
+from fedtl.results.result import RunResult
+from fedtl.wording import own_data, percent
 
 _MOST_PAIRS = 8
 

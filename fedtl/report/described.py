@@ -13,7 +13,7 @@ from fedtl.data.dataset import Dataset
 from fedtl.data.look import Look
 from fedtl.data.site_distances import SiteDistances
 from fedtl.data.understood import Understood, counted
-from fedtl.report.wording import MISSING, printable, shortened
+from fedtl.wording import MISSING, printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

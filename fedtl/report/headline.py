@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from fedtl.report.answer import answer, verdict
-from fedtl.report.result import RunResult
 from fedtl.report.tables import SCORES
 from fedtl.report.ways import Way, ways_of
-from fedtl.report.wording import (
+from fedtl.results.result import RunResult
+from fedtl.wording import (
     byte_size,
     count_of,
     duration,

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtl.report.result import RunResult
 from fedtl.report.spots import bands, cells
 from fedtl.report.theme import INK, MUTED, SURFACE, WIDTH, Plot, figure_of, svg, themed
-from fedtl.report.wording import count_of, percent, shortened
+from fedtl.results.result import RunResult
+from fedtl.wording import count_of, percent, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,6 @@ from fedtl.report.headline import headline, subject
 from fedtl.report.metrics_section import metrics_section
 from fedtl.report.new_data import new_data_section
 from fedtl.report.page import Section, page_of
-from fedtl.report.result import RunResult
 from fedtl.report.run_sections import (
     configuration_section,
     egress_section,
@@ -25,7 +24,8 @@ from fedtl.report.theme import NARROW
 from fedtl.report.understood_section import understood_section
 from fedtl.report.unseen_section import unseen_section
 from fedtl.report.unseen_sites_section import unseen_sites_section
-from fedtl.report.wording import own_data
+from fedtl.results.result import RunResult
+from fedtl.wording import own_data
 
 
 def write_report(path: Path, result: RunResult) -> None:

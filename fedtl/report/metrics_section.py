@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedtl.report.page import Section, TextTable
-from fedtl.report.result import RunResult
 from fedtl.report.ways import ways_of
-from fedtl.report.wording import MISSING, own_data
+from fedtl.results.result import RunResult
+from fedtl.wording import MISSING, own_data
 
 _ALL = {"macro_auroc": "AUROC", "macro_f1": "F1", "brier": "Brier", "calibration_error": "ECE"}
 _TWO = {"sensitivity": "Sensitivity", "specificity": "Specificity"}

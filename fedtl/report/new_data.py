@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedtl.report.page import Section, TextTable
-from fedtl.report.result import RunResult
 from fedtl.report.ways import ways_of
-from fedtl.report.wording import known, percent, span
+from fedtl.results.result import RunResult
+from fedtl.wording import known, percent, span
 
 
 def new_data_section(result: RunResult) -> Section | None:

@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fedtl.report import wording
+from fedtl import wording
 
 
 @dataclass(frozen=True)

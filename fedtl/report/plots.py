@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.report.axes import keep_shares, label_line_ends, percent_axis, round_axis
-from fedtl.report.result import RunResult
 from fedtl.report.spots import bands, strips
 from fedtl.report.tables import SCORES
 from fedtl.report.theme import (
@@ -22,7 +21,8 @@ from fedtl.report.theme import (
     themed,
 )
 from fedtl.report.ways import ways_of
-from fedtl.report.wording import count_of, known, percent
+from fedtl.results.result import RunResult
+from fedtl.wording import count_of, known, percent
 
 _DASHES = {
     "local_only": (6, 3),

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from fedtl.errors import UnwrittenError
 from fedtl.federation.checkpoint import write_atomically
-from fedtl.report.csv_cells import csv_text
-from fedtl.report.wording import percent, shortened
+from fedtl.observers.csv_cells import csv_text
+from fedtl.wording import percent, shortened
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 from fedtl.report.page import Section, TextTable
-from fedtl.report.result import RunResult
 from fedtl.report.tables import time_parts
-from fedtl.report.wording import byte_size
+from fedtl.results.result import RunResult
+from fedtl.wording import byte_size
 
 _MOST_FAILURES = 50
 _ROUNDING = 0.05

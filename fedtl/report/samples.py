@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.report.page import Section
-from fedtl.report.result import RunResult
 from fedtl.report.site_panel import panel_plot
+from fedtl.results.result import RunResult
 
 _THUMBNAIL = 160
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.report.predictions import Predictions
-from fedtl.report.wording import percent, share_of, shortened, span
 from fedtl.statistics.calibration import calibration_error, calibration_of, falling_logits
 from fedtl.statistics.intervals import Clusters
 from fedtl.transfer.scoring import balanced_accuracy
+from fedtl.wording import percent, share_of, shortened, span
 
 if TYPE_CHECKING:
     from rich.table import Table

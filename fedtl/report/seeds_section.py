@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fedtl.report.page import Section, TextTable
-from fedtl.report.result import RunResult
 from fedtl.report.ways import ways_of
-from fedtl.report.wording import MISSING, percent, points, points_span, span
+from fedtl.results.result import RunResult
+from fedtl.wording import MISSING, percent, points, points_span, span
 
 Mean = Mapping[str, float | None]
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.dataset import Dataset
-from fedtl.report.result import SitePanel
 from fedtl.report.theme import INK, LINE, MUTED, WIDTH, Plot, figure_of, svg, themed
-from fedtl.report.wording import count_of, shortened
+from fedtl.results.result import SitePanel
+from fedtl.wording import count_of, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

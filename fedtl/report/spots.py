@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from fedtl.report.wording import printable
+from fedtl.wording import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fedtl.report.result import ClientRow, RunResult
 from fedtl.report.ways import ways_of
-from fedtl.report.wording import (
+from fedtl.results.result import ClientRow, RunResult
+from fedtl.wording import (
     MARKS,
     MISSING,
     byte_size,

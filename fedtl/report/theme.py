@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from fedtl.report.spots import Spot, title_of
-from fedtl.report.wording import printable
+from fedtl.wording import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

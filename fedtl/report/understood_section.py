@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fedtl.data.understood import Understood
 from fedtl.report.page import Section, TextTable
-from fedtl.report.result import RunResult
+from fedtl.results.result import RunResult
 
 _MOST_CLASSES = 40
 

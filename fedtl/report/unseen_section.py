@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fedtl.report.axes import accuracy_rows, tick_rows, write_beside
 from fedtl.report.page import Section, TextTable
-from fedtl.report.result import RunResult
 from fedtl.report.spots import bands
 from fedtl.report.theme import (
     CENTRALISED,
@@ -19,8 +18,9 @@ from fedtl.report.theme import (
     svg,
     themed,
 )
-from fedtl.report.unseen import UnseenScore, UnseenSite
-from fedtl.report.wording import count_of, percent, points, shortened, span
+from fedtl.results.result import RunResult
+from fedtl.results.unseen import UnseenScore, UnseenSite
+from fedtl.wording import count_of, percent, points, shortened, span
 
 _NAME_WIDTH, _SHORT_NAME_WIDTH = 22, 11
 _MOST_BARS = 24

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from fedtl.report.page import Section
-from fedtl.report.result import RunResult
-from fedtl.report.unseen import UnseenScore, UnseenSite, heads_by_site
-from fedtl.report.wording import count_of, percent
+from fedtl.results.result import RunResult
+from fedtl.results.unseen import UnseenScore, UnseenSite, heads_by_site
+from fedtl.wording import count_of, percent
 
 _MOST_ROWS = 100
 _SHARED = ("federated", "centralised")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fedtl.report.tables import plain_table
-from fedtl.report.unseen import UnseenScore, UnseenSite
-from fedtl.report.wording import count_of, percent, shortened
+from fedtl.results.unseen import UnseenScore, UnseenSite
+from fedtl.wording import count_of, percent, shortened
 
 if TYPE_CHECKING:
     from rich.table import Table

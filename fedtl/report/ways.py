@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fedtl.report.result import RunResult
 from fedtl.report.theme import CENTRALISED, CORRECTED, FEDERATED, LOCAL, PERSONAL
+from fedtl.results.result import RunResult
 
 
 class Way(NamedTuple):

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtl.data.dataset import Images, UnreadableImageError
+from fedtl.data.dataset import Images
+from fedtl.errors import UnreadableImageError
 from fedtl.transfer.backbones import Backbone
 from fedtl.transfer.feature_file import DIGEST_BYTES, MATRIX_OFFSET, FeatureFile
 from fedtl.transfer.features import FeatureStore

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedtl.data.dataset import Images, UnreadableImageError
-from fedtl.errors import FedtlError, UsageError
+from fedtl.data.dataset import Images
+from fedtl.errors import FedtlError, UnreadableImageError, UsageError
 from fedtl.transfer.backbones import Backbone
 
 _PRECISIONS = {

@@ -15,12 +15,12 @@ from flwr.app import Context, Message
 import strategies
 from fedtl.config import RunConfig
 from fedtl.engine.fedtl_clients import FedtlClients
-from fedtl.federation import phases
 from fedtl.federation.alone import LoneHeadsOnce
 from fedtl.federation.census import SiteCard
 from fedtl.federation.client import head_for
 from fedtl.federation.reply_checks import ReplyChecks
 from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.messages import phases
 from fedtl.privacy.egress import EgressError
 from fedtl.records import array_record, config_record, from_record, metric_record
 from strategies.base import Arrays, HeadStrategy

@@ -7,6 +7,7 @@ sampling, order, failures and what may leave a site are not its concern.
 
 from fedtl.options import Choice, Integer, Number, Options, Range, Switch, Text
 from strategies.base.closed_form import ClosedFormStrategy
+from strategies.base.contract import Outputs
 from strategies.base.halves import (
     AloneHead,
     Arrays,
@@ -16,9 +17,10 @@ from strategies.base.halves import (
     Trained,
     heads_of,
 )
-from strategies.base.iterative import Gradient, IterativeStrategy, State
+from strategies.base.head_strategy import HeadStrategy
+from strategies.base.iterative import IterativeStrategy
+from strategies.base.local_steps import Gradient, State
 from strategies.base.search import Search
-from strategies.base.strategy import HeadStrategy, Outputs
 
 __all__ = [
     "AloneHead",

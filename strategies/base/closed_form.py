@@ -15,14 +15,15 @@ from fedtl.records import to_record
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head
 from fedtl.transfer.standardisation import Moments, Standardisation
+from strategies.base.contract import Starter
 from strategies.base.coordinates import WARM_TEMPERATURE, in_standardised
 from strategies.base.halves import AloneHead, Arrays, Received, Reply, Trained, heads_of
-from strategies.base.iterative import fine_tuned
+from strategies.base.head_strategy import LEVERAGE_RECORD, HeadStrategy
+from strategies.base.local_steps import fine_tuned
 from strategies.base.plausible import Told
-from strategies.base.strategy import LEVERAGE_RECORD, HeadStrategy
 
 
-class ClosedFormStrategy(HeadStrategy):
+class ClosedFormStrategy(HeadStrategy, Starter):
     """A strategy whose clients send statistics once, from which the server computes the head.
 
     Attributes:

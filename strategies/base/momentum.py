@@ -16,7 +16,8 @@ from torch import Tensor
 from fedtl.transfer.client_block import ClientBlock, batch_width, steps_of
 from fedtl.transfer.heads import Tensors
 from strategies.base.halves import Received
-from strategies.base.iterative import IterativeStrategy, State
+from strategies.base.iterative import IterativeStrategy
+from strategies.base.local_steps import State
 
 # Weights are added up in float32.
 _ROUNDING = 1e-3

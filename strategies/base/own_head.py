@@ -9,7 +9,8 @@ import torch
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Tensors
 from strategies.base.halves import Received
-from strategies.base.iterative import IterativeStrategy, State
+from strategies.base.iterative import IterativeStrategy
+from strategies.base.local_steps import State
 
 
 class OwnHead(IterativeStrategy):

@@ -31,8 +31,8 @@ from fedtl.federation.evaluation import (
 )
 from fedtl.federation.outcome import Outcome
 from fedtl.federation.reference import Centralised
-from fedtl.report.result import ClientRow, Gain, OwnScore
-from fedtl.report.run_folder import without_nan
+from fedtl.json_file import without_nan
+from fedtl.results.result import ClientRow, Gain, OwnScore
 from fedtl.statistics.intervals import gain_over_clients, mean_interval
 from fedtl.statistics.verdicts import stands_up, verdicts
 

@@ -1,23 +1,17 @@
-"""The interface of every strategy, on Flower's own: messages to arrays and back."""
+"""What every strategy states: its server half, its client half, and what they send each other."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import ClassVar, Literal
 
-import numpy as np
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
-from flwr.serverapp import Grid
-from flwr.serverapp.strategy import Strategy
 from torch import Tensor
 
 from fedtl.config import RunConfig
-from fedtl.determinism import generator
 from fedtl.errors import UsageError
 from fedtl.options import Options
-from fedtl.records import array_record, from_record, metric_record, to_record
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, Tensors
 from strategies.base.halves import (
@@ -29,24 +23,15 @@ from strategies.base.halves import (
     Trained,
     heads_of,
 )
+from strategies.base.local_steps import fine_tuned
 from strategies.base.plausible import Told, norm, step_size, too_large
 from strategies.base.search import Search
-
-if TYPE_CHECKING:
-    from strategies.base.closed_form import ClosedFormStrategy
-
-# The record of a training message that carries what the server sends beside the head.
-SERVER_RECORD = "server"
-# The record of a closing message by which a client tells what a head would be without its rows.
-LEVERAGE_RECORD = "leverage"
-# Told in a closing message: whether training rows are to be scored as well.
-ALL_ROWS = "all-rows"
 
 Outputs = Literal["probability", "log-odds", "least-squares", "cosine"]
 
 
-class HeadStrategy(Strategy):
-    """A Flower strategy for heads on frozen features, with its client half.
+class Contract(ABC):
+    """What a strategy for heads on frozen features states of itself, without messages.
 
     Args:
         config: The run's configuration.
@@ -78,7 +63,7 @@ class HeadStrategy(Strategy):
         UsageError: The configuration asks of the strategy what it does not have.
     """
 
-    starter: ClosedFormStrategy | None = None
+    starter: Starter | None = None
     reply_record = "arrays"
     precision: ClassVar[Literal["float32", "float64"]] = "float32"
     standardises = True
@@ -111,10 +96,6 @@ class HeadStrategy(Strategy):
             )
         self.config = config
         self.head = head
-        self._sent: Arrays = {}
-        self._places: dict[int, int] = {}
-
-    # --- to be written by a strategy ----------------------------------------------------------
 
     @abstractmethod
     def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
@@ -245,9 +226,6 @@ class HeadStrategy(Strategy):
             received: The final head and what clients remember; no arrays of the server.
             alone: Their local-only heads, which are the same under every strategy.
         """
-        # That module builds on this one.
-        from strategies.base.iterative import fine_tuned
-
         return heads_of(block, fine_tuned(self.config, self.head, block, received.head))
 
     def scored(self, received: Received) -> Tensors:
@@ -271,99 +249,20 @@ class HeadStrategy(Strategy):
         """Return what the server half must remember between rounds, for checkpoints."""
         return {}
 
-    def restore_server_state(self, state: Arrays) -> None:
+    def restore_server_state(self, state: Arrays) -> None:  # noqa: B027  (most keep nothing)
         """Take back what :meth:`server_state` returned."""
 
-    # --- Flower's interface -------------------------------------------------------------------
 
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Sample this round's clients and address the global head to each.
+class Starter(Contract):
+    """A strategy whose head others can train from."""
 
-        The sample belongs to (seed, round). ``grid`` lists its nodes in partition-id order.
-        """
-        nodes = list(grid.get_node_ids())
-        self._places = {node: place for place, node in enumerate(nodes)}
-        count = max(1, round(self.config.fraction * len(nodes)))
-        if count < len(nodes):
-            rng = generator(self.config.seed, "sample-clients", server_round)
-            nodes = [nodes[i] for i in np.sort(rng.choice(len(nodes), count, replace=False))]
-        self._sent = from_record(arrays)
-        content = {"arrays": arrays}
-        if self.downlink:
-            content[SERVER_RECORD] = to_record(self.to_clients())
-        return _addressed(MessageType.TRAIN, nodes, server_round, content, config)
-
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Aggregate the replies that carry content, and their example-weighted training loss."""
-        losses: list[tuple[int, float]] = []
-
-        def contents() -> Iterator[Reply]:
-            for message in replies:
-                if message.has_error():
-                    continue
-                metrics = metric_record(message.content, "metrics")
-                examples = int(metrics["num-examples"])  # type: ignore[arg-type]
-                losses.append((examples, float(metrics["train-loss"])))  # type: ignore[arg-type]
-                record = array_record(message.content, self.reply_record)
-                place = self._places[message.metadata.src_node_id]
-                yield Reply(examples, from_record(record), place)
-
-        arrays = self.aggregate(server_round, self._sent, contents())
-        if arrays is None:
-            return None, None
-        examples = sum(count for count, _ in losses)
-        loss = sum(count * value for count, value in losses) / max(examples, 1)
-        return to_record(arrays), MetricRecord({"train-loss": loss, "num-examples": examples})
-
-    def configure_evaluate(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Address the final head to every client."""
-        nodes = list(grid.get_node_ids())
-        config[ALL_ROWS] = self.scores_all_rows
-        return _addressed(MessageType.EVALUATE, nodes, server_round, {"arrays": arrays}, config)
-
-    def aggregate_evaluate(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> MetricRecord | None:
-        """Return the example-weighted loss and accuracy of the replies that carry content."""
-        total, loss, accuracy = 0, 0.0, 0.0
-        for message in replies:
-            if message.has_content():
-                score = metric_record(message.content, "metrics")
-                examples = int(score["num-examples"])  # type: ignore[arg-type]
-                if examples:
-                    total += examples
-                    loss += examples * float(score["loss"])  # type: ignore[arg-type]
-                    accuracy += examples * float(score["accuracy"])  # type: ignore[arg-type]
-        if not total:
-            return None
-        return MetricRecord(
-            {"num-examples": total, "loss": loss / total, "accuracy": accuracy / total}
-        )
-
-    def summary(self) -> None:
-        """Print nothing: the run folder and the report say what was run."""
+    @property
+    @abstractmethod
+    def start_temperature(self) -> float:
+        """What its logits are divided by if other strategies start from its head."""
 
 
-def _what_gives_own_heads(strategy: HeadStrategy, config: RunConfig) -> str:
+def _what_gives_own_heads(strategy: Contract, config: RunConfig) -> str:
     if strategy.own_heads:
         return f"strategy = {config.strategy!r}"
     return f"personalise = {config.personalise}"
-
-
-def _addressed(
-    message_type: str,
-    nodes: Sequence[int],
-    server_round: int,
-    arrays: Mapping[str, ArrayRecord],
-    config: ConfigRecord,
-) -> list[Message]:
-    """Return one message per node; all share one content."""
-    config["server-round"] = server_round
-    content = RecordDict({**arrays, "config": config})
-    return [Message(content, dst_node_id=node, message_type=message_type) for node in nodes]

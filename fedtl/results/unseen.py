@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fedtl.federation.evaluation import ClientTallies, Tally
-from fedtl.report.wording import count_of, percent, span
+from fedtl.wording import count_of, percent, span
 
 
 @dataclass(frozen=True, slots=True)

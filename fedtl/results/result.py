@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.understood import Understood
-from fedtl.report.unseen import UnseenSite
+from fedtl.results.unseen import UnseenSite
 from fedtl.statistics.intervals import Interval, Pairs
 from fedtl.statistics.metrics import FieldMetrics
 from fedtl.statistics.verdicts import Verdict
@@ -174,7 +174,7 @@ class RunResult:
             one, of clients' own heads on their held-out examples; ``None`` where not computed.
         egress: What crossed the sites' boundary.
         samples: The first few clients' pictures; empty for precomputed features.
-        summary: As in ``summary.json``; :mod:`fedtl.report.summary` says what it holds.
+        summary: As in ``summary.json``; :mod:`fedtl.results.summary` says what it holds.
         warnings: One sentence each, for example about images that could not be read.
         panel: Pictures by site and class; ``None`` where the run's own process has none.
         unseen: The site that took no part; ``None`` where all did.

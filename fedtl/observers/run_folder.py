@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,12 +19,12 @@ from fedtl.federation.checkpoint import Checkpoint, write_checkpoint
 from fedtl.federation.manifest import LEDGER_FILE, METRICS_FILE, FileDigests
 from fedtl.federation.run_identity import IDENTITY_FILE, RunIdentity, Runtime, file_digest
 from fedtl.federation.sound_checkpoint import newest_sound
-from fedtl.json_file import parse_json
+from fedtl.json_file import parse_json, without_nan
+from fedtl.observers.csv_cells import csv_table, csv_text, read_cell
+from fedtl.observers.held_folder import HeldFolder, closed_if_refused, fresh_path, told
+from fedtl.observers.progress import RunProgress
 from fedtl.privacy.egress import LedgerEntry
-from fedtl.report.csv_cells import csv_table, csv_text, read_cell
-from fedtl.report.held_folder import HeldFolder, closed_if_refused, fresh_path, told
-from fedtl.report.progress import RunProgress
-from fedtl.report.result import EgressTotal
+from fedtl.results.result import EgressTotal
 
 _EGRESS_COLUMNS = ("round", "client", "direction", "record", "shape", "bytes")
 
@@ -241,17 +240,6 @@ class RunFolder(HeldFolder):
         for name, text in texts.items():
             self.write(name, text)
             self._digests.begin(name, text.encode())
-
-
-def without_nan(value: Any) -> Any:
-    """Return JSON-like data with NaN, which JSON has not, as null."""
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_nan(item) for item in value]
-    return value
 
 
 def _name(config: RunConfig) -> str:

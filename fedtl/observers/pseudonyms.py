@@ -10,9 +10,9 @@ from dataclasses import replace
 from fedtl.config import HOLDOUT_PSEUDONYM
 from fedtl.errors import FedtlError
 from fedtl.federation.contents import CONTENTS_FILE
-from fedtl.report.csv_cells import read_table
-from fedtl.report.run_folder import RunFolder
-from fedtl.report.unseen import UnseenSite
+from fedtl.observers.csv_cells import read_table
+from fedtl.observers.run_folder import RunFolder
+from fedtl.results.unseen import UnseenSite
 
 _FILE = "pseudonyms.csv"
 # They hold paths, which may name sites and patients; digests of paths tell whoever guesses them.

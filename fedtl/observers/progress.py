@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from fedtl.report.wording import count_of, duration, printable
+from fedtl.wording import count_of, duration, printable
 
 if TYPE_CHECKING:
     from rich.console import Console

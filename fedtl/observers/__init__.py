@@ -1,0 +1,1 @@
+"""Who watches a run and writes it down: its folder, its progress."""

@@ -1,0 +1,1 @@
+"""What a run came to, as numbers, before anybody renders it."""
