@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.client import head_for
 from fedtl.federation.client_memory import SimulatedStates, memories_of, states_of
 from fedtl.federation.evaluation import ClientEvaluation, RoundScore
-from fedtl.federation.exchange import Exchange, Phase
+from fedtl.federation.exchange import Errors, Exchange, Phase
 from fedtl.federation.handshake import Identity, Roll, handshake, wait_for_nodes
 from fedtl.federation.journal import Journal, Row
 from fedtl.federation.outcome import Outcome
@@ -43,12 +43,8 @@ _T = TypeVar("_T")
 _SINGULAR = (np.linalg.LinAlgError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
 
 
-class TestScorer(Protocol):
-    """Scores a head on the data's own test split, where whoever runs the server holds it."""
-
-    def __call__(self, arrays: Arrays, standardisation: Standardisation | None) -> float:
-        """Return the accuracy, a fraction."""
-        ...
+TestScorer = Callable[[Arrays, Standardisation | None], float]
+"""Returns a head's accuracy, a fraction, on a test split that whoever runs the server holds."""
 
 
 class Federation:
@@ -64,6 +60,7 @@ class Federation:
         reply_timeout: Seconds to wait for a phase's replies; ``None`` leaves that to the grid.
         simulated: Holds the clients' states, where they are simulated; checkpoints then hold them.
         quorum: How many sites must take part, where they are real.
+        caught: Whether what nobody foresaw of one client's reply costs that client alone.
     """
 
     def __init__(
@@ -78,8 +75,10 @@ class Federation:
         reply_timeout: float | None = None,
         simulated: SimulatedStates | None = None,
         quorum: Quorum | None = None,
+        caught: bool = True,
     ) -> None:
         self._simulated, self._quorum = simulated, quorum
+        self._errors = Errors(journal.enter_fault, believed=quorum is None, caught=caught)
         self._grid, self._config, self._journal = grid, config, journal
         self._expected, self._score_test = expected, score_test
         self._patience, self._reply_timeout = patience, reply_timeout
@@ -98,7 +97,7 @@ class Federation:
         )
         if self._simulated is None:
             self._journal.waits("waiting for all clients to read their data")
-        roll = handshake(self._grid, nodes, config.clients, self._expected)
+        roll = handshake(self._grid, nodes, config.clients, self._expected, self._errors)
         if self._quorum is not None:
             self._quorum.admit(roll, config.clients)
         head = head_for(
@@ -122,6 +121,7 @@ class Federation:
             timeout=self._reply_timeout,
             check=checks.check,
             drops_out=partial(drops_out, config),
+            errors=self._errors,
         )
         with one_thread():
             if resume is None:
