@@ -65,12 +65,10 @@ class Fault:
         Whoever wrote the text is believed: it is for clients of this machine's own simulation.
         """
         sentence, _, rest = text.partition("\n")
-        kind, _, told = rest.partition("\n")
-        return (
-            cls(sentence, kind.removeprefix(FAULT_KIND), told)
-            if kind.startswith(FAULT_KIND)
-            else None
-        )
+        if not rest.startswith(FAULT_KIND):
+            return None
+        kind, _, told = rest.removeprefix(FAULT_KIND).partition("\n")
+        return cls(sentence, kind, told)
 
 
 Enter = Callable[[str, Fault], None]

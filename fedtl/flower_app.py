@@ -295,7 +295,5 @@ def _read_site(path: Path) -> Site:
             groups=stored.get("groups"),
             unrepeated=stored.get("unrepeated"),
         )
-    names = tuple(facts["class-names"])
-    return Site(
-        data, names, facts["fingerprint"], facts["smallest-cell"], facts["classes-left-out"]
-    )
+    told = (facts[key] for key in ("fingerprint", "smallest-cell", "classes-left-out"))
+    return Site(data, tuple(facts["class-names"]), *told)

@@ -57,7 +57,7 @@ def each_site_unseen(
     """
     dataset = inputs.dataset
     names = check_sites(dataset)
-    found = []
+    found: list[UnseenSite] = []
     for name in names:
         held = withhold_site(dataset, name, fewest_sites=fewest_sites(config))
         without = replace(inputs, dataset=held)

@@ -100,13 +100,10 @@ class Federation:
         roll = handshake(self._grid, nodes, config.clients, self._expected, self._errors)
         if self._quorum is not None:
             self._quorum.admit(roll, config.clients)
-        head = head_for(
-            config, features=roll.identity.feature_size, classes=len(roll.identity.classes)
-        )
+        width, classes = roll.identity.feature_size, len(roll.identity.classes)
+        head = head_for(config, features=width, classes=classes)
         strategy = strategies.build(config, head)
-        declared = phases.declarations(
-            strategy, roll.identity.feature_size, len(roll.identity.classes)
-        )
+        declared = phases.declarations(strategy, width, classes)
         if strategy.forewarning:
             self._journal.warn(strategy.forewarning)
         checks = ReplyChecks(strategy, roll.cards, self._account.sizes)
@@ -116,7 +113,7 @@ class Federation:
             declared,
             {
                 phases.TRAIN: RoundScore.read,
-                phases.EVALUATE: partial(ClientEvaluation.read, classes=len(roll.identity.classes)),
+                phases.EVALUATE: partial(ClientEvaluation.read, classes=classes),
             },
             timeout=self._reply_timeout,
             check=checks.check,
@@ -128,7 +125,6 @@ class Federation:
                 self._account.admit(roll)
                 standardisation = None
                 if strategy.standardises:
-                    width = roll.identity.feature_size
                     standardisation = self._asked(
                         exchange, lambda: learn_standardisation(exchange, width)
                     )
