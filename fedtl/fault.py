@@ -47,7 +47,8 @@ class Fault:
         """Return what an exception is told as."""
         parts = traceback.TracebackException.from_exception(error)
         name = type(error).__name__
-        said = _plain(str(parts).partition("\n")[0][:_LONGEST_SAID]).strip()
+        text = str(error.msg) if isinstance(error, SyntaxError) else str(parts)
+        said = _plain(text.partition("\n")[0][:_LONGEST_SAID]).strip()
         sentence = name if said in ("", name) else f"{name}: {said}"
         if own := own_place(error):
             sentence = f"{sentence.rstrip('.')} ({own})"
