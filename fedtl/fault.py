@@ -50,9 +50,9 @@ class Fault:
         text = str(error.msg) if isinstance(error, SyntaxError) else str(parts)
         said = _plain(text.partition("\n")[0][:_LONGEST_SAID]).strip()
         sentence = name if said in ("", name) else f"{name}: {said}"
-        if own := own_place(error):
-            sentence = f"{sentence.rstrip('.')} ({own})"
-        return cls(sentence, f"{name} at {own or _innermost(error)}", _cut(list(parts.format())))
+        sentence = f"{sentence.rstrip('.')}{placed(error)}"
+        place = own_place(error) or _innermost(error)
+        return cls(sentence, f"{name} at {place}", _cut(list(parts.format())))
 
     @property
     def text(self) -> str:
@@ -120,6 +120,12 @@ def own_place(error: BaseException) -> str:
         if is_own(frame.f_code.co_filename, str(frame.f_globals.get("__name__", "")))
     ]
     return _plain(f"{own[-1][0]}, line {own[-1][1]}") if own else ""
+
+
+def placed(error: BaseException) -> str:
+    """Return ``" (FILE, line N)"``: see :func:`own_place`; or nothing."""
+    own = own_place(error)
+    return f" ({own})" if own else ""
 
 
 def _innermost(error: BaseException) -> str:

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from fedtl.errors import FedtlError, first_line
-from fedtl.fault import MOST_OF_A_KIND, Fault, Kinds, own_place
+from fedtl.fault import MOST_OF_A_KIND, Fault, Kinds, placed
 
 LOG = "errors.log"
 
@@ -30,8 +30,8 @@ def unforeseen(error: BaseException, folder: Path | None) -> FedtlError:
         folder: The run folder, whose ``errors.log`` is continued; ``None``, or one that cannot be
             written, for a file in the folder for temporary files.
     """
-    own = own_place(error)
-    sentence = f"{_cause(error)}{f' ({own})' if own else ''}; {_remedy(error, own)}"
+    own = placed(error)
+    sentence = f"{_cause(error)}{own}; {_remedy(error, own)}"
     log = _written(folder, f"{_now()}\n{Fault.of(error).traceback}")
     where = "the traceback could not be written" if log is None else f"the traceback is in {log}"
     return FedtlError(f"{sentence} ({where}).")

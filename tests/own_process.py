@@ -5,7 +5,9 @@ It is forked, as what every test has imported takes seconds to import.
 
 from __future__ import annotations
 
+import importlib
 import os
+import pdb
 import runpy
 import subprocess
 import sys
@@ -58,8 +60,9 @@ def run_module(
 
 def _run(module: str, arguments: list[str], folder: Path | None) -> NoReturn:
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
-    # pytest has a hook of its own, and so has Ray where it was started.
+    # pytest has a debugger of its own, and so has Ray where it was started.
     sys.breakpointhook = sys.__breakpointhook__
+    importlib.reload(pdb)
     os.environ.pop("PYTHONBREAKPOINT", None)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     code = 1

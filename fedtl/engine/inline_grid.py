@@ -9,6 +9,8 @@ from flwr.app import Context, Message, RecordDict
 from fedtl.engine.block_app import BlockApp, context_of
 from fedtl.engine.flower_internals import client_raised
 from fedtl.engine.simulation_grid import SimulationGrid
+from fedtl.errors import FedtlError
+from fedtl.unforeseen import let_through
 
 
 class InlineGrid(SimulationGrid):
@@ -19,7 +21,8 @@ class InlineGrid(SimulationGrid):
         app: What runs them.
         run_config: Flower's run config, given to every client.
         block: Clients answered at a time.
-        caught: Whether what a client raises costs that client alone, or else ends the run.
+        caught: Whether what a client raises costs that client alone, or else ends the run; then
+            ``block`` is 1.
     """
 
     def __init__(
@@ -32,7 +35,7 @@ class InlineGrid(SimulationGrid):
         caught: bool = True,
     ) -> None:
         super().__init__(clients)
-        self._answer = answer_block if caught else _answered
+        self._answer = answer_block if caught else _answer_uncaught
         self._app, self._run_config, self._block = app, dict(run_config), block
         self._contexts: dict[int, Context] = {}
 
@@ -58,11 +61,17 @@ class InlineGrid(SimulationGrid):
         return self._contexts[node]
 
 
-def _answered(
+def _answer_uncaught(
     app: BlockApp, messages: Sequence[Message], contexts: Sequence[Context]
 ) -> list[Message]:
-    """Return the replies of a block."""
-    return app(messages, contexts)
+    """Return the reply of one client; what nobody foresaw is not to be taken for the server's."""
+    try:
+        return app(messages, contexts)
+    except FedtlError as error:
+        return [client_raised(messages[0], error)]
+    except Exception as error:
+        let_through(error)
+        raise
 
 
 def answer_block(

@@ -16,6 +16,7 @@ from flwr.serverapp import Grid
 import strategies
 from fedtl.config import RunConfig
 from fedtl.errors import FedtlError, ImpossibleTotalError, first_line
+from fedtl.fault import placed
 from fedtl.federation import phases
 from fedtl.federation.account import Account
 from fedtl.federation.adversity import drops_out
@@ -35,13 +36,13 @@ from fedtl.federation.totals import IMPOSSIBLE, largest_named, standing_out, tot
 from fedtl.records import from_record, to_record
 from fedtl.transfer.heads import one_thread
 from fedtl.transfer.standardisation import Standardisation
+from fedtl.unforeseen import is_let_through
 from strategies.base import Arrays, HeadStrategy
 
 _T = TypeVar("_T")
 
 # What numpy and PyTorch raise for a system that has no solution.
 _SINGULAR = (np.linalg.LinAlgError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
-
 
 TestScorer = Callable[[Arrays, Standardisation | None], float]
 """Returns a head's accuracy, a fraction, on a test split that whoever runs the server holds."""
@@ -221,9 +222,10 @@ class Federation:
         try:
             aggregated, metrics = self._asked(exchange, ask) if strategy.one_round else ask()
         except (ImpossibleTotalError, *_SINGULAR) as error:
-            if strategy.one_round and isinstance(error, ImpossibleTotalError):
+            last = strategy.one_round and isinstance(error, ImpossibleTotalError)
+            if last or is_let_through(error):
                 raise
-            aggregated, metrics, fault = None, None, first_line(error).rstrip(".")
+            aggregated, metrics, fault = None, None, first_line(error).rstrip(".") + placed(error)
         phase = exchange.phase
         if pending is not None:
             self._journal.enter_round(pending | scores_of(phase.metrics), rounds)
