@@ -102,7 +102,7 @@ def test_a_module_that_fails_while_imported_is_told_in_a_sentence(
     path = tmp_path / "broken_strategy.py"
     path.write_text(f"import math\n\n{source}", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    said = r"'broken_strategy:Mine' cannot be loaded: \w+Error: [^()]+|'\(' was never closed"
+    said = r"'broken_strategy:Mine' cannot be loaded: \w+Error: "
     with pytest.raises(UsageError, match=said) as refusal:
         strategies.load("broken_strategy:Mine")
     assert str(refusal.value).endswith(f" ({path}, line 3).")
