@@ -125,7 +125,16 @@ def test_repetitions_of_a_run_tell_of_theirs(data: Path, source: Path, tmp_path:
         assert f" {where}, client 1: ZeroDivisionError" in written
 
 
-@pytest.mark.parametrize("strategy", ["InClient", "InServer"])
+def test_a_round_that_is_taken_back_names_the_place(
+    data: Path, source: Path, tmp_path: Path
+) -> None:
+    end = run(data, tmp_path / "run", "UnsolvedByServer", "--engine", "debug")
+    assert end.exit_code == 0, end.stderr
+    taken_back = f"Round 2 is taken back: Singular matrix ({place_of(source, 'total')})"
+    assert any(text.startswith(taken_back) for text in warnings_of(end))
+
+
+@pytest.mark.parametrize("strategy", ["InClient", "InServer", "Unsolved"])
 @pytest.mark.parametrize("command", [simulate.main, compare.main])
 def test_debug_lets_an_error_through_with_its_place(
     command: Callable[..., None], strategy: str, data: Path, source: Path, tmp_path: Path
@@ -135,11 +144,14 @@ def test_debug_lets_an_error_through_with_its_place(
     expected, half = {
         "InClient": (ZeroDivisionError, "client"),
         "InServer": (KeyError, "server"),
+        # Of a server it would be foreseen.
+        "Unsolved": (np.linalg.LinAlgError, "solver"),
     }[strategy]
     with pytest.raises(expected) as raised:
         finished(command, *given, *QUICK, "--engine", "debug")
-    last = traceback.extract_tb(raised.value.__traceback__)[-1]
-    assert f"{last.filename}, line {last.lineno}" == place_of(source, half)
+    frames = traceback.extract_tb(raised.value.__traceback__)
+    places = [f"{frame.filename}, line {frame.lineno}" for frame in frames]
+    assert place_of(source, half) in places
     assert threading.current_thread() is threading.main_thread()
     assert not (tmp_path / "run" / "errors.log").exists()
 

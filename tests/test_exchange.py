@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_grid import Answer, ScriptedGrid
 
-from fedtl.fault import Fault
-from fedtl.federation.exchange import Errors, Exchange, Failure, Phase
+from fedtl.federation.exchange import Exchange, Failure, Phase
 from fedtl.federation.failure_codes import DROPPED_OUT
 from fedtl.privacy.egress import Declaration
 from fedtl.privacy.forms import Count
@@ -214,49 +213,6 @@ def test_a_client_that_raised_is_named_with_its_reason() -> None:
 
     _, phase = _train(answer)
     assert phase.failures == [Failure(client, "disk on fire") for client in range(5)]
-
-
-@pytest.mark.parametrize("believed", [True, False])
-def test_only_clients_of_a_simulation_bring_errors_to_write_down(believed: bool) -> None:
-    fault = Fault("KeyError: 'x' (mine.py, line 3)", "KeyError at mine.py, line 3", "Traceback\n")
-    entered: list[tuple[int, int, Fault]] = []
-
-    def answer(message: Message) -> Message:
-        return Message(Error(2, fault.text), reply_to=message)
-
-    def enter(server_round: int, client: int, fault: Fault) -> None:
-        entered.append((server_round, client, fault))
-
-    exchange = Exchange(
-        ScriptedGrid(answer), _PARTITIONS, _DECLARED, errors=Errors(enter, believed=believed)
-    )
-    list(exchange.send_and_receive(_instructions([55])))
-    assert exchange.phase.failures == [Failure(2, fault.sentence, entered=believed)]
-    assert entered == ([(4, 2, fault)] if believed else [])
-
-
-@pytest.mark.parametrize("error", [KeyError("lost"), ValueError("in the user's own check")])
-def test_an_error_of_the_servers_own_in_reading_a_reply_is_written_down(error: Exception) -> None:
-    def check(kind: str, client: int, reply: RecordDict, instruction: RecordDict) -> None:
-        if client == 2:
-            raise error
-
-    entered: list[tuple[int, Fault]] = []
-
-    def enter(server_round: int, client: int, fault: Fault) -> None:
-        entered.append((client, fault))
-
-    grid = ScriptedGrid(_trained)
-    exchange = Exchange(grid, _PARTITIONS, _DECLARED, check=check, errors=Errors(enter))
-    list(exchange.send_and_receive(_instructions(list(_PARTITIONS))))
-    [(client, fault)] = entered
-    assert client == 2 and "raise error" in fault.traceback
-    assert exchange.phase.failures == [Failure(2, fault.sentence, entered=True)]
-    assert f"({__file__}, line {check.__code__.co_firstlineno + 2})" in fault.sentence
-    uncaught = Errors(enter, caught=False)
-    exchange = Exchange(grid, _PARTITIONS, _DECLARED, check=check, errors=uncaught)
-    with pytest.raises(type(error)):
-        list(exchange.send_and_receive(_instructions(list(_PARTITIONS))))
 
 
 def test_only_the_scenario_can_have_a_client_drop_out() -> None:
