@@ -28,7 +28,7 @@ from fedtl.data.dataset import Dataset
 from fedtl.data.declared_classes import absent_note
 from fedtl.data.understood import Understood
 from fedtl.data.unreadable import left_out
-from fedtl.engine.flower_internals import is_simulation
+from fedtl.engine.flower_internals import client_raised, is_simulation
 from fedtl.engine.memory import MemoryWatch
 from fedtl.errors import UsageError
 from fedtl.federation.checkpoint import write_atomically
@@ -64,7 +64,12 @@ def reply(message: Message, context: Context) -> Message:
         simulated = is_simulated(context.node_config)
     except NodeConfigError as error:
         return refusal(message, error)
-    return _answer(message, context) if simulated else answer_at_site(message, context, _answer)
+    if not simulated:
+        return answer_at_site(message, context, _answer)
+    try:
+        return _answer(message, context)
+    except Exception as error:  # told whole, as in our own engine
+        return client_raised(message, error)
 
 
 def _answer(message: Message, context: Context) -> Message:
@@ -290,7 +295,5 @@ def _read_site(path: Path) -> Site:
             groups=stored.get("groups"),
             unrepeated=stored.get("unrepeated"),
         )
-    names = tuple(facts["class-names"])
-    return Site(
-        data, names, facts["fingerprint"], facts["smallest-cell"], facts["classes-left-out"]
-    )
+    told = (facts[key] for key in ("fingerprint", "smallest-cell", "classes-left-out"))
+    return Site(data, tuple(facts["class-names"]), *told)

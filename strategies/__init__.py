@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedtl.config_key import nearest
 from fedtl.errors import UsageError
+from fedtl.fault import Fault
 from fedtl.user_code import importing, refuse_barred
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def load(name: str) -> type[HeadStrategy]:
     except UsageError:
         raise
     except Exception as error:  # whatever the user's own module raises while it is imported
-        reason = f"{type(error).__name__}: {error}"
+        reason = Fault.of(error).sentence
         raise UsageError(f"strategy = {name!r} cannot be loaded: {reason}.") from error
     if not (isinstance(found, type) and issubclass(found, HeadStrategy)):
         raise UsageError(f"strategy = {name!r} is not a subclass of strategies.base.HeadStrategy.")
