@@ -101,7 +101,9 @@ def _noted() -> None:
 
 
 @pytest.mark.parametrize(
-    "raising", [lambda: _there(400), _many_lines, _endless, _unsayable, _noted], ids=str
+    "raising",
+    [lambda: _there(400), _many_lines, _endless, _unsayable, _noted],
+    ids=["deep", "many lines", "endless", "unsayable", "noted"],
 )
 def test_no_error_is_too_large(raising: Callable[[], None]) -> None:
     fault = fault_of(raising)
