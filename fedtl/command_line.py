@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import io
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Optional, cast
@@ -14,9 +14,13 @@ from typing import Annotated, Any, NoReturn, Optional, cast
 import typer
 from click import Abort, ClickException
 
-from fedtl.config import RunConfig, rules
-from fedtl.config_key import kebab
-from fedtl.errors import FedtlError
+from fedtl import __version__
+from fedtl.config import RunConfig
+from fedtl.config_file import Spelt, pairs_of
+from fedtl.config_key import kebab, nearest
+from fedtl.config_keys.every import rules
+from fedtl.errors import FedtlError, UsageError
+from fedtl.help_pages import ALL, HelpPage, strategy_page
 from fedtl.interruption import ended_by_signals
 from fedtl.unforeseen import unforeseen
 
@@ -39,7 +43,7 @@ def config_parameters(
     known = rules()
     for field in dataclasses.fields(RunConfig):
         key, kind = kebab(field.name), type(field.default)
-        if key in without:
+        if key in without or key not in known:
             continue
         rule = known[key]
         # A truth value among several is a text: false,true.
@@ -67,6 +71,52 @@ def config_parameters(
     return parameters
 
 
+_OPTION_PARAMETERS = [
+    inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
+    inspect.Parameter(
+        "set_",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[
+            Optional[list[str]],  # noqa: UP045 - typer reads it
+            typer.Option(
+                "--set",
+                help="An option of the strategy, such as one of your own; may be given several "
+                "times. --KEY VALUE does the same.",
+                metavar="KEY=VALUE",
+            ),
+        ],
+    ),
+]
+
+
+def _further(
+    arguments: Sequence[str], pairs: Sequence[str] | None
+) -> tuple[dict[str, Spelt], list[str]]:
+    """Return what flags that are no key of every run say, with ``--set``; and values without one.
+
+    Raises:
+        UsageError: A flag has no value.
+    """
+    found: dict[str, Spelt] = {}
+    alone = []
+    waiting = list(arguments)
+    while waiting:
+        flag, equals, value = waiting.pop(0).partition("=")
+        if not flag.startswith("--") or len(flag) < 4:
+            alone.append(flag + equals + value)
+            continue
+        key = flag.removeprefix("--")
+        if not equals:
+            if not waiting or waiting[0].startswith("--"):
+                raise UsageError(f"Option {flag!r} is not known, or has no value.")
+            value = waiting.pop(0)
+        found[key] = Spelt(value)
+    for pair in pairs or ():
+        found |= {key: Spelt(text) for key, text in pairs_of(pair, "--set").items()}
+    return found, alone
+
+
 def _negated(key: str) -> str:
     """Return the flag that switches a key off; the first word tells, and leaves room for others."""
     if key.startswith("no-"):
@@ -83,12 +133,20 @@ def _metavar(kind: type, choices: tuple[str, ...], *, listed: bool) -> str | Non
 
 
 def with_config(
-    command: Callable[..., None], *, listed: Collection[str] = (), without: Collection[str] = ()
+    command: Callable[..., None],
+    *,
+    listed: Collection[str] = (),
+    without: Collection[str] = (),
+    options: bool = False,
+    positional: str = "",
+    page: HelpPage | None = None,
 ) -> Callable[..., None]:
     """Give a command that takes ``flags`` a flag per configuration key.
 
     The command's own parameters come first; the flags that were given arrive in its ``flags``, a
-    mapping of kebab-case keys. See :func:`config_parameters`.
+    mapping of kebab-case keys. See :func:`config_parameters`. With ``options`` it takes flags of
+    strategies' options as well, which arrive as they were spelt; ``positional`` is then its one
+    argument without a flag, a path; ``page`` is what ``--help`` shows first.
     """
     signature = inspect.signature(command, eval_str=True)
     own = [p for p in signature.parameters.values() if p.name != "flags"]
@@ -97,14 +155,32 @@ def with_config(
 
     @wraps(command)
     def wrapped(**values: Any) -> None:
+        further: dict[str, Spelt] = {}
+        if options:
+            arguments, pairs = list(values.pop("context").args), values.pop("set_")
+            if positional and values[positional] is not None:
+                arguments.insert(0, str(values[positional]))
+            further, values_alone = _further(arguments, pairs)
+            for key in further:
+                if key in rules() or f"{key}s" in values:
+                    known = [f"--{name}" for name in values]
+                    raise UsageError(f"There is no --{key} here{nearest(f'--{key}', known)}")
+            if len(values_alone) > bool(positional):
+                raise UsageError(f"Unexpected argument {values_alone[-1]!r}; settings are flags.")
+            if positional:
+                values[positional] = Path(values_alone[0]) if values_alone else None
         given = {
             kebab(name): " ".join(value) if isinstance(value, tuple) else value
             for name in names
             if (value := values.pop(name)) is not None
         }
-        command(**values, flags=given)
+        command(**values, flags=given | further)
 
+    wrapped.takes_options = options  # type: ignore[attr-defined]
+    wrapped.help_page = page  # type: ignore[attr-defined]
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    if options:
+        parameters += _OPTION_PARAMETERS
     wrapped.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[*parameters, *flags]
     )
@@ -143,13 +219,17 @@ def absolute_paths(config: RunConfig) -> RunConfig:
 def run_command(command: Callable[..., None]) -> None:
     """Run a command; whatever ends it early is one sentence on standard error, and no traceback."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-    app.command(help=_paragraphs(command))(command)
+    further = getattr(command, "takes_options", False)
+    settings = {"allow_extra_args": True, "ignore_unknown_options": True} if further else {}
+    app.command(help=_paragraphs(command), context_settings=settings)(command)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # What an encoding such as ASCII has no sign for is no reason to end.
             stream.reconfigure(errors="replace")
     with ended_by_signals() as ending:
         try:
+            if _told_at_once(command):
+                return
             # Otherwise typer draws a box around its own messages.
             exit_code = app(standalone_mode=False)
         except FedtlError as error:
@@ -163,6 +243,27 @@ def run_command(command: Callable[..., None]) -> None:
         if exit_code == _INTERRUPTED:
             ending.tell()
             ending.leave()
+
+
+def _told_at_once(command: Callable[..., None]) -> bool:
+    """Print help or the version if they are asked for; return whether they were."""
+    asked = sys.argv[1:]
+    if "--version" in asked:
+        print(f"fedtl {__version__}")
+        return True
+    page = getattr(command, "help_page", None)
+    flag = next((word for word in asked if word in ("-h", "--help")), None)
+    if flag is None:
+        return False
+    if page is None:
+        sys.argv[1:] = ["--help"]
+        return False
+    topic = asked[asked.index(flag) + 1 :][:1]
+    if topic == [ALL]:
+        sys.argv[1:] = ["--help"]
+        return False
+    print(strategy_page(topic[0]) if topic and not topic[0].startswith("-") else page)
+    return True
 
 
 def _paragraphs(command: Callable[..., None]) -> str:

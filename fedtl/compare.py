@@ -12,10 +12,11 @@ import typer
 from fedtl.command_line import absolute_paths, run_command, with_config
 from fedtl.comparison.axes import Axes, read_values, read_vary, varying_keys
 from fedtl.config import RunConfig
-from fedtl.config_file import compare_table, from_mapping, from_toml, toml_keys
+from fedtl.config_file import Spelt, compare_table, from_mapping, from_toml, toml_keys
 from fedtl.config_keys.data import AUTO
 from fedtl.errors import FedtlError, UsageError
 from fedtl.federation.foreign_folder import told_places
+from fedtl.help_pages import HelpPage
 from fedtl.user_code import bar, unbar
 
 if TYPE_CHECKING:
@@ -23,7 +24,43 @@ if TYPE_CHECKING:
     from fedtl.comparison.runner import Compared
 
 
-@partial(with_config, listed=varying_keys(), without=("strategy",))
+_PAGE = HelpPage(
+    "compare",
+    "Compare strategies on one federation: the same data, features, clients, start and scores. "
+    "Most flags take several values, separated by commas; every combination is compared.",
+    (
+        "--strategies fedavg,fed3r --seeds 5",
+        "--strategies fedavg,fedprox --fedprox-mu 0.01,0.1,1 --alpha 0.1",
+        "scenario.toml --tune 20",
+    ),
+    {
+        "--strategies NAMES": "Strategies, separated by commas.",
+        "--seeds N": "Number of seeds, from --seed on [5].",
+        "--tune N": "Trials of each strategy's search for its own parameters.",
+        "--resume DIR": "Go on with one that was cut off.",
+        "--quiet, --json": "Print only the folder, or the summary as JSON.",
+    },
+    {
+        "data": "Folder, archive, features:FILE.npz, or rendered hospitals",
+        "clients": "Number of clients",
+        "alpha": "Dirichlet concentration; small is skewed",
+        "rounds": "Training rounds; closed forms need one",
+        "backbone": "fedtl-tiny, or a network of torchvision",
+        "seed": "Seed of every random draw",
+        "engine": "ray: runs side by side; inline: in this process",
+        "out": "Folder; empty is runs/<time>-comparison",
+    },
+)
+
+
+@partial(
+    with_config,
+    listed=varying_keys(),
+    without=("strategy",),
+    options=True,
+    positional="scenario",
+    page=_PAGE,
+)
 def main(
     scenario: Annotated[
         Path | None,
@@ -127,30 +164,33 @@ def _folder(
         raise UsageError("--trust says that a folder's own code may run: it needs --resume.")
     unbar()
     table = {} if scenario is None else compare_table(scenario)
-    base = RunConfig() if scenario is None else from_toml(scenario)
-    vary: Axes = read_vary(str(table.pop("vary", "")))
+    settings = {**table, **given}
+    names = str(settings.pop("strategies", ""))
+    chosen = tuple(name.strip() for name in names.split(",") if name.strip())
+    base = RunConfig() if scenario is None else from_toml(scenario, strategies=chosen)
+    vary: Axes = read_vary(str(settings.pop("vary", "")), chosen)
     for key in list(flags):
-        if key in varying_keys() and isinstance(flags[key], str):
-            values = read_values(key, flags.pop(key))
+        if (key in varying_keys() and isinstance(flags[key], str)) or isinstance(flags[key], Spelt):
+            values = read_values(key, flags.pop(key), chosen)
             vary.pop(key, None)
             if len(values) > 1:
                 vary[key] = values
             else:
                 flags[key] = values[0]
-    base = absolute_paths(from_mapping(flags, where="the command line", base=base))
+    base = absolute_paths(
+        from_mapping(flags, where="the command line", base=base, strategies=chosen)
+    )
     if base.partition == AUTO and not {"alpha", "clients", "partition"}.isdisjoint(vary):
         # What varies is who holds what of one pool.
         base = base.replace(partition="dirichlet")
     base = base.settled(flags.keys() | (toml_keys(scenario) if scenario is not None else set()))
-    settings = {**table, **given}
-    names = str(settings.pop("strategies", ""))
     # Imports torch, seconds; a mistake in the flags has been told by now.
     from fedtl.comparison.folder import ComparisonFolder
     from fedtl.comparison.plan import Plan
 
     plan = Plan(
         base=base,
-        strategies=tuple(name.strip() for name in names.split(",") if name.strip()),
+        strategies=chosen,
         vary=vary,
         **settings,
     )

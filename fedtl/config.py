@@ -10,19 +10,17 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fedtl.config_key import Rule, Scalar, check, kebab, nearest
-from fedtl.config_keys.data import AUTO, PARTITIONS, DataKeys
-from fedtl.config_keys.federation import FederationKeys
-from fedtl.config_keys.machine import MachineKeys
-from fedtl.config_keys.training import TrainingKeys
-from fedtl.config_keys.transfer import TransferKeys
+from fedtl.config_key import Scalar, check, kebab, nearest
+from fedtl.config_keys.data import AUTO, PARTITIONS
+from fedtl.config_keys.every import EveryKey, defaults, rules
 from fedtl.errors import UsageError
+from fedtl.known_options import find_option, options_of
+from fedtl.options import checked, others_than_default
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
 # What partition = auto and hospitals-sites = 0 come to: see RunConfig.settled.
 _POOLED_SITES, _OWN_MIX, _FEWEST_PICTURES = 5, 3.0, 20
@@ -34,18 +32,35 @@ _MOST_SAMPLES = 100
 _RENDERED_SAMPLES = 9
 
 
-# A dataclass declares the keys of its last base first.
-@dataclass(frozen=True)
-class RunConfig(MachineKeys, TrainingKeys, TransferKeys, DataKeys, FederationKeys):
+@dataclass(frozen=True, init=False)
+class RunConfig(EveryKey):
     """Everything a run depends on, besides the data itself.
 
+    Args:
+        options: Options of strategies, by kebab-case key, as another configuration holds them.
+        keys: Keys, and options of strategies, by Python name (``fedprox_mu``).
+
+    Attributes:
+        options: The options that are not as by default, in order of their keys. A strategy's own
+            are read as its ``options``.
+
     Raises:
-        UsageError: A value is outside its range, or two values contradict each other.
+        UsageError: A key is unknown, a value is outside its range, or two contradict each other.
     """
 
+    options: tuple[tuple[str, Scalar], ...] = ()
+
+    def __init__(self, options: tuple[tuple[str, Scalar], ...] = (), **keys: Scalar) -> None:
+        for name, default in defaults().items():
+            object.__setattr__(self, name, keys.pop(name, default))
+        object.__setattr__(self, "options", options)
+        if keys:
+            object.__setattr__(self, "options", self._with({kebab(k): v for k, v in keys.items()}))
+        self.__post_init__()
+
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            check(kebab(field.name), getattr(self, field.name), field.metadata["rule"])
+        for name in defaults():
+            check(kebab(name), getattr(self, name), rules()[kebab(name)])
         known = self.partition in (AUTO, *PARTITIONS)
         if not known and not self.partition.startswith("file:"):
             near = nearest(self.partition, PARTITIONS)
@@ -115,21 +130,47 @@ class RunConfig(MachineKeys, TrainingKeys, TransferKeys, DataKeys, FederationKey
         """Return the configuration as ``simulate`` reads it."""
         return self.replace(own_data_rows="all") if self.own_data_rows == "auto" else self
 
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The strategies that the run uses: its own, and the one that it starts from."""
+        return (self.strategy,) if self.init == "none" else (self.strategy, self.init)
+
     def to_mapping(self) -> dict[str, Scalar]:
-        """Return every key, in kebab case, with its value: TOML and Flower's run config alike."""
-        return {key: getattr(self, name) for key, name in _spelling()}
+        """Return every key, in kebab case, with its value: TOML and Flower's run config alike.
 
-    def replace(self, **changes: Scalar) -> RunConfig:
+        Options come last: those of the strategies that are used, and others that were given.
+        """
+        core = {kebab(name): getattr(self, name) for name in defaults()}
+        own = {key: option.default for key, option in options_of(*self.chosen).items()}
+        return core | own | dict(self.options)
+
+    def option(self, key: str) -> Scalar:
+        """Return the value of an option of a strategy, by its kebab-case key.
+
+        Raises:
+            UsageError: There is no such option.
+        """
+        option = find_option(key, self.chosen)
+        if option is None:
+            raise UsageError(f"Unknown key {key!r}{nearest(key, rules())}")
+        return dict(self.options).get(key, option.default)
+
+    def only_chosen(self) -> RunConfig:
+        """Return the configuration without options of strategies that it does not use."""
+        known = options_of(*self.chosen) if self.options else {}
+        return self.replace(options=tuple((k, v) for k, v in self.options if k in known))
+
+    def replace(self, **changes: Any) -> RunConfig:
         """Return a checked copy with ``changes`` (Python names)."""
-        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+        return dataclasses.replace(self, **changes)
 
-
-@cache
-def _spelling() -> tuple[tuple[str, str], ...]:
-    """Return every key as users write it and the name of its field, in the order of declaration."""
-    return tuple((kebab(field.name), field.name) for field in dataclasses.fields(RunConfig))
-
-
-def rules() -> dict[str, Rule]:
-    """Return each key's rule, by its kebab-case name, in the order of declaration."""
-    return {kebab(field.name): field.metadata["rule"] for field in dataclasses.fields(RunConfig)}
+    def _with(self, given: Mapping[str, Scalar]) -> tuple[tuple[str, Scalar], ...]:
+        """Return the options with some that a person gave."""
+        known = {}
+        for key in given:
+            option = find_option(key, self.chosen)
+            if option is None:
+                raise UsageError(f"Unknown key {key!r}{nearest(key, rules())}")
+            known[key] = option
+        values = {key: checked(key, value, known[key]) for key, value in given.items()}
+        return others_than_default({**dict(self.options), **values}, known)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from fedtl.config import RunConfig, rules
-from fedtl.config_key import Scalar, kebab, nearest
+from fedtl.config import RunConfig
+from fedtl.config_key import Scalar, nearest
+from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
+from fedtl.known_options import find_option, load_strategy, options_of, shipped_options
+from fedtl.options import Option, checked, others_than_default
+from fedtl.user_code import NAMING_KEYS
 
 # The one table of a scenario: what ``fedtl.compare`` makes of it, which a single run leaves alone.
 _COMPARE = "compare"
 # Keys with many dots take time that grows with the square of their number.
 _MOST_BYTES, _MOST_DOTS = 2**16, 200
+_TRUTH = {"true": True, "false": False}
+_DEFAULT = RunConfig()
 COMPARE_KEYS: Mapping[str, type] = {
     "strategies": str,
     "seeds": int,
@@ -26,43 +31,137 @@ COMPARE_KEYS: Mapping[str, type] = {
 
 
 def from_mapping(
-    values: Mapping[str, Any], *, where: str, base: RunConfig | None = None
+    values: Mapping[str, Any],
+    *,
+    where: str,
+    base: RunConfig | None = None,
+    strategies: Sequence[str] = (),
 ) -> RunConfig:
     """Return ``base`` (the defaults) with kebab-case ``values`` put over it.
 
     Args:
         values: Kebab-case keys; integers are taken where a float is wanted. A table ``compare``,
             which Flower flattens to keys that begin with ``compare.``, is checked and left alone.
+            ``set`` holds options of a user's own strategy as one text.
         where: What the values came from, for messages: a file, "the command line".
         base: The configuration to change.
+        strategies: Whose options may be among the values, beside those of the configuration's own
+            and of all that are shipped.
 
     Raises:
         UsageError: A key is unknown (the nearest known one is suggested), a value has the wrong
             type, is out of range, or contradicts another.
     """
-    known = {kebab(field.name): field for field in dataclasses.fields(RunConfig)}
-    changes: dict[str, Scalar] = {}
+    known = rules()
+    core: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     _compare_of(values, where)
     for key, value in values.items():
-        if key.partition(".")[0] == _COMPARE:
-            continue
-        if key not in known:
+        if key == "set":
+            options |= _set(value, where)
+        elif key in known:
+            kind = type(getattr(_DEFAULT, key.replace("-", "_")))
+            core[key.replace("-", "_")] = _typed(key, value, kind, where)
+        elif key.partition(".")[0] != _COMPARE:
+            options[key] = value
+    config = (base or RunConfig()).replace(**core)
+    return _with_options(config, options, where, strategies) if options else config
+
+
+def refuse_unchosen(given: Mapping[str, Any], config: RunConfig) -> None:
+    """Refuse options of strategies that a run does not use.
+
+    Args:
+        given: What a person gave, by key.
+        config: The run.
+
+    Raises:
+        UsageError: One of them is such an option.
+    """
+    others = [key for key in given if key not in rules()]
+    if others:
+        load_strategy(config.strategy)
+    for key in others:
+        if key not in options_of(*config.chosen):
+            owners = shipped_options()[key].owners
+            which = "it" if len(owners) == 1 else "one of them"
+            raise UsageError(
+                f"{key} is an option of {', '.join(owners)}, and the run has strategy = "
+                f"{config.strategy}; choose {which}, or leave {key} out."
+            )
+
+
+def _with_options(
+    config: RunConfig, options: Mapping[str, Any], where: str, strategies: Sequence[str]
+) -> RunConfig:
+    known: dict[str, Option] = {}
+    values: dict[str, Scalar] = {}
+    for key, value in options.items():
+        option = find_option(key, (*strategies, *config.chosen))
+        if option is None:
             if isinstance(value, Mapping):
                 raise UsageError(f"{where} has a table [{key}]; keys are flat, without tables.")
-            raise UsageError(f"Unknown key {key!r} in {where}{nearest(key, known)}")
-        field = known[key]
-        changes[field.name] = _typed(key, value, type(field.default), where)
-    return dataclasses.replace(base or RunConfig(), **changes)  # type: ignore[arg-type]
+            every = [*rules(), *shipped_options(), *options_of(*strategies, *config.chosen)]
+            if isinstance(value, Spelt) and where == "the command line":
+                near = nearest(f"--{key}", [f"--{one}" for one in every])
+                raise UsageError(f"Unknown flag '--{key}'{near}")
+            raise UsageError(f"Unknown key {key!r} in {where}{nearest(key, every)}")
+        known[key] = option
+        if isinstance(value, Spelt):
+            value = spelt(key, value, option)
+        values[key] = checked(key, _typed(key, value, option.kind, where), option)
+    together = {**dict(config.options), **values}
+    return config.replace(options=others_than_default(together, known))
 
 
-def from_toml(path: Path, *, base: RunConfig | None = None) -> RunConfig:
-    """Return ``base`` with the keys of a TOML file put over it.
+class Spelt(str):
+    """A value as it was typed on the command line, whatever its type is to be."""
+
+
+def spelt(key: str, text: str, option: Option) -> Scalar:
+    """Return the value that a text spells.
+
+    Raises:
+        UsageError: It is not of the option's type.
+    """
+    try:
+        return _TRUTH[text.lower()] if option.kind is bool else option.kind(text)
+    except (ValueError, KeyError):
+        kind = option.kind.__name__
+        raise UsageError(f"{key} = {text!r} must be of type {kind}.") from None
+
+
+def pairs_of(text: str, where: str) -> dict[str, str]:
+    """Return the keys and texts that ``"beta=0.3 gamma=2"`` says.
+
+    Raises:
+        UsageError: It is not of that form.
+    """
+    pairs = {}
+    for part in text.split():
+        key, equals, value = part.partition("=")
+        if not (key and equals and value):
+            raise UsageError(f"{where} = {text!r} must be of the form 'key=value key=value'.")
+        pairs[key] = value
+    return pairs
+
+
+def _set(value: Any, where: str) -> dict[str, Spelt]:
+    if not isinstance(value, str):
+        raise UsageError(f"set = {value!r} in {where} must be of the form 'key=value key=value'.")
+    return {key: Spelt(text) for key, text in pairs_of(value, f"set in {where}").items()}
+
+
+def from_toml(
+    path: Path, *, base: RunConfig | None = None, strategies: Sequence[str] = ()
+) -> RunConfig:
+    """Return ``base`` with the keys of a TOML file put over it; see :func:`from_mapping`.
 
     Raises:
         UsageError: The file cannot be read, is not TOML, has a table other than ``compare``, or a
             key is wrong.
     """
-    return from_mapping(_read(path), where=str(path), base=base)
+    return from_mapping(_read(path), where=str(path), base=base, strategies=strategies)
 
 
 def toml_keys(path: Path) -> frozenset[str]:
@@ -72,6 +171,19 @@ def toml_keys(path: Path) -> frozenset[str]:
         UsageError: The file cannot be read or is not TOML.
     """
     return frozenset(key for key, value in _read(path).items() if not isinstance(value, Mapping))
+
+
+def code_named_in(path: Path) -> dict[str, str]:
+    """Return what a TOML file says of keys that may name code, without looking at what they name.
+
+    Options are checked against what a strategy declares, so that reading them runs its code: who
+    does not trust a file asks this first. It is empty if the file cannot be read.
+    """
+    try:
+        values = _read(path)
+    except UsageError:
+        return {}
+    return {key: str(values[key]) for key in NAMING_KEYS if key in values}
 
 
 def compare_table(path: Path) -> dict[str, Scalar]:
@@ -89,12 +201,14 @@ def to_toml(config: RunConfig) -> str:
     """Return the effective configuration as TOML text, by section."""
     import tomli_w
 
-    values, lines, section = config.to_mapping(), [], ""
-    for key, rule in rules().items():
-        if rule.section != section:
-            section = rule.section
+    lines, section = [], ""
+    known = rules()
+    for key, value in config.only_chosen().to_mapping().items():
+        of_key = known[key].section if key in known else "Options of the strategy"
+        if of_key != section:
+            section = of_key
             lines.append(f"\n# {section}")
-        lines.append(tomli_w.dumps({key: values[key]}).strip())
+        lines.append(tomli_w.dumps({key: value}).strip())
     return "\n".join(lines).strip() + "\n"
 
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedtl.command_line import absolute_paths, run_command, with_config
-from fedtl.config import RunConfig, rules
+from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping, from_toml, toml_keys
 from fedtl.config_key import kebab
 from fedtl.config_keys.data import DataKeys
+from fedtl.config_keys.every import rules
 from fedtl.errors import FedtlError, UsageError
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ import typer
 
 from fedtl.command_line import absolute_paths, run_command, with_config
 from fedtl.config import RunConfig
-from fedtl.config_file import from_mapping, from_toml, toml_keys
+from fedtl.config_file import from_mapping, from_toml, refuse_unchosen, toml_keys
 from fedtl.errors import UsageError
+from fedtl.help_pages import HelpPage
 from fedtl.user_code import unbar
 
 if TYPE_CHECKING:
@@ -30,7 +31,37 @@ _SAMPLED_CLIENTS = 6
 _EACH = "each"
 
 
-@with_config
+_PAGE = HelpPage(
+    "simulate",
+    "Simulate federated transfer learning: many clients, one frozen backbone, one head. Every run "
+    "shows the federated head beside what each client would get alone and what pooling all data "
+    "would give, and leaves a folder with the head, the numbers and a report.",
+    (
+        "--clients 10",
+        "--data ~/scans/ --clients 8 --strategy fedcgs",
+        "--config scenario.toml --rounds 20 --seeds 5",
+    ),
+    {
+        "--seeds N": "Run with N seeds: intervals over who holds what.",
+        "--config FILE": "Take keys from a TOML file.",
+        "--resume RUN": "Go on with a run that was cut off.",
+        "--quiet, --json": "Print only the folder, or the summary as JSON.",
+    },
+    {
+        "data": "Folder, archive, features:FILE.npz, or rendered hospitals",
+        "clients": "Number of clients",
+        "partition": "How data becomes clients: natural, dirichlet, iid, …",
+        "strategy": "One of those below, or module:Class of your own",
+        "rounds": "Training rounds; closed forms need one",
+        "backbone": "fedtl-tiny, or a network of torchvision",
+        "seed": "Seed of every random draw",
+        "engine": "ray: clients in Ray actors; inline: in this process",
+        "out": "Run folder; empty is runs/<time>-<name>",
+    },
+)
+
+
+@partial(with_config, options=True, page=_PAGE)
 def main(
     config: Annotated[
         Path | None, typer.Option("--config", help="TOML file of the keys below.", metavar="FILE")
@@ -134,11 +165,14 @@ def _folder(
             raise UsageError(
                 "--resume goes on with the run as it was configured, so --config cannot be given."
             )
+        from fedtl.federation.foreign_folder import bar_code
         from fedtl.observers.run_folder import RunFolder
         from fedtl.taken_up import taken_up
 
+        bar_code(resume, trust=trust, given=flags)
+
         def settle(found: RunConfig) -> RunConfig:
-            chosen, places = taken_up(found, resume, flags, trust=trust)
+            chosen, places = taken_up(found, resume, flags)
             told.extend(places)
             return chosen
 
@@ -149,6 +183,7 @@ def _folder(
     base = RunConfig() if config is None else from_toml(config)
     keys = flags.keys() | (toml_keys(config) if config is not None else set())
     chosen = absolute_paths(from_mapping(flags, where="the command line", base=base))
+    refuse_unchosen(flags, chosen)
     # Imports torch, seconds; a mistake in the flags has been told by now.
     from fedtl.observers.run_folder import RunFolder
 

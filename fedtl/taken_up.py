@@ -10,22 +10,18 @@ from fedtl.command_line import absolute_paths
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
 from fedtl.errors import UsageError
-from fedtl.federation.foreign_folder import MOVABLE, bar_code, told_places
+from fedtl.federation.foreign_folder import MOVABLE, told_places
 
 
 def taken_up(
-    config: RunConfig, folder: Path, flags: Mapping[str, Any], *, trust: bool
+    config: RunConfig, folder: Path, flags: Mapping[str, Any]
 ) -> tuple[RunConfig, list[str]]:
     """Return the configuration to go on with, and what is to be told before it is used.
 
-    Classes that the folder names, and the user does not, are barred from running from then on if
-    their code lies in the folder or in the working directory.
-
     Args:
-        config: As the folder has it.
+        config: As the folder has it; ``bar_code`` came before it was read.
         folder: The run folder.
         flags: What the user gives anew, by kebab-case key.
-        trust: Whether the user vouches for the folder's code.
 
     Raises:
         UsageError: The user gives a key another value than the run has.
@@ -39,7 +35,6 @@ def taken_up(
                 f"--resume goes on with the run as it was configured, with {key} = "
                 f"{before[key]!r}, so --{key} cannot be given another value."
             )
-    bar_code(before, folder, trust=trust, given=flags)
     # What is absolute now and was not stays as it is: the run's own folder may have moved, too.
     config = config.replace(**{key.replace("-", "_"): after[key] for key in flags})
     return config, told_places(before, folder, given=flags)

@@ -7,11 +7,10 @@ algorithm 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Tensors
-from strategies.base import AloneHead, Gradient, Range, Received, Search, State, heads_of
+from strategies.base import AloneHead, Gradient, Number, Options, Range, Received, State, heads_of
 from strategies.base.own_head import OwnHead
 from strategies.fedavg import FedAvg
 
@@ -28,14 +27,23 @@ class APFL(OwnHead, FedAvg):
     never trained.
     """
 
-    search: ClassVar[Search] = {**FedAvg.search, "apfl-alpha": Range(0.05, 1.0, log=False)}
+    options = Options(
+        "apfl",
+        alpha=Number(
+            0.5,
+            "Share of a client's own part in its head.",
+            low=0.0,
+            high=1.0,
+            tune=Range(0.05, 1.0, log=False),
+        ),
+    )
 
     def client_step(self, state: State, gradient: Gradient) -> None:
         """Take a step of SGD along ∇Fₖ(wₖ), and for vₖ along α ∇Fₖ(v̄ₖ)."""
         shared = gradient(state["parameters"])
         own = gradient(self._mixed(state["own"], state["parameters"]))
         for slope in own.values():
-            slope.mul_(self.config.apfl_alpha)
+            slope.mul_(self.options.alpha)
         self.sgd_step(state, shared)
         self.sgd_step(state, own, parameters="own", velocity="own-velocity")
 
@@ -46,7 +54,7 @@ class APFL(OwnHead, FedAvg):
         return heads_of(block, self._mixed(received.memory, received.head))
 
     def _mixed(self, own: Tensors, shared: Tensors) -> Tensors:
-        alpha = self.config.apfl_alpha
+        alpha = self.options.alpha
         return {name: alpha * v + (1 - alpha) * shared[name] for name, v in own.items()}
 
 

@@ -7,10 +7,9 @@ Li, Hu, Beirami & Smith, "Ditto: Fair and Robust Federated Learning Through Pers
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from fedtl.transfer.client_block import ClientBlock
-from strategies.base import AloneHead, Gradient, Range, Received, Search, State, heads_of
+from strategies.base import AloneHead, Gradient, Number, Options, Range, Received, State, heads_of
 from strategies.base.own_head import OwnHead
 from strategies.fedavg import FedAvg
 
@@ -26,7 +25,16 @@ class Ditto(OwnHead, FedAvg):
     global head.
     """
 
-    search: ClassVar[Search] = {**FedAvg.search, "ditto-lambda": Range(1e-3, 10.0)}
+    options = Options(
+        "ditto",
+        lambda_=Number(
+            0.1,
+            "Pull of personal heads to the global one.",
+            low=0.0,
+            high=1e6,
+            tune=Range(1e-3, 10.0),
+        ),
+    )
 
     def client_init(self, received: Received, block: ClientBlock) -> State:
         """Start from wₜ and from vₖ, and keep wₜ in sight."""
@@ -38,7 +46,7 @@ class Ditto(OwnHead, FedAvg):
         gradients = gradient(state["own"])
         for name, slope in gradients.items():
             away = state["own"][name] - state["global"][name]
-            slope.add_(away, alpha=self.config.ditto_lambda)
+            slope.add_(away, alpha=self.options.lambda_)
         self.sgd_step(state, gradients, parameters="own", velocity="own-velocity")
 
     def personal_heads(

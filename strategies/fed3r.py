@@ -87,7 +87,7 @@ class Fed3R(Penalised):
         identity = Standardisation.identity(block.features.shape[1])
         heads = []
         for client, rows in enumerate(block.rows):
-            if len(rows) > self.width or self.config.ridge_penalty_from != "fixed":
+            if len(rows) > self.width or self.options.penalty_from != "fixed":
                 arrays = self.solve(summed(block, client))
             else:
                 arrays = self._solve_dual(block, rows)
@@ -103,7 +103,7 @@ class Fed3R(Penalised):
         scale = inverse_deviation(centred.square().mean(0), z.square().mean(0))
         scaled = centred * scale
         system = scaled @ scaled.T
-        system.diagonal().add_(self.config.ridge_penalty * varying(scale))
+        system.diagonal().add_(self.options.penalty * varying(scale))
         dual = self.solve_system(system, y - share)
         return _head(scale[:, None] * (scaled.T @ dual), mean, share)
 

@@ -6,7 +6,8 @@ ICLR 2021, algorithm 2.
 
 from __future__ import annotations
 
-from strategies.base.adaptive import Adaptive
+from fedtl.options import Options
+from strategies.base.adaptive import BETA2, Adaptive
 from strategies.base.server_optimiser import Moment
 
 
@@ -17,9 +18,12 @@ class FedAdam(Adaptive):
     :class:`Adaptive` for the keys.
     """
 
+    options = Options("server", beta2=BETA2)
+
     def second_moment(self, v: Moment, square: Moment) -> Moment:
         """Return the new v."""
-        return self.config.server_beta2 * v + (1 - self.config.server_beta2) * square
+        beta: float = self.options.beta2
+        return beta * v + (1 - beta) * square
 
 
 STRATEGY = FedAdam

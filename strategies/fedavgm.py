@@ -6,10 +6,8 @@ Classification", 2019 (arXiv 1909.06335), section 4.3.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from strategies.base import Range, Search
-from strategies.base.server_optimiser import Moment, ServerOptimiser
+from strategies.base import Number, Options, Range
+from strategies.base.server_optimiser import Moment, ServerOptimiser, server_learning_rate
 
 
 class FedAvgM(ServerOptimiser):
@@ -19,17 +17,19 @@ class FedAvgM(ServerOptimiser):
     FedAvg.
     """
 
-    search: ClassVar[Search] = {
-        **ServerOptimiser.search,
-        "server-learning-rate": Range(0.05, 2.0),
-        "server-momentum": Range(0.0, 0.99, log=False),
-    }
+    options = Options(
+        "server",
+        learning_rate=server_learning_rate(Range(0.05, 2.0)),
+        momentum=Number(
+            0.9, "Server momentum.", low=0.0, high=0.999_999, tune=Range(0.0, 0.99, log=False)
+        ),
+    )
 
     moments = ("velocity",)
 
     def step(self, change: Moment, moments: dict[str, Moment]) -> Moment:
         """Return η v."""
-        moments["velocity"] = self.config.server_momentum * moments["velocity"] + change
+        moments["velocity"] = self.options.momentum * moments["velocity"] + change
         return self.learning_rate * moments["velocity"]
 
 

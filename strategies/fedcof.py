@@ -19,7 +19,7 @@ from fedtl.determinism import generator
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head
 from fedtl.transfer.standardisation import Standardisation
-from strategies.base import AloneHead, Arrays, Reply
+from strategies.base import AloneHead, Arrays, Integer, Options, Reply
 from strategies.fedncm import FedNCM, head_of_seen
 
 # Of 0.03, 0.1, 0.3 and 1 the best on three of four data sets, with 100 parts. The paper takes 1 for
@@ -53,9 +53,20 @@ class FedCOF(FedNCM):
     sets anew for each backbone, is all there is to the system where features are small.
     """
 
+    options = Options(
+        "fedcof",
+        parts=Integer(
+            0,
+            "Random parts that a client sums its examples of a class in; 0: enough for 100 parts "
+            "in all.",
+            low=0,
+            high=1000,
+        ),
+    )
+
     def __init__(self, config: RunConfig, head: Head) -> None:
         super().__init__(config, head)
-        self.parts = config.fedcof_parts or -(-_ENOUGH // config.clients)
+        self.parts = self.options.parts or -(-_ENOUGH // config.clients)
 
     @property
     def uplink(self) -> Mapping[str, tuple[int, ...]]:
@@ -83,7 +94,7 @@ class FedCOF(FedNCM):
 
     def train_alone(self, block: ClientBlock) -> list[AloneHead]:
         """Solve from each client's own examples, in as many parts as a federation would have."""
-        parts = self.config.fedcof_parts or _ENOUGH
+        parts = self.options.parts or _ENOUGH
         identity = Standardisation.identity(block.features.shape[1])
         return [
             AloneHead(self.solve(self._of_parts(block, client, parts)), identity)

@@ -7,7 +7,6 @@ Regularization", ICLR 2021, algorithm 1.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +16,15 @@ from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, Tensors
 from strategies.base import (
     Arrays,
+    Choice,
     Gradient,
+    Integer,
     IterativeStrategy,
+    Number,
+    Options,
     Range,
     Received,
     Reply,
-    Search,
     State,
 )
 from strategies.base.averaging import as_head
@@ -45,14 +47,28 @@ class FedDyn(IterativeStrategy):
     round, most if clients are alike and overshoot together (IID, one epoch, α = 1: 77 % for 86).
     """
 
-    search: ClassVar[Search] = {
-        **IterativeStrategy.search,
-        "feddyn-alpha": Range(0.03, 10.0),
-    }
+    options = Options(
+        "feddyn",
+        alpha=Number(
+            0.3, "Regularisation of the clients.", above=0.0, high=1e6, tune=Range(0.03, 10.0)
+        ),
+        steps=Integer(
+            60,
+            "Fewest steps that a client solves its local problem by.",
+            low=1,
+            high=100_000,
+            most_at_sites=1000,
+        ),
+        weights=Choice(
+            "examples",
+            "What clients count by in the mean head and its correction.",
+            ("examples", "clients"),
+        ),
+    )
 
     def __init__(self, config: RunConfig, head: Head) -> None:
         super().__init__(config, head)
-        by_examples = config.feddyn_weights == "examples"
+        by_examples = self.options.weights == "examples"
         self._h = SharedSum(config.clients, by_examples=by_examples)
 
     # --- the server half ----------------------------------------------------------------------
@@ -62,7 +78,7 @@ class FedDyn(IterativeStrategy):
         of_round = self._h.summed(replies, lambda reply: moved(reply, head))
         if of_round is None:
             return None
-        alpha = self.config.feddyn_alpha
+        alpha = self.options.alpha
         self._h.add({name: -alpha * value for name, value in of_round.changes.items()}, of_round)
         return as_head(
             {
@@ -99,17 +115,18 @@ class FedDyn(IterativeStrategy):
         gradients = gradient(state["parameters"])
         for name, slope in gradients.items():
             away = state["parameters"][name] - state["global"][name]
-            slope.sub_(state["linear"][name]).add_(away, alpha=self.config.feddyn_alpha)
+            slope.sub_(state["linear"][name]).add_(away, alpha=self.options.alpha)
         self.sgd_step(state, gradients)
 
     def local_steps(self, of_epoch: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return ``feddyn-steps`` or what ``local-epochs`` asks for, whichever is more."""
-        return np.maximum(super().local_steps(of_epoch), self.config.feddyn_steps)
+        fewest: int = self.options.steps
+        return np.maximum(super().local_steps(of_epoch), fewest)
 
     def client_memory(self, state: State) -> Tensors:
         """Return gₖ - α (θₖ - θₜ)."""
         return {
-            name: state["linear"][name] - self.config.feddyn_alpha * (w - state["global"][name])
+            name: state["linear"][name] - self.options.alpha * (w - state["global"][name])
             for name, w in state["parameters"].items()
         }
 

@@ -21,11 +21,22 @@ from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import CosineHead, Head, LinearHead
 from fedtl.transfer.softmax_regression import fit_softmax
 from fedtl.transfer.standardisation import Moments, Standardisation
-from strategies.base import AloneHead, Arrays, HeadStrategy, Range, Received, Reply, Search, Trained
+from strategies.base import (
+    AloneHead,
+    Arrays,
+    Choice,
+    HeadStrategy,
+    Options,
+    Received,
+    Reply,
+    Search,
+    Trained,
+)
 from strategies.base.coordinates import on_raw
 from strategies.base.iterative import LocalSGD
 from strategies.base.plausible import Told, wrong_class_sums, wrong_counts
 from strategies.base.second_moments import chunks, symmetric, upper_triangle
+from strategies.base.softmax_problem import SOFTMAX_PENALTY
 
 # Of the mean variance; float32 takes about the number of features times 1e-7.
 _ROUNDING = 1e-4
@@ -59,7 +70,18 @@ class FedPFT(HeadStrategy):
     reply_record = "statistics"
     standardises = False
     one_round = True
-    search: ClassVar[Search] = {**LocalSGD.search, "softmax-penalty": Range(1e-3, 1e1)}
+    options = (
+        Options(
+            "fedpft",
+            covariance=Choice(
+                "full",
+                "What clients send of how features vary together within a class.",
+                ("full", "diagonal"),
+            ),
+        )
+        | SOFTMAX_PENALTY
+    )
+    search: ClassVar[Search] = LocalSGD.search
 
     def __init__(self, config: RunConfig, head: Head) -> None:
         if isinstance(head, CosineHead):
@@ -69,7 +91,7 @@ class FedPFT(HeadStrategy):
                 "'linear' or 'mlp'."
             )
         super().__init__(config, head)
-        self.full = config.fedpft_covariance == "full"
+        self.full = self.options.covariance == "full"
         self._share = 1.0
         self._spread = "class-covariances" if self.full else "class-variances"
         self._first, self._bias, *rest = head.shapes
@@ -172,14 +194,14 @@ class FedPFT(HeadStrategy):
     def alone_key(self) -> Hashable:
         """See :class:`HeadStrategy`: what is solved depends on its penalty alone."""
         if isinstance(self.head, LinearHead):
-            return type(self), self.head, self.config.softmax_penalty
+            return type(self), self.head, self.options.penalty
         return LocalSGD(self.config, self.head).alone_key
 
     def train_alone(self, block: ClientBlock) -> list[AloneHead]:
         """Train on each client's own features, as the server does on its draws."""
         if not isinstance(self.head, LinearHead):
             return LocalSGD(self.config, self.head).train_alone(block)
-        penalty = self.config.softmax_penalty
+        penalty = self.options.penalty
         return [_solved(block, client, penalty) for client in range(len(block))]
 
 

@@ -6,10 +6,8 @@ MLSys 2020, algorithm 2.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from fedtl.transfer.client_block import ClientBlock
-from strategies.base import Gradient, Range, Received, Search, State
+from strategies.base import Gradient, Number, Options, Range, Received, State
 from strategies.fedavg import FedAvg
 
 
@@ -19,10 +17,12 @@ class FedProx(FedAvg):
     μ = ``fedprox-mu``; with μ = 0 it is FedAvg.
     """
 
-    search: ClassVar[Search] = {
-        **FedAvg.search,
-        "fedprox-mu": Range(1e-4, 10.0),
-    }
+    options = Options(
+        "fedprox",
+        mu=Number(
+            0.1, "Pull of clients to the global head.", low=0.0, high=1e6, tune=Range(1e-4, 10.0)
+        ),
+    )
 
     def client_init(self, received: Received, block: ClientBlock) -> State:
         """Start from the global head, and keep it in sight."""
@@ -32,9 +32,7 @@ class FedProx(FedAvg):
         """Take a step of SGD along ∇Fₖ(w) + μ (w - wₜ)."""
         gradients = gradient(state["parameters"])
         for name, slope in gradients.items():
-            slope.add_(
-                state["parameters"][name] - state["global"][name], alpha=self.config.fedprox_mu
-            )
+            slope.add_(state["parameters"][name] - state["global"][name], alpha=self.options.mu)
         self.sgd_step(state, gradients)
 
 

@@ -9,7 +9,6 @@ Mathematics 44, 1992).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,11 +19,11 @@ from fedtl.errors import UsageError
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head
 from fedtl.transfer.standardisation import Moments, Standardisation
-from strategies.base import AloneHead, Arrays, HeadStrategy, Range, Received, Reply, Search, Trained
+from strategies.base import AloneHead, Arrays, HeadStrategy, Received, Reply, Trained
 from strategies.base.plausible import Told, too_large, too_large_loss
 from strategies.base.quasi_newton import Floats, QuasiNewton
 from strategies.base.second_moments import SecondMoments
-from strategies.base.softmax_problem import SoftmaxProblem
+from strategies.base.softmax_problem import SOFTMAX_PENALTY, SoftmaxProblem
 
 _CHUNK = 2048
 _LONGEST_ALONE = 1000
@@ -62,7 +61,7 @@ class FedSoftmax(HeadStrategy):
     beginning, so ``fraction`` must be 1.
     """
 
-    search: ClassVar[Search] = {"softmax-penalty": Range(1e-3, 10.0)}
+    options = SOFTMAX_PENALTY
     reply_record = "statistics"
     precision = "float64"
     own_start = True
@@ -205,7 +204,8 @@ class FedSoftmax(HeadStrategy):
         ]
 
     def _alone(self, block: ClientBlock, client: int) -> Arrays:
-        problem = SoftmaxProblem(self.starter.client_statistics(block, client), self.config)
+        statistics = self.starter.client_statistics(block, client)
+        problem = SoftmaxProblem(statistics, self.options.penalty)
         search = problem.search()
         for _ in range(_LONGEST_ALONE):
             if search.finished:
@@ -264,12 +264,14 @@ class Opening(SecondMoments):
         problem: What the sums pose; ``None`` before they came.
     """
 
+    options = SOFTMAX_PENALTY
+
     problem: SoftmaxProblem | None = None
     start_temperature = 1.0
 
     def solve(self, statistics: Arrays) -> Arrays:
         """Return the head that round 1 evaluates, on unstandardised features, float64."""
-        self.problem = SoftmaxProblem(statistics, self.config)
+        self.problem = SoftmaxProblem(statistics, self.options.penalty)
         return self.problem.first_on_raw()
 
 

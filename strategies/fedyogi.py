@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from strategies.base.adaptive import Adaptive
+from fedtl.options import Options
+from strategies.base.adaptive import BETA2, Adaptive
 from strategies.base.server_optimiser import Moment
 
 
@@ -19,9 +20,12 @@ class FedYogi(Adaptive):
     :class:`Adaptive` for the keys.
     """
 
+    options = Options("server", beta2=BETA2)
+
     def second_moment(self, v: Moment, square: Moment) -> Moment:
         """Return the new v."""
-        return v - (1 - self.config.server_beta2) * square * np.sign(v - square)
+        beta: float = self.options.beta2
+        return v - (1 - beta) * square * np.sign(v - square)
 
 
 STRATEGY = FedYogi

@@ -7,7 +7,6 @@ algorithm 2.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ import torch
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Tensors
 from fedtl.transfer.scoring import score_clients
-from strategies.base import Arrays, Received, Reply, Search, State
+from strategies.base import Arrays, Number, Options, Received, Reply, State
 from strategies.base.averaging import as_head
 from strategies.base.momentum import WeighedSteps
 from strategies.base.plausible import Told, too_large, too_large_loss
@@ -37,11 +36,14 @@ class QFedAvg(WeighedSteps):
     """
 
     # Not q: which accuracy is highest says nothing of how fairly it is spread.
-    search: ClassVar[Search] = WeighedSteps.search
+    options = Options(
+        "qfedavg",
+        q=Number(1.0, "How much a client's loss weighs; 0 is not at all.", low=0.0, high=100.0),
+    )
 
     def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
         """Return the step of algorithm 2, an L taken out of all its terms."""
-        q = self.config.qfedavg_q
+        q = self.options.q
         total = {name: np.zeros(value.shape, np.float64) for name, value in head.items()}
         count, step_weights, powers, bends = 0, 0.0, 0.0, 0.0
         for reply in replies:

@@ -7,7 +7,6 @@ Federated Learning", ICML 2020, algorithm 1.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
 
 import numpy as np
 
@@ -16,11 +15,13 @@ from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, Tensors
 from strategies.base import (
     Arrays,
+    Choice,
     Gradient,
+    Number,
+    Options,
     Range,
     Received,
     Reply,
-    Search,
     State,
 )
 from strategies.base.averaging import as_head
@@ -49,14 +50,23 @@ class Scaffold(WeighedSteps):
     crawls. Other tools do that.
     """
 
-    search: ClassVar[Search] = {
-        **WeighedSteps.search,
-        "server-learning-rate": Range(0.1, 2.0),
-    }
+    options = Options(
+        "scaffold",
+        weights=Choice(
+            "examples",
+            "What clients count by in the mean change and the control variate.",
+            ("examples", "clients"),
+        ),
+    ) | Options(
+        "server",
+        learning_rate=Number(
+            0.0, "Server learning rate; 0 is 1.", low=0.0, high=1e3, tune=Range(0.1, 2.0)
+        ),
+    )
 
     def __init__(self, config: RunConfig, head: Head) -> None:
         super().__init__(config, head)
-        by_examples = config.scaffold_weights == "examples"
+        by_examples = self.options.weights == "examples"
         self._control = SharedSum(config.clients, by_examples=by_examples)
 
     # --- the server half ----------------------------------------------------------------------
@@ -87,7 +97,7 @@ class Scaffold(WeighedSteps):
             return None
         changes = of_round.changes
         self._control.add({name: changes[_CHANGE + name] for name in head}, of_round)
-        rate = (self.config.server_learning_rate or 1.0) / of_round.weight
+        rate = (self.options.learning_rate or 1.0) / of_round.weight
         return as_head({name: value + rate * changes[name] for name, value in head.items()})
 
     def server_state(self) -> Arrays:

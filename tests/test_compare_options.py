@@ -89,6 +89,6 @@ def test_what_cannot_vary_is_told(vary: str, said: str, tmp_path: Path) -> None:
 
 
 def test_truth_values_are_read_as_written() -> None:
-    assert read_values("prior-correction", "false, true") == (False, True)
+    assert read_values("prior-correction", "false, true", ()) == (False, True)
     with pytest.raises(UsageError, match="prior-correction = 'maybe' must be of type bool"):
-        read_values("prior-correction", "maybe")
+        read_values("prior-correction", "maybe", ())

@@ -11,11 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedtl.config import RunConfig, rules
+import strategies
+from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping, from_toml, to_toml
 from fedtl.config_key import Scalar, kebab
 from fedtl.config_keys.data import PARTITIONS
+from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
+from fedtl.known_options import options_of, shipped_options
 
 _TEXT = st.text(max_size=20)
 _DEFAULTS = RunConfig().to_mapping()
@@ -26,6 +29,12 @@ _STRINGS = [key for key, value in _DEFAULTS.items() if type(value) is str]
 
 def _values_of(key: str) -> st.SearchStrategy[Scalar]:
     """Return any value that the key's rule allows."""
+    if key == "strategy":
+        return st.sampled_from(strategies.available())
+    if key == "init":
+        return st.sampled_from(("none", "fed3r", "fedcgs"))
+    if key in shipped_options():
+        return st.just(_DEFAULTS[key])
     rule, kind = rules()[key], type(_DEFAULTS[key])
     if key == "partition":
         return st.sampled_from(PARTITIONS) | _TEXT.map(lambda path: f"file:{path}")
@@ -51,9 +60,24 @@ def _values_of(key: str) -> st.SearchStrategy[Scalar]:
     return st.floats(low, rule.high, exclude_min=rule.above is not None)
 
 
+def _with_options(values: dict[str, Scalar]) -> st.SearchStrategy[dict[str, Scalar]]:
+    """Return the values and any that options of their strategy may have."""
+    own = options_of(str(values.get("strategy", "fedavg")))
+    drawn = {
+        key: st.sampled_from(option.choices)
+        if option.choices
+        else st.floats(max(option.low or 0.0, 1e-9), option.high)
+        if option.kind is float
+        else st.integers(int(option.low or 0), int(option.high or 0))
+        for key, option in own.items()
+    }
+    return st.fixed_dictionaries({}, optional=drawn).map(lambda options: values | options)
+
+
 _CONFIGS = (
     st.fixed_dictionaries({}, optional={key: _values_of(key) for key in _DEFAULTS})
     .filter(lambda values: values.get("head-init") != "zero" or "head" not in values)
+    .flatmap(_with_options)
     .map(lambda values: from_mapping(values, where="a test"))
 )
 
@@ -86,7 +110,11 @@ def test_given_keys_replace_those_of_the_base_and_no_others(
     keys -= {"head", "head-init"}
     values = {key: value for key, value in over.to_mapping().items() if key in keys}
     merged = from_mapping(values, where="a test", base=base)
-    assert merged.to_mapping() == base.to_mapping() | values
+    # Options of a strategy that is used no more are kept, and others' are as by default.
+    expected = base.to_mapping() | values
+    found = merged.to_mapping()
+    assert {key: found[key] for key in rules()} == {key: expected[key] for key in rules()}
+    assert merged.options == base.options
 
 
 def test_every_key_has_a_one_line_help_and_a_kebab_case_name() -> None:
@@ -97,9 +125,10 @@ def test_every_key_has_a_one_line_help_and_a_kebab_case_name() -> None:
 
 
 def test_sections_are_whole_so_that_the_written_file_has_each_heading_once() -> None:
-    headings = [line for line in to_toml(RunConfig()).splitlines() if line.startswith("#")]
+    text = to_toml(RunConfig(strategy="fedprox"))
+    headings = [line for line in text.splitlines() if line.startswith("#")]
     sections = dict.fromkeys(rule.section for rule in rules().values())
-    assert headings == [f"# {section}" for section in sections]
+    assert headings == [f"# {section}" for section in (*sections, "Options of the strategy")]
 
 
 def test_every_number_has_limits_that_hold() -> None:

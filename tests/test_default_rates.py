@@ -6,6 +6,7 @@ import pytest
 
 import strategies
 from fedtl.config import RunConfig
+from fedtl.known_options import shipped_options
 from fedtl.statistics.disclosure import SMALLEST_CELL
 from fedtl.statistics.two_way import FEWEST_SEEDS
 from fedtl.statistics.verdicts import SIGNIFICANT
@@ -42,44 +43,30 @@ def test_levels_and_least_numbers() -> None:
 
 def test_the_keys_that_a_run_is_most_sensitive_to() -> None:
     config = RunConfig()
-    assert {
-        "learning_rate": config.learning_rate,
-        "momentum": config.momentum,
-        "weight_decay": config.weight_decay,
-        "local_epochs": config.local_epochs,
-        "batch_size": config.batch_size,
-        "held_out": config.held_out,
-        "test_fraction": config.test_fraction,
-        "alpha": config.alpha,
-        "ridge_penalty": config.ridge_penalty,
-        "softmax_penalty": config.softmax_penalty,
-        "fedprox_mu": config.fedprox_mu,
-        "feddyn_alpha": config.feddyn_alpha,
-        "ditto_lambda": config.ditto_lambda,
-        "apfl_alpha": config.apfl_alpha,
-        "qfedavg_q": config.qfedavg_q,
-        "byzantine": config.byzantine,
-        "server_momentum": config.server_momentum,
-        "server_beta2": config.server_beta2,
-        "server_tau": config.server_tau,
-    } == {
-        "learning_rate": 0.01,
-        "momentum": 0.9,
-        "weight_decay": 1e-4,
-        "local_epochs": 1,
-        "batch_size": 32,
-        "held_out": 0.2,
-        "test_fraction": 0.1,
-        "alpha": 0.3,
-        "ridge_penalty": 0.5,
-        "softmax_penalty": 0.05,
-        "fedprox_mu": 0.1,
-        "feddyn_alpha": 0.3,
-        "ditto_lambda": 0.1,
-        "apfl_alpha": 0.5,
-        "qfedavg_q": 1.0,
+    keys = ("learning_rate", "momentum", "weight_decay", "local_epochs", "batch_size")
+    assert [getattr(config, key) for key in keys] == [0.01, 0.9, 1e-4, 1, 32]
+    assert (config.held_out, config.test_fraction, config.alpha) == (0.2, 0.1, 0.3)
+
+
+def test_the_options_of_strategies() -> None:
+    found = {key: known.option.default for key, known in shipped_options().items()}
+    assert found == {
+        "apfl-alpha": 0.5,
         "byzantine": 0.1,
-        "server_momentum": 0.9,
-        "server_beta2": 0.99,
-        "server_tau": 1e-3,
+        "ditto-lambda": 0.1,
+        "fedcof-parts": 0,
+        "feddyn-alpha": 0.3,
+        "feddyn-steps": 60,
+        "feddyn-weights": "examples",
+        "fedpft-covariance": "full",
+        "fedprox-mu": 0.1,
+        "qfedavg-q": 1.0,
+        "ridge-penalty": 0.5,
+        "ridge-penalty-from": "fixed",
+        "scaffold-weights": "examples",
+        "server-beta2": 0.99,
+        "server-learning-rate": 0.0,
+        "server-momentum": 0.9,
+        "server-tau": 1e-3,
+        "softmax-penalty": 0.05,
     }

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from fedtl.client.run_keys import FOLLOWED, SERVERS_OWN
-from fedtl.config import RunConfig, rules
+from fedtl.config import RunConfig
+from fedtl.config_keys.every import rules
 from fedtl.messages import phases
 
 DEFAULTS = RunConfig().to_mapping()
@@ -123,6 +124,5 @@ def test_the_witness_sees_what_an_honest_server_has_done(ask: Ask, folder: Path)
     opened = "\n".join(event for event in events if event.startswith("open "))
     assert "own/a/0.png" in opened and str(folder / "cache") in opened
     assert "private" not in opened
-    assert "strategies/fed3r.py" in opened or "fed3r.cpython" in opened  # as it was imported
     written = {path.name for path in folder.iterdir()} - {"__pycache__"}
     assert written == {"own", "private.npz", "hostile_module.py", "cache"}

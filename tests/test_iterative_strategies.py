@@ -50,22 +50,33 @@ def fedavg(c: RunConfig, w: Vector, t: int, clients: Sequence[int], _: dict[str,
 
 def fedprox(c: RunConfig, w: Vector, t: int, clients: Sequence[int], _: dict[str, Any]) -> Vector:
     ends = [
-        local_sgd(c, w, k, t, lambda theta, g: g + c.fedprox_mu * (theta - w))[0] for k in clients
+        local_sgd(c, w, k, t, lambda theta, g: g + c.option("fedprox-mu") * (theta - w))[0]
+        for k in clients
     ]
     return share(clients) @ np.array(ends)
 
 
 def fedavgm(c: RunConfig, w: Vector, t: int, clients: Sequence[int], s: dict[str, Any]) -> Vector:
-    s["v"] = c.server_momentum * s.get("v", 0) + mean_change(c, w, t, clients)
+    s["v"] = c.option("server-momentum") * s.get("v", 0) + mean_change(c, w, t, clients)
     return w + s["v"]
+
+
+def beta2(c: RunConfig) -> Any:
+    return c.option("server-beta2")
 
 
 def adaptive(second_moment: Callable[[RunConfig, Vector, Vector], Vector]) -> Rule:
     def rule(c: RunConfig, w: Vector, t: int, clients: Sequence[int], s: dict[str, Any]) -> Vector:
         change = mean_change(c, w, t, clients)
-        s["m"] = c.server_momentum * s.get("m", 0) + (1 - c.server_momentum) * change
-        s["v"] = second_moment(c, s.get("v", np.full_like(w, c.server_tau**2)), change**2)
-        return w + c.server_learning_rate * s["m"] / (np.sqrt(s["v"]) + c.server_tau)
+        s["m"] = (
+            c.option("server-momentum") * s.get("m", 0) + (1 - c.option("server-momentum")) * change
+        )
+        s["v"] = second_moment(
+            c, s.get("v", np.full_like(w, c.option("server-tau") ** 2)), change**2
+        )
+        return w + c.option("server-learning-rate") * s["m"] / (
+            np.sqrt(s["v"]) + c.option("server-tau")
+        )
 
     return rule
 
@@ -91,7 +102,7 @@ def scaffold(c: RunConfig, w: Vector, t: int, clients: Sequence[int], s: dict[st
         own[k] = np.average(met, axis=0, weights=carried(c.momentum, steps))
         moves.append(end - w)
     replies += clients
-    by = c.scaffold_weights
+    by = c.option("scaffold-weights")
     s["c"] = sum(counted(by, k) * ck for k, ck in own.items()) / total_of_all(by, replies)
     return w + np.average(moves, axis=0, weights=[counted(by, k) for k in clients])
 
@@ -109,8 +120,8 @@ def fednova(c: RunConfig, w: Vector, t: int, clients: Sequence[int], _: dict[str
 
 
 def feddyn(c: RunConfig, w: Vector, t: int, clients: Sequence[int], s: dict[str, Any]) -> Vector:
-    alpha, linear = c.feddyn_alpha, s.setdefault("linear", {})
-    replies, by, ends = s.setdefault("replies", []), c.feddyn_weights, []
+    alpha, linear = c.option("feddyn-alpha"), s.setdefault("linear", {})
+    replies, by, ends = s.setdefault("replies", []), c.option("feddyn-weights"), []
     for k in clients:
         gk = linear.get(k, np.zeros_like(w))
         end, _ = local_sgd(c, w, k, t, lambda x, g, gk=gk: g - gk + alpha * (x - w))  # type: ignore[misc]
@@ -123,7 +134,7 @@ def feddyn(c: RunConfig, w: Vector, t: int, clients: Sequence[int], s: dict[str,
 
 
 def qfedavg(c: RunConfig, w: Vector, t: int, clients: Sequence[int], _: dict[str, Any]) -> Vector:
-    q, block = c.qfedavg_q, block_of()
+    q, block = c.option("qfedavg-q"), block_of()
     ends = [local_sgd(c, w, k, t) for k in clients]
     gradients_behind = np.mean([sum(carried(c.momentum, steps)) for _, steps in ends])
     lipschitz = 1 / (c.learning_rate * gradients_behind)
@@ -147,12 +158,14 @@ CASES: dict[str, tuple[Rule, str, dict[str, Any]]] = {
     "fedavgm": (fedavgm, "fedavgm", {"server_momentum": 0.6}),
     "fedadagrad": (adaptive(lambda c, v, d2: v + d2), "fedadagrad", ADAPTIVE),
     "fedadam": (
-        adaptive(lambda c, v, d2: c.server_beta2 * v + (1 - c.server_beta2) * d2),
+        adaptive(
+            lambda c, v, d2: c.option("server-beta2") * v + (1 - c.option("server-beta2")) * d2
+        ),
         "fedadam",
         ADAPTIVE,
     ),
     "fedyogi": (
-        adaptive(lambda c, v, d2: v - (1 - c.server_beta2) * d2 * np.sign(v - d2)),
+        adaptive(lambda c, v, d2: v - (1 - c.option("server-beta2")) * d2 * np.sign(v - d2)),
         "fedyogi",
         ADAPTIVE,
     ),

@@ -97,14 +97,14 @@ def ditto(c: RunConfig, w: Vector, t: int, clients: Sequence[int], own: Own) -> 
         shared, mine = Descent(c, w), Descent(c, own.get(k, w))
         for x, y in batches(c, k, t):
             shared.step(shared.slope(x, y))
-            mine.step(mine.slope(x, y) + c.ditto_lambda * (mine.at - w))
+            mine.step(mine.slope(x, y) + c.option("ditto-lambda") * (mine.at - w))
         own[k] = mine.at
         ends.append(shared.at)
     return share(clients) @ np.array(ends)
 
 
 def apfl(c: RunConfig, w: Vector, t: int, clients: Sequence[int], own: Own) -> Vector:
-    alpha, ends = c.apfl_alpha, []
+    alpha, ends = c.option("apfl-alpha"), []
     for k in clients:
         shared, mine = Descent(c, w), Descent(c, own.get(k, w))
         for x, y in batches(c, k, t):
@@ -137,7 +137,7 @@ def test_own_heads_are_those_of_the_papers_equations(
         for client, mine in own.items():
             np.testing.assert_allclose(vector(sites.memories[client]), mine, rtol=2e-4, atol=2e-5)
     assert own.keys() == {0, 1, 3}
-    alpha = settings.apfl_alpha if rule is apfl else 1.0
+    alpha = settings.option("apfl-alpha") if rule is apfl else 1.0
     for client, used in enumerate(closing(sites, head)):
         expected = alpha * own.get(client, w) + (1 - alpha) * w
         np.testing.assert_allclose(vector(used.arrays), expected, rtol=2e-4, atol=2e-5)

@@ -25,10 +25,12 @@ from own_process import run_module
 
 import strategies
 from fedtl import compare, describe, predict, pretrain, simulate
+from fedtl.command_line import _further
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping, from_toml
-from fedtl.config_key import kebab
 from fedtl.config_keys.data import PARTITIONS
+from fedtl.config_keys.every import rules
+from fedtl.known_options import shipped_options
 from fedtl.transfer.heads import LinearHead
 from fedtl.transfer.torchvision_models import weights_entry
 from simulations.real_sites import __main__ as real_sites
@@ -84,8 +86,10 @@ def _modules() -> list[list[str]]:
 def _parsed(module: str, arguments: list[str]) -> dict[str, Any]:
     """Return the parameters that the module's command makes of its arguments."""
     app = typer.Typer()
-    app.command()(_MAINS[module])
-    return typer.main.get_command(app).make_context(module, list(arguments)).params
+    extra = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(context_settings=extra)(_MAINS[module])
+    context = typer.main.get_command(app).make_context(module, list(arguments))
+    return {**context.params, "further": context.args}
 
 
 @cache
@@ -112,7 +116,7 @@ def _own_flags() -> frozenset[str]:
         app = typer.Typer()
         app.command()(main)
         flags |= {name for option in typer.main.get_command(app).params for name in option.opts}
-    return frozenset(flags) | {"--help"}
+    return frozenset(flags) | {"--help"} | {f"--{key}" for key in shipped_options()}
 
 
 def test_the_one_liners_come_first() -> None:
@@ -131,9 +135,11 @@ def test_commands_of_ours_parse(words: list[str], monkeypatch: pytest.MonkeyPatc
     parameters = _parsed(words[0], words[1:])
     if words[0] != "fedtl.simulate":
         return
-    keys = {field for field in RunConfig.__dataclass_fields__ if parameters[field] is not None}
+    given = {key: parameters[key.replace("-", "_")] for key in rules()}
+    given = {key: value for key, value in given.items() if value is not None}
     base = from_toml(Path(parameters["config"])) if parameters["config"] else None
-    config = from_mapping({kebab(key): parameters[key] for key in keys}, where="docs", base=base)
+    further = _further(parameters["further"], [])[0]
+    config = from_mapping({**given, **further}, where="docs", base=base)
     if ":" not in config.strategy:
         strategies.load(config.strategy)
     if config.backbone != "fedtl-tiny" and not Path(config.weights).suffix:

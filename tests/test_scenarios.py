@@ -24,12 +24,11 @@ from fedtl.config_file import COMPARE_KEYS, compare_table, from_mapping, from_to
 from fedtl.errors import UsageError
 from fedtl.federation.client import head_for
 from fedtl.federation.outcome import Outcome
+from fedtl.flower_keys import flower_keys
 from simulations.real_sites.processes import environment
 from strategies.base.robust import RobustStrategy
 
 SCENARIOS = sorted((PROJECT / "simulations").glob("*.toml"))
-# Flower's simulation has two clients unless told otherwise.
-DIFFERENT_UNDER_FLOWER = {"clients": 2}
 
 
 def _flower_config() -> dict[str, Any]:
@@ -39,9 +38,7 @@ def _flower_config() -> dict[str, Any]:
 
 
 def test_flower_knows_every_key_with_our_default() -> None:
-    config = _flower_config()
-    assert config.pop("compare").keys() == COMPARE_KEYS.keys()
-    assert config == RunConfig().to_mapping() | DIFFERENT_UNDER_FLOWER
+    assert _flower_config() == flower_keys(), "python -m fedtl.flower_keys mends it"
 
 
 def test_flower_gives_every_value_the_type_we_want() -> None:
@@ -50,6 +47,7 @@ def test_flower_gives_every_value_the_type_we_want() -> None:
         assert type(config["compare"][key]) is kind, key
     for key, value in RunConfig().to_mapping().items():
         assert type(config[key]) is type(value), key
+    assert RunConfig().replace(clients=2).to_mapping().items() <= config.items()
 
 
 def test_what_is_for_comparisons_changes_no_run(tmp_path: Path) -> None:
@@ -87,7 +85,7 @@ def test_every_shipped_scenario_is_valid_here_and_for_flower(path: Path) -> None
     config = from_toml(path)
     flat = flatten_dict(tomllib.loads(path.read_text()))
     fused = fuse_dicts(flatten_dict(_flower_config()), flat)
-    clients = config.clients if "clients" in flat else DIFFERENT_UNDER_FLOWER["clients"]
+    clients = config.clients if "clients" in flat else flower_keys()["clients"]
     assert from_mapping(fused, where="Flower's run config") == config.replace(clients=clients)
 
 
@@ -112,7 +110,7 @@ def test_the_scenarios_people_expect_can_be_compared() -> None:
 @pytest.mark.parametrize("path", COMPARED, ids=lambda path: path.stem)
 def test_what_a_scenario_compares_exists_and_is_in_range(path: Path) -> None:
     table = compare_table(path)
-    vary = read_vary(str(table.get("vary", "")))
+    vary = read_vary(str(table.get("vary", "")), ())
     # A plan refuses whatever a comparison could not run: strategies, keys, values.
     plan = Plan(
         base=from_toml(path),
@@ -124,7 +122,7 @@ def test_what_a_scenario_compares_exists_and_is_in_range(path: Path) -> None:
         built = strategies.build(cell.config, head_for(cell.config, features=1, classes=2))
         if isinstance(built, RobustStrategy):
             clients = cell.config.clients
-            assert built.most_hostile(clients) >= int(cell.config.byzantine * clients)
+            assert built.most_hostile(clients) >= int(cell.config.option("byzantine") * clients)
 
 
 # --- what they show -------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from fedtl.config_file import from_mapping
 from fedtl.engine.task_pool import InlinePool
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.transfer.shared_features import Spill
+from strategies.base.search import ranges_of
 
 TRIALS = 4
 
@@ -74,7 +75,7 @@ def test_every_strategy_with_something_to_tune_has_the_same_budget(
     tuned = ("fedavg", "fedprox", "fed3r")
     assert found.keys() == {f"seed={seed}_{name}" for seed in (0, 1) for name in tuned}
     for name, search in found.items():
-        ranges = strategies.load(name.rpartition("_")[2]).search
+        ranges = ranges_of(strategies.load(name.rpartition("_")[2]))
         assert len(search["trials"]) == TRIALS
         assert search["chosen"].keys() == ranges.keys()
         for trial in search["trials"][1:]:
@@ -220,7 +221,7 @@ def test_trials_see_training_examples_alone() -> None:
 
 @pytest.mark.parametrize("name", strategies.available())
 def test_what_a_search_may_try_is_a_valid_configuration(name: str) -> None:
-    for key, within in strategies.load(name).search.items():
+    for key, within in ranges_of(strategies.load(name)).items():
         for value in (within.low, within.high):
             from_mapping({key: value}, where="the test")
         assert within.low > 0 or not within.log

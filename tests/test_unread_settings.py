@@ -13,7 +13,8 @@ from test_partition import dataset
 
 import strategies
 from fedtl import compare, simulate
-from fedtl.config import RunConfig, rules
+from fedtl.config import RunConfig
+from fedtl.config_keys.every import rules
 from fedtl.federation.unread_settings import unread_settings
 
 FEATURES = dataset(np.arange(40) % 2, sites=np.arange(40) // 20)

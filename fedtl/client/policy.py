@@ -14,11 +14,14 @@ from typing import Any, NamedTuple
 
 import strategies
 from fedtl.client.run_keys import EPOCHS, FOLLOWED, IMPOSSIBLE, REASONS, SERVERS_OWN
-from fedtl.config import RunConfig, rules
+from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
 from fedtl.config_key import nearest
 from fedtl.config_keys.data import READING_KEYS
+from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
+from fedtl.known_options import shipped_options
+from fedtl.options import Option
 from fedtl.privacy.forms import shown
 
 # What rests on fewer training examples of a class does not leave a site that says nothing else.
@@ -39,6 +42,7 @@ OWN_CLASS, DOWNLOADS = "module:Class", "downloads"
 
 # Listed as this module is imported, so that no message has a folder read.
 _INSTALLED = strategies.available()
+_OPTIONS = {key: known.option for key, known in shipped_options().items()}
 _SHIPPED_BACKBONE = "fedtl-tiny"
 
 
@@ -125,6 +129,12 @@ class SitePolicy:
 
     def _against(self, key: str, value: Any) -> _Against | None:
         """Return what the site has against one key; ``None`` if nothing."""
+        if key == "set" and OWN_CLASS not in self.allowed:
+            return _Against(key, "it is for strategies that are not installed here", OWN_CLASS)
+        if key == "set":
+            return None
+        if key in _OPTIONS:
+            return _against_option(key, value, _OPTIONS[key])
         if key not in rules():
             return _Against(shown(key), "its fedtl has no such key")
         if key not in FOLLOWED and key not in SERVERS_OWN and key not in self.allowed:
@@ -162,6 +172,13 @@ class SitePolicy:
         return [_Against(f"backbone = {shown(backbone)}", why, DOWNLOADS)]
 
 
+def _against_option(key: str, value: Any, option: Option) -> _Against | None:
+    bound = option.most_at_sites
+    if bound is not None and not _at_most(value, bound):
+        return _Against(f"{key} above {bound:g}", "that is the most at every site")
+    return None
+
+
 def _refused(against: Sequence[_Against]) -> str:
     """Return the sentence of a refusal: all that is refused comes first, lest it be cut off."""
     allow = ", ".join(dict.fromkeys(one.allow for one in against if one.allow))
@@ -172,7 +189,9 @@ def _refused(against: Sequence[_Against]) -> str:
 
 def _asked(run_config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run sets to something else than the default; a comparison's table is none."""
-    defaults = RunConfig().to_mapping()
+    defaults = {key: option.default for key, option in _OPTIONS.items()}
+    defaults |= RunConfig().to_mapping()
+    defaults["set"] = ""
     return {
         key: value
         for key, value in run_config.items()

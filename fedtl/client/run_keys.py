@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 # What decides how a head is learnt. Numbers have the ranges of the configuration itself; a tighter
-# one stands here where a large value would cost the site time or memory.
+# one stands here where a large value would cost the site time or memory. Options of strategies that
+# are installed at the site are followed, too, as far as they say themselves.
 FOLLOWED: Mapping[str, float | None] = {
     "strategy": None,
     "init": None,
@@ -39,24 +40,6 @@ FOLLOWED: Mapping[str, float | None] = {
     "own-data-rows": None,
     "personalise": None,
     "prior-correction": None,
-    "fedprox-mu": None,
-    "scaffold-weights": None,
-    "feddyn-alpha": None,
-    "feddyn-steps": 1000,
-    "feddyn-weights": None,
-    "ditto-lambda": None,
-    "apfl-alpha": None,
-    "fedpft-covariance": None,
-    "fedcof-parts": None,
-    "qfedavg-q": None,
-    "server-learning-rate": None,
-    "server-momentum": None,
-    "server-beta2": None,
-    "server-tau": None,
-    "byzantine": None,
-    "ridge-penalty": None,
-    "ridge-penalty-from": None,
-    "softmax-penalty": None,
 }
 
 # Epochs, which the site's own most-epochs bounds.

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from fedtl.config import RunConfig, rules
+from collections.abc import Sequence
+
+from fedtl.config import RunConfig
+from fedtl.config_file import spelt
 from fedtl.config_key import Scalar, nearest
 from fedtl.config_keys.data import READING_KEYS
+from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
+from fedtl.known_options import find_option, options_of
+from fedtl.options import Option
 
 Axes = dict[str, tuple[Scalar, ...]]
 
@@ -29,7 +35,6 @@ _COUNTED = {
     "seed": "seeds says how many there are, from seed on",
     "strategy": "strategies lists them",
 }
-_TRUTH = {"true": True, "false": False}
 
 
 def varying_keys() -> list[str]:
@@ -44,13 +49,15 @@ def varying_keys() -> list[str]:
     ]
 
 
-def check_varies(key: str) -> None:
-    """Refuse a key that cannot have several values.
+def check_varies(key: str, strategies: Sequence[str]) -> None:
+    """Refuse a key that cannot have several values; an option of a strategy can.
 
     Raises:
         UsageError: It cannot, or there is no such key.
     """
     if key in varying_keys():
+        return
+    if find_option(key, strategies) is not None:
         return
     if key in rules():
         why = _COUNTED.get(key, "it is the same for a whole comparison")
@@ -58,29 +65,37 @@ def check_varies(key: str) -> None:
     raise UsageError(f"Unknown key {key!r}{nearest(key, varying_keys())}")
 
 
-def read_values(key: str, text: str) -> tuple[Scalar, ...]:
+def read_values(key: str, text: str, strategies: Sequence[str]) -> tuple[Scalar, ...]:
     """Return the values of ``key`` that are listed in ``text``, separated by commas.
+
+    Args:
+        key: Of every run, or an option of a strategy.
+        text: The list.
+        strategies: That are compared.
 
     Raises:
         UsageError: One is not of the key's type, or there is none.
     """
-    defaults = RunConfig().to_mapping()
-    if key not in defaults:
-        raise UsageError(f"Unknown key {key!r}{nearest(key, defaults)}")
-    kind = type(defaults[key])
-    values: list[Scalar] = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        try:
-            values.append(_TRUTH[part.lower()] if kind is bool else kind(part))
-        except (ValueError, KeyError):
-            raise UsageError(f"{key} = {part!r} must be of type {kind.__name__}.") from None
+    option = _option(key, strategies)
+    parts = filter(None, (part.strip() for part in text.split(",")))
+    values = [spelt(key, part, option) for part in parts]
     if not values:
         raise UsageError(f"{key} has no value.")
     return tuple(values)
 
 
-def read_vary(text: str) -> Axes:
-    """Return what ``"alpha=0.1,1 fraction=0.5,1"`` says.
+def _option(key: str, strategies: Sequence[str]) -> Option:
+    if key in rules():
+        return Option(RunConfig().to_mapping()[key], "")
+    option = find_option(key, strategies)
+    if option is None:
+        near = nearest(key, [*varying_keys(), *options_of(*strategies)])
+        raise UsageError(f"Unknown key {key!r}{near}")
+    return option
+
+
+def read_vary(text: str, strategies: Sequence[str]) -> Axes:
+    """Return what ``"alpha=0.1,1 fraction=0.5,1"`` says of keys, and of strategies' options.
 
     Raises:
         UsageError: It is not of that form.
@@ -90,5 +105,5 @@ def read_vary(text: str) -> Axes:
         key, equals, values = part.partition("=")
         if not equals:
             raise UsageError(f"vary = {text!r} must be of the form 'key=value,value key=value'.")
-        vary[key] = read_values(key, values)
+        vary[key] = read_values(key, values, strategies)
     return vary

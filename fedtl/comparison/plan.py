@@ -86,7 +86,7 @@ class Plan:
             raise UsageError("A comparison needs strategies: --strategies fedavg,fed3r.")
         _no_twins("strategies", self.strategies)
         for key, values in self.vary.items():
-            check_varies(key)
+            check_varies(key, self.strategies)
             _no_twins(key, values)
         for cell in self.cells():
             # An unknown strategy, or one that the head does not suit, is told before anything runs.
@@ -124,7 +124,9 @@ class Plan:
         return (*kept, ("attack", "none"))
 
     def _config(self, point: Point, seed: int, strategy: str) -> RunConfig:
-        varied = from_mapping(dict(point), where="the comparison", base=self.base)
+        varied = from_mapping(
+            dict(point), where="the comparison", base=self.base, strategies=self.strategies
+        )
         chosen = strategies.load(strategy)
         return varied.replace(
             seed=seed,
@@ -161,9 +163,10 @@ class Plan:
         """
         try:
             content = json.loads(text)
+            compared = tuple(content["strategies"])
             return cls(
-                base=from_mapping(content["config"], where=where),
-                strategies=tuple(content["strategies"]),
+                base=from_mapping(content["config"], where=where, strategies=compared),
+                strategies=compared,
                 seeds=int(content["seeds"]),
                 vary={key: tuple(values) for key, values in content["vary"].items()},
                 target=float(content["target"]),

@@ -40,6 +40,7 @@ from fedtl.transfer.client_block import ClientData
 from fedtl.transfer.heads import LinearHead
 from fedtl.transfer.standardisation import Standardisation
 from strategies.base import AloneHead
+from strategies.base.search import ranges_of
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -104,7 +105,7 @@ class _Search:
 
     def __init__(self, cell: Cell, trials: int) -> None:
         self.cell, self.left = cell, trials
-        self.ranges = strategies.load(cell.strategy).search
+        self.ranges = ranges_of(strategies.load(cell.strategy))
         self._study = _study(derived_seed(cell.config.seed, f"tune/{cell.name}") % 2**32)
         mapping = cell.config.to_mapping()
         self._configured = {key: float(mapping[key]) for key in self.ranges}

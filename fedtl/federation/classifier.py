@@ -64,9 +64,8 @@ class Classifier:
                 "a run is where its --out said, or in runs/."
             )
         identity = RunIdentity.read(folder)
+        bar_code(folder, trust=trust)
         config = from_toml(folder / "config.toml")
-        values = config.to_mapping()
-        bar_code(values, folder, trust=trust)
         if not (folder / "head.safetensors").exists():
             import strategies
 
@@ -81,7 +80,7 @@ class Classifier:
             )
         head, doubts = checked_head(folder, identity)
         pictures = not config.data.startswith(_EMBEDDINGS)
-        places = told_places(values, folder, keys=("weights",)) if pictures else []
+        places = told_places(config.to_mapping(), folder, keys=("weights",)) if pictures else []
         classifier = cls(run, config, head, (*doubts, *places))
         classifier._check_head()
         return classifier

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from fedtl.config_file import code_named_in
 from fedtl.config_key import Scalar
 from fedtl.user_code import bar, names_code, unbar
 
@@ -15,7 +16,6 @@ _PLAIN_WEIGHTS = ("DEFAULT", "random")
 
 
 def bar_code(
-    values: Mapping[str, Any],
     folder: Path,
     *,
     trust: bool,
@@ -23,12 +23,15 @@ def bar_code(
 ) -> None:
     """Bar the classes that a folder names, and the user does not, from running.
 
+    From then on their code is not run if it lies in the folder or in the working directory. This
+    comes before the folder's configuration is read: reading it asks its strategy for options.
+
     Args:
-        values: The folder's configuration, by kebab-case key.
         folder: The folder.
         trust: Whether the user vouches for the folder's code.
         given: What the user gives anew; ``None`` where a command takes no such options.
     """
+    values = code_named_in(folder.expanduser() / "config.toml")
     named = [key for key in names_code(values) if key not in (given or {})]
     if trust or not named:
         unbar()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 import strategies
-from fedtl.config import RunConfig, rules
+from fedtl.config import RunConfig
 from fedtl.config_key import Scalar
+from fedtl.config_keys.every import rules
 from fedtl.data.dataset import Dataset
 from fedtl.federation.client import head_for
+from fedtl.known_options import options_of
 from strategies.base import ClosedFormStrategy, IterativeStrategy
-from strategies.base.second_moments import Penalised
 
 _Reason = Callable[[RunConfig, Dataset, int], str]
 
@@ -25,7 +25,6 @@ def unread_settings(
 
     A setting counts if its value is not the default, and if it could alter a result: what is for
     Ray actors may stay when a run goes on inline. One that any of the runs reads has an effect.
-    That a strategy reads a key is what the key's help says, in parentheses.
 
     Args:
         configs: The run's configuration, or those of all runs of a comparison.
@@ -34,9 +33,14 @@ def unread_settings(
         compared: Whether they are the runs of a comparison.
     """
     defaults = RunConfig().to_mapping()
+    given = sorted({key for config in configs for key, _ in config.options})
     told = []
-    for key, default in defaults.items():
-        changed = [config for config in configs if config.to_mapping()[key] != default]
+    for key in dict.fromkeys([*defaults, *given]):
+        changed = [
+            config
+            for config in configs
+            if (key in dict(config.options) if key not in rules() else _differs(config, key))
+        ]
         reasons = [_reason(key, config.settled(), dataset, clients) for config in changed]
         if compared and changed and key in _NOT_IN_COMPARISONS:
             reasons = [_NOT_IN_COMPARISONS[key]]
@@ -49,29 +53,19 @@ def unread_settings(
     return f"{', '.join(told)} {have} no effect"
 
 
+def _differs(config: RunConfig, key: str) -> bool:
+    return bool(config.to_mapping()[key] != RunConfig().to_mapping()[key])
+
+
 def _reason(key: str, config: RunConfig, dataset: Dataset, clients: int) -> str:
     """Return why nothing reads a key; empty if something does."""
     if key in _READERS:
         return _READERS[key](config, dataset, clients)
-    if key == "init":  # its help names an example of its values, not its readers
-        return ""
     if key.startswith("hospitals-"):
         return "" if config.data == "hospitals" else f"data = {config.data} is not rendered"
-    named = _named_strategies(key)
-    if not named:
-        return ""
-    used = [config.strategy, *([config.init] if config.init != "none" else [])]
-    loaded = [strategies.load(name) for name in used]
-    if any(issubclass(own, strategies.load(name)) for own in loaded for name in named):
-        return ""
-    return f"strategy = {config.strategy}"
-
-
-def _named_strategies(key: str) -> list[str]:
-    """Return the strategies that the parentheses of a key's help name as its readers."""
-    enclosed = " ".join(re.findall(r"\(([^)]*)\)", rules()[key].help))
-    known = strategies.available()
-    return [word for word in re.findall(r"[\w-]+", enclosed) if word in known]
+    if key not in rules() and key not in options_of(*config.chosen):
+        return f"strategy = {config.strategy}"
+    return ""
 
 
 def _written(value: Scalar) -> str:
@@ -139,17 +133,11 @@ def _training(config: RunConfig, dataset: Dataset, clients: int) -> str:
     return "" if trains else f"strategy = {config.strategy}"
 
 
-def _ridge(config: RunConfig, dataset: Dataset, clients: int) -> str:
-    used = [config.strategy, *([config.init] if config.init != "none" else [])]
-    if any(issubclass(strategies.load(name), Penalised) for name in used):
-        return ""
-    return f"strategy = {config.strategy}"
-
-
 def _ridge_penalty(config: RunConfig, dataset: Dataset, clients: int) -> str:
-    if found := _ridge(config, dataset, clients):
-        return found
-    return "" if config.ridge_penalty_from == "fixed" else "ridge-penalty-from = gcv"
+    if "ridge-penalty" not in options_of(*config.chosen):
+        return f"strategy = {config.strategy}"
+    chosen_by = dict(config.options).get("ridge-penalty-from", "fixed")
+    return "" if chosen_by == "fixed" else f"ridge-penalty-from = {chosen_by}"
 
 
 def _own_data_rows(config: RunConfig, dataset: Dataset, clients: int) -> str:
@@ -199,7 +187,6 @@ _READERS: dict[str, _Reason] = {
     "momentum": _training,
     "weight-decay": _training,
     "ridge-penalty": _ridge_penalty,
-    "ridge-penalty-from": _ridge,
     "attackers": _attack(),
     "attack-strength": _attack("sign-flip", "noise", "scale"),
 }

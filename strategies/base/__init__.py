@@ -5,6 +5,7 @@ client half: what a client does with what it was sent, and what it keeps for its
 sampling, order, failures and what may leave a site are not its concern.
 """
 
+from fedtl.options import Choice, Integer, Number, Options, Range, Switch, Text
 from strategies.base.closed_form import ClosedFormStrategy
 from strategies.base.contract import Outputs
 from strategies.base.halves import (
@@ -19,22 +20,28 @@ from strategies.base.halves import (
 from strategies.base.head_strategy import HeadStrategy
 from strategies.base.iterative import IterativeStrategy
 from strategies.base.local_steps import Gradient, State
-from strategies.base.search import Range, Search
+from strategies.base.search import Search
 
 __all__ = [
     "AloneHead",
     "Arrays",
+    "Choice",
     "ClosedFormStrategy",
     "Gradient",
     "HeadStrategy",
+    "Integer",
     "IterativeStrategy",
     "LabelledRows",
+    "Number",
+    "Options",
     "Outputs",
     "Range",
     "Received",
     "Reply",
     "Search",
     "State",
+    "Switch",
+    "Text",
     "Trained",
     "heads_of",
 ]

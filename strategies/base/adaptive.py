@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
 
 import numpy as np
 
-from strategies.base.search import Range, Search
-from strategies.base.server_optimiser import Moment, ServerOptimiser
+from fedtl.options import Number, Option, Options, Range
+from strategies.base.server_optimiser import Moment, ServerOptimiser, server_learning_rate
+
+BETA2: Option = Number(0.99, "Beta 2 of the server's step.", low=0.0, high=0.999_999)
 
 
 class Adaptive(ServerOptimiser):
@@ -20,11 +21,14 @@ class Adaptive(ServerOptimiser):
     weights of a head on standardised features are some hundredths.
     """
 
-    search: ClassVar[Search] = {
-        **ServerOptimiser.search,
-        "server-learning-rate": Range(1e-3, 1.0),
-        "server-tau": Range(1e-5, 1e-1),
-    }
+    options = Options(
+        "server",
+        learning_rate=server_learning_rate(Range(1e-3, 1.0)),
+        momentum=Number(0.9, "Beta 1 of the server's step.", low=0.0, high=0.999_999),
+        tau=Number(
+            1e-3, "Floor of the adaptive step.", above=0.0, high=1e3, tune=Range(1e-5, 1e-1)
+        ),
+    )
 
     default_learning_rate = 0.01
     moments = ("m", "v")
@@ -35,11 +39,12 @@ class Adaptive(ServerOptimiser):
 
     def first(self, moment: str) -> float:
         """Return 0 for m and τ² for v."""
-        return self.config.server_tau**2 if moment == "v" else 0.0
+        return self.options.tau**2 if moment == "v" else 0.0
 
     def step(self, change: Moment, moments: dict[str, Moment]) -> Moment:
         """Return η m / (√v + τ)."""
-        beta = self.config.server_momentum
+        beta = self.options.momentum
         moments["m"] = beta * moments["m"] + (1 - beta) * change
         moments["v"] = self.second_moment(moments["v"], np.square(change))
-        return self.learning_rate * moments["m"] / (np.sqrt(moments["v"]) + self.config.server_tau)
+        floor: float = self.options.tau
+        return self.learning_rate * moments["m"] / (np.sqrt(moments["v"]) + floor)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fedtl.config import RunConfig
 from fedtl.errors import UsageError
+from fedtl.options import Options
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, Tensors
 from strategies.base.halves import (
@@ -46,7 +47,10 @@ class Contract(ABC):
         own_heads: Whether every client ends with a head of its own by the strategy's own rule.
         global_head: Whether the server ends with a whole head. Where it does not, clients' own
             heads stand in for it wherever a run scores one.
-        search: What ``compare --tune`` may tune.
+        options: Options of its own; a subclass declares them with
+            ``options = Options("prefix", name=Number(…))`` and reads ``self.options.name``.
+        search: What ``compare --tune`` may tune of the keys that every run has; an option says it
+            by itself.
         outputs: How its head's outputs are to be read. ``probability`` and ``log-odds``: their
             softmax is a probability, by training on cross-entropy or by Bayes' rule;
             ``least-squares``: estimates of one-hot labels; ``cosine``: likenesses to classes.
@@ -66,6 +70,7 @@ class Contract(ABC):
     one_round = False
     own_start = False
     finished = False
+    options = Options()
     search: ClassVar[Search] = {}
     own_heads = False
     global_head = True

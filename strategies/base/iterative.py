@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from fedtl.options import Range
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Tensors
 from fedtl.transfer.standardisation import Moments, Standardisation
@@ -15,7 +16,7 @@ from strategies.base.coordinates import in_standardised
 from strategies.base.halves import AloneHead, Arrays, Reply, heads_of
 from strategies.base.head_strategy import HeadStrategy
 from strategies.base.local_steps import LocalSteps, PlainSGD
-from strategies.base.search import Range, Search
+from strategies.base.search import Search
 
 
 class IterativeStrategy(LocalSteps, HeadStrategy):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
 from fedtl.errors import UsageError
+from fedtl.options import Number, Options
 from fedtl.transfer.heads import Head
 from strategies.base.averaging import as_head
 from strategies.base.halves import Arrays, Reply
@@ -37,6 +38,9 @@ class RobustStrategy(IterativeStrategy):
         mean_at_nought: Whether the rule is the plain mean of all heads if f = 0.
     """
 
+    options = Options(
+        byzantine=Number(0.1, "Fraction of the clients that may be hostile.", low=0.0, high=0.5),
+    )
     mean_at_nought: ClassVar[bool] = False
 
     def __init__(self, config: RunConfig, head: Head) -> None:
@@ -65,8 +69,8 @@ class RobustStrategy(IterativeStrategy):
             raise UsageError(
                 f"strategy = {self.config.strategy!r} tolerates at most "
                 f"{max(self.most_hostile(clients), 0)} hostile clients of {clients}, but "
-                f"byzantine = {self.config.byzantine:g} expects {hostile}; use a smaller byzantine "
-                "or more clients."
+                f"byzantine = {self.options.byzantine:g} expects {hostile}; use a smaller "
+                "byzantine or more clients."
             )
         return messages
 
@@ -100,7 +104,7 @@ class RobustStrategy(IterativeStrategy):
         if self._expected(self._asked):
             return ""
         what = ", which makes it the plain mean of all heads" if self.mean_at_nought else ""
-        if not config.byzantine:
+        if not self.options.byzantine:
             return f"{config.strategy} tolerates no hostile client, as byzantine = 0 asks{what}."
         needed = next(n for n in count(self._asked) if self.most_hostile(n) > 0)
         return (
@@ -126,8 +130,8 @@ class RobustStrategy(IterativeStrategy):
 
     def _expected(self, clients: int) -> int:
         # 0.3 of 10 is 3, whatever the product's last bit.
-        expected = int(self.config.byzantine * clients + 1e-9)
-        if self.config.byzantine and not expected:
+        expected = int(self.options.byzantine * clients + 1e-9)
+        if self.options.byzantine and not expected:
             return min(1, max(self.most_hostile(clients), 0))
         return expected
 

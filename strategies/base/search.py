@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Range:
-    """Where a search looks for a number.
-
-    Attributes:
-        low: The least.
-        high: The most.
-        log: Whether it looks evenly on a logarithmic scale.
-    """
-
-    low: float
-    high: float
-    log: bool = True
-
+from fedtl.options import Range, declared
 
 Search = Mapping[str, Range]
 """Ranges by configuration key, in kebab case."""
+
+
+def ranges_of(strategy: type) -> Search:
+    """Return where ``compare --tune`` looks for a strategy's keys, those of every run first."""
+    core: Search = getattr(strategy, "search", {})
+    own = {key: option.tune for key, option in declared(strategy).items() if option.tune}
+    return {**core, **own}

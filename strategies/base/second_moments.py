@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,13 +14,13 @@ from torch import Tensor
 
 from fedtl.config import RunConfig
 from fedtl.errors import ImpossibleTotalError, UsageError
+from fedtl.options import Choice, Number, Options, Range
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, LinearHead, Tensors
 from strategies.base.closed_form import ClosedFormStrategy
 from strategies.base.gcv import chosen_penalty
 from strategies.base.halves import Arrays, LabelledRows
 from strategies.base.plausible import Told, wrong_gram
-from strategies.base.search import Range, Search
 
 _CHUNK = 2048
 
@@ -70,9 +69,21 @@ class SecondMoments(LinearClosedForm):
 class Penalised(SecondMoments):
     """A closed form with a ridge penalty: ``ridge-penalty``, or one that the sums choose."""
 
-    search: ClassVar[Search] = {
-        "ridge-penalty": Range(1e-3, 1e2),
-    }
+    options = Options(
+        "ridge",
+        penalty=Number(
+            0.5,
+            "Ridge penalty per feature, on standardised features.",
+            above=0.0,
+            high=1e6,
+            tune=Range(1e-3, 1e2),
+        ),
+        penalty_from=Choice(
+            "fixed",
+            "fixed: ridge-penalty; gcv: chosen from the sums by generalised cross-validation.",
+            ("fixed", "gcv"),
+        ),
+    )
 
     def __init__(self, config: RunConfig, head: Head) -> None:
         super().__init__(config, head)
@@ -103,8 +114,8 @@ class Penalised(SecondMoments):
 
     def per_feature(self, pooled: Standardised) -> float:
         """Return λ: as configured, or by generalised cross-validation."""
-        if self.config.ridge_penalty_from == "fixed":
-            return self.config.ridge_penalty
+        if self.options.penalty_from == "fixed":
+            return float(self.options.penalty)
         variance = 1 - pooled.share.square().sum()
         return chosen_penalty(pooled.n, pooled.correlation, pooled.cross, variance, pooled.features)
 
@@ -114,7 +125,7 @@ class Penalised(SecondMoments):
         if failed:
             raise ImpossibleTotalError(
                 "What clients sent does not add up to sums of any features, although each client's "
-                f"own does: ridge-penalty = {self.config.ridge_penalty:g} is lost in their "
+                f"own does: ridge-penalty = {self.options.penalty:g} is lost in their "
                 "rounding; use a larger penalty."
             )
         return torch.cholesky_solve(right, factor)
@@ -122,7 +133,7 @@ class Penalised(SecondMoments):
     @property
     def note(self) -> str:
         """Tell the penalty that the sums chose."""
-        if self.config.ridge_penalty_from == "fixed" or not self._chosen:
+        if self.options.penalty_from == "fixed" or not self._chosen:
             return ""
         return f"Generalised cross-validation chose ridge-penalty = {self._chosen:.3g}."
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
+from fedtl.options import Number, Option, Options, Range
 from fedtl.transfer.heads import Head
 from strategies.base.averaging import as_head, weighted_mean
 from strategies.base.halves import Arrays, Reply
@@ -22,12 +23,19 @@ from strategies.base.iterative import IterativeStrategy
 Moment = NDArray[np.floating]
 
 
+def server_learning_rate(tune: Range | None = None) -> Option:
+    """Return the option of a server's step, to be looked for in a range."""
+    told = "Server learning rate; 0 is the strategy's own."
+    return Number(0.0, told, low=0.0, high=1e3, tune=tune)
+
+
 class ServerOptimiser(IterativeStrategy):
     """Δ = Σₖ (nₖ / n) (wₖ - w), then w ← w + a step that a subclass makes of Δ, in float64.
 
     What it remembers, its moments, goes into checkpoints. The client half is local SGD.
     """
 
+    options = Options("server", learning_rate=server_learning_rate())
     default_learning_rate = 1.0
     moments: ClassVar[tuple[str, ...]]
 
@@ -46,7 +54,7 @@ class ServerOptimiser(IterativeStrategy):
     @property
     def learning_rate(self) -> float:
         """η of the server: ``server-learning-rate``, or the strategy's own where that is 0."""
-        return self.config.server_learning_rate or self.default_learning_rate
+        return self.options.learning_rate or self.default_learning_rate
 
     def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
         """Step from the head that was sent along the example-weighted mean change."""

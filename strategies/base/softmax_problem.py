@@ -6,11 +6,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedtl.config import RunConfig
 from fedtl.errors import ImpossibleTotalError
+from fedtl.options import Number, Options, Range
 from strategies.base.halves import Arrays
 from strategies.base.quasi_newton import Floats, QuasiNewton
 from strategies.base.second_moments import Standardised
+
+SOFTMAX_PENALTY = Options(
+    "softmax",
+    penalty=Number(
+        0.05,
+        "L2 penalty per feature, on standardised features.",
+        above=0.0,
+        high=1e6,
+        tune=Range(1e-3, 10.0),
+    ),
+)
+"""The options of strategies that solve a softmax regression."""
 
 # The metric exceeds the Hessian where examples are told apart, so that the true distance is up to
 # twenty times the estimated one: with this below 1e-6.
@@ -24,20 +36,20 @@ class SoftmaxProblem:
 
     Args:
         sums: Those of :class:`strategies.base.second_moments.SecondMoments`, of all rows.
-        config: Of the run.
+        penalty: λ, the L2 penalty per feature.
 
     Attributes:
         sums: The same.
         examples: Number of rows.
     """
 
-    def __init__(self, sums: Arrays, config: RunConfig) -> None:
+    def __init__(self, sums: Arrays, penalty: float) -> None:
         pooled = Standardised.of(sums)
         self.sums = sums
         self.examples = round(float(pooled.n))
         self._pooled = pooled
         self._seen = (pooled.share > 0).numpy()
-        self._penalty = config.softmax_penalty * pooled.features
+        self._penalty = penalty * pooled.features
 
     def search(self) -> QuasiNewton:
         """Return the search for the minimum, which was told of W = 0, b = 0 already."""
