@@ -22,7 +22,7 @@ from fedtl.config_keys.every import rules
 from fedtl.errors import FedtlError, UsageError
 from fedtl.help_pages import ALL, HelpPage, strategy_page
 from fedtl.interruption import ended_by_signals
-from fedtl.unforeseen import unforeseen
+from fedtl.unforeseen import is_let_through, unforeseen
 
 # What typer returns where Ctrl-C ended the command.
 _INTERRUPTED = 130
@@ -239,6 +239,8 @@ def run_command(command: Callable[..., None]) -> None:
         except Exception as error:
             # Typer makes an Abort of an EOFError.
             cause = error.__cause__ if isinstance(error, Abort) and error.__cause__ else error
+            if is_let_through(cause):
+                raise cause from cause.__cause__
             _fail(str(unforeseen(cause, None)), FedtlError.exit_code)
         if exit_code == _INTERRUPTED:
             ending.tell()

@@ -128,7 +128,8 @@ def main(
     given = {"strategies": strategies, "seeds": seeds, "target": target, "tune": tune}
     given = {key: value for key, value in given.items() if value is not None}
     folder = _folder(scenario, resume, given, flags, trust=trust)
-    shown = RunProgress(Console(stderr=True), quiet=quiet or as_json)
+    live = folder.plan.base.catches
+    shown = RunProgress(Console(stderr=True), quiet=quiet or as_json, live=live)
     with folder.at_work(), shown as progress:
         from fedtl.comparison.runner import run_comparison
 

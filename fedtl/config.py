@@ -87,6 +87,11 @@ class RunConfig(EveryKey):
         return self.seed if self.data_seed < 0 else self.data_seed
 
     @property
+    def catches(self) -> bool:
+        """Whether a simulation goes on after what nobody foresaw, or tells it in a sentence."""
+        return self.engine != "debug"
+
+    @property
     def pictures(self) -> int:
         """How many pictures of each client the report holds at most; zero is none at all."""
         if self.samples == "auto":

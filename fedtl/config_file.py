@@ -152,6 +152,24 @@ def _set(value: Any, where: str) -> dict[str, Spelt]:
     return {key: Spelt(text) for key, text in pairs_of(value, f"set in {where}").items()}
 
 
+def from_flower(run_config: Mapping[str, Any]) -> RunConfig:
+    """Return what Flower's run config says.
+
+    It holds all keys of pyproject.toml, whoever set them: an option that has the default there is
+    taken for one that nobody set.
+
+    Raises:
+        UsageError: See :func:`from_mapping`.
+    """
+    shipped = {key: known.option.default for key, known in shipped_options().items()}
+    given = {
+        key: value
+        for key, value in run_config.items()
+        if key not in shipped or value != shipped[key]
+    }
+    return from_mapping(given, where="Flower's run config")
+
+
 def from_toml(
     path: Path, *, base: RunConfig | None = None, strategies: Sequence[str] = ()
 ) -> RunConfig:

@@ -23,12 +23,12 @@ from flwr.serverapp import Grid
 from fedtl.client.own_data import answer_at_site, configuration_here, is_simulated, refusal
 from fedtl.client.policy import SITE_KEYS, NodeConfigError
 from fedtl.config import RunConfig
-from fedtl.config_file import from_mapping
+from fedtl.config_file import from_flower, from_mapping
 from fedtl.data.dataset import Dataset
 from fedtl.data.declared_classes import absent_note
 from fedtl.data.understood import Understood
 from fedtl.data.unreadable import left_out
-from fedtl.engine.flower_internals import is_simulation
+from fedtl.engine.flower_internals import client_raised, is_simulation
 from fedtl.engine.memory import MemoryWatch
 from fedtl.errors import UsageError
 from fedtl.federation.checkpoint import write_atomically
@@ -64,7 +64,12 @@ def reply(message: Message, context: Context) -> Message:
         simulated = is_simulated(context.node_config)
     except NodeConfigError as error:
         return refusal(message, error)
-    return _answer(message, context) if simulated else answer_at_site(message, context, _answer)
+    if not simulated:
+        return answer_at_site(message, context, _answer)
+    try:
+        return _answer(message, context)
+    except Exception as error:  # told whole, as in our own engine
+        return client_raised(message, error)
 
 
 def _answer(message: Message, context: Context) -> Message:
@@ -85,7 +90,7 @@ def serve(grid: Grid, context: Context) -> None:
 
     began = time.perf_counter()
     watch = MemoryWatch()
-    config = from_mapping(context.run_config, where="Flower's run config").settled()
+    config = from_flower(context.run_config).settled()
     folder = RunFolder.create(config, "sites")
     try:
         with RunProgress(Console(stderr=True)) as progress:
@@ -142,7 +147,7 @@ def _config_of(context: Context) -> RunConfig:
     """Return the run's configuration as it applies at this client."""
     if "data" in context.node_config:
         return configuration_here(context)
-    config = from_mapping(context.run_config, where="Flower's run config")
+    config = from_flower(context.run_config)
     own = {key: context.node_config[key] for key in SITE_KEYS if key in context.node_config}
     return from_mapping(own, where="this node's config", base=config).settled()
 
@@ -290,7 +295,5 @@ def _read_site(path: Path) -> Site:
             groups=stored.get("groups"),
             unrepeated=stored.get("unrepeated"),
         )
-    names = tuple(facts["class-names"])
-    return Site(
-        data, names, facts["fingerprint"], facts["smallest-cell"], facts["classes-left-out"]
-    )
+    told = (facts[key] for key in ("fingerprint", "smallest-cell", "classes-left-out"))
+    return Site(data, tuple(facts["class-names"]), *told)

@@ -109,11 +109,12 @@ def main(
         del flags["holdout-site"]
     told: list[str] = []
     folder, checkpoint = _folder(config, resume, flags, told, trust=trust)
-    shown = RunProgress(Console(stderr=True), quiet=quiet or as_json)
+    live = folder.config.catches
+    shown = RunProgress(Console(stderr=True), quiet=quiet or as_json, live=live)
     with folder.at_work(), shown as progress:
         folder.progress = progress
-        for found in (*told, *folder.warnings):
-            progress.warn(found)
+        for warning in (*told, *folder.warnings):
+            progress.warn(warning)
         from fedtl.comparison.each_site import check_sites
         from fedtl.engine.simulation import simulate
 
@@ -127,7 +128,7 @@ def main(
             from fedtl.comparison.repeats import repeated
 
             show = partial(progress.step, "further seeds")
-            others = repeated(folder.config, simulated.inputs, seeds, show)
+            others = repeated(folder.config, simulated.inputs, seeds, show, folder.enter_error)
             simulated.seconds["seeds"] = time.perf_counter() - repeating
         unseen: list[UnseenSite] = []
         if each_site:
@@ -141,7 +142,8 @@ def main(
                 )
 
             repeating = time.perf_counter()
-            unseen = unnamed(folder, each_site_unseen(folder.config, simulated.inputs, step))
+            found = each_site_unseen(folder.config, simulated.inputs, step, folder.enter_error)
+            unseen = unnamed(folder, found)
             simulated.seconds["unseen_sites"] = time.perf_counter() - repeating
         progress.status("writing the report")
         result = _close(folder, simulated, began, others, unseen)

@@ -19,7 +19,7 @@ def taken_up(
     """Return the configuration to go on with, and what is to be told before it is used.
 
     Args:
-        config: As the folder has it; ``bar_code`` came before it was read.
+        config: As the folder has it; its code was barred before it was read.
         folder: The run folder.
         flags: What the user gives anew, by kebab-case key.
 

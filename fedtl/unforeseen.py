@@ -1,6 +1,8 @@
 """The net below all commands: what nobody foresaw is a sentence, and its traceback a file.
 
 It is the net, not the cure: a mistake that users make has a sentence of its own where it is made.
+With ``engine = debug`` there is no net: what nobody foresaw ends the command as it ends any other
+Python program.
 """
 
 from __future__ import annotations
@@ -9,10 +11,10 @@ import errno
 import os
 import tempfile
 import time
-import traceback
 from pathlib import Path
 
 from fedtl.errors import FedtlError, first_line
+from fedtl.fault import MOST_OF_A_KIND, Fault, Kinds, placed
 
 LOG = "errors.log"
 
@@ -28,20 +30,80 @@ def unforeseen(error: BaseException, folder: Path | None) -> FedtlError:
         folder: The run folder, whose ``errors.log`` is continued; ``None``, or one that cannot be
             written, for a file in the folder for temporary files.
     """
-    sentence = f"{_cause(error)}; {_remedy(error)}"
-    text = time.strftime("%Y-%m-%d %H:%M:%S\n") + "".join(traceback.format_exception(error))
-    log = _written(folder, text)
+    own = placed(error)
+    sentence = f"{_cause(error)}{own}; {_remedy(error, own)}"
+    log = _written(folder, f"{_now()}\n{Fault.of(error).traceback}")
     where = "the traceback could not be written" if log is None else f"the traceback is in {log}"
     return FedtlError(f"{sentence} ({where}).")
+
+
+class ErrorLog:
+    """A folder's ``errors.log``, for faults that work goes on after: a few of every kind.
+
+    Args:
+        folder: The folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._kinds = Kinds()
+
+    def enter(self, where: str, fault: Fault) -> str:
+        """Write a fault down, unless enough of its kind are.
+
+        Args:
+            where: Round and client, or the run.
+            fault: The fault.
+
+        Returns:
+            What to tell the user, a sentence; empty if a fault of its kind was told before.
+        """
+        count = self._kinds.count(fault)
+        if count > MOST_OF_A_KIND:
+            return ""
+        text = f"{_now()} {where}: {fault.sentence}\n{fault.traceback}"
+        if count == MOST_OF_A_KIND:
+            text += "Further errors of this kind are not written down.\n"
+        try:
+            log = _appended(self._folder, text)
+        except OSError as error:
+            told = f"the traceback could not be written ({error.strerror})"
+        else:
+            told = f"the traceback is in {log}; further errors of this kind are not shown"
+        return f"{where}: {fault.sentence}; {told}" if count == 1 else ""
+
+
+class _Loose:
+    """The exception that nothing is to catch; ``None`` but at its end, and the command's."""
+
+    error: BaseException | None = None
+
+
+def let_through(error: BaseException) -> None:
+    """Have an exception end the command with its traceback, and not with a sentence."""
+    _Loose.error = error
+
+
+def is_let_through(error: BaseException) -> bool:
+    """Return whether an exception is the one that nothing is to catch."""
+    return error is _Loose.error
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _appended(folder: Path, text: str) -> Path:
+    with (folder / LOG).open("a", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
+    return folder / LOG
 
 
 def _written(folder: Path | None, text: str) -> Path | None:
     """Return the file that has the text now; ``None`` if none could be written."""
     try:
         if folder is not None:
-            with (folder / LOG).open("a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text)
-            return folder / LOG
+            return _appended(folder, text)
     except OSError:
         pass
     try:
@@ -66,7 +128,8 @@ def _cause(error: BaseException) -> str:
     return name if said in ("", name) else f"{name}: {said.rstrip('.')}"
 
 
-def _remedy(error: BaseException) -> str:
+def _remedy(error: BaseException, own: str) -> str:
+    """Return what to do; ``own`` is where in the user's own code the error arose, or empty."""
     if isinstance(error, OSError):
         if error.errno in _NO_ROOM:
             return "make room, or choose another --out, --cache or TMPDIR"
@@ -74,15 +137,17 @@ def _remedy(error: BaseException) -> str:
             return "mend the permissions there, or choose another folder"
         if error.errno == errno.EMFILE:
             return "let the process open more files (ulimit -n 4096)"
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, FileNotFoundError) and not own:
             return "something removed it while it was needed: put it back and start again"
     if _is_memory(error):
         return "free some, or use fewer actors (--client-cpus 2) or --engine inline"
-    if isinstance(error, ImportError):
-        return "the installation is not whole: pip install --force-reinstall fedtl"
     if type(error).__module__.partition(".")[0] == "ray":
         return "--engine inline needs no Ray"
-    return "this is a defect of fedtl, or of a class of yours that it runs; please report it"
+    if own:
+        return "that is code of yours: mend it there, or let --engine debug show more"
+    if isinstance(error, ImportError):
+        return "the installation is not whole: pip install --force-reinstall fedtl"
+    return "this is a defect of fedtl; please report it"
 
 
 def _is_memory(error: BaseException) -> bool:

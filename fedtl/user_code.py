@@ -14,16 +14,22 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from fedtl.errors import UsageError
 
+# What Python calls folders of installed packages, those of a user among them.
+_SITE_FOLDERS = frozenset({"site-packages", "dist-packages"})
+
 NAMING_KEYS = ("strategy", "init")
 """Keys whose value may be ``module:Class``."""
 
-_OURS = Path(__file__).resolve().parents[1]
+_OF_FEDTL = tuple(Path(__file__).resolve().parents[1] / name for name in ("fedtl", "strategies"))
+# Packages that the user's own classes are of, wherever they are installed.
+_named: set[str] = set()
 
 
 class _Barred:
@@ -66,6 +72,7 @@ def importing(name: str) -> Iterator[None]:
     Raises:
         UsageError: Its code, or code that it imports, lies in a folder that is barred.
     """
+    _named.add(name.partition(":")[0].partition(".")[0])
     if not _Barred.folders:
         _restore_working_folder()
         yield
@@ -76,6 +83,24 @@ def importing(name: str) -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(guard)
+
+
+def is_own(file: str, module: str) -> bool:
+    """Return whether code is the user's own: not fedtl's, nor of what is installed.
+
+    Args:
+        file: As its frames name it.
+        module: Its module; of an installed package, the user's own is what a configuration names.
+    """
+    if file.startswith("<"):  # compiled from no file
+        return False
+    places = (Path(os.path.abspath(file)), Path(file).resolve())  # noqa: PTH100 - links kept
+    if any(place.is_relative_to(folder) for place in places for folder in _OF_FEDTL):
+        return False
+    if module.partition(".")[0] in _named:
+        return True
+    installed = any(place.is_relative_to(folder) for place in places for folder in _installed())
+    return not installed and not _SITE_FOLDERS.intersection(places[0].parts)
 
 
 def _restore_working_folder() -> None:
@@ -136,9 +161,8 @@ def _barred_folder(origin: Path) -> Path | None:
     return None
 
 
-def _installed() -> Iterator[Path]:
-    """Yield where installed code lies, which may be within the working directory (``.venv``)."""
-    yield _OURS / "fedtl"
-    yield _OURS / "strategies"
-    for kind in ("stdlib", "platstdlib", "purelib", "platlib"):
-        yield Path(sysconfig.get_path(kind))
+@cache
+def _installed() -> tuple[Path, ...]:
+    """Return where installed code lies, which may be within the working directory (``.venv``)."""
+    kinds = ("stdlib", "platstdlib", "purelib", "platlib")
+    return (*_OF_FEDTL, *(Path(sysconfig.get_path(kind)) for kind in kinds))

@@ -7,6 +7,7 @@ import pkgutil
 import sys
 from contextlib import nullcontext
 from functools import cache
+from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedtl.config_key import nearest
 from fedtl.errors import UsageError
+from fedtl.fault import Fault
 from fedtl.user_code import importing, refuse_barred
 
 if TYPE_CHECKING:
@@ -24,17 +26,33 @@ if TYPE_CHECKING:
 
 @cache
 def available() -> tuple[str, ...]:
-    """Return the names that ``--strategy`` takes: the files of this folder."""
+    """Return the names that ``--strategy`` takes: files of this folder, and what is installed.
+
+    A distribution brings strategies by entry points of the group ``fedtl.strategies``.
+    """
+    return tuple(sorted({*_shipped(), *_installed()}))
+
+
+@cache
+def _shipped() -> frozenset[str]:
     ours = [__path__[0]]
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(ours) if m.name != "base"))
+    return frozenset(m.name for m in pkgutil.iter_modules(ours) if m.name != "base")
+
+
+@cache
+def _installed() -> dict[str, str]:
+    """Return the names that other distributions bring, and the module:Class of each."""
+    found = entry_points(group="fedtl.strategies")
+    return {point.name: point.value for point in found if point.name not in _shipped()}
 
 
 def load(name: str) -> type[HeadStrategy]:
     """Return the strategy class called ``name``.
 
     Args:
-        name: A file of this folder (``fedavg``), which names its class ``STRATEGY``, or
-            ``module:Class`` for a class of the user's own, importable from where Python runs.
+        name: A file of this folder (``fedavg``), which names its class ``STRATEGY``, a name that
+            an installed distribution brings, or ``module:Class`` for a class of the user's own,
+            importable from where Python runs.
 
     Raises:
         UsageError: There is no such strategy, or it is not a whole :class:`HeadStrategy`.
@@ -49,13 +67,15 @@ def load(name: str) -> type[HeadStrategy]:
                 f"It is one of {', '.join(available())}, or module:Class of your own."
             )
         module_name, class_name = f"strategies.{name}", "STRATEGY"
+        if name in _installed():
+            module_name, _, class_name = _installed()[name].partition(":")
     try:
         with importing(name) if ":" in name else nullcontext():
             found = _found(module_name, class_name)
     except UsageError:
         raise
     except Exception as error:  # whatever the user's own module raises while it is imported
-        reason = f"{type(error).__name__}: {error}"
+        reason = Fault.of(error).sentence
         raise UsageError(f"strategy = {name!r} cannot be loaded: {reason}.") from error
     if not (isinstance(found, type) and issubclass(found, HeadStrategy)):
         raise UsageError(f"strategy = {name!r} is not a subclass of strategies.base.HeadStrategy.")

@@ -5,7 +5,9 @@ It is forked, as what every test has imported takes seconds to import.
 
 from __future__ import annotations
 
+import importlib
 import os
+import pdb
 import runpy
 import subprocess
 import sys
@@ -17,12 +19,26 @@ from typing import NoReturn
 
 
 def run_module(
-    module: str, *arguments: object, folder: Path | None = None, timeout: float = 60
+    module: str,
+    *arguments: object,
+    folder: Path | None = None,
+    timeout: float = 60,
+    typed: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """Return how ``python -m module`` ended that was started in a folder, and what it wrote."""
-    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+    """Return how ``python -m module`` ended that was started in a folder, and what it wrote.
+
+    ``typed`` is what it reads from standard input.
+    """
+    with (
+        tempfile.TemporaryFile() as stdin,
+        tempfile.TemporaryFile() as stdout,
+        tempfile.TemporaryFile() as stderr,
+    ):
+        stdin.write(typed.encode())
+        stdin.seek(0)
         child = os.fork()
         if not child:
+            os.dup2(stdin.fileno(), 0)
             os.dup2(stdout.fileno(), 1)
             os.dup2(stderr.fileno(), 2)
             _run(module, [str(argument) for argument in arguments], folder)
@@ -43,6 +59,11 @@ def run_module(
 
 
 def _run(module: str, arguments: list[str], folder: Path | None) -> NoReturn:
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    # pytest has a debugger of its own, and so has Ray where it was started.
+    sys.breakpointhook = sys.__breakpointhook__
+    importlib.reload(pdb)
+    os.environ.pop("PYTHONBREAKPOINT", None)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     code = 1
     try:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fedtl.config import RunConfig
 from fedtl.engine.fedtl_clients import FedtlClients
 from fedtl.engine.inline_grid import InlineGrid
+from fedtl.fault import Fault
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.outcome import Outcome
 from fedtl.federation.server import Federation
@@ -34,6 +35,7 @@ class Notes:
         self.rows: list[dict[str, object]] = []
         self.checkpoints: list[Checkpoint] = []
         self.warnings: list[str] = []
+        self.faults: list[tuple[int, int, Fault]] = []
 
     def enter_egress(self, entries: Sequence[LedgerEntry]) -> None:
         self.entries += entries
@@ -46,6 +48,9 @@ class Notes:
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
+
+    def enter_fault(self, server_round: int, client: int, fault: Fault) -> None:
+        self.faults.append((server_round, client, fault))
 
     def waits(self, text: str) -> None: ...
 

@@ -18,6 +18,7 @@ import pytest
 from in_process import Finished, complaint, finished
 from ray.exceptions import RaySystemError
 
+import fedtl
 from fedtl import simulate
 from fedtl.command_line import with_config
 from fedtl.config import RunConfig
@@ -131,18 +132,39 @@ def test_what_nobody_foresaw_is_a_sentence_and_its_traceback_a_file(
     error: Exception, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-
-    def command() -> None:
-        raise error
-
+    told: dict[str, Any] = {"error": error}
+    exec(compile("def command() -> None: raise error", fedtl.__file__, "exec"), told)
+    command = told["command"]
     end = finished(command)
     assert (end.exit_code, end.stdout, len(end.stderr.split("\n"))) == (1, "", 2)
     assert said in end.stderr
     [log] = tmp_path.iterdir()
     assert f"(the traceback is in {log})" in end.stderr
-    assert "raise error" in log.read_text()
+    assert f'File "{fedtl.__file__}", line 1, in command' in log.read_text()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
     assert "could not be written" in finished(command).stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero ("),
+        (FileNotFoundError(errno.ENOENT, "Not there", "/x"), "/x: Not there ("),
+        (ModuleNotFoundError("No module named 'x'"), "No module named 'x' ("),
+    ],
+)
+def test_an_error_in_the_users_own_code_names_its_place(
+    error: Exception, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def command() -> None:
+        raise error
+
+    line = command.__code__.co_firstlineno + 1
+    assert f"{said}{__file__}, line {line}); that is code of yours" in finished(command).stderr
+    [log] = tmp_path.iterdir()
+    assert "raise error" in log.read_text()
 
 
 def test_only_given_flags_arrive() -> None:

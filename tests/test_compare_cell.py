@@ -13,10 +13,15 @@ from small_comparison import overlapping
 from fedtl.comparison.cell import MakeScene, RunCell, Scene
 from fedtl.comparison.marks import accuracy_of
 from fedtl.config import RunConfig
+from fedtl.fault import Fault
 from fedtl.federation.inputs import prepare_inputs
 from fedtl.federation.opened_data import open_data
 from fedtl.federation.preparation import simulated_sites, split_into_clients
 from fedtl.federation.simulated_sites import SimulatedSites
+
+
+def untold(where: str, fault: Fault) -> None:
+    raise AssertionError(f"{where}: {fault.sentence}")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +39,9 @@ def sites(data: Path) -> Iterator[SimulatedSites]:
 
 def test_marks_are_counted_by_whole_groups(sites: SimulatedSites) -> None:
     groups = np.arange(600) // 8
-    result = RunCell(RunConfig(strategy="fed3r"))(MakeScene(replace(sites, groups=groups))())
+    result = RunCell(RunConfig(strategy="fed3r"))(
+        MakeScene(replace(sites, groups=groups))(), untold
+    )
     assert result.marks is not None
     assert (result.marks.units == groups[sites.test]).all()
     estimate = accuracy_of({0: result.marks})
@@ -53,7 +60,7 @@ def test_a_cell_leaves_its_scene_as_it_was(sites: SimulatedSites) -> None:
     shared: Scene = MakeScene(sites)()
     for strategy in ("scaffold", "fedncm", "fedavg", "feddyn"):
         work = RunCell(config.replace(strategy=strategy))
-        lone, among = work(MakeScene(sites)()), work(shared)
+        lone, among = work(MakeScene(sites)(), untold), work(shared, untold)
         assert lone.head_sha256 == among.head_sha256
         assert lone.own_data == among.own_data
         assert lone.marks == among.marks

@@ -160,7 +160,7 @@ def test_every_number_has_limits_that_hold() -> None:
         ("learning-rate", math.nan, "learning-rate = nan is not a finite number."),
         ("alpha", math.inf, "alpha = inf is not a finite number."),
         ("engine", "rays", "did you mean 'ray'?"),
-        ("engine", "thread", "one of ray, inline."),
+        ("engine", "thread", "one of ray, inline, debug."),
         ("head", "", "one of linear, mlp, cosine."),
         ("partition", "dirichelt", "did you mean 'dirichlet'?"),
         ("partition", "parts.json", "or file:PARTS.json."),

@@ -21,6 +21,7 @@ from fedtl.engine.ray_grid import RayGrid
 from fedtl.engine.resources import Resources, actor_count
 from fedtl.engine.simulation_grid import SimulationGrid
 from fedtl.errors import UsageError
+from fedtl.fault import Fault
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.evaluation import ClientTallies
 from fedtl.federation.outcome import Outcome
@@ -105,7 +106,9 @@ def ask(grid: SimulationGrid) -> list[Message]:
 
 def told(replies: Sequence[Message]) -> list[int | str]:
     return [
-        reply.error.reason if reply.has_error() else int(reply.content["metrics"]["num-examples"])
+        reply.error.reason.partition(" (")[0]
+        if reply.has_error()
+        else int(reply.content["metrics"]["num-examples"])
         for reply in replies
     ]
 
@@ -174,6 +177,9 @@ class Notes:
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
+
+    def enter_fault(self, server_round: int, client: int, fault: Fault) -> None:
+        self.warnings.append(fault.sentence)
 
     def waits(self, text: str) -> None: ...
 

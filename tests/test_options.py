@@ -16,9 +16,10 @@ from in_process import complaint, finished
 import strategies
 from fedtl import compare, console, simulate
 from fedtl.config import RunConfig
-from fedtl.config_file import from_mapping, from_toml
+from fedtl.config_file import from_flower, from_mapping, from_toml
 from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
+from fedtl.flower_keys import flower_keys
 from fedtl.known_options import options_of, shipped_options
 from fedtl.options import Choice, Integer, Number, Options, Range, Switch, Text, declared
 from strategies.base.search import ranges_of
@@ -234,3 +235,41 @@ def test_the_command_fedtl(
     with pytest.raises(SystemExit):
         _console(monkeypatch, "simulte")
     assert "There is no command 'simulte'; did you mean 'simulate'?" in capsys.readouterr().err
+
+
+def test_an_installed_distribution_brings_strategies_with_options(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an installer leaves it: a module, and what its distribution says of itself."""
+    site = folder / "site"
+    (site / "tiny-0.1.dist-info").mkdir(parents=True)
+    (site / "tiny.py").write_text(MINE.replace("beta=", "tiny_beta="))
+    (site / "tiny-0.1.dist-info" / "METADATA").write_text("Name: tiny\nVersion: 0.1\n")
+    points = "[fedtl.strategies]\nlittle = tiny:Mine\nfedavg = tiny:Mine\n"
+    (site / "tiny-0.1.dist-info" / "entry_points.txt").write_text(points)
+    monkeypatch.syspath_prepend(str(site))
+    for known in (strategies.available, strategies._installed, shipped_options):
+        known.cache_clear()
+    try:
+        assert "little" in strategies.available()
+        assert "tiny-beta" in options_of("little") and shipped_options()["tiny-beta"].owners
+        assert strategies.load("fedavg").__module__ == "strategies.fedavg"
+        assert "Share of the way." in finished(simulate.main, "--help", "little").stdout
+    finally:
+        monkeypatch.undo()
+        for known in (strategies.available, strategies._installed, shipped_options):
+            known.cache_clear()
+
+
+def test_an_option_that_flower_fills_in_is_one_that_nobody_set(folder: Path) -> None:
+    own = MINE.replace("FedAvg):", "FedProx):").replace(
+        "fedavg import FedAvg", "fedprox import FedProx"
+    )
+    own = own.replace("Options(\n", 'Options("fedprox", mu=Number(0.7, "Pull.")) | Options(\n', 1)
+    Path("mine.py").write_text(own)
+    filled = {**flower_keys(), "strategy": "mine:Mine"}
+    del filled["compare"]
+    assert from_flower(filled).option("fedprox-mu") == 0.7
+    assert from_flower({**filled, "fedprox-mu": 0.3}).option("fedprox-mu") == 0.3
+    assert "mine" in sys.modules
+    assert from_flower({**filled, "strategy": "gone:Away"}).strategy == "gone:Away"

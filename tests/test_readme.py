@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from in_process import finished
 from own_process import run_module
 
 import strategies
@@ -109,6 +110,10 @@ def _help(*command: str) -> frozenset[str]:
     return frozenset(_FLAG.findall(told.getvalue()))
 
 
+# Of the strategies that are shipped.
+_OPTIONS = frozenset(f"--{key}" for key in shipped_options())
+
+
 def _own_flags() -> frozenset[str]:
     """Return the flags of all commands of ours."""
     flags = set()
@@ -116,7 +121,7 @@ def _own_flags() -> frozenset[str]:
         app = typer.Typer()
         app.command()(main)
         flags |= {name for option in typer.main.get_command(app).params for name in option.opts}
-    return frozenset(flags) | {"--help"} | {f"--{key}" for key in shipped_options()}
+    return frozenset(flags) | _OPTIONS | {"--help", "--beta", "--version"}
 
 
 def test_the_one_liners_come_first() -> None:
@@ -129,9 +134,28 @@ def test_the_page_of_a_new_user_stays_short() -> None:
     assert len(TEXT["README.md"].splitlines()) <= 150
 
 
+@pytest.fixture
+def own_strategies(tmp_path: Path) -> Iterator[Path]:
+    """The strategies that the pages show, as they say that they are saved."""
+    pages = "\n".join(TEXT.values())
+    for code in re.findall(r"```python\n(.*?)```", pages, re.DOTALL):
+        for name in re.findall(r"^class (\w+)", code, re.MULTILINE):
+            if f"`{name.lower()}.py`" in pages:
+                (tmp_path / f"{name.lower()}.py").write_text(code)
+    yield tmp_path
+    for path in tmp_path.iterdir():
+        sys.modules.pop(path.stem, None)
+
+
 @pytest.mark.parametrize("words", _modules(), ids=" ".join)
-def test_commands_of_ours_parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_of_ours_parse(
+    words: list[str], own_strategies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(PROJECT)
+    monkeypatch.syspath_prepend(str(own_strategies))
+    if "--help" in words:
+        assert "--strategy" in finished(_MAINS[words[0]], *words[1:]).stdout
+        return
     parameters = _parsed(words[0], words[1:])
     if words[0] != "fedtl.simulate":
         return

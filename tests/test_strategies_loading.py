@@ -100,7 +100,10 @@ def test_a_class_that_cannot_be_imported_is_told_in_a_sentence(own_module: str, 
 def test_a_module_that_fails_while_imported_is_told_in_a_sentence(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "broken_strategy.py").write_text(source, encoding="utf-8")
+    path = tmp_path / "broken_strategy.py"
+    path.write_text(f"import math\n\n{source}", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UsageError, match=r"'broken_strategy:Mine' cannot be loaded: \w+Error"):
+    said = r"'broken_strategy:Mine' cannot be loaded: \w+Error: "
+    with pytest.raises(UsageError, match=said) as refusal:
         strategies.load("broken_strategy:Mine")
+    assert str(refusal.value).endswith(f" ({path}, line 3).")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from fedtl.engine.task_pool import InlinePool, RayPool, Task, TaskFailure, TaskPool
 from fedtl.errors import UsageError
+from fedtl.fault import Enter, Fault
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class MakeScene:
 class Say:
     word: str
 
-    def __call__(self, scene: str) -> str:
+    def __call__(self, scene: str, enter: Enter) -> str:
         time.sleep(0.01)
         return f"{scene} {self.word}"
 
@@ -40,7 +42,7 @@ class Die:
 
     once: Path | None = None
 
-    def __call__(self, scene: str) -> str:
+    def __call__(self, scene: str, enter: Enter) -> str:
         if self.once is None or not self.once.exists():
             if self.once is not None:
                 self.once.touch()
@@ -52,8 +54,14 @@ class Die:
 class Complain:
     error: Exception
 
-    def __call__(self, scene: str) -> str:
+    def __call__(self, scene: str, enter: Enter) -> str:
+        for client in range(5):
+            enter(f"client {client}", Fault("gone wrong", "kind", "traceback"))
         raise self.error
+
+
+def untold(task: Task, where: str, fault: Fault) -> None:
+    raise AssertionError("nothing was to be told")
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +94,7 @@ def test_every_task_is_done_in_its_scene_and_more_may_follow(
         pool.submit(Task(str(at), scene, Say(str(at))))
         expected.add(f"{scene} {at}")
     found = []
-    for task, result in pool.results():
+    for task, result in pool.results(untold):
         found.append(result)
         if len(found) == 5:
             pool.submit(Task("late", "b", Say("late")))
@@ -105,7 +113,7 @@ def test_the_scene_with_most_tasks_comes_first(tmp_path: Path) -> None:
         pool.add_scene(name, MakeScene(name, tmp_path / "made"))
     for at, scene in enumerate("abbba"):
         pool.submit(Task(str(at), scene, Say(str(at))))
-    assert [task.scene for task, _ in pool.results()] == list("bbbaa")
+    assert [task.scene for task, _ in pool.results(untold)] == list("bbbaa")
 
 
 def test_a_task_that_raises_has_a_reason_and_the_others_results(
@@ -115,12 +123,33 @@ def test_a_task_that_raises_has_a_reason_and_the_others_results(
     pool.submit(Task("user", "trouble", Complain(UsageError("It is not so."))))
     pool.submit(Task("bug", "trouble", Complain(KeyError("lost"))))
     pool.submit(Task("fine", "trouble", Say("fine")))
-    results = {task.name: result for task, result in pool.results()}
+    told: dict[str, list[tuple[str, Fault]]] = {"user": [], "bug": []}
+
+    def enter(task: Task, where: str, fault: Fault) -> None:
+        told[task.name].append((where, fault))
+
+    results = {task.name: result for task, result in pool.results(enter)}
+    lines, first = inspect.getsourcelines(Complain.__call__)
+    sentence = f"KeyError: 'lost' ({__file__}, line {first + len(lines) - 1})"
     assert results == {
         "user": TaskFailure("It is not so."),
-        "bug": TaskFailure("KeyError: 'lost'"),
+        "bug": TaskFailure(sentence, entered=True),
         "fine": "a fine",
     }
+    # A few of a kind are enough.
+    on_the_way = [f"client {client}" for client in range(3)]
+    assert [where for where, _ in told["user"]] == on_the_way
+    assert [where for where, _ in told["bug"]] == [*on_the_way, ""]
+    assert told["bug"][-1][1].sentence == sentence
+    assert "raise self.error" in told["bug"][-1][1].traceback
+
+
+def test_where_nothing_is_caught_a_task_ends_all(tmp_path: Path) -> None:
+    pool = InlinePool(caught=False)
+    pool.add_scene("trouble", MakeScene("a", tmp_path / "made"))
+    pool.submit(Task("bug", "trouble", Complain(KeyError("lost"))))
+    with pytest.raises(KeyError, match="lost"):
+        list(pool.results(untold))
 
 
 def test_a_task_whose_process_dies_is_done_again_once(ray_pool: RayPool, tmp_path: Path) -> None:
@@ -130,7 +159,7 @@ def test_a_task_whose_process_dies_is_done_again_once(ray_pool: RayPool, tmp_pat
     pool.submit(Task("deadly", "death", Die()))
     for at in range(4):
         pool.submit(Task(str(at), "death", Say("well")))
-    results = {task.name: result for task, result in pool.results()}
+    results = {task.name: result for task, result in pool.results(untold)}
     assert results["unlucky"] == "survived"
     assert results["deadly"] == TaskFailure("the process that ran it died, twice")
     assert [results[str(at)] for at in range(4)] == ["a well"] * 4

@@ -16,8 +16,8 @@ import numpy as np
 from fedtl.comparison.marks import Marks
 from fedtl.comparison.result import CellResult, ClientScore, RoundPoint
 from fedtl.config import RunConfig
-from fedtl.engine.fedtl_clients import FedtlClients
-from fedtl.engine.inline_grid import InlineGrid
+from fedtl.engine.fedtl_clients import FedtlClients, inline_grid
+from fedtl.fault import Enter, Fault
 from fedtl.federation.adversity import attackers
 from fedtl.federation.alone import LoneHeads, LoneHeadsOnce, TrainAloneOnce
 from fedtl.federation.checkpoint import Checkpoint
@@ -61,8 +61,13 @@ class MakeScene:
 
 @dataclass
 class _Memory:
-    """A journal that only remembers what a comparison shows."""
+    """A journal that only remembers what a comparison shows.
 
+    Attributes:
+        enter: Is told of exceptions.
+    """
+
+    enter: Enter
     rows: list[Row] = field(default_factory=list)
     bytes_before: int = 0
 
@@ -80,6 +85,10 @@ class _Memory:
     def warn(self, text: str) -> None:
         """Tell nobody: failures are counted in the outcome."""
 
+    def enter_fault(self, server_round: int, client: int, fault: Fault) -> None:
+        """Pass an exception on."""
+        self.enter(f"round {server_round}, client {client}", fault)
+
     def waits(self, text: str) -> None:
         """Tell nobody: runs go side by side."""
 
@@ -90,14 +99,18 @@ class RunCell:
 
     config: RunConfig
 
-    def __call__(self, scene: Scene) -> CellResult:
+    def __call__(self, scene: Scene, enter: Enter) -> CellResult:
         """Run the federation and what it is held against.
+
+        Args:
+            scene: The clients.
+            enter: Is told of exceptions that nobody foresaw, each of which costs one contribution.
 
         Raises:
             FedtlError: See :class:`Federation`.
         """
         config = self.config.replace(clients=len(scene.sites.train))
-        outcome, journal = federate(config, scene.sites, scene.lone_heads)
+        outcome, journal = federate(config, scene.sites, scene.lone_heads, enter)
         clients = [scene.sites.site(client).data for client in range(config.clients)]
         centralised = centralised_reference(
             outcome.strategy, clients, scene.lone_heads, scene.train_alone
@@ -135,17 +148,18 @@ class RunCell:
 
 
 def federate(
-    config: RunConfig, sites: SimulatedSites, lone_heads: LoneHeads
+    config: RunConfig, sites: SimulatedSites, lone_heads: LoneHeads, enter: Enter
 ) -> tuple[Outcome, _Memory]:
     """Run a federation of these sites in this process."""
     app = FedtlClients(config, sites, lone_heads)
-    journal = _Memory()
+    journal = _Memory(enter)
     federation = Federation(
-        InlineGrid(config.clients, app, config.to_mapping(), block=app.block),
+        inline_grid(config, app),
         config,
         journal,
         expected=sites.identity,
         score_test=TestScore(config, sites) if len(sites.test) else None,
+        caught=config.catches,
     )
     return federation.run(), journal
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
 from fedtl.data.unseen_site import withhold_site
 from fedtl.errors import UsageError
+from fedtl.fault import Enter, Fault
 from fedtl.federation.alone import LoneHeadsOnce
 from fedtl.federation.duplicates import without_duplicates
 from fedtl.federation.inputs import Inputs
@@ -37,7 +39,10 @@ def check_sites(dataset: Dataset) -> list[str]:
 
 
 def each_site_unseen(
-    config: RunConfig, inputs: Inputs, on_progress: Callable[[int, int, str], None]
+    config: RunConfig,
+    inputs: Inputs,
+    on_progress: Callable[[int, int, str], None],
+    enter: Enter,
 ) -> list[UnseenSite]:
     """Run once for every site of the data, without it, and score all heads on it.
 
@@ -45,13 +50,14 @@ def each_site_unseen(
         config: The run, in which all sites take part.
         inputs: Its data and features.
         on_progress: Called with the sites done, their number, and the last.
+        enter: Is told of exceptions that nobody foresaw.
 
     Raises:
         FedtlError: The data has no sites, or without one of them there is too little to learn from.
     """
     dataset = inputs.dataset
     names = check_sites(dataset)
-    found = []
+    found: list[UnseenSite] = []
     for name in names:
         held = withhold_site(dataset, name, fewest_sites=fewest_sites(config))
         without = replace(inputs, dataset=held)
@@ -61,7 +67,7 @@ def each_site_unseen(
         sites = simulated_sites(without, split, duplicates=config.duplicates)
         again = again.replace(clients=len(split.names))
         lone_heads = LoneHeadsOnce()
-        outcome, _ = federate(again, sites, lone_heads)
+        outcome, _ = federate(again, sites, lone_heads, partial(_enter_of, len(found), enter))
         clients = [sites.site(client).data for client in range(again.clients)]
         pooled = centralised_reference(outcome.strategy, clients, lone_heads)
         counts = [card.label_counts for card in outcome.roll.cards.values()]
@@ -78,3 +84,7 @@ def each_site_unseen(
         )
         on_progress(len(found), len(names), name)
     return found
+
+
+def _enter_of(site: int, enter: Enter, where: str, fault: Fault) -> None:
+    enter(f"Unseen site {site}, {where}", fault)  # by number: its name may be no one's to tell

@@ -66,6 +66,11 @@ class ComparisonFolder(HeldFolder):
         """Whether a run or a search has finished."""
         return any((self.path / name).exists() for name in ("cells", "tuned"))
 
+    @property
+    def catches(self) -> bool:
+        """Whether what nobody foresaw is told in a sentence, or else let through."""
+        return self.plan.base.catches
+
     def result_of(self, cell: Cell) -> CellResult | None:
         """Return what a cell came to; ``None`` where it has yet to run, or ran differently."""
         path = self._cells / f"{cell.name}.json"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from fedtl.comparison.cell import MakeScene, RunCell
 from fedtl.config import RunConfig
+from fedtl.fault import Enter, Fault
 from fedtl.federation.duplicates import without_duplicates
 from fedtl.federation.inputs import Inputs
 from fedtl.federation.preparation import simulated_sites, split_into_clients
@@ -13,7 +15,11 @@ from fedtl.results.over_seeds import SeedScores
 
 
 def repeated(
-    config: RunConfig, inputs: Inputs, seeds: int, on_progress: Callable[[int, int, str], None]
+    config: RunConfig,
+    inputs: Inputs,
+    seeds: int,
+    on_progress: Callable[[int, int, str], None],
+    enter: Enter,
 ) -> list[SeedScores]:
     """Run with the seeds after the configured one, ``seeds`` - 1 of them.
 
@@ -25,6 +31,7 @@ def repeated(
         inputs: Its data and features.
         seeds: How many there are, the configured one included.
         on_progress: Called with the seeds done, their number, and the last.
+        enter: Is told of exceptions that nobody foresaw.
 
     Raises:
         FedtlError: A partition cannot be drawn, or a federation fails.
@@ -35,7 +42,11 @@ def repeated(
         drawn = split_into_clients(again, inputs.dataset)
         split = without_duplicates(again, inputs, drawn).split
         scene = MakeScene(simulated_sites(inputs, split, duplicates=config.duplicates))()
-        result = RunCell(again)(scene)
+        result = RunCell(again)(scene, partial(_enter_of, f"Seed {seed}", enter))
         scores.append(SeedScores(seed, result.own_data, result.new_data))
         on_progress(len(scores), seeds - 1, f"seed {seed}")
     return scores
+
+
+def _enter_of(seed: str, enter: Enter, where: str, fault: Fault) -> None:
+    enter(f"{seed}, {where}", fault)

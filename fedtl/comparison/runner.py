@@ -20,6 +20,7 @@ from fedtl.data.understood import Understood
 from fedtl.engine.resources import this_machine
 from fedtl.engine.starting import Starting
 from fedtl.engine.task_pool import InlinePool, Task, TaskFailure, TaskPool
+from fedtl.fault import Fault
 from fedtl.federation.duplicates import without_duplicates
 from fedtl.federation.inputs import Inputs, prepare_inputs
 from fedtl.federation.opened_data import data_notes, open_data
@@ -80,14 +81,14 @@ def run_comparison(folder: ComparisonFolder, progress: RunProgress) -> Compared:
         # A search looks at its seed's clients, whatever has run over them.
         needed = cells if plan.tune else [cell for cell in cells if cell not in results]
         scenes, inputs = _scenes(folder, needed, progress)
-        pool = starting.result() or InlinePool()
+        pool = starting.result() or InlinePool(caught=plan.base.catches)
         _add_scenes(pool, scenes)
     except BaseException as error:
         starting.abandon(error)
         raise
     try:
         if plan.tune:
-            chosen = tune(folder, pool, scenes, progress)
+            chosen = tune(folder, pool, scenes, progress, partial(_enter, folder, progress))
             cells = [chosen_for(cell, chosen) for cell in plan.cells()]
             results = {cell: done for cell in cells if (done := folder.result_of(cell)) is not None}
         failed = _run(folder, pool, cells, results, progress)
@@ -112,11 +113,12 @@ def _run(
     failed: dict[Cell, str] = {}
     for name, cell in waiting.items():
         pool.submit(Task(name, cell.scene, RunCell(cell.config)))
-    for task, result in pool.results():
+    for task, result in pool.results(partial(_enter, folder, progress)):
         cell = waiting[task.name]
         if isinstance(result, TaskFailure):
             failed[cell] = result.reason
-            progress.warn(f"{cell.name}: {result.reason}")
+            if not result.entered:
+                progress.warn(f"{cell.name}: {result.reason}")
         else:
             folder.enter(cell, result)
             results[cell] = result
@@ -125,9 +127,17 @@ def _run(
     return failed
 
 
+def _enter(
+    folder: ComparisonFolder, progress: RunProgress, task: Task, where: str, fault: Fault
+) -> None:
+    """Write down what nobody foresaw in a run, and tell the first of its kind."""
+    if first := folder.errors.enter(", ".join(filter(None, (task.name, where))), fault):
+        progress.warn(first)
+
+
 def _start_pool(config: RunConfig, tasks: int) -> TaskPool | None:
     """Start Ray and its actors; what runs in this process needs no start."""
-    if config.engine == "inline":
+    if config.engine != "ray":
         return None
     from fedtl.engine.ray_session import start_ray
     from fedtl.engine.task_pool import RayPool

@@ -32,7 +32,8 @@ from fedtl.config_file import from_mapping
 from fedtl.config_key import Scalar
 from fedtl.data.holdout import held_out_split
 from fedtl.determinism import derived_seed, generator
-from fedtl.engine.task_pool import Task, TaskFailure, TaskPool
+from fedtl.engine.task_pool import EnterOfTask, Task, TaskFailure, TaskPool
+from fedtl.fault import Enter
 from fedtl.federation.alone import lone_heads
 from fedtl.federation.evaluation import ClientTallies
 from fedtl.federation.simulated_sites import SimulatedSites
@@ -65,11 +66,13 @@ def tune(
     pool: TaskPool,
     scenes: Mapping[str, SimulatedSites],
     progress: RunProgress,
+    enter: EnterOfTask,
 ) -> dict[str, Chosen]:
     """Search the hyper-parameters of every cell, on the clients of its own seed.
 
     A search that finished before is not made again. Cells whose strategy has no hyper-parameters
-    of its own are not in what is returned, which is by the cell's name.
+    of its own are not in what is returned, which is by the cell's name. ``enter`` is told of
+    exceptions that nobody foresaw.
     """
     chosen: dict[str, Chosen] = {}
     searches: dict[str, _Search] = {}
@@ -88,7 +91,7 @@ def tune(
     for name, search in searches.items():
         pool.submit(Task(name, f"tune_{search.cell.scene}", search.ask()))
     total = folder.plan.tune * len(searches)
-    for done, (task, accuracy) in enumerate(pool.results(), start=1):
+    for done, (task, accuracy) in enumerate(pool.results(enter), start=1):
         search = searches[task.name]
         search.tell(math.nan if isinstance(accuracy, TaskFailure) else accuracy)
         progress.step("trials", done, total, task.name.replace("_", ", "))
@@ -167,12 +170,12 @@ class RunTrial:
 
     config: RunConfig
 
-    def __call__(self, scene: Scene) -> float:
+    def __call__(self, scene: Scene, enter: Enter) -> float:
         """Return the accuracy on all validation examples, of the heads that clients would use."""
         config = self.config.replace(clients=len(scene.sites.train), own_data_rows="held-out")
         # Without a global head it may be the lone heads that are scored.
         scored = not strategies.load(config.strategy).global_head
-        outcome, _ = federate(config, scene.sites, lone_heads if scored else _untrained)
+        outcome, _ = federate(config, scene.sites, lone_heads if scored else _untrained, enter)
         return _accuracy(outcome.personal or outcome.federated)
 
 

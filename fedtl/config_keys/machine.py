@@ -15,9 +15,10 @@ class MachineKeys:
 
     engine: str = key(
         "ray",
-        "ray: clients in Ray actors; inline: in this process.",
+        "ray: clients in Ray actors; inline: in this process; debug: there, one by one, and an "
+        "error ends the run with its traceback.",
         _MACHINE,
-        choices=("ray", "inline"),
+        choices=("ray", "inline", "debug"),
     )
     client_cpus: float = key(1.0, "CPU share of a client actor.", _MACHINE, above=0.0, high=4096)
     client_gpus: float = key(0.0, "GPU share of a client actor.", _MACHINE, low=0.0, high=4096)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedtl.engine.flower_internals import RUN_ID, client_failed
+from fedtl.engine.flower_internals import RUN_ID, client_raised
 
 BlockApp = Callable[[Sequence[Message], Sequence[Context]], list[Message]]
 """Replies to messages, in order. It may raise for all; the engine then asks for each alone."""
@@ -55,4 +55,4 @@ def _guarded(app: ClientApp, message: Message, context: Context) -> Message:
     try:
         return app(message, context)
     except Exception as error:  # whatever a client app raises costs that client alone
-        return client_failed(message, f"{type(error).__name__}: {error}")
+        return client_raised(message, error)

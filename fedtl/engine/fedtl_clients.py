@@ -10,6 +10,7 @@ from flwr.app import Context, Message
 
 import strategies
 from fedtl.config import RunConfig
+from fedtl.engine.inline_grid import InlineGrid
 from fedtl.federation.alone import LoneHeads, lone_heads
 from fedtl.federation.client import answer, head_for
 from fedtl.federation.simulated_sites import SimulatedSites
@@ -34,6 +35,7 @@ class FedtlClients:
             config=self.config,
             open_site=self.sites,
             lone_heads=self.lone_heads,
+            caught=self.config.catches,
         )
 
     @property
@@ -48,6 +50,13 @@ class FedtlClients:
         uplinks = [one.uplink for one in (strategy, strategy.starter) if one is not None]
         reply = 8 * max(sum(map(math.prod, uplink.values())) for uplink in uplinks)
         return max(1, min(_LARGEST_BLOCK, _BLOCK_REPLY_BYTES // max(reply, 1)))
+
+
+def inline_grid(config: RunConfig, clients: FedtlClients) -> InlineGrid:
+    """Return a grid of clients in this process, with ``engine = debug`` one after the other."""
+    block = clients.block if config.catches else 1
+    run_config = config.to_mapping()
+    return InlineGrid(config.clients, clients, run_config, block=block, caught=config.catches)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,9 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+from fedtl.errors import FedtlError
+from fedtl.fault import Fault
+
 RUN_ID = 1
 SERVER_NODE_ID = 1
 
@@ -39,6 +42,13 @@ def empty_run() -> Run:
 def client_failed(message: Message, reason: str) -> Message:
     """Return the reply of a client that raised, stalled or died, in Flower's form."""
     return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)
+
+
+def client_raised(message: Message, error: Exception) -> Message:
+    """Return the reply of a client of a simulation that raised: what nobody foresaw, whole."""
+    if isinstance(error, FedtlError):
+        return client_failed(message, f"{type(error).__name__}: {error}")
+    return client_failed(message, Fault.of(error).text)
 
 
 def is_simulation(grid: Grid) -> bool:

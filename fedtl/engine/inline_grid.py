@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from flwr.app import Context, Message, RecordDict
 
 from fedtl.engine.block_app import BlockApp, context_of
-from fedtl.engine.flower_internals import client_failed
+from fedtl.engine.flower_internals import client_raised
 from fedtl.engine.simulation_grid import SimulationGrid
+from fedtl.errors import FedtlError
+from fedtl.unforeseen import let_through
 
 
 class InlineGrid(SimulationGrid):
@@ -19,6 +21,8 @@ class InlineGrid(SimulationGrid):
         app: What runs them.
         run_config: Flower's run config, given to every client.
         block: Clients answered at a time.
+        caught: Whether what a client raises costs that client alone, or else ends the run; then
+            ``block`` is 1.
     """
 
     def __init__(
@@ -28,8 +32,10 @@ class InlineGrid(SimulationGrid):
         run_config: Mapping[str, str | int | float | bool],
         *,
         block: int,
+        caught: bool = True,
     ) -> None:
         super().__init__(clients)
+        self._answer = answer_block if caught else _answer_uncaught
         self._app, self._run_config, self._block = app, dict(run_config), block
         self._contexts: dict[int, Context] = {}
 
@@ -37,7 +43,7 @@ class InlineGrid(SimulationGrid):
         for start in range(0, len(messages), self._block):
             part = messages[start : start + self._block]
             contexts = [self._context(message.metadata.dst_node_id) for message in part]
-            yield from answer_block(self._app, part, contexts)
+            yield from self._answer(self._app, part, contexts)
 
     def states(self) -> Mapping[int, RecordDict]:
         """See :class:`SimulationGrid`."""
@@ -55,6 +61,19 @@ class InlineGrid(SimulationGrid):
         return self._contexts[node]
 
 
+def _answer_uncaught(
+    app: BlockApp, messages: Sequence[Message], contexts: Sequence[Context]
+) -> list[Message]:
+    """Return the reply of one client; what nobody foresaw is not to be taken for the server's."""
+    try:
+        return app(messages, contexts)
+    except FedtlError as error:
+        return [client_raised(messages[0], error)]
+    except Exception as error:
+        let_through(error)
+        raise
+
+
 def answer_block(
     app: BlockApp, messages: Sequence[Message], contexts: Sequence[Context]
 ) -> list[Message]:
@@ -63,7 +82,7 @@ def answer_block(
         return app(messages, contexts)
     except Exception as error:  # a client's trouble is its own
         if len(messages) == 1:
-            return [client_failed(messages[0], f"{type(error).__name__}: {error}")]
+            return [client_raised(messages[0], error)]
     replies: list[Message] = []
     for message, context in zip(messages, contexts, strict=True):
         replies += answer_block(app, [message], [context])

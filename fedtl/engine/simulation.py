@@ -14,8 +14,7 @@ import strategies
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
 from fedtl.data.understood import Understood
-from fedtl.engine.fedtl_clients import FedtlClients, MakeFedtlClients
-from fedtl.engine.inline_grid import InlineGrid
+from fedtl.engine.fedtl_clients import FedtlClients, MakeFedtlClients, inline_grid
 from fedtl.engine.memory import MemoryWatch
 from fedtl.engine.resources import Resources, actor_count, this_machine
 from fedtl.engine.simulation_grid import SimulationGrid
@@ -145,6 +144,7 @@ def simulate(
             expected=sites.identity,
             score_test=TestScore(config, sites) if len(split.test) else None,
             simulated=grid,
+            caught=config.catches,
         )
         outcome = federation.run(checkpoint)
         watch.sample()
@@ -200,7 +200,7 @@ def _at_most(config: RunConfig) -> int:
 
 def _start_grid(config: RunConfig, resources: Resources) -> SimulationGrid | None:
     """Start Ray and its actors; an inline grid needs no start."""
-    if config.engine == "inline":
+    if config.engine != "ray":
         return None
     from fedtl.engine.ray_grid import RayGrid
     from fedtl.engine.ray_session import start_ray
@@ -222,7 +222,7 @@ def _start_grid(config: RunConfig, resources: Resources) -> SimulationGrid | Non
 
 def _cluster_runner(config: RunConfig, starting: Starting[SimulationGrid]) -> ClusterRunner | None:
     """Return what extracts features on all machines, where the Ray cluster has several."""
-    if not config.ray_address or config.engine == "inline":
+    if not config.ray_address or config.engine != "ray":
         return None
     starting.result()
     from fedtl.engine.cluster_extraction import ClusterRunner
@@ -238,7 +238,7 @@ def _open_grid(
     app = FedtlClients(config, sites)
     grid = starting.result()
     if grid is None:
-        return InlineGrid(config.clients, app, config.to_mapping(), block=app.block)
+        return inline_grid(config, app)
     from fedtl.engine.ray_grid import RayGrid
     from fedtl.engine.ray_session import on_many_machines
 

@@ -17,6 +17,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from fedtl.errors import FedtlError
+from fedtl.fault import Enter, Fault, Kept
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,17 @@ class Task:
     Attributes:
         name: Told with its result.
         scene: Name of its scene.
-        work: Does it, given the scene; sent to an actor, and its result back.
+        work: Does it, given the scene and whom to tell of faults that it goes on after; sent to an
+            actor, and its result back.
     """
 
     name: str
     scene: str
-    work: Callable[[Any], Any]
+    work: Callable[[Any, Enter], Any]
+
+
+EnterOfTask = Callable[[Task, str, Fault], None]
+"""Is told of a task's fault, and where in the task it arose: empty if the task ended with it."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +46,19 @@ class TaskFailure:
 
     Attributes:
         reason: Why, one sentence.
+        entered: Whether it is a fault that has been told already.
     """
 
     reason: str
+    entered: bool = False
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What a task came to, and the faults on the way."""
+
+    result: Any
+    faults: Sequence[tuple[str, Fault]] = ()
 
 
 class TaskPool(ABC):
@@ -59,9 +75,20 @@ class TaskPool(ABC):
     def add_scene(self, name: str, make: Callable[[], Any]) -> None:
         """Make a scene known; ``make`` is sent to every actor that needs it and is called there."""
 
+    def results(self, enter: EnterOfTask) -> Iterator[tuple[Task, Any]]:
+        """Yield every submitted task with its result or :class:`TaskFailure`, as they finish.
+
+        Args:
+            enter: Is told of a task's faults, a few of every kind, before it is yielded.
+        """
+        for task, done in self._finished():
+            for where, fault in done.faults:
+                enter(task, where, fault)
+            yield task, done.result
+
     @abstractmethod
-    def results(self) -> Iterator[tuple[Task, Any]]:
-        """Yield every submitted task with its result or :class:`TaskFailure`, as they finish."""
+    def _finished(self) -> Iterator[tuple[Task, _Done]]:
+        """Yield every submitted task, as they finish."""
 
     @abstractmethod
     def close(self) -> None:
@@ -78,10 +105,15 @@ class TaskPool(ABC):
 
 
 class InlinePool(TaskPool):
-    """Does tasks one after the other in the calling process."""
+    """Does tasks one after the other in the calling process.
 
-    def __init__(self) -> None:
+    Args:
+        caught: Whether what a task raises costs that task alone, or else ends all.
+    """
+
+    def __init__(self, *, caught: bool = True) -> None:
         super().__init__()
+        self._do = _done if caught else _done_uncaught
         self._scenes: dict[str, Callable[[], Any]] = {}
         self._open: tuple[str | None, Any] = (None, None)
 
@@ -89,13 +121,12 @@ class InlinePool(TaskPool):
         """See :class:`TaskPool`."""
         self._scenes[name] = make
 
-    def results(self) -> Iterator[tuple[Task, Any]]:
-        """See :class:`TaskPool`."""
+    def _finished(self) -> Iterator[tuple[Task, _Done]]:
         while self._queue:
             task = self._next(self._open[0])
             if self._open[0] != task.scene:
                 self._open = task.scene, self._scenes[task.scene]()
-            yield task, _done(task.work, self._open[1])
+            yield task, self._do(task.work, self._open[1])
 
     def close(self) -> None:
         """See :class:`TaskPool`."""
@@ -115,7 +146,7 @@ class _Worker:
         torch.set_num_threads(1)
         self._open: tuple[str | None, Any] = (None, None)
 
-    def do(self, scene: str, make: list[Any], work: Callable[[Any], Any]) -> Any:
+    def do(self, scene: str, make: list[Any], work: Callable[[Any, Enter], Any]) -> _Done:
         """Return what ``work`` returns; ``make`` holds a reference to what makes the scene."""
         if self._open[0] != scene:
             self._open = None, None  # the last one's memory first
@@ -123,13 +154,20 @@ class _Worker:
         return _done(work, self._open[1])
 
 
-def _done(work: Callable[[Any], Any], scene: Any) -> Any:
+def _done(work: Callable[[Any, Enter], Any], scene: Any) -> _Done:
+    kept = Kept()
     try:
-        return work(scene)
+        return _Done(work(scene, kept.enter), kept.faults)
     except FedtlError as error:
-        return TaskFailure(str(error))
+        return _Done(TaskFailure(str(error)), kept.faults)
     except Exception as error:  # whatever a user's own strategy raises costs its task alone
-        return TaskFailure(f"{type(error).__name__}: {error}")
+        fault = Fault.of(error)
+        return _Done(TaskFailure(fault.sentence, entered=True), [*kept.faults, ("", fault)])
+
+
+def _done_uncaught(work: Callable[[Any, Enter], Any], scene: Any) -> _Done:
+    kept = Kept()
+    return _Done(work(scene, kept.enter), kept.faults)
 
 
 @dataclass
@@ -161,7 +199,7 @@ class RayPool(TaskPool):
         """See :class:`TaskPool`."""
         self._scenes[name] = ray.put(make)
 
-    def results(self) -> Iterator[tuple[Task, Any]]:
+    def _finished(self) -> Iterator[tuple[Task, _Done]]:
         """See :class:`TaskPool`; a task whose actor died is done again, once."""
         idle = list(range(len(self._actors)))
         busy: dict[Any, _Busy] = {}
@@ -178,17 +216,17 @@ class RayPool(TaskPool):
             done = busy.pop(ready[0])
             idle.append(done.actor)
             try:
-                result = ray.get(ready[0])
+                found = ray.get(ready[0])
             except RayActorError:
                 self._actors[done.actor], self._at[done.actor] = self._start(), None
                 if done.task.name not in self._broke:
                     self._broke.add(done.task.name)
                     self._queue.append(done.task)
                     continue
-                result = TaskFailure("the process that ran it died, twice")
+                found = _Done(TaskFailure("the process that ran it died, twice"))
             except RayTaskError as error:
-                result = TaskFailure(f"the process that ran it failed: {error.cause}")
-            yield done.task, result
+                found = _Done(TaskFailure(f"the process that ran it failed: {error.cause}"))
+            yield done.task, found
 
     def close(self) -> None:
         """Stop the actors; Ray itself stays up for whoever started it."""

@@ -92,6 +92,6 @@ class Account:
     def _note_failures(self, server_round: int, failures: Sequence[Failure]) -> None:
         for failure in failures:
             self.failures.append((server_round, failure.client, failure.reason))
-            if not failure.intended:
+            if not failure.intended and not failure.entered:
                 text = f"Round {server_round}, client {failure.client}: {failure.reason}"
                 self._journal.warn(text)

@@ -23,6 +23,8 @@ from flwr.app import (
 import fedtl
 import strategies
 from fedtl.config import RunConfig
+from fedtl.errors import FedtlError
+from fedtl.fault import Fault
 from fedtl.federation.adversity import (
     attackers,
     before_training,
@@ -73,11 +75,20 @@ def answer(
     config: RunConfig,
     open_site: OpenSite,
     lone_heads: LoneHeads = lone_heads,
+    caught: bool = True,
 ) -> list[Message]:
     """Return the reply to each message; all are of one kind, from one phase of the run.
 
     A client whose data cannot be opened, or whose reply may not leave, gets an error reply of its
-    own; the others are not concerned.
+    own; the others are not concerned. Whatever else is raised, as by a strategy, is not caught.
+
+    Args:
+        messages: What is asked.
+        contexts: Each client's.
+        config: The run.
+        open_site: Opens a client's data.
+        lone_heads: Trains clients alone.
+        caught: Whether what nobody foresaw of opening a client's data is an error reply, too.
     """
     replies: list[Message | None] = [None] * len(messages)
     sites: dict[int, Site] = {}
@@ -85,7 +96,10 @@ def answer(
         try:
             site = open_site(context)
         except Exception as error:  # a site's own trouble, told to the server and to nobody else
-            reason = f"{type(error).__name__}: {error}"
+            foreseen = isinstance(error, FedtlError)
+            if not (foreseen or caught):
+                raise
+            reason = f"{type(error).__name__}: {error}" if foreseen else Fault.of(error).text
             replies[place] = Message(Error(NOT_OPENED, reason), reply_to=message)
             continue
         training = message.metadata.message_type == phases.TRAIN

@@ -14,6 +14,7 @@ from typing import Any
 from flwr.app import ArrayRecord, Error, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 
+from fedtl.fault import FAULT_KIND, Fault, own_place
 from fedtl.messages.failure_codes import DROPPED_OUT
 from fedtl.privacy.egress import Declaration, EgressError, LedgerEntry, release, weigh
 from fedtl.privacy.forms import one_line
@@ -33,11 +34,13 @@ class Failure:
         client: Partition id.
         reason: What happened, one sentence.
         intended: Whether the scenario has it so.
+        entered: Whether it is an exception that has been told already.
     """
 
     client: int
     reason: str
     intended: bool = False
+    entered: bool = False
 
 
 @dataclass
@@ -64,6 +67,22 @@ class Phase:
 Check = Callable[[str, int, RecordDict, RecordDict], None]
 
 
+@dataclass(frozen=True)
+class Errors:
+    """What becomes of exceptions that nobody foresaw.
+
+    Attributes:
+        enter: Is told of each, with the round and the client's partition id, as it comes.
+        believed: Whether an error reply may bring one: clients of this machine's own simulation.
+        caught: Whether one that is raised in reading a reply costs that client alone, or else ends
+            the run.
+    """
+
+    enter: Callable[[int, int, Fault], None] = lambda server_round, client, fault: None
+    believed: bool = False
+    caught: bool = True
+
+
 class Exchange(Grid):
     """A grid over the accepted sites alone, in partition-id order.
 
@@ -76,6 +95,7 @@ class Exchange(Grid):
         check: Looks at a reply that is as declared, given its kind, the partition id, its content
             and the content of what it replies to; raises :class:`EgressError`.
         drops_out: Whether the scenario has a client, by round and partition id, not answer.
+        errors: What becomes of exceptions that nobody foresaw.
         timeout: Seconds to wait for the replies of a phase; ``None`` waits for all.
 
     Attributes:
@@ -95,6 +115,7 @@ class Exchange(Grid):
         *,
         check: Check | None = None,
         drops_out: Callable[[int, int], bool] = lambda server_round, client: False,
+        errors: Errors | None = None,
     ) -> None:
         self._grid = grid
         self.partitions = dict(partitions)
@@ -102,6 +123,7 @@ class Exchange(Grid):
         self._declared = declared
         self._digests = digests or {}
         self._check, self._drops_out = check, drops_out
+        self._errors = errors or Errors()
         self.standardisation: ArrayRecord | None = None
         self._timeout = timeout
         self.phase = Phase([])
@@ -157,17 +179,28 @@ class Exchange(Grid):
         client = self._partition(instruction)
         kind = instruction.metadata.message_type
         server_round = _round(instruction.content)
+        fault: Fault | None = None
         if reply.has_content():
             try:
                 self._read(phase, kind, instruction, reply)
             except Exception as error:  # a site may send anything, and reading it do anything
-                expected = isinstance(error, EgressError | ValueError)
-                told = str(error) if expected else f"{type(error).__name__}: {error}"
+                told = str(error)
+                if not _is_expected(error):
+                    if not self._errors.caught:
+                        raise
+                    fault = Fault.of(error)
+                    told = fault.sentence
                 reply = Message(Error(UNUSABLE_REPLY, one_line(told)), reply_to=instruction)
+        elif self._errors.believed:
+            fault = Fault.read(reply.error.reason or "")
+        if fault is not None:
+            self._errors.enter(server_round, client, fault)
         if reply.has_error():
             intended = reply.error.code == DROPPED_OUT and self._drops_out(server_round, client)
-            reason = one_line(reply.error.reason) or "unknown error"
-            phase.failures.append(Failure(client, reason, intended))
+            # A fault's first line is its sentence.
+            told = (reply.error.reason or "").partition(f"\n{FAULT_KIND}")[0]
+            reason = one_line(told) or "unknown error"
+            phase.failures.append(Failure(client, reason, intended, entered=fault is not None))
         return reply
 
     def _read(self, phase: Phase, kind: str, instruction: Message, reply: Message) -> None:
@@ -235,6 +268,13 @@ class Exchange(Grid):
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """See :meth:`push_messages`."""
         raise NotImplementedError("use send_and_receive: only what it carries is on the ledger")
+
+
+def _is_expected(error: Exception) -> bool:
+    """Return whether an error tells of a reply, and not of the code that reads it."""
+    if isinstance(error, ValueError):
+        return not own_place(error)
+    return isinstance(error, EgressError)
 
 
 def _cut(lines: Sequence[tuple[str, str, int]]) -> list[tuple[str, str, int]]:

@@ -12,7 +12,7 @@ from flwr.serverapp import Grid
 
 from fedtl.errors import FedtlError
 from fedtl.federation.census import SiteCard
-from fedtl.federation.exchange import Exchange, Failure
+from fedtl.federation.exchange import Errors, Exchange, Failure
 from fedtl.messages import phases
 from fedtl.privacy.egress import EgressError, LedgerEntry
 from fedtl.privacy.forms import one_line
@@ -101,7 +101,13 @@ def wait_for_nodes(
         time.sleep(_POLL_SECONDS)
 
 
-def handshake(grid: Grid, nodes: Sequence[int], clients: int, expected: Identity | None) -> Roll:
+def handshake(
+    grid: Grid,
+    nodes: Sequence[int],
+    clients: int,
+    expected: Identity | None,
+    errors: Errors | None = None,
+) -> Roll:
     """Ask every node who it is and accept those that agree.
 
     Args:
@@ -110,6 +116,7 @@ def handshake(grid: Grid, nodes: Sequence[int], clients: int, expected: Identity
         clients: Number of partitions; a node of a higher partition id is refused.
         expected: What to hold them against, where the server knows; otherwise what most of them
             say (of equally many, the one with the lowest partition id).
+        errors: What becomes of exceptions that nobody foresaw.
 
     There is no time limit but Flower's own, twelve hours: a site's first answer may have to wait
     for its backbone to see every image.
@@ -119,7 +126,7 @@ def handshake(grid: Grid, nodes: Sequence[int], clients: int, expected: Identity
     """
     declared = {phases.HANDSHAKE: phases.HANDSHAKE_REPLY}
     provisional = {node: place for place, node in enumerate(nodes)}
-    exchange = Exchange(grid, provisional, declared)
+    exchange = Exchange(grid, provisional, declared, errors=errors)
     content = RecordDict({"config": ConfigRecord({"server-round": 0})})
     questions = [
         Message(content, dst_node_id=node, message_type=phases.HANDSHAKE) for node in nodes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from fedtl.fault import Fault
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.privacy.egress import LedgerEntry
 
@@ -28,6 +29,10 @@ class Journal(Protocol):
 
     def warn(self, text: str) -> None:
         """Tell the user, and the report, of something that went wrong and was survived."""
+        ...
+
+    def enter_fault(self, server_round: int, client: int, fault: Fault) -> None:
+        """Write down an exception that nobody foresaw, which cost one client's contribution."""
         ...
 
     def waits(self, text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 
 import numpy as np
 from flwr.app import MetricRecord
@@ -28,7 +27,10 @@ def facts_of(phase: Phase, server_round: int, metrics: MetricRecord | None, seco
         "clients": len(phase.clients),
         "train_loss": None if np.isnan(loss) else loss,
         "test_accuracy": None,
-        "failed": [asdict(failure) for failure in phase.failures],
+        "failed": [
+            {"client": failed.client, "reason": failed.reason, "intended": failed.intended}
+            for failed in phase.failures
+        ],
         "bytes_up": phase.bytes_up,
         "bytes_down": phase.bytes_down,
         "seconds": seconds,

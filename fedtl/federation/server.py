@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,13 +16,14 @@ from flwr.serverapp import Grid
 import strategies
 from fedtl.config import RunConfig
 from fedtl.errors import FedtlError, ImpossibleTotalError, first_line
+from fedtl.fault import placed
 from fedtl.federation.account import Account
 from fedtl.federation.adversity import drops_out
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.client import head_for
 from fedtl.federation.client_memory import SimulatedStates, memories_of, states_of
 from fedtl.federation.evaluation import ClientEvaluation, RoundScore
-from fedtl.federation.exchange import Exchange, Phase
+from fedtl.federation.exchange import Errors, Exchange, Phase
 from fedtl.federation.handshake import Identity, Roll, handshake, wait_for_nodes
 from fedtl.federation.journal import Journal, Row
 from fedtl.federation.outcome import Outcome
@@ -35,6 +36,7 @@ from fedtl.messages import phases
 from fedtl.records import from_record, to_record
 from fedtl.transfer.heads import one_thread
 from fedtl.transfer.standardisation import Standardisation
+from fedtl.unforeseen import is_let_through
 from strategies.base import Arrays, HeadStrategy
 
 _T = TypeVar("_T")
@@ -42,13 +44,8 @@ _T = TypeVar("_T")
 # What numpy and PyTorch raise for a system that has no solution.
 _SINGULAR = (np.linalg.LinAlgError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
 
-
-class TestScorer(Protocol):
-    """Scores a head on the data's own test split, where whoever runs the server holds it."""
-
-    def __call__(self, arrays: Arrays, standardisation: Standardisation | None) -> float:
-        """Return the accuracy, a fraction."""
-        ...
+TestScorer = Callable[[Arrays, Standardisation | None], float]
+"""Returns a head's accuracy, a fraction, on a test split that whoever runs the server holds."""
 
 
 class Federation:
@@ -64,6 +61,7 @@ class Federation:
         reply_timeout: Seconds to wait for a phase's replies; ``None`` leaves that to the grid.
         simulated: Holds the clients' states, where they are simulated; checkpoints then hold them.
         quorum: How many sites must take part, where they are real.
+        caught: Whether what nobody foresaw of one client's reply costs that client alone.
     """
 
     def __init__(
@@ -78,8 +76,10 @@ class Federation:
         reply_timeout: float | None = None,
         simulated: SimulatedStates | None = None,
         quorum: Quorum | None = None,
+        caught: bool = True,
     ) -> None:
         self._simulated, self._quorum = simulated, quorum
+        self._errors = Errors(journal.enter_fault, believed=quorum is None, caught=caught)
         self._grid, self._config, self._journal = grid, config, journal
         self._expected, self._score_test = expected, score_test
         self._patience, self._reply_timeout = patience, reply_timeout
@@ -98,16 +98,13 @@ class Federation:
         )
         if self._simulated is None:
             self._journal.waits("waiting for all clients to read their data")
-        roll = handshake(self._grid, nodes, config.clients, self._expected)
+        roll = handshake(self._grid, nodes, config.clients, self._expected, self._errors)
         if self._quorum is not None:
             self._quorum.admit(roll, config.clients)
-        head = head_for(
-            config, features=roll.identity.feature_size, classes=len(roll.identity.classes)
-        )
+        width, classes = roll.identity.feature_size, len(roll.identity.classes)
+        head = head_for(config, features=width, classes=classes)
         strategy = strategies.build(config, head)
-        declared = phases.declarations(
-            strategy, roll.identity.feature_size, len(roll.identity.classes)
-        )
+        declared = phases.declarations(strategy, width, classes)
         if strategy.forewarning:
             self._journal.warn(strategy.forewarning)
         checks = ReplyChecks(strategy, roll.cards, self._account.sizes)
@@ -117,18 +114,18 @@ class Federation:
             declared,
             {
                 phases.TRAIN: RoundScore.read,
-                phases.EVALUATE: partial(ClientEvaluation.read, classes=len(roll.identity.classes)),
+                phases.EVALUATE: partial(ClientEvaluation.read, classes=classes),
             },
             timeout=self._reply_timeout,
             check=checks.check,
             drops_out=partial(drops_out, config),
+            errors=self._errors,
         )
         with one_thread():
             if resume is None:
                 self._account.admit(roll)
                 standardisation = None
                 if strategy.standardises:
-                    width = roll.identity.feature_size
                     standardisation = self._asked(
                         exchange, lambda: learn_standardisation(exchange, width)
                     )
@@ -225,9 +222,10 @@ class Federation:
         try:
             aggregated, metrics = self._asked(exchange, ask) if strategy.one_round else ask()
         except (ImpossibleTotalError, *_SINGULAR) as error:
-            if strategy.one_round and isinstance(error, ImpossibleTotalError):
+            last = strategy.one_round and isinstance(error, ImpossibleTotalError)
+            if last or is_let_through(error):
                 raise
-            aggregated, metrics, fault = None, None, first_line(error).rstrip(".")
+            aggregated, metrics, fault = None, None, first_line(error).rstrip(".") + placed(error)
         phase = exchange.phase
         if pending is not None:
             self._journal.enter_round(pending | scores_of(phase.metrics), rounds)

@@ -18,7 +18,7 @@ from fedtl.errors import FedtlError, UnwrittenError, UsageError
 from fedtl.federation.checkpoint import write_atomically
 from fedtl.federation.contents import CONTENTS_FILE, Contents
 from fedtl.interruption import in_hand
-from fedtl.unforeseen import unforeseen
+from fedtl.unforeseen import ErrorLog, let_through, unforeseen
 
 
 class HeldFolder(ABC):
@@ -28,6 +28,7 @@ class HeldFolder(ABC):
         path: The folder.
         first_files: What is written before the work has begun; the first says what is to be done.
         work: What such a folder holds, in a word.
+        errors: Its ``errors.log``.
     """
 
     first_files: ClassVar[tuple[str, ...]]
@@ -35,6 +36,7 @@ class HeldFolder(ABC):
 
     def __init__(self, path: Path, lock: io.TextIOWrapper) -> None:
         self.path, self._lock = path, lock
+        self.errors = ErrorLog(path)
         # What make() made, innermost first; None where the work was there before.
         self._made: list[Path] | None = None
 
@@ -42,6 +44,11 @@ class HeldFolder(ABC):
     @abstractmethod
     def begun(self) -> bool:
         """Whether there is work in it that would be lost."""
+
+    @property
+    @abstractmethod
+    def catches(self) -> bool:
+        """Whether what nobody foresaw is told in a sentence, or else let through."""
 
     @abstractmethod
     def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -67,6 +74,7 @@ class HeldFolder(ABC):
 
         Raises:
             FedtlError: Also for what nobody foresaw, whose traceback is in ``errors.log`` then.
+            Exception: What nobody foresaw, with ``engine = debug``.
         """
         try:
             with in_hand(self._interrupted):
@@ -82,6 +90,9 @@ class HeldFolder(ABC):
             raise
         except Exception as error:
             self.discard_if_unbegun()
+            if not self.catches:
+                let_through(error)
+                raise
             raise unforeseen(error, self.path if self.path.is_dir() else None) from error
         finally:
             self.close()

@@ -40,11 +40,13 @@ class RunProgress:
     Args:
         console: Where to show it, as a rule standard error.
         quiet: Show nothing but warnings.
+        live: Whether it may draw anew what it has drawn, and tell the time: a debugger has the
+            terminal to itself otherwise, for lines alone are printed, and nothing meanwhile.
     """
 
-    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+    def __init__(self, console: Console, *, quiet: bool = False, live: bool = True) -> None:
         self._console = console
-        self._quiet = quiet
+        self._quiet, self._may_draw = quiet, live
         self._live: Live | None = None
         self._bars: Progress | None = None
         self._spinner: Progress | None = None
@@ -59,7 +61,7 @@ class RunProgress:
         self._reminder: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        if self._quiet:
+        if self._quiet or not self._may_draw:
             return self
         if not self._console.is_terminal or self._console.is_dumb_terminal:
             self._reminder = threading.Thread(target=self._remind, daemon=True)

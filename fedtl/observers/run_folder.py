@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from fedtl.config import RunConfig
 from fedtl.config_file import from_toml, to_toml
 from fedtl.errors import FedtlError, UsageError
+from fedtl.fault import Fault
 from fedtl.federation.checkpoint import Checkpoint, write_checkpoint
 from fedtl.federation.manifest import LEDGER_FILE, METRICS_FILE, FileDigests
 from fedtl.federation.run_identity import IDENTITY_FILE, RunIdentity, Runtime, file_digest
@@ -132,6 +133,11 @@ class RunFolder(HeldFolder):
         """Whether the run has its clients."""
         return (self.path / "partition.json").exists()
 
+    @property
+    def catches(self) -> bool:
+        """Whether what nobody foresaw is told in a sentence, or else let through."""
+        return self.config.catches
+
     # --- the journal of a federation -----------------------------------------------------------
 
     def enter_egress(self, entries: Sequence[LedgerEntry]) -> None:
@@ -171,6 +177,15 @@ class RunFolder(HeldFolder):
         self.warnings.append(text)
         if self.progress is not None:
             self.progress.warn(text)
+
+    def enter_fault(self, server_round: int, client: int, fault: Fault) -> None:
+        """Write an exception down in ``errors.log``, and tell the first of its kind."""
+        self.enter_error(f"Round {server_round}, client {client}", fault)
+
+    def enter_error(self, where: str, fault: Fault) -> None:
+        """Write an exception down that arose elsewhere, as in a repetition of the run."""
+        if first := self.errors.enter(where, fault):
+            self.warn(first)
 
     def note(self, text: str) -> None:
         """Tell the user something that is no warning."""
