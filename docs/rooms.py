@@ -1,8 +1,9 @@
 """Draws the rooms of the code from its imports: ``python docs/rooms.py``.
 
 Reads the order of rooms in ARCHITECTURE.md, writes the table there and the picture beside this
-script, and prints today's imports upwards and circles, which a test forbids. Every import counts:
-one for types alone, or within a function, makes a file no less dependent on another.
+script, and prints today's imports upwards and circles, which a test holds to a list. Every import
+counts: one for types alone, within a function or by ``import_module`` makes a file no less
+dependent.
 """
 
 from __future__ import annotations
@@ -43,10 +44,17 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def _named(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, ...]]:
-    """Yield what each name that is imported may be called, the likeliest first."""
+def _named(node: ast.AST, package: str) -> Iterator[tuple[str, ...]]:
+    """Yield what each name that a node imports may be called, the likeliest first."""
+    if isinstance(node, ast.Call):
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+        if called == "import_module" and isinstance(node.args[0], ast.Constant):
+            yield (str(node.args[0].value),)
+        return
     if isinstance(node, ast.Import):
         yield from ((alias.name,) for alias in node.names)
+        return
+    if not isinstance(node, ast.ImportFrom):
         return
     above = package.split(".")[: 1 - node.level or None] if node.level else []
     base = ".".join([*above, *([node.module] if node.module else [])])
@@ -59,12 +67,7 @@ def imports(files: Mapping[str, Path]) -> tuple[Graph, Graph]:
     for module, path in files.items():
         package = module if path.name == "__init__.py" else module.rpartition(".")[0]
         nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        named = [
-            names
-            for node in nodes
-            if isinstance(node, ast.Import | ast.ImportFrom)
-            for names in _named(node, package)
-        ]
+        named = [names for node in nodes for names in _named(node, package)]
         found = {next((name for name in names if name in files), "") for names in named}
         ours[module] = frozenset(found - {"", module})
         tops = {names[-1].partition(".")[0] for names in named}
@@ -226,7 +229,8 @@ def drawn(page: str) -> tuple[str, str]:
     told = f"""
 `python docs/rooms.py` makes picture and table from the imports, and a test holds them to the code.
 Blue arrows go from a room to a lower one that it imports; arrows that others imply are left out. An
-import upwards would be a red arrow; a test forbids that, and circles of rooms and of files.
+import upwards is a red arrow. A test forbids these, and circles of rooms and of files, but for what
+it lists.
 
 ![The rooms from top to bottom, with an arrow for every import](docs/rooms.svg)
 

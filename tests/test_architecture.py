@@ -10,6 +10,12 @@ from types import ModuleType
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
+# What is left to remove, and why it is there; the test below holds the list to be exact.
+LEFT = {
+    # A configuration is checked against the options that its strategies declare, and these are
+    # found by the strategies' package, which imports the configuration.
+    ("fedtl.known_options", "strategies"),
+}
 ORDER = """
 ## The order
 
@@ -48,9 +54,11 @@ def test_nothing_goes_against_the_order(rooms: ModuleType) -> None:
     listed, files = rooms.order(rooms.PAGE.read_text(encoding="utf-8")), rooms.modules()
     places, (ours, _) = rooms.placed(listed, files), rooms.imports(files)
     assert len(ours) > 300
-    assert rooms.upwards(ours, places, listed) == []
-    assert rooms.circles(rooms.between(ours, places)) == []
-    assert rooms.circles(ours) == []
+    told = [f"{one} ({places[one]}) imports {to} ({places[to]})" for one, to in sorted(LEFT)]
+    assert sorted(rooms.upwards(ours, places, listed)) == told
+    kept = {one: frozenset(to for to in ours[one] if (one, to) not in LEFT) for one in ours}
+    assert rooms.circles(rooms.between(kept, places)) == []
+    assert rooms.circles(kept) == []
 
 
 def test_imports_upwards_are_found(rooms: ModuleType) -> None:
@@ -64,11 +72,15 @@ def test_every_kind_of_import_is_seen(rooms: ModuleType, tmp_path: Path) -> None
     (tmp_path / "__init__.py").write_text("from .low import thing\nfrom . import high\n")
     (tmp_path / "low.py").write_text("import torch.nn\n\ndef later():\n    import pack.high\n")
     (tmp_path / "high.py").write_text("if TYPE_CHECKING:\n    from pack import low\n")
+    (tmp_path / "called.py").write_text(
+        "importlib.import_module('pack.low')\nimport_module(name)\n"
+    )
     names = {"pack": "__init__.py", "pack.low": "low.py", "pack.high": "high.py"}
+    names["pack.called"] = "called.py"
     ours, theirs = rooms.imports({name: tmp_path / file for name, file in names.items()})
     low, high = {"pack.low"}, {"pack.high"}
-    assert ours == {"pack": low | high, "pack.low": high, "pack.high": low}
-    assert theirs == {"pack": set(), "pack.low": {"PyTorch"}, "pack.high": set()}
+    assert ours == {"pack": low | high, "pack.low": high, "pack.high": low, "pack.called": low}
+    assert {name: found for name, found in theirs.items() if found} == {"pack.low": {"PyTorch"}}
 
 
 def test_arrows_that_others_imply_are_left_out(rooms: ModuleType) -> None:
