@@ -49,7 +49,7 @@ def _help_of_each_flag(page: str) -> dict[str, str]:
 
 
 def test_help_lists_every_key_with_its_default_in_80_columns() -> None:
-    end = _python("--help")
+    end = _python("--help", "all")
     assert end.returncode == 0
     assert end.stderr == ""
     assert "\x1b" not in end.stdout

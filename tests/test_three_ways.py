@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -132,9 +133,13 @@ def _real_sites(sites: Path, folder: Path) -> Path:
     env = {"PYTHONPATH": path, "WITNESS": str(folder / "witness.txt")}
     (folder / "bin").mkdir()
     of_imports = environment(folder / "bin") | env
+    # The hostile server has the class that it asks of the sites.
+    (folder / "servers").mkdir()
+    shutil.copy(folder / "watched" / f"{BAIT}.py", folder / "servers")
+    servers = os.pathsep.join(filter(None, [str(folder / "servers"), os.environ.get("PYTHONPATH")]))
     with (
         warm_command("flwr-clientapp", folder / "bin", of_imports) as warm,
-        real_sites.server(folder, lambda command: None) as federation,
+        real_sites.server(folder, lambda command: None, {"PYTHONPATH": servers}) as federation,
         real_sites.sites(
             federation, own, env | {"PATH": f"{warm.parent}{os.pathsep}{of_imports['PATH']}"}
         ),

@@ -143,11 +143,17 @@ class Federation:
 
 
 @contextmanager
-def server(folder: Path, told: Told) -> Iterator[Federation]:
-    """Make certificates and run a SuperLink that takes part with nobody but registered keys."""
+def server(folder: Path, told: Told, env: Mapping[str, str] | None = None) -> Iterator[Federation]:
+    """Make certificates and run a SuperLink that takes part with nobody but registered keys.
+
+    Args:
+        folder: For keys, logs and homes of all that runs.
+        told: Told each command.
+        env: What the server's environment holds besides.
+    """
     make_certificates(folder, told)
     port, home = free_port(), folder / "server-home"
-    env = environment(home)
+    env = environment(home) | dict(env or {})
     command = [
         *("flower-superlink", "--host", "127.0.0.1", "--port", str(port)),
         *("--ssl-ca-certfile", str(folder / AUTHORITY)),
