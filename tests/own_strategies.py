@@ -63,9 +63,9 @@ class Interrupted(FedAvg):
 '''
 
 
-def write_strategies(folder: Path) -> Path:
-    """Write the module ``buggy`` and return its file."""
-    path = folder / "buggy.py"
+def write_strategies(folder: Path, module: str) -> Path:
+    """Write the module and return its file; a process imports a name once."""
+    path = folder / f"{module}.py"
     path.write_text(SOURCE, encoding="utf-8")
     return path
 

@@ -51,6 +51,7 @@ class Notes:
 
     def enter_fault(self, server_round: int, client: int, fault: Fault) -> None:
         self.faults.append((server_round, client, fault))
+        self.warn(f"Round {server_round}, client {client}: {fault.sentence}")
 
     def waits(self, text: str) -> None: ...
 

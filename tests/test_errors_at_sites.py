@@ -88,7 +88,7 @@ def test_nothing_of_an_error_leaves_a_site(
 def test_a_client_of_flowers_own_simulation_tells_all(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write_strategies(tmp_path)
+    path = write_strategies(tmp_path, "buggy_in_flower")
     monkeypatch.syspath_prepend(str(tmp_path))
     node: Mapping[str, Any] = {"simulated": True, "cache": str(tmp_path / "cache")}
 
@@ -99,7 +99,7 @@ def test_a_client_of_flowers_own_simulation_tells_all(
 
     data = f"features:{folder / '0.npz'}"
     config = RunConfig(
-        clients=SITES, rounds=1, strategy="buggy:InClient", partition="iid", data=data
+        clients=SITES, rounds=1, strategy="buggy_in_flower:InClient", partition="iid", data=data
     )
     notes = Notes()
     grid = InlineGrid(SITES, simulated, config.to_mapping(), block=1)

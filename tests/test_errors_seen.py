@@ -35,7 +35,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The user's own file, importable here and in actors."""
-    path = write_strategies(tmp_path_factory.mktemp("own"))
+    path = write_strategies(tmp_path_factory.mktemp("own"), "buggy")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(path.parent))
         yield path
