@@ -128,6 +128,7 @@ def test_a_comparison_takes_several_values_and_tunes(folder: Path) -> None:
         (("--set", "beta", "--strategy", "mine:Mine"), "must be of the form 'key=value"),
         (("--strategy", "mine:Mine", "--beta"), "'--beta' is not known, or has no value"),
         (("--beta", "1"), "Unknown flag '--beta'"),
+        (("stray",), "Unexpected argument 'stray'"),
         (
             ("--fedprox-mu", "1", "--strategy", "mine:Mine"),
             "fedprox-mu is an option of fedprox, and the run has strategy = mine:Mine",
@@ -170,6 +171,13 @@ def test_a_class_has_its_bases_options_and_may_declare_one_anew() -> None:
     found = Derived(RunConfig(options=(("lambda", 7),))).options
     assert (found.size, found.kind, found.lambda_, found.told, found.on) == (2.0, "a", 7, "", True)
     assert Base(RunConfig()).options.size == 0.5
+
+
+def test_an_option_that_is_as_by_default_makes_no_difference() -> None:
+    config = RunConfig(strategy="fedprox")
+    assert RunConfig(strategy="fedprox", fedprox_mu=0.1) == config
+    assert RunConfig(strategy="fedprox", fedprox_mu=0.3) != config
+    assert RunConfig(strategy="fedprox", fedprox_mu=0.3).replace(fedprox_mu=0.1) == config
 
 
 def test_two_options_of_one_name_are_a_mistake() -> None:

@@ -183,6 +183,14 @@ def test_a_site_may_allow_what_others_refuse(
     assert {key: getattr(found, key.replace("-", "_")) for key in run} == run
 
 
+def test_options_for_strategies_that_are_not_installed_go_with_them() -> None:
+    run = {**DEFAULTS, "set": "fedprox-mu=0.3", "strategy": "fedprox"}
+    with pytest.raises(RefusedError, match="This site refuses set "):
+        SitePolicy.of(SITE).configuration(run)
+    allowed = SitePolicy.of({**SITE, "allow": "module:Class"}).configuration(run)
+    assert allowed.option("fedprox-mu") == 0.3
+
+
 def test_what_a_site_sets_goes_before_what_it_allows() -> None:
     node = {**SITE, "allow": "data weights cache", "weights": "mine.pth", "cache": "mine"}
     run = {"data": "/etc", "weights": "/etc/x.pth", "cache": "/etc"}
