@@ -56,9 +56,9 @@ class RunConfig(EveryKey):
         object.__setattr__(self, "options", options)
         if keys:
             object.__setattr__(self, "options", self._with({kebab(k): v for k, v in keys.items()}))
-        self.__post_init__()
+        self._check()
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         for name in defaults():
             check(kebab(name), getattr(self, name), rules()[kebab(name)])
         known = self.partition in (AUTO, *PARTITIONS)

@@ -11,7 +11,13 @@ from fedtl.config import RunConfig
 from fedtl.config_key import Scalar, nearest
 from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
-from fedtl.known_options import find_option, load_strategy, options_of, shipped_options
+from fedtl.known_options import (
+    defaults_of,
+    find_option,
+    load_strategy,
+    options_of,
+    shipped_options,
+)
 from fedtl.options import Option, checked, others_than_default
 from fedtl.user_code import NAMING_KEYS
 
@@ -106,7 +112,8 @@ def _with_options(
                 near = nearest(f"--{key}", [f"--{one}" for one in every])
                 raise UsageError(f"Unknown flag '--{key}'{near}")
             raise UsageError(f"Unknown key {key!r} in {where}{nearest(key, every)}")
-        known[key] = option
+        if len(defaults_of(key, (*strategies, *config.chosen))) < 2:
+            known[key] = option  # else its default is not the same for all that read it
         if isinstance(value, Spelt):
             value = spelt(key, value, option)
         values[key] = checked(key, _typed(key, value, option.kind, where), option)

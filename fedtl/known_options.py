@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from fedtl.config_key import Scalar
 from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
 from fedtl.options import Option, declared
@@ -38,13 +39,22 @@ def options_of(*names: str) -> dict[str, Option]:
     for name in names:
         if ":" not in name and name not in available_strategies():
             continue
-        for key, option in declared(load_strategy(name)).items():
-            if key in rules():
-                raise UsageError(
-                    f"strategy = {name!r} declares the option {key}, which every run has; give its "
-                    "Options a prefix."
-                )
-            found[key] = option
+        found |= _of_file(name) if name in _registry().shipped() else _declared(name)
+    return found
+
+
+@cache
+def _of_file(name: str) -> dict[str, Option]:
+    return _declared(name)
+
+
+def _declared(name: str) -> dict[str, Option]:
+    found = declared(load_strategy(name))
+    if hidden := next(iter(found.keys() & rules().keys()), ""):
+        raise UsageError(
+            f"strategy = {name!r} declares the option {hidden}, which every run has; give its "
+            "Options a prefix."
+        )
     return found
 
 
@@ -59,20 +69,26 @@ def load_strategy(name: str) -> type:
 
 
 def available_strategies() -> tuple[str, ...]:
-    """Return the names of all strategies that are shipped."""
+    """Return the names that ``--strategy`` takes."""
     found: tuple[str, ...] = _registry().available()
     return found
 
 
 @cache
 def shipped_options() -> dict[str, Known]:
-    """Return the options of all strategies that are shipped, by key."""
+    """Return the options of all strategies that are shipped, by key; not of what others install."""
     found: dict[str, Known] = {}
-    for name in available_strategies():
+    for name in sorted(_registry().shipped()):
         for key, option in options_of(name).items():
             owners = found[key].owners if key in found else ()
             found[key] = Known(option, (*owners, name))
     return found
+
+
+def defaults_of(key: str, names: Iterable[str]) -> set[Scalar]:
+    """Return what strategies that are named, and declare an option, have for its default."""
+    declaring = (options_of(name) for name in names)
+    return {options[key].default for options in declaring if key in options}
 
 
 def find_option(key: str, names: Iterable[str]) -> Option | None:

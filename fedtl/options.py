@@ -64,9 +64,10 @@ class Option:
         """Its type."""
         return type(self.default)
 
-    def rule(self, section: str) -> Rule:
-        """Return how it is checked and shown, among others of a section."""
-        return Rule(self.help, section, self.low, self.high, self.above, self.choices)
+    @property
+    def rule(self) -> Rule:
+        """How it is checked."""
+        return Rule(self.help, "", self.low, self.high, self.above, self.choices)
 
 
 def Number(  # noqa: N802 - reads as a kind of option
@@ -173,7 +174,7 @@ def checked(key: str, value: Scalar, option: Option) -> Scalar:
             f"{key} = {value!r} is of type {type(value).__name__}; it must be of type "
             f"{option.kind.__name__}."
         )
-    check(key, value, option.rule(""))
+    check(key, value, option.rule)
     return value
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from fedtl.command_line import absolute_paths
 from fedtl.config import RunConfig
-from fedtl.config_file import from_mapping
+from fedtl.config_file import from_mapping, refuse_unchosen
 from fedtl.errors import UsageError
 from fedtl.federation.foreign_folder import MOVABLE, told_places
 
@@ -28,6 +28,7 @@ def taken_up(
     """
     before = config.to_mapping()
     chosen = absolute_paths(from_mapping(flags, where="the command line", base=config))
+    refuse_unchosen(flags, config)
     after = chosen.to_mapping()
     for key in flags:
         if key not in MOVABLE and after[key] != before[key]:

@@ -30,11 +30,12 @@ def available() -> tuple[str, ...]:
 
     A distribution brings strategies by entry points of the group ``fedtl.strategies``.
     """
-    return tuple(sorted({*_shipped(), *_installed()}))
+    return tuple(sorted({*shipped(), *_installed()}))
 
 
 @cache
-def _shipped() -> frozenset[str]:
+def shipped() -> frozenset[str]:
+    """Return the names of this folder's files."""
     ours = [__path__[0]]
     return frozenset(m.name for m in pkgutil.iter_modules(ours) if m.name != "base")
 
@@ -43,7 +44,7 @@ def _shipped() -> frozenset[str]:
 def _installed() -> dict[str, str]:
     """Return the names that other distributions bring, and the module:Class of each."""
     found = entry_points(group="fedtl.strategies")
-    return {point.name: point.value for point in found if point.name not in _shipped()}
+    return {point.name: point.value for point in found if point.name not in shipped()}
 
 
 def load(name: str) -> type[HeadStrategy]:

@@ -180,6 +180,31 @@ def test_an_option_that_is_as_by_default_makes_no_difference() -> None:
     assert RunConfig(strategy="fedprox", fedprox_mu=0.3).replace(fedprox_mu=0.1) == config
 
 
+def test_a_value_that_is_the_default_of_one_strategy_alone_is_kept(folder: Path) -> None:
+    own = MINE.replace("import FedAvg", "import FedProx").replace("FedAvg):", "FedProx):")
+    own = own.replace("strategies.fedavg", "strategies.fedprox")
+    own = own.replace("Options(\n", 'Options("fedprox", mu=Number(0.7, "Pull.")) | Options(\n', 1)
+    Path("mine.py").write_text(own)
+    for order in (("fedprox", "mine:Mine"), ("mine:Mine", "fedprox")):
+        base = from_mapping({"fedprox-mu": 0.1}, where="a test", strategies=order)
+        for name in order:
+            assert base.replace(strategy=name).option("fedprox-mu") == 0.1
+
+
+def test_a_run_is_not_taken_up_with_an_option_that_it_does_not_read(folder: Path) -> None:
+    run("--out", "plain")
+    for value in ("0.1", "0.3"):
+        said = complaint(simulate.main, "--resume", "plain", "--fedprox-mu", value)
+        assert said.startswith("fedprox-mu is an option of fedprox, and the run has strategy = ")
+    assert "Unknown flag '--fedprx-mu'" in complaint(
+        simulate.main, "--resume", "plain", "--fedprx-mu", "1"
+    )
+    run("--strategy", "fedprox", "--out", "pulled")
+    said = complaint(simulate.main, "--resume", "pulled", "--fedprox-mu", "0.3")
+    assert said.startswith("--resume goes on with the run as it was configured, with fedprox-mu")
+    assert finished(simulate.main, "--resume", "pulled", "--fedprox-mu", "0.1").exit_code == 0
+
+
 def test_two_options_of_one_name_are_a_mistake() -> None:
     class Twice(Base):
         options = Options("other", size=Number(1.0, "Size."))
@@ -260,7 +285,7 @@ def test_an_installed_distribution_brings_strategies_with_options(
         known.cache_clear()
     try:
         assert "little" in strategies.available()
-        assert "tiny-beta" in options_of("little") and shipped_options()["tiny-beta"].owners
+        assert "tiny-beta" in options_of("little") and "tiny-beta" not in shipped_options()
         assert strategies.load("fedavg").__module__ == "strategies.fedavg"
         assert "Share of the way." in finished(simulate.main, "--help", "little").stdout
     finally:

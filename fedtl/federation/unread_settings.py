@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -32,15 +32,11 @@ def unread_settings(
         clients: How many clients the data became.
         compared: Whether they are the runs of a comparison.
     """
-    defaults = RunConfig().to_mapping()
-    given = sorted({key for config in configs for key, _ in config.options})
+    default = RunConfig().to_mapping()
+    set_by = [_set_keys(config, default) for config in configs]
     told = []
-    for key in dict.fromkeys([*defaults, *given]):
-        changed = [
-            config
-            for config in configs
-            if (key in dict(config.options) if key not in rules() else _differs(config, key))
-        ]
+    for key in dict.fromkeys(key for keys in set_by for key in keys):
+        changed = [config for config, keys in zip(configs, set_by, strict=True) if key in keys]
         reasons = [_reason(key, config.settled(), dataset, clients) for config in changed]
         if compared and changed and key in _NOT_IN_COMPARISONS:
             reasons = [_NOT_IN_COMPARISONS[key]]
@@ -53,8 +49,11 @@ def unread_settings(
     return f"{', '.join(told)} {have} no effect"
 
 
-def _differs(config: RunConfig, key: str) -> bool:
-    return bool(config.to_mapping()[key] != RunConfig().to_mapping()[key])
+def _set_keys(config: RunConfig, default: Mapping[str, Scalar]) -> list[str]:
+    """Return the keys that are not as by default."""
+    values = config.to_mapping()
+    core = [key for key in rules() if values[key] != default[key]]
+    return [*core, *(key for key, _ in config.options)]
 
 
 def _reason(key: str, config: RunConfig, dataset: Dataset, clients: int) -> str:
