@@ -46,6 +46,12 @@ class Mine(FedAvg):
         return {n: (head[n] + way * (mean[n] - head[n])).astype("float32") for n in mean}
 '''
 
+# The same, of FedProx, whose option has another default here.
+PULLED = MINE.replace("import FedAvg", "import FedProx").replace("FedAvg):", "FedProx):")
+PULLED = PULLED.replace("strategies.fedavg", "strategies.fedprox").replace(
+    "Options(\n", 'Options("fedprox", mu=Number(0.7, "Pull.")) | Options(\n', 1
+)
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
@@ -181,10 +187,7 @@ def test_an_option_that_is_as_by_default_makes_no_difference() -> None:
 
 
 def test_a_value_that_is_the_default_of_one_strategy_alone_is_kept(folder: Path) -> None:
-    own = MINE.replace("import FedAvg", "import FedProx").replace("FedAvg):", "FedProx):")
-    own = own.replace("strategies.fedavg", "strategies.fedprox")
-    own = own.replace("Options(\n", 'Options("fedprox", mu=Number(0.7, "Pull.")) | Options(\n', 1)
-    Path("mine.py").write_text(own)
+    Path("mine.py").write_text(PULLED)
     for order in (("fedprox", "mine:Mine"), ("mine:Mine", "fedprox")):
         base = from_mapping({"fedprox-mu": 0.1}, where="a test", strategies=order)
         for name in order:
@@ -295,11 +298,7 @@ def test_an_installed_distribution_brings_strategies_with_options(
 
 
 def test_an_option_that_flower_fills_in_is_one_that_nobody_set(folder: Path) -> None:
-    own = MINE.replace("FedAvg):", "FedProx):").replace(
-        "fedavg import FedAvg", "fedprox import FedProx"
-    )
-    own = own.replace("Options(\n", 'Options("fedprox", mu=Number(0.7, "Pull.")) | Options(\n', 1)
-    Path("mine.py").write_text(own)
+    Path("mine.py").write_text(PULLED)
     filled = {**flower_keys(), "strategy": "mine:Mine"}
     del filled["compare"]
     assert from_flower(filled).option("fedprox-mu") == 0.7
