@@ -20,6 +20,7 @@ import torch
 from flwr.app import ConfigRecord, Context, Message
 from flwr.serverapp import Grid
 
+from fedtl.client.answers import answer
 from fedtl.client.own_data import answer_at_site, configuration_here, is_simulated, refusal
 from fedtl.client.policy import SITE_KEYS, NodeConfigError
 from fedtl.config import RunConfig
@@ -32,21 +33,20 @@ from fedtl.engine.flower_internals import client_raised, is_simulation
 from fedtl.engine.memory import MemoryWatch
 from fedtl.errors import UsageError
 from fedtl.federation.checkpoint import write_atomically
-from fedtl.federation.client import answer
-from fedtl.federation.duplicates import without_duplicates
-from fedtl.federation.inputs import Inputs, prepare_inputs
-from fedtl.federation.opened_data import data_notes, open_data
-from fedtl.federation.preparation import (
+from fedtl.federation.quorum import Quorum
+from fedtl.federation.server import Federation
+from fedtl.preparation.duplicates import without_duplicates
+from fedtl.preparation.inputs import Inputs, prepare_inputs
+from fedtl.preparation.opened_data import data_notes, open_data
+from fedtl.preparation.simulated_sites import SimulatedSites
+from fedtl.preparation.site import Site
+from fedtl.preparation.split import Split
+from fedtl.preparation.splitting import (
     hold_out,
     settled_split,
     simulated_sites,
     split_into_clients,
 )
-from fedtl.federation.quorum import Quorum
-from fedtl.federation.server import Federation
-from fedtl.federation.simulated_sites import SimulatedSites
-from fedtl.federation.site import Site
-from fedtl.federation.split import Split
 from fedtl.records import config_record
 from fedtl.statistics.disclosure import SMALLEST_CELL
 from fedtl.transfer.cache_folder import cache_folder

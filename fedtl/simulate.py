@@ -20,11 +20,11 @@ from fedtl.user_code import unbar
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fedtl.engine.simulation import Simulated
     from fedtl.observers.run_folder import RunFolder
     from fedtl.results.over_seeds import SeedScores
     from fedtl.results.result import ClientSamples, RunResult, SitePanel
     from fedtl.results.unseen import UnseenSite
+    from fedtl.runs.simulation import Simulated
 
 _SAMPLED_CLIENTS = 6
 # As --holdout-site: every site in turn.
@@ -116,7 +116,7 @@ def main(
         for warning in (*told, *folder.warnings):
             progress.warn(warning)
         from fedtl.comparison.each_site import check_sites
-        from fedtl.engine.simulation import simulate
+        from fedtl.runs.simulation import simulate
 
         check = check_sites if each_site else None
         loaded = time.perf_counter()
@@ -199,8 +199,8 @@ def _close(
     other_seeds: Sequence[SeedScores],
     unseen_sites: Sequence[UnseenSite],
 ) -> RunResult:
-    from fedtl.federation.adversity import attackers
     from fedtl.report.closing import close_run
+    from fedtl.scenario.adversity import attackers
 
     samples = _samples(simulated, folder.config.pictures)
     seconds = {"total": time.perf_counter() - began, **simulated.seconds}
@@ -223,7 +223,7 @@ def _close(
 
 def _marked(config: RunConfig, names: list[str]) -> list[str]:
     """Return the clients' names, those that the scenario made hostile marked."""
-    from fedtl.federation.adversity import attackers
+    from fedtl.scenario.adversity import attackers
 
     hostile = attackers(config.replace(clients=len(names)))
     return [f"{name} (hostile)" if at in hostile else name for at, name in enumerate(names)]

@@ -17,8 +17,8 @@ from fedtl.fault import Fault
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.outcome import Outcome
 from fedtl.federation.server import Federation
-from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.messages.phases import HANDSHAKE
+from fedtl.preparation.simulated_sites import SimulatedSites
 from fedtl.privacy.egress import LedgerEntry
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.shared_features import Spill

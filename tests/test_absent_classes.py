@@ -20,10 +20,10 @@ from fedtl.data.declared_classes import absent_note, with_declared_classes
 from fedtl.data.hospitals import HospitalsOptions
 from fedtl.data.sources import Reading, open_dataset
 from fedtl.errors import FedtlError, UsageError
-from fedtl.federation.inputs import prepare_inputs
-from fedtl.federation.opened_data import open_data
 from fedtl.federation.outcome import Outcome
 from fedtl.messages.failure_codes import NOT_OPENED, SENTENCES
+from fedtl.preparation.inputs import prepare_inputs
+from fedtl.preparation.opened_data import open_data
 from fedtl.records import from_array
 
 CLASSES = ("a", "b", "c")

@@ -14,14 +14,14 @@ from flwr.app import Context, Message
 from numpy.typing import NDArray
 from small_federation import Notes, small_sites
 
+from fedtl.client.alone import LoneHeadsOnce
 from fedtl.config import RunConfig
 from fedtl.engine.fedtl_clients import FedtlClients
 from fedtl.engine.inline_grid import InlineGrid
-from fedtl.federation.adversity import attackers
-from fedtl.federation.alone import LoneHeadsOnce
 from fedtl.federation.server import Federation
-from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.preparation.simulated_sites import SimulatedSites
 from fedtl.records import from_record
+from fedtl.scenario.adversity import attackers
 
 CLASSES, CLIENTS, EACH = 3, 8, 24
 Sent = dict[tuple[int, int], dict[str, NDArray[Any]]]

@@ -26,8 +26,8 @@ from unreported_run import accuracy_of, without_report
 
 from fedtl import simulate
 from fedtl.config import RunConfig
-from fedtl.federation.adversity import attackers, before_training, drops_out, falsified
 from fedtl.federation.outcome import Outcome
+from fedtl.scenario.adversity import attackers, before_training, drops_out, falsified
 from fedtl.transfer.client_block import ClientBlock, batch_width
 from fedtl.transfer.heads import Tensors
 from strategies.base import Arrays, Received, Reply, State, Trained

@@ -26,7 +26,7 @@ from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.evaluation import ClientTallies
 from fedtl.federation.outcome import Outcome
 from fedtl.federation.server import Federation
-from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.preparation.simulated_sites import SimulatedSites
 from fedtl.privacy.egress import LedgerEntry
 from fedtl.records import to_record
 from fedtl.transfer.shared_features import SharedFeatures, Spill

@@ -24,9 +24,9 @@ from sklearn.preprocessing import StandardScaler
 from fedtl import flower_app, simulate
 from fedtl.config import RunConfig
 from fedtl.errors import UsageError
-from fedtl.federation.inputs import prepare_inputs
-from fedtl.federation.opened_data import open_data
 from fedtl.observers.run_folder import RunFolder
+from fedtl.preparation.inputs import prepare_inputs
+from fedtl.preparation.opened_data import open_data
 
 SITES = ("east", "north", "south", "west")
 UNSEEN = "south"

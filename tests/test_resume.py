@@ -25,12 +25,12 @@ from in_process import finished
 from fedtl import simulate
 from fedtl.config import RunConfig
 from fedtl.engine.fedtl_clients import FedtlClients
-from fedtl.engine.simulation import Simulated
-from fedtl.engine.simulation import simulate as run_simulation
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.observers.run_folder import RunFolder
 from fedtl.privacy.egress import LedgerEntry
 from fedtl.records import to_record
+from fedtl.runs.simulation import Simulated
+from fedtl.runs.simulation import simulate as run_simulation
 from simulations.benchmarks.kills import MARK, PATIENCE_SECONDS, marked_processes
 from strategies.base import Arrays, Reply
 from strategies.fedavg import FedAvg

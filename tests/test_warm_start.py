@@ -17,15 +17,15 @@ from small_federation import block_of
 from unreported_run import accuracy_of, resumed, without_report
 
 import strategies
+from fedtl.client.answers import head_for
 from fedtl.config import RunConfig
-from fedtl.engine.simulation import Simulated
 from fedtl.errors import FedtlError, UsageError
 from fedtl.federation import server
 from fedtl.federation.checkpoint import Checkpoint
-from fedtl.federation.client import head_for
 from fedtl.federation.evaluation import RoundScore
 from fedtl.federation.outcome import Outcome
 from fedtl.observers.run_folder import RunFolder
+from fedtl.runs.simulation import Simulated
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.standardisation import Moments, Standardisation
 from strategies.base import Arrays, ClosedFormStrategy
@@ -288,7 +288,7 @@ def test_lone_heads_are_shared_only_where_the_start_is_the_same() -> None:
 def test_what_does_not_go_together_is_refused_before_anything_starts(
     changes: dict[str, Any], said: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fedtl.engine.simulation.open_data", None)
+    monkeypatch.setattr("fedtl.runs.simulation.open_data", None)
     with pytest.raises(UsageError) as error:
         _simulated(data, tmp_path / "run", **changes)
     assert said in str(error.value)

@@ -15,7 +15,7 @@ from fedtl.config_keys.data import PARTITIONS
 from fedtl.data.dataset import Dataset
 from fedtl.data.unseen_site import withhold_site
 from fedtl.errors import UsageError
-from fedtl.federation.preparation import split_into_clients
+from fedtl.preparation.splitting import split_into_clients
 
 SITES = ("east", "north", "south", "west")
 

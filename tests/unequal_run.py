@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from fedtl import simulate
-from fedtl.federation import alone
+from fedtl.client import alone
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.observers.run_folder import RunFolder
 from fedtl.transfer.lone_head import LoneHead

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from fedtl.config import RunConfig
-from fedtl.engine.simulation import Simulated, simulate
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.evaluation import on_new_data, on_own_data
 from fedtl.federation.outcome import Outcome
 from fedtl.observers.run_folder import RunFolder
+from fedtl.runs.simulation import Simulated, simulate
 
 
 def without_report(config: RunConfig) -> tuple[Simulated, RunFolder]:

@@ -13,23 +13,23 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from fedtl.client.alone import LoneHeads, LoneHeadsOnce, TrainAloneOnce
 from fedtl.comparison.marks import Marks
 from fedtl.comparison.result import CellResult, ClientScore, RoundPoint
 from fedtl.config import RunConfig
 from fedtl.engine.fedtl_clients import FedtlClients, inline_grid
 from fedtl.fault import Enter, Fault
-from fedtl.federation.adversity import attackers
-from fedtl.federation.alone import LoneHeads, LoneHeadsOnce, TrainAloneOnce
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.evaluation import Summary, on_new_data, on_own_data
 from fedtl.federation.journal import Row
 from fedtl.federation.outcome import Outcome
-from fedtl.federation.reference import TestScore, centralised_reference, scores_of_rows
 from fedtl.federation.server import Federation
-from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.preparation.simulated_sites import SimulatedSites
 from fedtl.privacy.egress import LedgerEntry
 from fedtl.results.result import ClientRow
 from fedtl.results.summary import client_rows, ways_scored
+from fedtl.runs.reference import TestScore, centralised_reference, scores_of_rows
+from fedtl.scenario.adversity import attackers
 from fedtl.transfer.head_file import TrainedHead
 
 

@@ -8,19 +8,19 @@ from functools import partial
 
 import numpy as np
 
+from fedtl.client.alone import LoneHeadsOnce
 from fedtl.comparison.cell import federate
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
 from fedtl.data.unseen_site import withhold_site
 from fedtl.errors import UsageError
 from fedtl.fault import Enter, Fault
-from fedtl.federation.alone import LoneHeadsOnce
-from fedtl.federation.duplicates import without_duplicates
-from fedtl.federation.inputs import Inputs
-from fedtl.federation.opened_data import fewest_sites
-from fedtl.federation.preparation import simulated_sites, split_into_clients
-from fedtl.federation.reference import centralised_reference
+from fedtl.preparation.duplicates import without_duplicates
+from fedtl.preparation.inputs import Inputs
+from fedtl.preparation.opened_data import fewest_sites
+from fedtl.preparation.splitting import simulated_sites, split_into_clients
 from fedtl.results.unseen import UnseenSite, unseen_site
+from fedtl.runs.reference import centralised_reference
 
 
 def check_sites(dataset: Dataset) -> list[str]:

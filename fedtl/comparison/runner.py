@@ -21,12 +21,12 @@ from fedtl.engine.resources import this_machine
 from fedtl.engine.starting import Starting
 from fedtl.engine.task_pool import InlinePool, Task, TaskFailure, TaskPool
 from fedtl.fault import Fault
-from fedtl.federation.duplicates import without_duplicates
-from fedtl.federation.inputs import Inputs, prepare_inputs
-from fedtl.federation.opened_data import data_notes, open_data
-from fedtl.federation.preparation import settled_split, simulated_sites, split_into_clients
-from fedtl.federation.simulated_sites import SimulatedSites
-from fedtl.federation.unread_settings import unread_settings
+from fedtl.preparation.duplicates import without_duplicates
+from fedtl.preparation.inputs import Inputs, prepare_inputs
+from fedtl.preparation.opened_data import data_notes, open_data
+from fedtl.preparation.simulated_sites import SimulatedSites
+from fedtl.preparation.splitting import settled_split, simulated_sites, split_into_clients
+from fedtl.runs.unread_settings import unread_settings
 
 if TYPE_CHECKING:
     from fedtl.observers.progress import RunProgress

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import strategies
+from fedtl.client.alone import lone_heads
 from fedtl.comparison.cell import MakeScene, Scene, federate
 from fedtl.comparison.plan import Cell
 from fedtl.config import RunConfig
@@ -34,9 +35,8 @@ from fedtl.data.holdout import held_out_split
 from fedtl.determinism import derived_seed, generator
 from fedtl.engine.task_pool import EnterOfTask, Task, TaskFailure, TaskPool
 from fedtl.fault import Enter
-from fedtl.federation.alone import lone_heads
 from fedtl.federation.evaluation import ClientTallies
-from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.preparation.simulated_sites import SimulatedSites
 from fedtl.transfer.client_block import ClientData
 from fedtl.transfer.heads import LinearHead
 from fedtl.transfer.standardisation import Standardisation

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.client.client_memory import Memories
 from fedtl.errors import FedtlError, UnwrittenError, first_line
-from fedtl.federation.client_memory import Memories
 from fedtl.json_file import parse_json
 from fedtl.transfer.standardisation import Standardisation
 

@@ -178,7 +178,7 @@ class Classifier:
         """
         import torch
 
-        from fedtl.federation.client import head_for
+        from fedtl.client.answers import head_for
         from fedtl.transfer.client_block import SCORING_BATCH
         from fedtl.transfer.heads import one_thread
         from fedtl.transfer.standardisation import Standardisation
@@ -200,7 +200,7 @@ class Classifier:
         return values
 
     def _shapes(self, feature_size: int) -> dict[str, tuple[int, ...]]:
-        from fedtl.federation.client import head_for
+        from fedtl.client.answers import head_for
 
         classes = len(self.trained.classes)
         return dict(head_for(self.config, features=feature_size, classes=classes).shapes)

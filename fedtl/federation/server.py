@@ -14,26 +14,27 @@ from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 from flwr.serverapp import Grid
 
 import strategies
+from fedtl.client.answers import head_for
+from fedtl.client.client_memory import SimulatedStates, memories_of, states_of
 from fedtl.config import RunConfig
 from fedtl.errors import FedtlError, ImpossibleTotalError, first_line
 from fedtl.fault import placed
 from fedtl.federation.account import Account
-from fedtl.federation.adversity import drops_out
 from fedtl.federation.checkpoint import Checkpoint
-from fedtl.federation.client import head_for
-from fedtl.federation.client_memory import SimulatedStates, memories_of, states_of
 from fedtl.federation.evaluation import ClientEvaluation, RoundScore
 from fedtl.federation.exchange import Errors, Exchange, Phase
-from fedtl.federation.handshake import Identity, Roll, handshake, wait_for_nodes
+from fedtl.federation.handshake import Roll, handshake, wait_for_nodes
 from fedtl.federation.journal import Journal, Row
 from fedtl.federation.outcome import Outcome
 from fedtl.federation.quorum import Quorum
-from fedtl.federation.reply_checks import ReplyChecks
 from fedtl.federation.round_row import facts_of, scores_of
 from fedtl.federation.round_zero import closed_form_start, learn_standardisation
 from fedtl.federation.totals import IMPOSSIBLE, largest_named, standing_out, total_fault
 from fedtl.messages import phases
+from fedtl.messages.reply_checks import ReplyChecks
+from fedtl.preparation.site import Identity
 from fedtl.records import from_record, to_record
+from fedtl.scenario.adversity import drops_out
 from fedtl.transfer.heads import one_thread
 from fedtl.transfer.standardisation import Standardisation
 from fedtl.unforeseen import is_let_through

@@ -13,12 +13,12 @@ from fedtl.config import RunConfig
 from fedtl.data.grey_scale import GreyScale
 from fedtl.data.understood import Understood
 from fedtl.federation.outcome import Outcome
-from fedtl.federation.reference import Centralised
 from fedtl.json_file import without_nan
 from fedtl.observers.csv_cells import csv_text
 from fedtl.observers.pseudonyms import warnings_of
 from fedtl.observers.run_folder import RunFolder
 from fedtl.report.html import write_report
+from fedtl.results.centralised import Centralised
 from fedtl.results.over_seeds import SeedScores, over_seeds, seed_rows
 from fedtl.results.result import ClientRow, ClientSamples, Gain, OwnScore, RunResult, SitePanel
 from fedtl.results.summary import WAYS, client_rows, run_summary

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import strategies
+from fedtl.client.answers import head_for
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
 from fedtl.data.understood import Understood
@@ -20,24 +21,24 @@ from fedtl.engine.resources import Resources, actor_count, this_machine
 from fedtl.engine.simulation_grid import SimulationGrid
 from fedtl.engine.starting import Starting
 from fedtl.federation.checkpoint import Checkpoint
-from fedtl.federation.client import head_for
-from fedtl.federation.duplicates import without_duplicates
-from fedtl.federation.inputs import Inputs, prepare_inputs
-from fedtl.federation.opened_data import data_notes, open_data
 from fedtl.federation.outcome import Outcome
-from fedtl.federation.preparation import (
+from fedtl.federation.server import Federation
+from fedtl.observers.pseudonyms import write_pseudonyms
+from fedtl.observers.run_folder import RunFolder
+from fedtl.preparation.duplicates import without_duplicates
+from fedtl.preparation.inputs import Inputs, prepare_inputs
+from fedtl.preparation.opened_data import data_notes, open_data
+from fedtl.preparation.simulated_sites import SimulatedSites
+from fedtl.preparation.split import Split
+from fedtl.preparation.splitting import (
     settled_split,
     simulated_sites,
     split_into_clients,
     split_notes,
 )
-from fedtl.federation.reference import Centralised, TestScore, centralised_reference
-from fedtl.federation.server import Federation
-from fedtl.federation.simulated_sites import SimulatedSites
-from fedtl.federation.split import Split
-from fedtl.federation.unread_settings import unread_settings
-from fedtl.observers.pseudonyms import write_pseudonyms
-from fedtl.observers.run_folder import RunFolder
+from fedtl.results.centralised import Centralised
+from fedtl.runs.reference import TestScore, centralised_reference
+from fedtl.runs.unread_settings import unread_settings
 
 if TYPE_CHECKING:
     from fedtl.engine.cluster_extraction import ClusterRunner

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 import strategies
+from fedtl.client.answers import head_for
 from fedtl.config import RunConfig
 from fedtl.config_key import Scalar
 from fedtl.config_keys.every import rules
 from fedtl.data.dataset import Dataset
-from fedtl.federation.client import head_for
 from fedtl.known_options import options_of
 from strategies.base import ClosedFormStrategy, IterativeStrategy
 
