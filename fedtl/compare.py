@@ -135,9 +135,9 @@ def main(
 
         if resume is not None:
             for told in told_places(folder.plan.base.to_mapping(), resume):
-                progress.warn(told)
+                progress.warned(told)
         compared = run_comparison(folder, progress)
-        progress.status("writing the tables")
+        progress.phase("writing the tables")
         _close(folder, compared)
     _show(folder, compared, quiet=quiet, as_json=as_json)
 

@@ -153,7 +153,7 @@ def test_page_of_a_run_that_scored_nothing_still_opens(tmp_path: Path) -> None:
         blank = replace(
             wide,
             clients=[replace(row, **nothing) for row in wide.clients],
-            rounds=[{**row, **dict.fromkeys(missing)} for row in wide.rounds],
+            rounds=[replace(row, **dict.fromkeys(missing)) for row in wide.rounds],
             confusion=None,
             samples=(),
             egress=(),
