@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedtl.callable_module import make_callable
 from fedtl.command_line import absolute_paths, run_command, with_config
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping, from_toml, refuse_unchosen, toml_keys
@@ -188,6 +189,8 @@ def _show(
             console.print(not_to_send(folder), soft_wrap=True)
         console.print(f"report: {folder.path / 'report.html'}", soft_wrap=True)
 
+
+make_callable(__name__)
 
 if __name__ == "__main__":
     run_command(main)

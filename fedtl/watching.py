@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fedtl.observers.observer import Observer
 from fedtl.observers.progress import RunProgress
 from fedtl.observers.run_folder import RunFolder
+from fedtl.observers.tracking import trackers
 from fedtl.report.report_page import ReportPage
 
 
@@ -20,4 +21,4 @@ def watchers(
         progress: Shows where it is.
         observers: Who else watches it.
     """
-    return [progress, *observers, ReportPage(folder.path)]
+    return [progress, *trackers(folder.config), *observers, ReportPage(folder.path)]

@@ -175,7 +175,7 @@ class Notes:
         self.rows.append(row)
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
-        self.checkpoint = checkpoint
+        self.kept = checkpoint
 
     def warned(self, text: str) -> None:
         self.warnings.append(text)

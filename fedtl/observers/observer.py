@@ -45,15 +45,22 @@ class Observer:
     Data is opened and features are extracted before :meth:`began`; :meth:`ended` is the last call
     of a run that comes to its end, and one that fails has none. All calls come from one thread.
 
+    Args:
+        config: The run's.
+
     Attributes:
+        config: The run's.
         vital: Whether the run ends with an exception of this observer. Otherwise it costs the
             observer alone, which the user is told, and which hears nothing more.
     """
 
     vital: ClassVar[bool] = False
 
-    def began(self, run: Began) -> bool | None:
-        """Hear that the clients have their data; true asks that no further round begins."""
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+
+    def began(self, run: Began) -> str | None:
+        """Hear that the clients have their data; returns what :meth:`round` returns."""
 
     def features(self, done: int, total: int) -> None:
         """Hear how many of all inputs have their features; the first call counts cached ones."""
@@ -64,7 +71,7 @@ class Observer:
     def sent(self, entries: Sequence[LedgerEntry]) -> None:
         """Hear of records that crossed the sites' borders, as they come."""
 
-    def round(self, finished: Round, rounds: int) -> bool | None:
+    def round(self, finished: Round, rounds: int) -> str | None:
         """Hear of a round whose head is scored, which is while the next one runs.
 
         Args:
@@ -72,7 +79,8 @@ class Observer:
             rounds: How many there will be at most.
 
         Returns:
-            Whether no further round is to begin; the one that runs is finished.
+            Why no further round is to begin, in a sentence; nothing to go on. The round that runs
+            is finished.
         """
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:

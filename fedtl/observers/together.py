@@ -32,6 +32,10 @@ class Observers:
         self._observers, self._caught = list(observers), caught
         self.stopped = False
 
+    def add(self, observer: Observer) -> None:
+        """Tell one more from now on."""
+        self._observers.append(observer)
+
     def began(self, run: Began) -> None:
         """See :class:`Observer`, as for all methods here."""
         self._asked(lambda one: one.began(run))
@@ -84,12 +88,17 @@ class Observers:
         """Pass it on."""
         self._tell(lambda one: one.ended(result))
 
-    def _asked(self, ask: Callable[[Observer], bool | None]) -> None:
+    def _asked(self, ask: Callable[[Observer], str | None]) -> None:
+        reasons: list[str] = []
+
         def hear(one: Observer) -> None:
-            if ask(one):
-                self.stopped = True
+            if reason := ask(one):
+                reasons.append(reason)
 
         self._tell(hear)
+        for reason in reasons:
+            self.stopped = True
+            self.warned(reason)
 
     def _tell(self, tell: Callable[[Observer], object]) -> None:
         for one in list(self._observers):

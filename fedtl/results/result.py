@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedtl.errors import UsageError
+
 if TYPE_CHECKING:
+    import pandas as pd
+
     from fedtl.config import RunConfig
+    from fedtl.federation.classifier import Classifier
     from fedtl.federation.round_row import Round
     from fedtl.results.detail import RunDetail
     from fedtl.transfer.head_file import TrainedHead
+    from fedtl.transfer.modules import HeadModule, ImageModel
+
+# A long run with drop-outs names each of them.
+_MOST_SUMMARY_BYTES = 2**28
+# Columns of clients.csv that are words.
+_TEXTS = ("name", "local_only_method")
+_WAYS = {"local_only": "local-only"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,3 +50,175 @@ class RunResult:
     trained: TrainedHead | None
     path: Path | None = None
     detail: RunDetail | None = None
+
+    @classmethod
+    def load(cls, folder: str | Path, *, trust: bool = False) -> RunResult:
+        """Return what a run folder holds, of a run that has come to its end.
+
+        What the run warned of is in its report; ``warnings`` are of reading the folder.
+
+        Args:
+            folder: The folder, such as ``"runs/2026-11-02-091500-hospitals"``.
+            trust: Whether a class that the folder names may run, wherever its code lies.
+
+        Raises:
+            UsageError: It is no run folder, or the run has not come to its end.
+            FedtlError: A file is damaged, or another run's.
+        """
+        from fedtl.config_file import from_toml
+        from fedtl.federation.checked_head import checked_head
+        from fedtl.federation.foreign_folder import bar_code
+        from fedtl.federation.round_row import Round
+        from fedtl.federation.run_identity import RunIdentity
+        from fedtl.json_file import parse_json, read_json
+
+        path = Path(folder).expanduser()
+        if not (path / "config.toml").is_file():
+            raise UsageError(
+                f"{folder} is not a run folder, as it has no config.toml; "
+                "a run is where its out said, or in runs/."
+            )
+        identity = RunIdentity.read(path)
+        bar_code(path, trust=trust)
+        config = from_toml(path / "config.toml")
+        if not (path / "summary.json").is_file():
+            raise UsageError(
+                f"The run in {folder} has not come to its end; finish it with "
+                f"python -m fedtl.simulate --resume {folder}"
+            )
+        figures = read_json(path / "summary.json", _MOST_SUMMARY_BYTES)
+        trained: TrainedHead | None = None
+        doubts: list[str] = []
+        if (path / "head.safetensors").is_file():
+            trained, doubts = checked_head(path, identity)
+        lines = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        history = [Round.from_mapping(parse_json(line, "metrics.jsonl")) for line in lines]
+        return cls(config, figures, tuple(history), tuple(doubts), trained, path)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """How each way of learning does: a row each, local-only first.
+
+        Columns: ``accuracy`` on clients' own data, a fraction, with its 95 % interval (``low``,
+        ``high``), ``balanced_accuracy``, ``mean_client_accuracy``, ``worst_client_accuracy`` and
+        ``macro_auroc``; ``new_data`` with ``new_data_low`` and ``new_data_high`` is the accuracy on
+        the global test part. What does not exist is NaN.
+        """
+        import pandas as pd
+
+        new = self.figures["on_new_data"] or {}
+        rows = {}
+        for way in ("local_only", "federated", "corrected", "personal", "centralised"):
+            own, other = self.figures[way], new.get(way) or {}
+            if own is None:
+                continue
+            rows[way] = {
+                "accuracy": own["accuracy"],
+                "low": own["accuracy_low"],
+                "high": own["accuracy_high"],
+                "balanced_accuracy": own["balanced_accuracy"],
+                "mean_client_accuracy": own["mean_client_accuracy"],
+                "worst_client_accuracy": own["worst_client_accuracy"],
+                "macro_auroc": (own.get("metrics") or {}).get("macro_auroc"),
+                "new_data": other.get("accuracy"),
+                "new_data_low": other.get("accuracy_low"),
+                "new_data_high": other.get("accuracy_high"),
+            }
+        return pd.DataFrame.from_dict(rows, orient="index").astype(float)
+
+    @cached_property
+    def clients(self) -> pd.DataFrame:
+        """How each client fares: the table ``clients.csv``, a row each, by partition id."""
+        import pandas as pd
+
+        from fedtl.csv_cells import read_table
+        from fedtl.results.tables import clients_csv
+
+        if self.detail is not None:
+            text = clients_csv(self.detail)
+        else:
+            assert self.path is not None
+            text = (self.path / "clients.csv").read_bytes().decode()
+        table = pd.DataFrame(read_table(text)).set_index("client")
+        table.index = table.index.astype(int)
+        for column in table.columns:
+            if column == "harmed":
+                table[column] = table[column] == "yes"
+            elif column not in _TEXTS and not column.endswith("_verdict"):
+                table[column] = pd.to_numeric(table[column])
+        return table
+
+    @cached_property
+    def rounds(self) -> pd.DataFrame:
+        """What each round came to: a row each, by its number, with ``failed`` as a count."""
+        import pandas as pd
+
+        rows = [{**row.to_mapping(), "failed": len(row.failed)} for row in self.history]
+        return pd.DataFrame(rows).set_index("round")
+
+    @cached_property
+    def head(self) -> HeadModule:
+        """The global head: takes features, shape ``(n, d)``, as the backbone gives them.
+
+        Raises:
+            UsageError: The strategy gives every client a head of its own, and no global one.
+        """
+        from fedtl.transfer.modules import HeadModule
+
+        classifier = self._classifier()
+        form = classifier.form(classifier.feature_size)
+        tempered = classifier.measure == "probability"
+        return HeadModule(form, classifier.trained, tempered=tempered).eval()
+
+    def model(self) -> ImageModel:
+        """Return backbone and head as one module, which takes pictures.
+
+        Raises:
+            UsageError: There is no global head, or the run was trained on precomputed features.
+            FedtlError: The backbone cannot be had, or what can be had is another one.
+        """
+        from fedtl.transfer.modules import ImageModel
+
+        classifier = self._classifier()
+        if classifier.takes_embeddings:
+            raise UsageError(
+                "The run was trained on precomputed features, so that there is no backbone; "
+                "use head, which takes features."
+            )
+        return ImageModel(classifier.backbone(), self.head).eval()
+
+    def report(self, path: str | Path) -> Path:
+        """Write the run's page to a file; return that file.
+
+        Raises:
+            UsageError: The run left no page.
+            UnwrittenError: The file cannot be written.
+        """
+        from fedtl.federation.checkpoint import write_atomically
+
+        page = None if self.path is None else self.path / "report.html"
+        if page is None or not page.is_file():
+            raise UsageError("The run left no report.html, so that there is no page to write.")
+        target = Path(path).expanduser()
+        write_atomically(target, page.read_bytes())
+        return target
+
+    def _classifier(self) -> Classifier:
+        from fedtl.federation.classifier import Classifier
+
+        if self.trained is None:
+            raise UsageError(
+                f"strategy = {self.config.strategy!r} gives every client a head of its own, which "
+                "stays with the client, so that there is no global head."
+            )
+        return Classifier(self.path or Path(), self.config, self.trained)
+
+    def _repr_html_(self) -> str:
+        """Return both tables for a notebook."""
+        ways = self.summary.rename(index=_WAYS)
+        columns = ["name", "examples", "held_out", "local_only_accuracy", "federated_accuracy"]
+        columns += ["federated_gain", "federated_verdict", "personal_accuracy", "personal_verdict"]
+        clients = self.clients[[name for name in columns if name in self.clients]]
+        where = "" if self.path is None else f"<p>{escape(str(self.path))}</p>"
+        parts = [one.to_html(float_format="{:.3f}".format, na_rep="–") for one in (ways, clients)]
+        return where + "".join(parts)

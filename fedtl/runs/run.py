@@ -12,6 +12,7 @@ from fedtl.engine.memory import MemoryWatch
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.outcome import Outcome
 from fedtl.federation.server import Federation
+from fedtl.observers.early_stopping import EarlyStopping
 from fedtl.observers.observer import Began, Observer
 from fedtl.observers.pseudonyms import read_pseudonyms, warnings_of
 from fedtl.observers.remembered import Remembered
@@ -95,6 +96,8 @@ class Run:
             ready = self._clients.prepare(self.observers)
             started = time.perf_counter()
             self._watch.sample()
+            if ready.config.patience:
+                self.observers.add(EarlyStopping(ready.config.patience))
             path = None if self._folder is None else self._folder.path
             self.observers.began(Began(ready.config, path, tuple(self.remembered.rounds)))
             sites = ready.sites
