@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from fedtl.transfer.client_block import ClientBlock, ClientData
 from fedtl.transfer.heads import Head, Tensors, one_thread
 from fedtl.transfer.scoring import Score, score_clients
 from fedtl.transfer.standardisation import Standardisation
-from strategies.base import AloneHead, Arrays, HeadStrategy
+from strategies.base import AloneHead, Arrays, HeadStrategy, IterativeStrategy
 
 _SHUFFLES = 3
 
@@ -82,8 +82,8 @@ def centralised_reference(
         all_rows = strategy.scores_all_rows
         (solved,) = lone_heads(config, [pooled], all_rows)
         trained = [
-            _tallies(each.head, train_alone(each, block)[0], clients)
-            for each in _shuffled(strategy)
+            _tallies(strategy.head, head, clients)
+            for head in _trained(strategy, block, train_alone)
         ]
         tallies = _tallies(strategy.head, solved, clients, rows if all_rows else None)
     accuracies: list[tuple[float | None, float | None]] = []
@@ -96,15 +96,24 @@ def centralised_reference(
     return Centralised(tallies, solved.method, accuracies)
 
 
-def _shuffled(strategy: HeadStrategy) -> list[HeadStrategy]:
-    """Return the strategy with the run's own seed and, where shuffles matter, with others."""
+def _trained(
+    strategy: HeadStrategy, block: ClientBlock, train_alone: TrainAlone
+) -> list[AloneHead]:
+    """Return what training gives by the run's own seed and, where shuffles matter, by others."""
     if strategy.outputs != "probability":
-        return [strategy]
-    config = strategy.config
-    seeds = [derived_seed(config.seed, "pooled-shuffle", i) >> 1 for i in range(1, _SHUFFLES)]
-    others = [strategies.build(config.replace(seed=seed), strategy.head) for seed in seeds]
+        return train_alone(strategy, block)
+    seeds = [strategy.config.seed]
+    seeds += [derived_seed(seeds[0], "pooled-shuffle", i) >> 1 for i in range(1, _SHUFFLES)]
+    if isinstance(strategy, IterativeStrategy) and strategy.shuffles_stack:
+        rows, owners = list(block.rows) * len(seeds), list(block.partition_ids) * len(seeds)
+        stack = replace(block, rows=rows, partition_ids=owners, seeds=seeds)
+        return train_alone(strategy, stack)
+    others = [
+        strategies.build(strategy.config.replace(seed=seed), strategy.head) for seed in seeds[1:]
+    ]
     # What trains alike whatever the seed is solved and not shuffled.
-    return [strategy, *(other for other in others if other.alone_key != strategy.alone_key)]
+    differing = [other for other in others if other.alone_key != strategy.alone_key]
+    return [head for each in (strategy, *differing) for head in train_alone(each, block)]
 
 
 def _tallies(
