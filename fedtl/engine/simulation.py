@@ -25,13 +25,14 @@ from fedtl.federation.duplicates import without_duplicates
 from fedtl.federation.inputs import Inputs, prepare_inputs
 from fedtl.federation.opened_data import data_notes, open_data
 from fedtl.federation.outcome import Outcome
+from fedtl.federation.pooled_beside import PooledBeside
 from fedtl.federation.preparation import (
     settled_split,
     simulated_sites,
     split_into_clients,
     split_notes,
 )
-from fedtl.federation.reference import Centralised, TestScore, centralised_reference
+from fedtl.federation.reference import Centralised, TestScore
 from fedtl.federation.server import Federation
 from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.federation.split import Split
@@ -129,6 +130,8 @@ def simulate(
             folder.warn(note)
         split = _without_duplicates(config, folder, inputs, split)
         sites = simulated_sites(inputs, split, duplicates=config.duplicates)
+        clients = [sites.site(partition_id).data for partition_id in range(config.clients)]
+        pooled = PooledBeside(config, clients)
         folder.waits("starting the clients")
         grid = _open_grid(config, starting, sites)
     except BaseException as error:
@@ -151,12 +154,11 @@ def simulate(
     except BaseException as error:
         starting.abandon(error)
         raise
-    # Ray takes a second or two to stop; meanwhile the centralised head is trained.
+    # Ray takes a second or two to stop; meanwhile what is left of the centralised head is found.
     starting.stop()
     folder.waits("solving the centralised reference")
     federated = time.perf_counter()
-    clients = [sites.site(partition_id).data for partition_id in range(config.clients)]
-    centralised = centralised_reference(outcome.strategy, clients)
+    centralised = pooled.reference(outcome.strategy)
     watch.sample()
     rounds = math.fsum(outcome.seconds)
     before = math.fsum(checkpoint.seconds) if checkpoint is not None else 0.0

@@ -123,9 +123,7 @@ class _Stack:
             slope = self._weighted(p - target) + self.shrinks * v
             unsolved = slope.abs().amax((1, 2)) >= _TOLERANCE
             if not unsolved.all():
-                going, v, slope, p, value = (
-                    one[unsolved] for one in (going, v, slope, p, value)
-                )
+                going, v, slope, p, value = (one[unsolved] for one in (going, v, slope, p, value))
                 kept = kept if kept is None else kept[unsolved]
             if not len(going):
                 break
@@ -177,12 +175,12 @@ class _Stack:
     def _outputs(self, v: Tensor) -> Tensor:
         """Return V xᵢ of every row, ``(P, S, n)``, for V ``(P, S, r)``."""
         flat = (v * self.units).flatten(0, 1)
-        return (flat @ self.scores.T).unflatten(0, v.shape[:2])
+        return (flat @ self.scores.T).view(*v.shape[:2], -1)
 
     def _weighted(self, weights: Tensor) -> Tensor:
         """Return Σ wᵢ xᵢᵀ, ``(P, S, r)``, for w ``(P, S, n)``."""
         flat = weights.flatten(0, 1)
-        return (flat @ self.scores).unflatten(0, weights.shape[:2]) * self.units
+        return (flat @ self.scores).view(*weights.shape[:2], -1) * self.units
 
 
 def _squares(v: Tensor) -> Tensor:
