@@ -11,14 +11,13 @@ part of the wall time but for what it is waited for, which is "reference".
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,7 +28,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-_PR_SET_CHILD_SUBREAPER = 36
+# A variable that all processes of a run inherit, and how often they are looked for.
+_MARK, _LOOK_SECONDS = "FEDTL_LAUNCH", 0.05
 ENGINES = ("ray", "inline")
 PARTS = ("start_up", "features", "handshake", "rounds", "closing", "reference")
 
@@ -40,7 +40,7 @@ class Measured:
 
     Attributes:
         wall: Seconds until it ended.
-        cpu: Seconds of all processes together; those of Ray end a little later.
+        cpu: Seconds of all processes together, as last seen before each ended.
     """
 
     wall: float
@@ -48,20 +48,38 @@ class Measured:
 
 
 def measured(arguments: Sequence[str]) -> Measured:
-    """Run Python with these arguments, and wait until all that it started has ended."""
-    before, began = _cpu(), time.perf_counter()
-    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+    """Run Python with these arguments, and look at its processes as they work."""
+    mark = f"{_MARK}={uuid.uuid4()}"
+    used: dict[str, float] = {}
+    others: set[str] = set()
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, _MARK: mark.partition("=")[2]},
+    )
+    while process.poll() is None:
+        for entry in os.listdir("/proc"):  # noqa: PTH208 - twenty times a second
+            if entry.isdigit() and entry not in others:
+                with suppress(OSError):
+                    _look(entry, mark, used, others)
+        time.sleep(_LOOK_SECONDS)
     wall = time.perf_counter() - began
-    # Orphans are this process's children: see main.
-    with suppress(ChildProcessError):
-        while True:
-            os.wait()
-    return Measured(wall, _cpu() - before)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, arguments)
+    return Measured(wall, sum(used.values()))
 
 
-def _cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def _look(entry: str, mark: str, used: dict[str, float], others: set[str]) -> None:
+    """Note what a process has used, if it is one of ours: Ray's have no parent of ours."""
+    place = Path("/proc") / entry
+    if entry not in used and mark.encode() not in (place / "environ").read_bytes().split(b"\0"):
+        # One that has just begun may not have its variables yet.
+        if time.time() - place.stat().st_mtime > 1.0:
+            others.add(entry)
+        return
+    fields = (place / "stat").read_text().rpartition(")")[2].split()
+    used[entry] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def run_of(engine: str, clients: int, folder: Path) -> tuple[Measured, dict[str, float]]:
@@ -97,8 +115,6 @@ def main(
     clients: Annotated[int, typer.Option(min=1)] = 10,
 ) -> None:
     """Measure and print."""
-    # What Ray leaves behind for a moment is waited for, and counted.
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     runs: dict[str, list[tuple[Measured, dict[str, float]]]] = {engine: [] for engine in ENGINES}
     with tempfile.TemporaryDirectory() as place:
         run_of("inline", clients, Path(place) / "warm-up")
