@@ -15,8 +15,6 @@ from torch import Tensor
 
 from fedtl.transfer.softmax_regression import Whitened
 
-# The largest component of the whitened gradient that is left.
-_TOLERANCE = 1e-2
 _NEWTON_STEPS = 100
 _CONJUGATE_STEPS = 500
 # Relative differences of losses below this are rounding, and lengths of steps below that nothing.
@@ -34,16 +32,22 @@ class RoughSoftmax:
     Attributes:
         examples: The same, with scores in float32.
         target: Labels, one-hot over the classes that have examples, ``(S, n)``, float32.
+        tolerance: The largest component of the whitened gradient that is left. What begins at a
+            solution that knows the rows left out has to forget them: the fewer rows, the more one
+            of them counts.
     """
 
     examples: Whitened
     target: Tensor
+    tolerance: float
 
     @classmethod
-    def of(cls, features: Tensor, labels: Tensor, classes: int, gram: Tensor) -> RoughSoftmax:
-        """Decompose examples; arguments as of :meth:`Whitened.of`."""
+    def of(
+        cls, features: Tensor, labels: Tensor, classes: int, gram: Tensor, tolerance: float
+    ) -> RoughSoftmax:
+        """Decompose examples; arguments as of :meth:`Whitened.of` and the class."""
         examples = Whitened.of(features, labels, classes, gram, torch.float32)
-        return cls(examples, examples.target.T.float().contiguous())
+        return cls(examples, examples.target.T.float().contiguous(), tolerance)
 
     def near(self, penalty: float, start: Tensor | None = None) -> Tensor:
         """Return about the minimum over all rows, as :meth:`Whitened.solve` takes it to start from.
@@ -59,7 +63,9 @@ class RoughSoftmax:
         found = torch.zeros(1, len(self.target), len(units))
         if start is not None:
             found[0] = start / scales
-        stack = _Stack(self.examples.scores, units.float(), shrinks.float(), self.target)
+        stack = _Stack(
+            self.examples.scores, units.float(), shrinks.float(), self.target, self.tolerance
+        )
         return stack.minimised(found, None)[0].double() * scales
 
     def without(self, penalty: float, near: Tensor, parts: Sequence[Tensor]) -> Iterator[Tensor]:
@@ -74,7 +80,9 @@ class RoughSoftmax:
             Shape ``(m, K)``, float64; a class without examples gets the others' mean less 1.
         """
         units, shrinks, scales = self.examples.conditioned(penalty)
-        stack = _Stack(self.examples.scores, units.float(), shrinks.float(), self.target)
+        stack = _Stack(
+            self.examples.scores, units.float(), shrinks.float(), self.target, self.tolerance
+        )
         together = max(1, _OUTPUTS // self.target.numel())
         for first in range(0, len(parts), together):
             some = parts[first : first + together]
@@ -98,12 +106,14 @@ class _Stack:
         units: What each coordinate is multiplied by, shape ``(r,)``.
         shrinks: Penalty of each coordinate, shape ``(r,)``.
         target: Shape ``(S, n)``.
+        tolerance: See :class:`RoughSoftmax`.
     """
 
     scores: Tensor
     units: Tensor
     shrinks: Tensor
     target: Tensor
+    tolerance: float
 
     def minimised(self, found: Tensor, kept: Tensor | None) -> Tensor:
         """Minimise each regression's penalised cross-entropy over V, from ``found`` and in it.
@@ -121,7 +131,7 @@ class _Stack:
         for _ in range(_NEWTON_STEPS):
             target = self.target if kept is None else self.target * kept
             slope = self._weighted(p - target) + self.shrinks * v
-            unsolved = slope.abs().amax((1, 2)) >= _TOLERANCE
+            unsolved = slope.abs().amax((1, 2)) >= self.tolerance
             if not unsolved.all():
                 going, v, slope, p, value = (one[unsolved] for one in (going, v, slope, p, value))
                 kept = kept if kept is None else kept[unsolved]
