@@ -153,9 +153,10 @@ def test_no_candidate_is_judged_by_rows_that_it_was_solved_from(
 def test_rough_softmax_of_many_folds_is_near_scikit_learns(penalty: float) -> None:
     x, y = _problem(400, 20)
     z, labels = _standardised((x, y)), torch.from_numpy(y)
-    rough = RoughSoftmax.of(z, labels, 3, z.T @ z, 1e-3)
+    rough = RoughSoftmax.of(z, labels, 3, z.T @ z)
     parts = [torch.arange(first, 400, 7) for first in range(7)]
-    for part, said in zip(parts, rough.without(penalty, rough.near(penalty), parts), strict=True):
+    found = rough.without(penalty, rough.near(penalty, 1e-3), parts, 1e-3)
+    for part, said in zip(parts, found, strict=True):
         rest = np.setdiff1d(np.arange(400), part)
         model = LogisticRegression(C=1 / penalty, tol=1e-10, max_iter=10_000).fit(z[rest], y[rest])
         theirs = model.decision_function(z[part])

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedtl.transfer.class_moments import ClassMoments
 from fedtl.transfer.folds import folds_of
-from fedtl.transfer.left_out import lda_left_out, ridge_left_out
 from fedtl.transfer.rough_softmax import RoughSoftmax
 
 Method = Literal["ridge", "lda", "softmax"]
@@ -36,12 +36,10 @@ _CANDIDATES: tuple[Candidate, ...] = (
     ("softmax", 0.1),
     ("softmax", 0.02),
 )
-# Largest component of the whitened gradient to be called solved, and to tell what is better with
-# few rows and with many. At 1e-2, 51 rows were right of 43 that they had seen, and 39 that they had
-# not; at these, choices are those of exact solutions.
-_EXACT, _ENOUGH, _ENOUGH_OF_MANY = 1e-7, 1e-3, 1e-2
-# The prior of a class without examples; it is never the likeliest.
-_UNSEEN_SHARE = 1e-9
+# Largest component of the whitened gradient to be called solved; to tell what is better, with few
+# rows and with many; and to say of rows left out what is scored. At 1e-2, 51 rows were right of 43
+# that their start had seen, and 39 that it had not; at these, choices were those of exact solutions.
+_EXACT, _ENOUGH, _ENOUGH_OF_MANY, _ENOUGH_TO_SCORE = 1e-7, 1e-3, 1e-2, 1e-2
 _FOLDS = 5
 # Of as many rows, folds are solved for only while they may change the choice, and until so many
 # rows are scored that what is left between candidates is within half a point. With 1000 the pooled
@@ -124,7 +122,7 @@ def best_lone_head(
             assert parts is not None
             left_out = torch.empty(len(x), classes, dtype=torch.float64)
             places = [torch.from_numpy(np.flatnonzero(parts == part)) for part in range(count)]
-            for place, said in zip(places, rows.without(best, places), strict=True):
+            for place, said in zip(places, rows.softmax_without(penalty, places), strict=True):
                 left_out[place] = said
         else:
             outputs = x @ weight.T + bias
@@ -155,19 +153,19 @@ class _Rows:
 
     def __init__(self, x: Tensor, labels: Tensor, classes: int, width: int) -> None:
         self.x, self.labels, self.classes, self._width = x, labels, classes, width
+        self._enough = _ENOUGH if len(x) < _MANY_ROWS else _ENOUGH_OF_MANY
         self._near: dict[float, Tensor] = {}
-        self._last: tuple[Tensor, _Moments] | None = None
+        self._last: tuple[Tensor, ClassMoments] | None = None
 
     @cached_property
-    def moments(self) -> _Moments:
+    def moments(self) -> ClassMoments:
         """Those of all rows."""
-        return _Moments.of(self.x, self.labels, self.classes)
+        return ClassMoments.of(self.x, self.labels, self.classes)
 
     @cached_property
     def _rough(self) -> RoughSoftmax:
         gram = self.moments.covariance * len(self.x)
-        enough = _ENOUGH if len(self.x) < _MANY_ROWS else _ENOUGH_OF_MANY
-        return RoughSoftmax.of(self.x, self.labels, self.classes, gram, enough)
+        return RoughSoftmax.of(self.x, self.labels, self.classes, gram)
 
     def solved(self, candidate: Candidate) -> tuple[Tensor, Tensor]:
         """Return a candidate's weight and bias from all rows."""
@@ -186,22 +184,28 @@ class _Rows:
         """
         method, penalty = candidate[0], candidate[1] * self._width
         if method == "softmax":
-            yield from self._rough.without(penalty, self._start(penalty), parts)
+            near = self._start(penalty)
+            yield from self._rough.without(penalty, near, parts, self._enough)
             return
         for part in parts:
             weight, bias = self._rest(part).solved(method, penalty)
             yield self.x[part] @ weight.T + bias
 
+    def softmax_without(self, penalty: float, parts: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Yield what softmax regression says of each part's rows without them: ``(m, K)``."""
+        near = self._rough.near(penalty, _ENOUGH_TO_SCORE)
+        return self._rough.without(penalty, near, parts, _ENOUGH_TO_SCORE)
+
     def _start(self, penalty: float) -> Tensor:
         if penalty not in self._near:
             last = next(reversed(self._near.values()), None)
-            self._near[penalty] = self._rough.near(penalty, last)
+            self._near[penalty] = self._rough.near(penalty, self._enough, last)
         return self._near[penalty]
 
-    def _rest(self, part: Tensor) -> _Moments:
+    def _rest(self, part: Tensor) -> ClassMoments:
         """Return the moments without a part; those asked for last are kept."""
         if self._last is None or self._last[0] is not part:
-            of_part = _Moments.of(self.x[part], self.labels[part], self.classes)
+            of_part = ClassMoments.of(self.x[part], self.labels[part], self.classes)
             self._last = part, self.moments.without(of_part)
         return self._last[1]
 
@@ -248,103 +252,3 @@ def _reduced(x: Tensor) -> tuple[Tensor, Tensor]:
     length = values[kept].sqrt()
     coordinates = vectors[:, kept] * length
     return coordinates, x.T @ (vectors[:, kept] / length)
-
-
-@dataclass(frozen=True)
-class _Moments:
-    """What ridge regression and discriminant analysis are solved from.
-
-    Attributes:
-        count: Rows, n.
-        mean: Shape ``(r,)``.
-        covariance: Shape ``(r, r)``.
-        share: Of each class, shape ``(K,)``.
-        cross: Covariances with the one-hot labels, shape ``(r, K)``.
-    """
-
-    count: int
-    mean: Tensor
-    covariance: Tensor
-    share: Tensor
-    cross: Tensor
-
-    @classmethod
-    def of(cls, x: Tensor, labels: Tensor, classes: int) -> _Moments:
-        """Return those of standardised rows, or most of them: the mean is small."""
-        onehot = torch.nn.functional.one_hot(labels, classes).double()
-        mean, share = x.mean(0), onehot.mean(0)
-        return cls(
-            count=len(x),
-            mean=mean,
-            covariance=x.T @ x / len(x) - torch.outer(mean, mean),
-            share=share,
-            cross=x.T @ onehot / len(x) - torch.outer(mean, share),
-        )
-
-    def without(self, part: _Moments) -> _Moments:
-        """Return those of the rows that are not in a part of them."""
-        count = self.count - part.count
-        whole, less = self.count / count, part.count / count
-        apart, share_apart = part.mean - self.mean, part.share - self.share
-        # Whole numbers: a class that is in the part alone has no rows left, not nearly none.
-        of_classes = (self.share * self.count).round() - (part.share * part.count).round()
-        turn = -whole * less
-
-        def rest(of_all: Tensor, of_part: Tensor) -> Tensor:
-            return (of_all * whole).sub_(of_part, alpha=less)
-
-        return _Moments(
-            count=count,
-            mean=rest(self.mean, part.mean),
-            covariance=rest(self.covariance, part.covariance).addr_(apart, apart, alpha=turn),
-            share=of_classes / count,
-            cross=rest(self.cross, part.cross).addr_(apart, share_apart, alpha=turn),
-        )
-
-    def solved(self, method: Method, penalty: float) -> tuple[Tensor, Tensor]:
-        """Return weight and bias of a method that has a closed form."""
-        return self.ridge(penalty) if method == "ridge" else self.lda(penalty)
-
-    def ridge(self, penalty: float) -> tuple[Tensor, Tensor]:
-        """Return weight and bias of the heads that Fed3R solves for."""
-        weight = self._solve(self.covariance, penalty, self.cross)
-        return weight, self.share - weight @ self.mean
-
-    def lda(self, penalty: float) -> tuple[Tensor, Tensor]:
-        """Return weight and bias of the heads that FedCGS solves for."""
-        centres, within = self._classes()
-        weight = self._solve(within, penalty, centres)
-        prior = torch.where(self.share > 0, self.share, _UNSEEN_SHARE).log()
-        bias = prior - (weight.T * centres).sum(0) / 2
-        return weight, bias - weight @ self.mean
-
-    def left_out(
-        self,
-        z: Tensor,
-        labels: Tensor,
-        groups: NDArray[np.int64] | None,
-        method: Method,
-        penalty: float,
-        outputs: Tensor,
-    ) -> Tensor:
-        """Return what the head of a method says of its rows, less their mean, each left out."""
-        unit = torch.eye(z.shape[1], dtype=torch.float64)
-        if method == "ridge":
-            inverse = self._solve(self.covariance, penalty, unit) / self.count
-            target = torch.nn.functional.one_hot(labels, len(self.share)).double()
-            return ridge_left_out(z, target, outputs, inverse, groups, total=self.count)
-        centres, within = self._classes()
-        inverse = self._solve(within, penalty, unit) / self.count
-        counts = (self.share * self.count).round()
-        return lda_left_out(z, labels, inverse, centres.T, counts, groups)
-
-    def _classes(self) -> tuple[Tensor, Tensor]:
-        """Return class means less the mean ``(r, K)``, and the covariance about them."""
-        centres = self.cross / torch.where(self.share > 0, self.share, 1.0)
-        return centres, self.covariance - (centres * self.share) @ centres.T
-
-    def _solve(self, system: Tensor, penalty: float, right: Tensor) -> Tensor:
-        system = system.clone()
-        system.diagonal().add_(penalty / self.count)
-        solution: Tensor = torch.cholesky_solve(right, torch.linalg.cholesky(system)).T
-        return solution

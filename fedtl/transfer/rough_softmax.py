@@ -32,28 +32,23 @@ class RoughSoftmax:
     Attributes:
         examples: The same, with scores in float32.
         target: Labels, one-hot over the classes that have examples, ``(S, n)``, float32.
-        tolerance: The largest component of the whitened gradient that is left. What begins at a
-            solution that knows the rows left out has to forget them: the fewer rows, the more one
-            of them counts.
     """
 
     examples: Whitened
     target: Tensor
-    tolerance: float
 
     @classmethod
-    def of(
-        cls, features: Tensor, labels: Tensor, classes: int, gram: Tensor, tolerance: float
-    ) -> RoughSoftmax:
-        """Decompose examples; arguments as of :meth:`Whitened.of` and the class."""
+    def of(cls, features: Tensor, labels: Tensor, classes: int, gram: Tensor) -> RoughSoftmax:
+        """Decompose examples; arguments as of :meth:`Whitened.of`."""
         examples = Whitened.of(features, labels, classes, gram, torch.float32)
-        return cls(examples, examples.target.T.float().contiguous(), tolerance)
+        return cls(examples, examples.target.T.float().contiguous())
 
-    def near(self, penalty: float, start: Tensor | None = None) -> Tensor:
+    def near(self, penalty: float, tolerance: float, start: Tensor | None = None) -> Tensor:
         """Return about the minimum over all rows, as :meth:`Whitened.solve` takes it to start from.
 
         Args:
             penalty: Weight of the squared norm; positive.
+            tolerance: The largest component of the whitened gradient that is left.
             start: What this returned at another penalty.
 
         Raises:
@@ -63,26 +58,26 @@ class RoughSoftmax:
         found = torch.zeros(1, len(self.target), len(units))
         if start is not None:
             found[0] = start / scales
-        stack = _Stack(
-            self.examples.scores, units.float(), shrinks.float(), self.target, self.tolerance
-        )
+        stack = _Stack(self.examples.scores, units.float(), shrinks.float(), self.target, tolerance)
         return stack.minimised(found, None)[0].double() * scales
 
-    def without(self, penalty: float, near: Tensor, parts: Sequence[Tensor]) -> Iterator[Tensor]:
+    def without(
+        self, penalty: float, near: Tensor, parts: Sequence[Tensor], tolerance: float
+    ) -> Iterator[Tensor]:
         """Yield what regressions that lack a part of the rows each say of that part.
 
         Args:
             penalty: Weight of the squared norm; positive.
             near: What :meth:`near` returned at this penalty.
             parts: Row numbers of each.
+            tolerance: As of :meth:`near`. What begins at a solution that knows the rows left out
+                has to forget them: the fewer rows, the more one of them counts.
 
         Yields:
             Shape ``(m, K)``, float64; a class without examples gets the others' mean less 1.
         """
         units, shrinks, scales = self.examples.conditioned(penalty)
-        stack = _Stack(
-            self.examples.scores, units.float(), shrinks.float(), self.target, self.tolerance
-        )
+        stack = _Stack(self.examples.scores, units.float(), shrinks.float(), self.target, tolerance)
         together = max(1, _OUTPUTS // self.target.numel())
         for first in range(0, len(parts), together):
             some = parts[first : first + together]
@@ -106,7 +101,7 @@ class _Stack:
         units: What each coordinate is multiplied by, shape ``(r,)``.
         shrinks: Penalty of each coordinate, shape ``(r,)``.
         target: Shape ``(S, n)``.
-        tolerance: See :class:`RoughSoftmax`.
+        tolerance: See :meth:`RoughSoftmax.near`.
     """
 
     scores: Tensor
