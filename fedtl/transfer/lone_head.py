@@ -38,7 +38,7 @@ _CANDIDATES: tuple[Candidate, ...] = (
 )
 # Largest component of the whitened gradient to be called solved; to tell what is better, with few
 # rows and with many; and to say of rows left out what is scored. At 1e-2, 51 rows were right of 43
-# that their start had seen, and 39 that it had not; at these, choices were those of exact solutions.
+# that their start had seen, and 39 that it had not; at these, choices were those of exact ones.
 _EXACT, _ENOUGH, _ENOUGH_OF_MANY, _ENOUGH_TO_SCORE = 1e-7, 1e-3, 1e-2, 1e-2
 _FOLDS = 5
 # Of as many rows, folds are solved for only while they may change the choice, and until so many
