@@ -29,9 +29,9 @@ from fedtl import compare, describe, predict, pretrain, simulate
 from fedtl.command_line import _further
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping, from_toml
-from fedtl.config_keys.data import PARTITIONS
 from fedtl.config_keys.every import rules
 from fedtl.known_options import shipped_options
+from fedtl.registry import KINDS
 from fedtl.transfer.heads import LinearHead
 from fedtl.transfer.torchvision_models import weights_entry
 from simulations.real_sites import __main__ as real_sites
@@ -229,7 +229,7 @@ def _first_column(table: str) -> set[str]:
 
 def test_every_partition_and_strategy_is_listed() -> None:
     partitions = _first_column(_section("docs/clients.md", "How data becomes clients"))
-    assert partitions == {"--partition", *PARTITIONS, "file"}
+    assert partitions == {"--partition", *KINDS["partition"].shipped()}
     names = sorted(strategies.available())
     listed = _section("docs/strategies.md", f"All {len(names)}")
     rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", listed, re.MULTILINE)
