@@ -59,7 +59,7 @@ def test_help_lists_every_key_with_its_default_in_80_columns() -> None:
     options = end.stdout.partition("Options of parts")[2]
     for key, value in RunConfig().to_mapping().items():
         if key not in rules():
-            shown = options.partition(f"--{key} ")[2].partition("\n  --")[0]
+            shown = re.split(rf"--{key}\s", options)[1].partition("\n  --")[0]
             assert f"[{value}]" in shown, key
             continue
         default = re.search(r"\[default:\(?(.*?)\)?\]", said[f"--{key}"])
