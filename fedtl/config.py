@@ -62,8 +62,8 @@ class RunConfig(EveryKey):
     def _check(self) -> None:
         for name in defaults():
             check(kebab(name), getattr(self, name), rules()[kebab(name)])
-        for key in ("partition", "attack"):
-            if (value := getattr(self, key)) != NO_PART[key]:
+        for key in ("partition", "attack", "head"):
+            if (value := getattr(self, key)) != NO_PART.get(key):
                 KINDS[key].found(value)  # refused if there is no such part
         _ = self.grey_limits, self.declared_classes  # refused if they are no numbers, no names
         if self.head != "linear" and self.head_init == "zero":

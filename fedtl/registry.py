@@ -43,6 +43,7 @@ class Kind:
         base: What every one of them is, ``module:Class``.
         with_argument: Names of ours that take an argument after a colon, and what that is.
         otherwise: The one of ours that is meant by what no other is: it takes the whole value.
+        paths: Whether that may be a path.
     """
 
     key: str
@@ -52,6 +53,7 @@ class Kind:
     base: str
     with_argument: Mapping[str, str] = field(default_factory=dict, compare=False)
     otherwise: str = ""
+    paths: bool = False
 
     def shipped(self) -> frozenset[str]:
         """Return the names of ours."""
@@ -75,7 +77,7 @@ class Kind:
             UsageError: It names nothing, or two things.
         """
         name, colon, argument = value.partition(":")
-        there = bool(self.otherwise) and os.path.lexists(value)
+        there = self.paths and os.path.lexists(value)
         if name in self.installed():
             if there:
                 raise UsageError(
@@ -140,6 +142,7 @@ KINDS: Mapping[str, Kind] = {
             "fedtl.data.sources.base:Source",
             {"features": "FILE.npz", "medmnist": "NAME", "torchvision": "NAME"},
             otherwise="folder",
+            paths=True,
         ),
         Kind(
             "partition",
@@ -150,6 +153,21 @@ KINDS: Mapping[str, Kind] = {
             {"file": "PARTS.json"},
         ),
         Kind("attack", "fedtl.attacks", "fedtl.attacks", "ATTACK", "fedtl.attacks.base:Attack"),
+        Kind(
+            "backbone",
+            "fedtl.backbones",
+            "fedtl.transfer.backbones",
+            "BACKBONE",
+            "fedtl.transfer.backbones.base:Family",
+            otherwise="torchvision",
+        ),
+        Kind(
+            "head",
+            "fedtl.heads",
+            "fedtl.transfer.heads",
+            "HEAD",
+            "fedtl.transfer.heads.base:BaseHead",
+        ),
         Kind(
             "strategy",
             "fedtl.strategies",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from fedtl.transfer.backbones import _fingerprint
+from fedtl.transfer.backbones.base import fingerprint
 from fedtl.transfer.preprocessing import Preprocessing
 
 PLAIN = Preprocessing(
@@ -29,7 +29,7 @@ def _network() -> torch.nn.Module:
 
 
 def _print(preprocessing: Preprocessing = PLAIN, name: str = "net", rule: str = "pooled") -> str:
-    return _fingerprint(name, _network(), preprocessing, rule)
+    return fingerprint(name, _network(), preprocessing, rule)
 
 
 def test_every_field_is_tried() -> None:

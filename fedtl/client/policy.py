@@ -46,6 +46,8 @@ _PLURALS = {
     "data": "sources",
     "partition": "partitions",
     "attack": "attacks",
+    "backbone": "backbones",
+    "head": "heads",
     "strategy": "strategies",
 }
 _SHIPPED_BACKBONE = "fedtl-tiny"

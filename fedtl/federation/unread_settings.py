@@ -100,10 +100,6 @@ def _test_fraction(config: RunConfig, dataset: Dataset, clients: int) -> str:
     return "the data have a test split of their own" if own and config.test_fraction else ""
 
 
-def _head(kind: str) -> _Reason:
-    return lambda config, dataset, clients: "" if config.head == kind else f"head = {config.head}"
-
-
 def _init(config: RunConfig, dataset: Dataset, clients: int) -> str:
     return "init = none" if config.init == "none" else ""
 
@@ -157,8 +153,6 @@ _READERS: dict[str, _Reason] = {
     "weights": _pictures,
     "image-size": _pictures,
     "precision": _pictures,
-    "hidden-units": _head("mlp"),
-    "cosine-scale": _head("cosine"),
     "init-temperature": _init,
     "own-data-rows": _own_data_rows,
     "rounds": _rounds,
