@@ -45,6 +45,8 @@ def _values_of(key: str) -> st.SearchStrategy[Scalar]:
         return st.sampled_from(names) | _TEXT.map(lambda path: f"file:{path}")
     if key == "attack":
         return st.sampled_from(["none", *sorted(KINDS[key].shipped())])
+    if key == "head":
+        return st.sampled_from(sorted(KINDS[key].shipped()))
     if key == "samples":
         return st.sampled_from(("auto", "none")) | st.integers(0, 100).map(str)
     if key == "grey-range":  # contradicts window
@@ -173,7 +175,7 @@ def test_every_number_has_limits_that_hold() -> None:
         ("alpha", math.inf, "alpha = inf is not a finite number."),
         ("engine", "rays", "did you mean 'ray'?"),
         ("engine", "thread", "one of ray, inline, debug."),
-        ("head", "", "one of linear, mlp, cosine."),
+        ("head", "", "one of cosine, linear, mlp, or module:Class of your own."),
         ("partition", "dirichelt", "did you mean 'dirichlet'?"),
         ("partition", "parts.json", "file:PARTS.json, auto, or module:Class of your own."),
     ],

@@ -52,4 +52,4 @@ def test_so_is_one_other_number_in_any_tensor(tensor: str) -> None:
     network = _network()
     value = network.state_dict()[tensor]
     value.view(-1)[0] = torch.nextafter(value.view(-1)[0], torch.tensor(9.0))
-    assert _fingerprint("net", network, PLAIN, "pooled") != _print()
+    assert fingerprint("net", network, PLAIN, "pooled") != _print()

@@ -93,7 +93,8 @@ def parts_of(dataset: Dataset, how: str) -> list[NDArray[np.int64]]:
         rows = generator(0, "nearly-all").permutation(dataset.training)
         few = np.array_split(rows[: len(rows) // 20], clients - 1)
         return [np.sort(part) for part in (rows[len(rows) // 20 :], *few)]
-    config = RunConfig(partition=kind, clients=clients, alpha=alpha, min_examples=1)
+    options = {"alpha": alpha, "classes_per_client": 1, "min_examples": 1}
+    config = RunConfig(partition=kind, clients=clients, **options)
     return partition_rows(dataset, config)[0]
 
 
