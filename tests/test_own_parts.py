@@ -199,7 +199,7 @@ def test_what_is_no_part_and_no_option_of_one(
     folder: Path, flags: tuple[object, ...], said: str
 ) -> None:
     Path("spots.py").write_text(SPOTS)
-    assert said in complaint(simulate.main, *flags, *QUICK[:2])
+    assert said in complaint(simulate.main, *flags, *QUICK[:2], *QUICK[4:6])
 
 
 def test_a_folder_with_a_colon_is_a_folder(folder: Path) -> None:
