@@ -52,8 +52,10 @@ class HelpPage:
         yield ""
         yield "Flags that most people want"
         for key, told in self.keys.items():
-            known = shipped_option(key)
-            default = defaults()[key.replace("-", "_")] if known is None else known.option.default
+            name = key.replace("-", "_")
+            # Options of what imports PyTorch are not on a first page.
+            known = None if name in defaults() else shipped_option(key)
+            default = defaults()[name] if known is None else known.option.default
             yield from _flag(f"--{key}", told, default)
         for flag, told in self.flags.items():
             yield from _flag(flag, told)
@@ -130,9 +132,9 @@ def _page(kind: Kind, name: str) -> str:
 def _limits(option: Option) -> str:
     if option.choices:
         return f" One of {', '.join(option.choices)}."
-    low = f"above {option.above:g}" if option.above is not None else ""
-    low = f"at least {option.low:g}" if option.low is not None else low
-    high = f"at most {option.high:g}" if option.high is not None else ""
+    low = f"above {option.above:.10g}" if option.above is not None else ""
+    low = f"at least {option.low:.10g}" if option.low is not None else low
+    high = f"at most {option.high:.10g}" if option.high is not None else ""
     bounds = " and ".join(filter(None, (low, high)))
     said = f" It is {bounds}." if bounds else ""
     if option.tune is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import tomli_w
 from in_process import complaint, finished
+from safetensors.numpy import load_file
 
 import fedtl
 from fedtl import compare, describe, predict, registry, simulate
@@ -299,3 +301,31 @@ def test_an_installed_distribution_brings_sources(
     finally:
         monkeypatch.undo()
         registry.forget()
+
+
+def test_the_examples_of_the_pages_run(folder: Path) -> None:
+    pages = (Path(__file__).parents[1] / "docs" / name for name in ("your-data.md", "clients.md"))
+    block = re.compile(r"```python\n(.*?)```", re.DOTALL)
+    codes = [code for page in pages for code in block.findall(page.read_text())]
+    for code in codes:
+        (name,) = re.findall(r"^class (\w+)", code, re.MULTILINE)
+        Path(f"{name.lower()}.py").write_text(code)
+    assert sorted(path.name for path in folder.iterdir()) == ["giant.py", "shrink.py", "spots.py"]
+    data = ("--data", "spots:Spots", "--spots-count", 90)
+    giant = (*data, "--partition", "giant:Giant", "--giant-share", 0.8)
+    run(*giant, "--out", "giant")
+    parts = json.loads(Path("giant/partition.json").read_text())["clients"]
+    assert [len(one["train"]) + len(one["held-out"]) for one in parts] == [72, 6, 6, 6]
+    shrink = (*data, "--attack", "shrink:Shrink", "--attackers", 1)
+    for name, *flags in (
+        ("still", *shrink, "--shrink-part", 0),
+        ("whole", *shrink, "--shrink-part", 1),
+        ("plain", *data),
+    ):
+        run(*flags, "--out", name)
+    heads = {
+        name: load_file(f"{name}/head.safetensors")["weight"]
+        for name in ("still", "whole", "plain")
+    }
+    assert not heads["still"].any() and heads["plain"].any()
+    np.testing.assert_allclose(heads["whole"], heads["plain"], atol=1e-6)
