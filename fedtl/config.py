@@ -18,7 +18,7 @@ from fedtl.config_keys.every import EveryKey, defaults, rules
 from fedtl.errors import UsageError
 from fedtl.known_options import Choice, find_option, options_of
 from fedtl.options import checked, others_than_default
-from fedtl.registry import CHOOSING_KEYS, KINDS, NO_PART
+from fedtl.registry import CHOOSING_KEYS, KINDS, NO_PART, listed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -135,7 +135,7 @@ class RunConfig(EveryKey):
     @property
     def chosen(self) -> tuple[Choice, ...]:
         """The parts that the run uses, as the keys that choose them say."""
-        values = ((key, getattr(self, key)) for key in CHOOSING_KEYS)
+        values = ((key, one) for key in CHOOSING_KEYS for one in listed(key, getattr(self, key)))
         return tuple((key, value) for key, value in values if (key, value) != ("init", "none"))
 
     def to_mapping(self) -> dict[str, Scalar]:

@@ -57,8 +57,8 @@ def main(
 
     from fedtl.data.look import look_at
     from fedtl.data.understood import Understood
-    from fedtl.federation.opened_data import data_notes, open_data
     from fedtl.observers.progress import RunProgress
+    from fedtl.preparation.opened_data import data_notes, open_data
     from fedtl.report.described import described_mapping, described_tables
     from fedtl.report.terminal import standard_output
     from fedtl.wording import printable

@@ -20,6 +20,7 @@ import torch
 from flwr.app import ConfigRecord, Context, Message
 from flwr.serverapp import Grid
 
+from fedtl.client.answers import answer
 from fedtl.client.own_data import answer_at_site, configuration_here, is_simulated, refusal
 from fedtl.client.policy import SITE_KEYS, NodeConfigError
 from fedtl.config import RunConfig
@@ -28,25 +29,21 @@ from fedtl.data.dataset import Dataset
 from fedtl.data.declared_classes import absent_note
 from fedtl.data.understood import Understood
 from fedtl.data.unreadable import left_out
-from fedtl.engine.flower_internals import client_raised, is_simulation
-from fedtl.engine.memory import MemoryWatch
+from fedtl.engine.flower_internals import client_raised
 from fedtl.errors import UsageError
 from fedtl.federation.checkpoint import write_atomically
-from fedtl.federation.client import answer
-from fedtl.federation.duplicates import without_duplicates
-from fedtl.federation.inputs import Inputs, prepare_inputs
-from fedtl.federation.opened_data import data_notes, open_data
-from fedtl.federation.preparation import (
+from fedtl.preparation.duplicates import without_duplicates
+from fedtl.preparation.inputs import Inputs, prepare_inputs
+from fedtl.preparation.opened_data import data_notes, open_data
+from fedtl.preparation.simulated_sites import SimulatedSites
+from fedtl.preparation.site import Site
+from fedtl.preparation.split import Split
+from fedtl.preparation.splitting import (
     hold_out,
     settled_split,
     simulated_sites,
     split_into_clients,
 )
-from fedtl.federation.quorum import Quorum
-from fedtl.federation.server import Federation
-from fedtl.federation.simulated_sites import SimulatedSites
-from fedtl.federation.site import Site
-from fedtl.federation.split import Split
 from fedtl.records import config_record
 from fedtl.statistics.disclosure import SMALLEST_CELL
 from fedtl.transfer.cache_folder import cache_folder
@@ -80,51 +77,23 @@ def serve(grid: Grid, context: Context) -> None:
     """Run the server's side from handshake to report, writing the run folder.
 
     Raises:
-        FedtlError: See :class:`Federation`; Flower marks the run as failed and logs the sentence.
+        FedtlError: See :class:`Run`; Flower marks the run as failed and logs the sentence.
     """
     from rich.console import Console
 
     from fedtl.observers.progress import RunProgress
     from fedtl.observers.run_folder import RunFolder
-    from fedtl.report.closing import close_run
+    from fedtl.runs.clients import ConnectedClients
+    from fedtl.runs.run import Run
+    from fedtl.watching import watchers
 
     began = time.perf_counter()
-    watch = MemoryWatch()
     config = from_flower(context.run_config).settled()
     folder = RunFolder.create(config, "sites")
-    try:
-        with RunProgress(Console(stderr=True)) as progress:
-            folder.progress = progress
-            federation = Federation(
-                grid,
-                config,
-                folder,
-                patience=config.connect_timeout,
-                reply_timeout=config.client_timeout,
-                quorum=None if is_simulation(grid) else Quorum.of(config),
-            )
-            outcome = federation.run()
-            watch.sample()
-            rounds = sum(outcome.seconds)
-            total = time.perf_counter() - began
-            close_run(
-                folder,
-                outcome,
-                centralised=None,
-                client_names=[f"client-{client}" for client in range(config.clients)],
-                samples=[],
-                seconds={
-                    "total": total,
-                    "start_up": total - rounds - outcome.closing_seconds,
-                    "features": 0.0,
-                    "rounds": rounds,
-                    "closing": outcome.closing_seconds,
-                },
-                peak_mb=watch.peak_mb,
-            )
-            progress.note(f"report: {(folder.path / 'report.html').resolve()}")
-    finally:
-        folder.close()
+    with folder.at_work(), RunProgress(Console(stderr=True)) as progress:
+        clients = ConnectedClients(config, grid)
+        Run(clients, watchers(folder, progress), folder=folder, began=began).result()
+        progress.noted(f"report: {(folder.path / 'report.html').resolve()}")
 
 
 def open_site(context: Context) -> Site:

@@ -44,6 +44,7 @@ class Kind:
         with_argument: Names of ours that take an argument after a colon, and what that is.
         otherwise: The one of ours that is meant by what no other is: it takes the whole value.
         paths: Whether that may be a path.
+        only: Names of ours, if other files lie in the package as well.
     """
 
     key: str
@@ -53,11 +54,12 @@ class Kind:
     base: str
     with_argument: Mapping[str, str] = field(default_factory=dict, compare=False)
     otherwise: str = ""
+    only: frozenset[str] = frozenset()
     paths: bool = False
 
     def shipped(self) -> frozenset[str]:
         """Return the names of ours."""
-        return _files(self.package) - {self.otherwise}
+        return self.only or _files(self.package) - {self.otherwise}
 
     def installed(self) -> Mapping[str, str]:
         """Return the names that other distributions bring, and the module:Class of each."""
@@ -154,6 +156,14 @@ KINDS: Mapping[str, Kind] = {
         ),
         Kind("attack", "fedtl.attacks", "fedtl.attacks", "ATTACK", "fedtl.attacks.base:Attack"),
         Kind(
+            "track",
+            "fedtl.observers",
+            "fedtl.observers",
+            "OBSERVER",
+            "fedtl.observers.observer:Observer",
+            only=frozenset({"tensorboard", "mlflow"}),
+        ),
+        Kind(
             "backbone",
             "fedtl.backbones",
             "fedtl.transfer.backbones",
@@ -179,6 +189,13 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
+def listed(key: str, value: str) -> tuple[str, ...]:
+    """Return the parts that a key's value names: several, parted by commas, of ``track``."""
+    if key != "track":
+        return (value,)
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
 def kind_of(key: str) -> Kind:
     """Return the kind of part that a key chooses; ``init`` chooses a strategy."""
     return KINDS["strategy" if key == "init" else key]
@@ -190,7 +207,8 @@ CHOOSING_KEYS = (*KINDS, "init")
 
 def names_code(values: Mapping[str, object]) -> list[str]:
     """Return the keys of a configuration whose value may be a ``module:Class``."""
-    return [key for key in CHOOSING_KEYS if names_class(key, str(values.get(key, "")))]
+    given = {key: listed(key, str(values.get(key, ""))) for key in CHOOSING_KEYS}
+    return [key for key, names in given.items() if any(names_class(key, name) for name in names)]
 
 
 def names_class(key: str, value: str) -> bool:

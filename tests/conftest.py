@@ -102,7 +102,7 @@ def _lone_heads_once() -> Iterator[None]:
         return found[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fedtl.federation.alone.best_lone_head", remembered)
+        patch.setattr("fedtl.client.alone.best_lone_head", remembered)
         yield
 
 

@@ -9,10 +9,10 @@ from flwr.app import Context, Error, Message, RecordDict
 from numpy.typing import NDArray
 from small_federation import Notes, small_sites
 
+from fedtl.client.alone import LoneHeadsOnce
 from fedtl.config import RunConfig
 from fedtl.engine.fedtl_clients import FedtlClients
 from fedtl.engine.inline_grid import InlineGrid
-from fedtl.federation.alone import LoneHeadsOnce
 from fedtl.federation.outcome import Outcome
 from fedtl.federation.server import Federation
 

@@ -19,10 +19,10 @@ from fedtl.data.dataset import Dataset
 from fedtl.data.declared_classes import absent_note, with_declared_classes
 from fedtl.data.sources import open_dataset
 from fedtl.errors import FedtlError, UsageError
-from fedtl.federation.inputs import prepare_inputs
-from fedtl.federation.opened_data import open_data
 from fedtl.federation.outcome import Outcome
 from fedtl.messages.failure_codes import NOT_OPENED, SENTENCES
+from fedtl.preparation.inputs import prepare_inputs
+from fedtl.preparation.opened_data import open_data
 from fedtl.records import from_array
 
 CLASSES = ("a", "b", "c")
@@ -61,7 +61,7 @@ def test_it_takes_part_in_every_strategy(strategy: str, folder: Path, tmp_path: 
         head = {"head": "mlp", "head_init": "seeded", "hidden_units": 8}
     outcome, notes, told = _federate(folder, tmp_path, strategy, **head)
     assert not [reply.error.reason for reply in told if reply.has_error()]
-    assert not [row for row in notes.rows if row["clients"] != len(HELD)]
+    assert not [row for row in notes.rows if row.clients != len(HELD)]
     for site, held in enumerate(HELD):
         scores = outcome.federated[site].held_out
         # A fifth of each class is held out, and of a class of one nothing.
@@ -87,7 +87,7 @@ def test_it_takes_part_in_what_can_be_added(
     changes = {"strategy": "fedavg", **changes}
     outcome, notes, told = _federate(folder, tmp_path, **changes)
     assert not [reply.error.reason for reply in told if reply.has_error()]
-    assert [row["clients"] for row in notes.rows] == [len(HELD)] * len(notes.rows)
+    assert [row.clients for row in notes.rows] == [len(HELD)] * len(notes.rows)
     assert all(np.isfinite(array).all() for array in outcome.arrays.values())
 
 

@@ -14,14 +14,14 @@ from flwr.app import Context, Message
 from numpy.typing import NDArray
 from small_federation import Notes, small_sites
 
+from fedtl.client.alone import LoneHeadsOnce
 from fedtl.config import RunConfig
 from fedtl.engine.fedtl_clients import FedtlClients
 from fedtl.engine.inline_grid import InlineGrid
-from fedtl.federation.adversity import attackers
-from fedtl.federation.alone import LoneHeadsOnce
 from fedtl.federation.server import Federation
-from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.preparation.simulated_sites import SimulatedSites
 from fedtl.records import from_record
+from fedtl.scenario.adversity import attackers
 
 CLASSES, CLIENTS, EACH = 3, 8, 24
 Sent = dict[tuple[int, int], dict[str, NDArray[Any]]]
@@ -161,5 +161,5 @@ def test_as_many_drop_out_as_was_asked_for_and_not_the_same() -> None:
         own = math.sqrt(rate * (1 - rate) * len(rates) / there.size)
         assert np.abs(rates - rate).max() < 4.5 * own
     assert len({tuple(row) for row in there.tolist()}) > rounds // 2
-    assert [len(row["failed"]) for row in notes.rows] == (~there).sum(1).tolist()
+    assert [len(row.failed) for row in notes.rows] == (~there).sum(1).tolist()
     assert notes.warnings == [], "what is intended is no warning"

@@ -26,8 +26,8 @@ from unreported_run import accuracy_of, without_report
 
 from fedtl import simulate
 from fedtl.config import RunConfig
-from fedtl.federation.adversity import attackers, before_training, drops_out, falsified
 from fedtl.federation.outcome import Outcome
+from fedtl.scenario.adversity import attackers, before_training, drops_out, falsified
 from fedtl.transfer.client_block import ClientBlock, batch_width
 from fedtl.transfer.heads import Tensors
 from strategies.base import Arrays, Received, Reply, State, Trained
@@ -173,7 +173,7 @@ def _simulated(data: Path, out: Path, **changes: Any) -> Outcome:
         RunConfig(data=f"features:{data}", out=str(out), **(plain | changes))
     )
     # One set of flags serves all rules, and not every rule reads each.
-    assert not [told for told in folder.warnings if not told.endswith("no effect")]
+    assert not [told for told in folder.remembered.warnings if not told.endswith("no effect")]
     return run.outcome
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import strategies
 from fedtl.config import RunConfig
-from fedtl.federation.census import SiteCard
-from fedtl.federation.closing_checks import closing_fault
 from fedtl.messages import phases
+from fedtl.messages.census import SiteCard
+from fedtl.messages.closing_checks import closing_fault
 from fedtl.statistics.calibration import Calibration
 from fedtl.statistics.disclosure import Disclosed
 from fedtl.statistics.intervals import Clusters, Pairs

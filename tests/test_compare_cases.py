@@ -13,8 +13,8 @@ from in_process import finished
 from small_comparison import compared, figures_of, overlapping, rows_of
 
 from fedtl import simulate
+from fedtl.client import alone
 from fedtl.config import RunConfig
-from fedtl.federation import alone
 from strategies.base import Arrays, Reply
 from strategies.fedavg import FedAvg
 

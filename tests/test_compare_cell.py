@@ -14,10 +14,10 @@ from fedtl.comparison.cell import MakeScene, RunCell, Scene
 from fedtl.comparison.marks import accuracy_of
 from fedtl.config import RunConfig
 from fedtl.fault import Fault
-from fedtl.federation.inputs import prepare_inputs
-from fedtl.federation.opened_data import open_data
-from fedtl.federation.preparation import simulated_sites, split_into_clients
-from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.preparation.inputs import prepare_inputs
+from fedtl.preparation.opened_data import open_data
+from fedtl.preparation.simulated_sites import SimulatedSites
+from fedtl.preparation.splitting import simulated_sites, split_into_clients
 
 
 def untold(where: str, fault: Fault) -> None:

@@ -14,9 +14,9 @@ from test_partition import dataset
 
 from fedtl import compare, simulate
 from fedtl.config import RunConfig
-from fedtl.federation.duplicates import without_duplicates
-from fedtl.federation.inputs import Inputs
-from fedtl.federation.split import Split
+from fedtl.preparation.duplicates import without_duplicates
+from fedtl.preparation.inputs import Inputs
+from fedtl.preparation.split import Split
 from fedtl.transfer.shared_features import Spill
 
 

@@ -18,9 +18,9 @@ from small_federation import block_of
 from unreported_run import accuracy_of, without_report
 
 import strategies
+from fedtl.client.answers import head_for
 from fedtl.config import RunConfig
 from fedtl.errors import UsageError
-from fedtl.federation.client import head_for
 from fedtl.federation.outcome import Outcome
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.standardisation import Standardisation

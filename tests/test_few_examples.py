@@ -16,15 +16,15 @@ from small_federation import Notes, block_of
 
 import strategies
 from fedtl import flower_app
+from fedtl.client import answers as client
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
 from fedtl.engine.inline_grid import InlineGrid
 from fedtl.errors import UsageError
-from fedtl.federation import client
-from fedtl.federation.preparation import hold_out, split_into_clients, split_notes
 from fedtl.federation.server import Federation
 from fedtl.messages import phases
 from fedtl.messages.failure_codes import FAILED, NOT_OPENED, SENTENCES
+from fedtl.preparation.splitting import hold_out, split_into_clients, split_notes
 from fedtl.records import from_array
 from fedtl.transfer.heads import LinearHead
 

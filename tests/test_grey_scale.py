@@ -20,8 +20,8 @@ from fedtl.data.decoding import decode_rgb, grey_extent
 from fedtl.data.grey_scale import Extent, GreyScale
 from fedtl.data.grey_scanning import on_one_scale
 from fedtl.errors import UnreadableImageError, UsageError
-from fedtl.federation.inputs import prepare_inputs
-from fedtl.federation.opened_data import open_data
+from fedtl.preparation.inputs import prepare_inputs
+from fedtl.preparation.opened_data import open_data
 from fedtl.transfer.head_file import read_head
 
 

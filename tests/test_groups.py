@@ -27,8 +27,8 @@ from fedtl.data.holdout import held_out_split
 from fedtl.data.sources import check_classes
 from fedtl.data.unseen_site import withhold_site
 from fedtl.errors import UsageError
-from fedtl.federation.inputs import Inputs
-from fedtl.federation.preparation import simulated_sites, split_into_clients
+from fedtl.preparation.inputs import Inputs
+from fedtl.preparation.splitting import simulated_sites, split_into_clients
 from fedtl.transfer.shared_features import Spill
 
 quick = settings(

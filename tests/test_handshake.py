@@ -12,7 +12,8 @@ from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
 from scripted_grid import ScriptedGrid
 
 from fedtl.errors import FedtlError
-from fedtl.federation.handshake import Identity, Roll, handshake, wait_for_nodes
+from fedtl.federation.handshake import Roll, handshake, wait_for_nodes
+from fedtl.preparation.site import Identity
 
 _OURS = Identity("0.1.0", "aaaa", 512, ("ant", "bee"))
 _DIFFERENCES = {

@@ -14,7 +14,7 @@ from in_process import finished
 from fedtl import compare, simulate
 from fedtl.config import RunConfig
 from fedtl.data.hospitals.names import hospital_names
-from fedtl.federation.opened_data import open_data
+from fedtl.preparation.opened_data import open_data
 
 SMALL = ("--hospitals-images", 400, "--hospitals-test-images", 40, "--hospitals-size", 16)
 RUNS = {

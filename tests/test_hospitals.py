@@ -21,8 +21,8 @@ from fedtl.data.hospitals import (
 )
 from fedtl.data.hospitals.sites import draw_case_mix, draw_sites
 from fedtl.errors import UsageError
-from fedtl.federation.inputs import prepare_inputs
-from fedtl.federation.opened_data import open_data
+from fedtl.preparation.inputs import prepare_inputs
+from fedtl.preparation.opened_data import open_data
 
 SMALL = HospitalsOptions(images=120, test_images=40, size=32)
 EFFECTS = [effect.name for effect in fields(SiteShift)]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, Ridge
 from small_federation import federated, small_sites
 
+from fedtl.client.answers import head_for
+from fedtl.client.left_out_scores import left_out_scores
 from fedtl.config import RunConfig
-from fedtl.federation.client import head_for
-from fedtl.federation.left_out_scores import left_out_scores
 from fedtl.statistics.intervals import Clusters, Pairs
 from fedtl.statistics.verdicts import stands_up, verdicts
 from fedtl.transfer.folds import folds_of

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from lying_clients import CLIENTS, LIAR, Said, federated_with, fields_of, with_field
 
 import strategies
+from fedtl.client.answers import head_for
 from fedtl.config import RunConfig
-from fedtl.federation.census import SiteCard
-from fedtl.federation.client import head_for
 from fedtl.federation.evaluation import ClientEvaluation, RoundScore
 from fedtl.federation.outcome import Outcome
-from fedtl.federation.reply_checks import ReplyChecks
 from fedtl.messages import phases
+from fedtl.messages.census import SiteCard
+from fedtl.messages.reply_checks import ReplyChecks
 from fedtl.privacy.egress import EgressError, release
 from fedtl.records import from_array, metric_record, to_array
 

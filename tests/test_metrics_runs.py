@@ -13,13 +13,13 @@ from scipy.special import logsumexp, softmax
 from sklearn.metrics import f1_score, roc_auc_score
 from small_federation import federated, small_sites
 
+from fedtl.client.alone import lone_heads
 from fedtl.config import RunConfig
-from fedtl.federation.alone import lone_heads
 from fedtl.federation.classifier import Classifier
 from fedtl.federation.evaluation import field_metrics
-from fedtl.federation.reference import centralised_reference
-from fedtl.federation.simulated_sites import SimulatedSites
-from fedtl.federation.site import Site
+from fedtl.preparation.simulated_sites import SimulatedSites
+from fedtl.preparation.site import Site
+from fedtl.runs.reference import centralised_reference
 from fedtl.statistics.disclosure import SMALLEST_CELL
 from fedtl.statistics.metrics import FieldMetrics
 from fedtl.transfer.client_block import ClientData

@@ -10,9 +10,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from small_federation import block_of, small_sites
 
+from fedtl.client.answers import head_for
+from fedtl.client.own_mix import OwnMix, own_mix
 from fedtl.config import RunConfig
-from fedtl.federation.client import head_for
-from fedtl.federation.own_mix import OwnMix, own_mix
 from strategies import build
 
 Floats = NDArray[np.float64]

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from small_federation import block_of, small_sites
 
+from fedtl.client.answers import head_for
+from fedtl.client.own_mix import own_mix
 from fedtl.config import RunConfig
-from fedtl.federation.client import head_for
-from fedtl.federation.own_mix import own_mix
 from fedtl.statistics.intervals import Pairs
 from fedtl.statistics.verdicts import verdicts
 from strategies import build

@@ -15,8 +15,8 @@ from small_federation import block_of
 
 import strategies
 from fedtl.config import RunConfig
-from fedtl.federation.census import SiteCard
 from fedtl.federation.totals import dominating, largest_named, standing_out, total_fault
+from fedtl.messages.census import SiteCard
 from fedtl.transfer.heads import LinearHead
 from fedtl.transfer.standardisation import Moments
 from strategies.base import Arrays, Received

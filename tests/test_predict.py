@@ -19,7 +19,7 @@ from rich.console import Console
 
 from fedtl import predict, simulate
 from fedtl.config_file import from_toml
-from fedtl.federation.opened_data import open_data
+from fedtl.preparation.opened_data import open_data
 from fedtl.report.predictions import Predictions
 from fedtl.transfer.backbones import load_backbone
 from fedtl.transfer.extraction import extract_features

@@ -14,7 +14,7 @@ from in_process import finished
 from fedtl import predict, simulate
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
-from fedtl.federation.opened_data import open_data
+from fedtl.preparation.opened_data import open_data
 from fedtl.transfer.head_file import read_head
 
 UNSORTED = ("wasp", "ant", "moth", "bee")
@@ -39,7 +39,7 @@ def test_names_go_with_the_heads_own_order(tmp_path: Path, monkeypatch: pytest.M
 
     told = []
     for name, opened in (("sorted", open_data), ("unsorted", unsorted)):
-        monkeypatch.setattr("fedtl.engine.simulation.open_data", opened)
+        monkeypatch.setattr("fedtl.runs.simulated_clients.open_data", opened)
         flags = ["--strategy", "fed3r", "--partition", "iid", "--clients", 3, "--engine", "inline"]
         data = f"features:{tmp_path / 'train.npz'}"
         run = tmp_path / name

@@ -12,10 +12,10 @@ from flwr.app import Context, Error, Message
 from small_federation import Notes, small_sites
 
 import strategies
+from fedtl.client.alone import LoneHeadsOnce
 from fedtl.config import RunConfig
 from fedtl.engine.fedtl_clients import FedtlClients
 from fedtl.engine.inline_grid import InlineGrid
-from fedtl.federation.alone import LoneHeadsOnce
 from fedtl.federation.checkpoint import (
     Checkpoint,
     checkpoint_paths,
@@ -25,8 +25,8 @@ from fedtl.federation.checkpoint import (
 )
 from fedtl.federation.outcome import Outcome
 from fedtl.federation.server import Federation
-from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.messages.phases import TRAIN
+from fedtl.preparation.simulated_sites import SimulatedSites
 
 CLIENTS = 4
 # What a strategy remembers may depend on a choice of its own.

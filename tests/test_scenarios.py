@@ -17,12 +17,12 @@ from small_federation import block_of
 from unreported_run import accuracy_of, without_report
 
 import strategies
+from fedtl.client.answers import head_for
 from fedtl.comparison.axes import read_vary
 from fedtl.comparison.plan import Plan
 from fedtl.config import RunConfig
 from fedtl.config_file import COMPARE_KEYS, compare_table, from_mapping, from_toml
 from fedtl.errors import UsageError
-from fedtl.federation.client import head_for
 from fedtl.federation.outcome import Outcome
 from fedtl.flower_keys import flower_keys
 from simulations.real_sites.processes import environment
@@ -145,7 +145,7 @@ def _simulated(path: Path, out: Path, **changes: Any) -> Outcome:
     config = from_toml(path).replace(engine="inline", out=str(out), **changes)
     run, folder = without_report(config)
     # A scenario's keys go beside those of the test, which may leave some of them unread.
-    assert not [told for told in folder.warnings if not told.endswith("no effect")]
+    assert not [told for told in folder.remembered.warnings if not told.endswith("no effect")]
     return run.outcome
 
 

@@ -13,7 +13,7 @@ from test_partition import dataset
 
 from fedtl.config import RunConfig
 from fedtl.data.test_part import with_test_part
-from fedtl.federation.opened_data import open_data
+from fedtl.preparation.opened_data import open_data
 
 
 def test_it_is_stratified_by_class_and_site() -> None:

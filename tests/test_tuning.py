@@ -18,7 +18,7 @@ from fedtl.comparison.tuning import validation_sites
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
 from fedtl.engine.task_pool import InlinePool
-from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.preparation.simulated_sites import SimulatedSites
 from fedtl.transfer.shared_features import Spill
 from strategies.base.search import ranges_of
 

@@ -15,7 +15,7 @@ import strategies
 from fedtl import compare, simulate
 from fedtl.config import RunConfig
 from fedtl.config_keys.every import rules
-from fedtl.federation.unread_settings import unread_settings
+from fedtl.runs.unread_settings import unread_settings
 
 FEATURES = dataset(np.arange(40) % 2, sites=np.arange(40) // 20)
 

@@ -17,8 +17,8 @@ from unequal_run import CLASSES, ROUNDS, SIZES, WIDTH, Ran, run_of, write_data
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
 from fedtl.data.partition import partition_rows
-from fedtl.federation.preparation import hold_out
-from fedtl.federation.reference import centralised_reference
+from fedtl.preparation.splitting import hold_out
+from fedtl.runs.reference import centralised_reference
 from fedtl.statistics.intervals import Interval
 from fedtl.statistics.verdicts import stands_up
 from fedtl.transfer.client_block import ClientData

@@ -14,7 +14,7 @@ from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
 from fedtl.data.unseen_site import withhold_site
 from fedtl.errors import UsageError
-from fedtl.federation.preparation import split_into_clients
+from fedtl.preparation.splitting import split_into_clients
 from fedtl.registry import KINDS
 
 SITES = ("east", "north", "south", "west")

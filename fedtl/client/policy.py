@@ -147,7 +147,8 @@ class SitePolicy:
         if key not in FOLLOWED and key not in SERVERS_OWN and key not in self.allowed:
             why = REASONS.get(key, "it is not among the keys that a run may set at a site")
             return _Against(key, why, "" if key in IMPOSSIBLE else key)
-        if key in CHOOSING_KEYS and (against := self._against_part(key, value)):
+        chooses = key in CHOOSING_KEYS and key not in SERVERS_OWN
+        if chooses and (against := self._against_part(key, value)):
             return against
         bound = self.most_epochs if key in EPOCHS else FOLLOWED.get(key)
         if bound is not None and not _at_most(value, bound):

@@ -49,6 +49,8 @@ SERVERS_OWN = frozenset(
     {
         "name",
         "out",
+        "track",
+        "patience",
         "samples",
         "pseudonyms",
         "client-timeout",

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import strategies
+from fedtl.client.answers import head_for
 from fedtl.comparison.axes import check_varies, choices
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
 from fedtl.config_key import Scalar
 from fedtl.errors import UsageError
-from fedtl.federation.client import head_for
 from fedtl.known_options import Choice, options_of
 
 Point = tuple[tuple[str, Scalar], ...]

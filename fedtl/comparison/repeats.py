@@ -8,9 +8,9 @@ from functools import partial
 from fedtl.comparison.cell import MakeScene, RunCell
 from fedtl.config import RunConfig
 from fedtl.fault import Enter, Fault
-from fedtl.federation.duplicates import without_duplicates
-from fedtl.federation.inputs import Inputs
-from fedtl.federation.preparation import simulated_sites, split_into_clients
+from fedtl.preparation.duplicates import without_duplicates
+from fedtl.preparation.inputs import Inputs
+from fedtl.preparation.splitting import simulated_sites, split_into_clients
 from fedtl.results.over_seeds import SeedScores
 
 

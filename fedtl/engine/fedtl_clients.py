@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from flwr.app import Context, Message
 
 import strategies
+from fedtl.client.alone import LoneHeads, lone_heads
+from fedtl.client.answers import answer, head_for
 from fedtl.config import RunConfig
 from fedtl.engine.inline_grid import InlineGrid
-from fedtl.federation.alone import LoneHeads, lone_heads
-from fedtl.federation.client import answer, head_for
-from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.preparation.simulated_sites import SimulatedSites
 
 _BLOCK_REPLY_BYTES = 16 * 2**20
 _LARGEST_BLOCK = 128

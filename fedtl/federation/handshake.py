@@ -11,31 +11,15 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedtl.errors import FedtlError
-from fedtl.federation.census import SiteCard
 from fedtl.federation.exchange import Errors, Exchange, Failure
 from fedtl.messages import phases
+from fedtl.messages.census import SiteCard
+from fedtl.preparation.site import Identity
 from fedtl.privacy.egress import EgressError, LedgerEntry
 from fedtl.privacy.forms import one_line
 from fedtl.records import config_record, metric_record
 
 _POLL_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What all sites of a federation must have in common.
-
-    Attributes:
-        version: Version of fedtl.
-        fingerprint: Backbone fingerprint.
-        feature_size: d.
-        classes: Class names, in label order.
-    """
-
-    version: str
-    fingerprint: str
-    feature_size: int
-    classes: tuple[str, ...]
 
 
 @dataclass(frozen=True)

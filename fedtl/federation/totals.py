@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from statistics import median
 
-from fedtl.federation.census import SiteCard
+from fedtl.messages.census import SiteCard
 from strategies.base import Arrays
 from strategies.base.plausible import norm, scale_of
 

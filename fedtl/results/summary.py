@@ -30,9 +30,9 @@ from fedtl.federation.evaluation import (
     on_own_data,
 )
 from fedtl.federation.outcome import Outcome
-from fedtl.federation.reference import Centralised
 from fedtl.json_file import without_nan
-from fedtl.results.result import ClientRow, Gain, OwnScore
+from fedtl.results.centralised import Centralised
+from fedtl.results.detail import ClientRow, Gain, OwnScore
 from fedtl.statistics.intervals import gain_over_clients, mean_interval
 from fedtl.statistics.verdicts import stands_up, verdicts
 

@@ -32,7 +32,7 @@ from fedtl.engine.ray_grid import RayGrid
 from fedtl.engine.ray_session import start_ray
 from fedtl.engine.resources import actor_count, this_machine
 from fedtl.federation.server import Federation
-from fedtl.federation.simulated_sites import SimulatedSites
+from fedtl.preparation.simulated_sites import SimulatedSites
 from fedtl.transfer.heads import LinearHead
 from fedtl.transfer.shared_features import Spill
 from strategies.fedavg import FedAvg
@@ -122,6 +122,8 @@ def flower_noop(clients: int, rounds: int) -> float:
 
 class _Silent:
     """A journal that writes nothing."""
+
+    stopped = False
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *args, **kwargs: None

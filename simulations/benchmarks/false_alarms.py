@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 import strategies
+from fedtl.client.alone import LoneHeadsOnce
 from fedtl.config import RunConfig
 from fedtl.config_key import Scalar
 from fedtl.data.dataset import Dataset
@@ -32,13 +33,12 @@ from fedtl.data.partition import partition_rows
 from fedtl.determinism import generator
 from fedtl.engine.inline_grid import InlineGrid
 from fedtl.errors import FedtlError, UsageError
-from fedtl.federation.alone import LoneHeadsOnce
-from fedtl.federation.inputs import Inputs, prepare_inputs
-from fedtl.federation.opened_data import open_data
-from fedtl.federation.preparation import hold_out, simulated_sites
 from fedtl.federation.server import Federation
-from fedtl.federation.simulated_sites import SimulatedSites
-from fedtl.federation.split import Split
+from fedtl.preparation.inputs import Inputs, prepare_inputs
+from fedtl.preparation.opened_data import open_data
+from fedtl.preparation.simulated_sites import SimulatedSites
+from fedtl.preparation.split import Split
+from fedtl.preparation.splitting import hold_out, simulated_sites
 from simulations.benchmarks.watched_replies import COLUMNS, Heard, Seen, Watched, alarm_of
 
 Settings = dict[str, Scalar]

@@ -13,14 +13,14 @@ import numpy as np
 from flwr.app import Context, Message
 
 import strategies
+from fedtl.client.alone import LoneHeadsOnce
+from fedtl.client.answers import head_for
 from fedtl.config import RunConfig
 from fedtl.engine.fedtl_clients import FedtlClients
-from fedtl.federation.alone import LoneHeadsOnce
-from fedtl.federation.census import SiteCard
-from fedtl.federation.client import head_for
-from fedtl.federation.reply_checks import ReplyChecks
-from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.messages import phases
+from fedtl.messages.census import SiteCard
+from fedtl.messages.reply_checks import ReplyChecks
+from fedtl.preparation.simulated_sites import SimulatedSites
 from fedtl.privacy.egress import EgressError
 from fedtl.records import array_record, config_record, from_record, metric_record
 from strategies.base import Arrays, HeadStrategy
@@ -143,9 +143,11 @@ class Heard:
     def __init__(self) -> None:
         self.warnings: list[str] = []
 
-    def warn(self, text: str) -> None:
+    def warned(self, text: str) -> None:
         """Keep a warning."""
         self.warnings.append(text)
+
+    stopped = False
 
     def __getattr__(self, name: str) -> Any:
         return lambda *args, **kwargs: None

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, MutableMapping
 import numpy as np
 from flwr.app import MetricRecord, RecordDict
 
-from fedtl.federation.census import SiteCard
-from fedtl.federation.closing_checks import closing_fault
 from fedtl.messages import phases
+from fedtl.messages.census import SiteCard
+from fedtl.messages.closing_checks import closing_fault
 from fedtl.privacy.egress import EgressError
 from fedtl.records import array_record, config_record, from_record, metric_record
 from strategies.base import Arrays, HeadStrategy

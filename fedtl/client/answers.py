@@ -22,27 +22,27 @@ from flwr.app import (
 
 import fedtl
 import strategies
+from fedtl.client.alone import LoneHeads, lone_heads
+from fedtl.client.asked import Asked, arrays_sent, block_of, heads_sent
+from fedtl.client.client_memory import recall, remember
+from fedtl.client.closing_scores import ClosingScores, closing_metrics
 from fedtl.config import RunConfig
 from fedtl.errors import FedtlError
 from fedtl.fault import Fault
-from fedtl.federation.adversity import (
+from fedtl.messages import phases
+from fedtl.messages.census import SiteCard
+from fedtl.messages.failure_codes import DROPPED_OUT, NOT_OPENED, NOT_RELEASED
+from fedtl.messages.reply_checks import ReplyChecks
+from fedtl.preparation.site import OpenSite, Site
+from fedtl.privacy.egress import EgressError, release
+from fedtl.records import to_metrics, to_record
+from fedtl.scenario.adversity import (
     attackers,
     before_training,
     drops_out,
     falsified,
     labels_learnt,
 )
-from fedtl.federation.alone import LoneHeads, lone_heads
-from fedtl.federation.asked import Asked, arrays_sent, block_of, heads_sent
-from fedtl.federation.census import SiteCard
-from fedtl.federation.client_memory import recall, remember
-from fedtl.federation.closing_scores import ClosingScores, closing_metrics
-from fedtl.federation.reply_checks import ReplyChecks
-from fedtl.federation.site import OpenSite, Site
-from fedtl.messages import phases
-from fedtl.messages.failure_codes import DROPPED_OUT, NOT_OPENED, NOT_RELEASED
-from fedtl.privacy.egress import EgressError, release
-from fedtl.records import to_metrics, to_record
 from fedtl.transfer.heads import Head, Tensors, head_of, one_thread
 from fedtl.transfer.scoring import score_clients
 from fedtl.transfer.standardisation import Moments

@@ -9,8 +9,8 @@ import numpy as np
 from flwr.app import MetricRecord
 from numpy.typing import NDArray
 
-from fedtl.federation.census import SiteCard
 from fedtl.messages import phases
+from fedtl.messages.census import SiteCard
 from fedtl.statistics.calibration import CALIBRATION_BINS
 from fedtl.statistics.intervals import Clusters, Pairs
 from fedtl.statistics.score_counts import BINS, packed_size, told_classes

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 import strategies
+from fedtl.client.answers import head_for
 from fedtl.config import RunConfig
 from fedtl.config_key import Scalar
 from fedtl.config_keys.every import rules
 from fedtl.data.dataset import Dataset
-from fedtl.federation.client import head_for
 from fedtl.known_options import options_of, shipped_option
 from fedtl.registry import KINDS
 from strategies.base import ClosedFormStrategy, IterativeStrategy
@@ -109,6 +109,10 @@ def _rounds(config: RunConfig, dataset: Dataset, clients: int) -> str:
     return f"strategy = {config.strategy} needs one round" if one else ""
 
 
+def _patience(config: RunConfig, dataset: Dataset, clients: int) -> str:
+    return _rounds(config, dataset, clients) or ("" if config.held_out else "held-out = 0")
+
+
 def _training(config: RunConfig, dataset: Dataset, clients: int) -> str:
     trains = issubclass(strategies.load(config.strategy), IterativeStrategy) or config.personalise
     return "" if trains else f"strategy = {config.strategy}"
@@ -135,6 +139,7 @@ def _own_data_rows(config: RunConfig, dataset: Dataset, clients: int) -> str:
 
 _NOT_IN_COMPARISONS = {
     "samples": "a comparison shows no pictures",
+    "track": "only simulate and real sites have trackers",
     "pseudonyms": "a comparison calls clients by number, and the sites of holdout-site by name",
 }
 
@@ -156,6 +161,7 @@ _READERS: dict[str, _Reason] = {
     "init-temperature": _init,
     "own-data-rows": _own_data_rows,
     "rounds": _rounds,
+    "patience": _patience,
     "local-epochs": _training,
     "batch-size": _training,
     "learning-rate": _training,

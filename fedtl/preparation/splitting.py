@@ -10,9 +10,9 @@ from fedtl.data.dataset import Dataset
 from fedtl.data.partition import partition_rows
 from fedtl.determinism import generator
 from fedtl.errors import UsageError
-from fedtl.federation.inputs import Inputs
-from fedtl.federation.simulated_sites import SimulatedSites
-from fedtl.federation.split import Split
+from fedtl.preparation.inputs import Inputs
+from fedtl.preparation.simulated_sites import SimulatedSites
+from fedtl.preparation.split import Split
 
 
 def split_notes(config: RunConfig, dataset: Dataset, split: Split) -> list[str]:

@@ -12,8 +12,7 @@ from flwr.app import Context
 from numpy.typing import NDArray
 
 import fedtl
-from fedtl.federation.handshake import Identity
-from fedtl.federation.site import Site
+from fedtl.preparation.site import Identity, Site
 from fedtl.transfer.client_block import ClientData
 from fedtl.transfer.shared_features import SharedFeatures
 

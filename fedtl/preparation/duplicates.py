@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
-from fedtl.federation.inputs import Inputs
-from fedtl.federation.split import Split
+from fedtl.preparation.inputs import Inputs
+from fedtl.preparation.split import Split
 
 _NOBODY, _TRAINED, _HELD_OUT, _TEST, _UNSEEN = range(-1, 4)
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from flwr.app import Context, Message
 
-from fedtl.federation.site import Site
+from fedtl.preparation.site import Site
 from fedtl.records import array_record, from_record
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, Tensors

@@ -11,9 +11,9 @@ from flwr.app import MetricRecordValues
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedtl.federation.alone import LoneHeads
-from fedtl.federation.left_out_scores import left_out_scores
-from fedtl.federation.own_mix import own_mix
+from fedtl.client.alone import LoneHeads
+from fedtl.client.left_out_scores import left_out_scores
+from fedtl.client.own_mix import own_mix
 from fedtl.messages import phases
 from fedtl.statistics.calibration import Calibration
 from fedtl.statistics.disclosure import Disclosed, disclosed_calibration

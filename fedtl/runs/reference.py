@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 import strategies
+from fedtl.client.alone import LoneHeads, TrainAlone, lone_heads, train_alone
+from fedtl.client.answers import head_for
 from fedtl.config import RunConfig
 from fedtl.determinism import derived_seed
-from fedtl.federation.alone import LoneHeads, TrainAlone, lone_heads, train_alone
-from fedtl.federation.client import head_for
 from fedtl.federation.evaluation import ClientTallies, Tally, on_new_data, on_own_data
-from fedtl.federation.simulated_sites import SimulatedSites
 from fedtl.messages.phases import CONFUSION_CLASSES
+from fedtl.preparation.simulated_sites import SimulatedSites
+from fedtl.results.centralised import Centralised
 from fedtl.transfer.client_block import ClientBlock, ClientData
 from fedtl.transfer.heads import Head, Tensors, one_thread
 from fedtl.transfer.scoring import Score, score_clients
@@ -24,23 +25,6 @@ from fedtl.transfer.standardisation import Standardisation
 from strategies.base import AloneHead, Arrays, HeadStrategy
 
 _SHUFFLES = 3
-
-
-@dataclass(frozen=True)
-class Centralised:
-    """What all clients' training rows give in one place.
-
-    Attributes:
-        tallies: Scores of the best exactly solved head, by partition id.
-        method: What it was solved by.
-        trained: Accuracies, on own data and on new data, of the head that the strategy's own
-            training gives of all rows, once for every shuffle; none on own data if training rows
-            are scored as well.
-    """
-
-    tallies: Mapping[int, ClientTallies]
-    method: str
-    trained: Sequence[tuple[float | None, float | None]]
 
 
 def centralised_reference(

@@ -25,7 +25,7 @@ from fedtl.data.sources import (
 )
 from fedtl.data.unreadable import by_kind
 from fedtl.errors import FedtlError, UsageError
-from fedtl.federation.contents import Contents
+from fedtl.preparation.contents import Contents
 from fedtl.transfer.cache_folder import cache_folder
 from fedtl.transfer.shared_features import SharedFeatures, Spill
 

@@ -8,7 +8,7 @@ import numpy as np
 from flwr.app import MetricRecord
 from numpy.typing import NDArray
 
-from fedtl.federation.site import Site
+from fedtl.preparation.site import Site
 from fedtl.privacy.egress import EgressError
 
 

@@ -30,4 +30,21 @@ class Site:
     classes_left_out: int = 0
 
 
+@dataclass(frozen=True)
+class Identity:
+    """What all sites of a federation must have in common.
+
+    Attributes:
+        version: Version of fedtl.
+        fingerprint: Backbone fingerprint.
+        feature_size: d.
+        classes: Class names, in label order.
+    """
+
+    version: str
+    fingerprint: str
+    feature_size: int
+    classes: tuple[str, ...]
+
+
 OpenSite = Callable[[Context], Site]

@@ -1,0 +1,41 @@
+"""``--track``: which trackers watch a run, each by name or as a class of the user's own."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+
+from fedtl.errors import UsageError
+from fedtl.observers.observer import Observer
+from fedtl.registry import KINDS, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fedtl.config import RunConfig
+
+
+def trackers(config: RunConfig) -> list[Observer]:
+    """Return the observers that ``track`` names.
+
+    Raises:
+        UsageError: There is no such observer, or what it needs is not installed.
+    """
+    kind = KINDS["track"]
+    return [cast(type[Observer], kind.load(name))(config) for name in listed("track", config.track)]
+
+
+@contextmanager
+def needs(package: str) -> Iterator[None]:
+    """Within this block, a tracker's package is imported.
+
+    Raises:
+        UsageError: It is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise UsageError(
+            f"track = {package!r} needs the package {package}, which is not installed; "
+            f"pip install 'fedtl[{package}]', or pip install {package}."
+        ) from error

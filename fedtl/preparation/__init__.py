@@ -1,0 +1,1 @@
+"""Data made ready: opened, turned into features, checked and dealt to clients."""

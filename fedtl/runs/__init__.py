@@ -1,0 +1,1 @@
+"""Runs from configuration to result, and what only a simulation can know."""

@@ -1,0 +1,1 @@
+"""What a simulation makes of its clients: some drop out, some straggle, some are hostile."""
