@@ -22,7 +22,7 @@ from fedtl.config_keys.every import rules
 from fedtl.errors import FedtlError, UsageError
 from fedtl.help_pages import ALL, HelpPage, options_page, part_pages
 from fedtl.interruption import ended_by_signals
-from fedtl.registry import KINDS
+from fedtl.kinds import KINDS
 from fedtl.unforeseen import is_let_through, unforeseen
 
 # What typer returns where Ctrl-C ended the command.

@@ -16,9 +16,9 @@ from fedtl.config_key import Scalar, check, kebab, nearest
 from fedtl.config_keys.data import AUTO
 from fedtl.config_keys.every import EveryKey, defaults, rules
 from fedtl.errors import UsageError
+from fedtl.kinds import CHOOSING_KEYS, KINDS, NO_PART, listed
 from fedtl.known_options import Choice, find_option, options_of
 from fedtl.options import checked, others_than_default
-from fedtl.registry import CHOOSING_KEYS, KINDS, NO_PART, listed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

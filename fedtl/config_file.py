@@ -11,6 +11,7 @@ from fedtl.config import RunConfig
 from fedtl.config_key import Scalar, nearest
 from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
+from fedtl.kinds import CHOOSING_KEYS, KINDS
 from fedtl.known_options import (
     Choice,
     defaults_of,
@@ -20,7 +21,6 @@ from fedtl.known_options import (
     shipped_options,
 )
 from fedtl.options import Option, checked, others_than_default
-from fedtl.registry import CHOOSING_KEYS, KINDS
 
 # The one table of a scenario: what ``fedtl.compare`` makes of it, which a single run leaves alone.
 _COMPARE = "compare"

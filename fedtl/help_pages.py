@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from fedtl.config_key import nearest
 from fedtl.config_keys.every import defaults
 from fedtl.errors import UsageError
+from fedtl.kinds import KINDS, Kind
 from fedtl.known_options import shipped_option, shipped_options
 from fedtl.options import Option, declared
-from fedtl.registry import KINDS, Kind
 
 ALL = "all"
 """What stands after ``--help`` for every flag."""

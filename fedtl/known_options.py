@@ -9,8 +9,8 @@ from functools import cache
 from fedtl.config_key import Scalar
 from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
+from fedtl.kinds import KINDS, NO_PART, Kind, kind_of
 from fedtl.options import Option, declared
-from fedtl.registry import KINDS, NO_PART, Kind, kind_of
 
 Choice = tuple[str, str]
 """A key that chooses a part, and its value: ``("strategy", "fedprox")``."""

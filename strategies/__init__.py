@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fedtl.config_key import nearest
 from fedtl.errors import UsageError
-from fedtl.registry import KINDS
+from fedtl.kinds import KINDS
 
 if TYPE_CHECKING:
     from fedtl.config import RunConfig

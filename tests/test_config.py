@@ -17,8 +17,8 @@ from fedtl.config_file import from_mapping, from_toml, to_toml
 from fedtl.config_key import Rule, Scalar, kebab
 from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
+from fedtl.kinds import KINDS
 from fedtl.known_options import options_of, shipped_options
-from fedtl.registry import KINDS
 
 _TEXT = st.text(max_size=20)
 _DEFAULTS = RunConfig().to_mapping()

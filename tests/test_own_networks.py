@@ -18,7 +18,7 @@ import fedtl
 from fedtl import compare, registry, simulate
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
-from fedtl.registry import KINDS
+from fedtl.kinds import KINDS
 from fedtl.transfer.backbones import backbone_of
 from fedtl.transfer.heads import head_of
 

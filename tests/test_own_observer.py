@@ -13,7 +13,7 @@ from in_process import complaint, finished
 
 import fedtl
 from fedtl import simulate
-from fedtl.registry import names_code
+from fedtl.kinds import names_code
 
 COUNTER = '''
 from pathlib import Path

@@ -19,8 +19,8 @@ import fedtl
 from fedtl import compare, describe, predict, registry, simulate
 from fedtl.config import RunConfig
 from fedtl.errors import UsageError
+from fedtl.kinds import KINDS, names_code
 from fedtl.known_options import options_of
-from fedtl.registry import KINDS, names_code
 
 SPOTS = '''
 import numpy as np

@@ -20,7 +20,7 @@ from fedtl.data.partition import partition_rows
 from fedtl.data.partitions.base import Units
 from fedtl.determinism import derived_seed
 from fedtl.errors import UsageError
-from fedtl.registry import KINDS
+from fedtl.kinds import KINDS
 
 METHODS = (
     "iid",

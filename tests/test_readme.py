@@ -30,8 +30,8 @@ from fedtl.command_line import _further
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping, from_toml
 from fedtl.config_keys.every import rules
+from fedtl.kinds import KINDS
 from fedtl.known_options import shipped_options
-from fedtl.registry import KINDS
 from fedtl.transfer.heads import LinearHead
 from fedtl.transfer.torchvision_models import weights_entry
 from simulations.real_sites import __main__ as real_sites

@@ -14,8 +14,8 @@ from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
 from fedtl.data.unseen_site import withhold_site
 from fedtl.errors import UsageError
+from fedtl.kinds import KINDS
 from fedtl.preparation.splitting import split_into_clients
-from fedtl.registry import KINDS
 
 SITES = ("east", "north", "south", "west")
 

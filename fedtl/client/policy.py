@@ -19,9 +19,9 @@ from fedtl.config_key import nearest
 from fedtl.config_keys.data import READING_KEYS
 from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
+from fedtl.kinds import CHOOSING_KEYS, KINDS, NO_PART, kind_of, names_class
 from fedtl.known_options import Known, shipped_options
 from fedtl.privacy.forms import shown
-from fedtl.registry import CHOOSING_KEYS, KINDS, NO_PART, kind_of, names_class
 
 # What rests on fewer training examples of a class does not leave a site that says nothing else.
 _FEWEST = "min-examples-per-class"

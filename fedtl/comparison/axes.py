@@ -9,9 +9,9 @@ from fedtl.config_key import Scalar, kebab, nearest
 from fedtl.config_keys.data import READING_KEYS
 from fedtl.config_keys.every import defaults, rules
 from fedtl.errors import UsageError
+from fedtl.kinds import CHOOSING_KEYS
 from fedtl.known_options import Choice, find_option, options_of, shipped_option
 from fedtl.options import Option
-from fedtl.registry import CHOOSING_KEYS
 
 Axes = dict[str, tuple[Scalar, ...]]
 

@@ -9,7 +9,7 @@ import numpy as np
 from fedtl.data.dataset import Dataset
 from fedtl.data.partitions.base import Partition, Rows
 from fedtl.errors import UsageError
-from fedtl.registry import KINDS
+from fedtl.kinds import KINDS
 
 if TYPE_CHECKING:
     from fedtl.config import RunConfig

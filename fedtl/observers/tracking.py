@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 from fedtl.errors import UsageError
+from fedtl.kinds import KINDS, listed
 from fedtl.observers.observer import Observer
-from fedtl.registry import KINDS, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

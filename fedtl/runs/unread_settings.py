@@ -12,8 +12,8 @@ from fedtl.config import RunConfig
 from fedtl.config_key import Scalar
 from fedtl.config_keys.every import rules
 from fedtl.data.dataset import Dataset
+from fedtl.kinds import KINDS
 from fedtl.known_options import options_of, shipped_option
-from fedtl.registry import KINDS
 from strategies.base import ClosedFormStrategy, IterativeStrategy
 
 _Reason = Callable[[RunConfig, Dataset, int], str]

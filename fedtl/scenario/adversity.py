@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fedtl.attacks.base import Attack
 from fedtl.config import RunConfig
 from fedtl.determinism import generator
-from fedtl.registry import KINDS
+from fedtl.kinds import KINDS
 from fedtl.transfer.client_block import ClientBlock, ClientData
 from strategies.base import Arrays, Trained
 

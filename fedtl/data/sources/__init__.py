@@ -15,7 +15,7 @@ from fedtl.data.left_aside import told
 from fedtl.data.sources.base import Source
 from fedtl.data.sources.folder import Reading, images
 from fedtl.errors import UsageError
-from fedtl.registry import KINDS
+from fedtl.kinds import KINDS
 
 if TYPE_CHECKING:
     from fedtl.config import RunConfig

@@ -12,7 +12,7 @@ from fedtl.data.image_folder import image_folder
 from fedtl.data.label_table import labelled_images
 from fedtl.data.sources.base import Source
 from fedtl.errors import UsageError
-from fedtl.registry import KINDS
+from fedtl.kinds import KINDS
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from fedtl.registry import KINDS
+from fedtl.kinds import KINDS
 from fedtl.transfer.backbones.base import DEFAULT, RANDOM, TINY, Backbone, Family
 from fedtl.transfer.embeddings import embedding_fingerprint
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from fedtl.config_key import Scalar, kebab
+from fedtl.kinds import KINDS
 from fedtl.options import declared
-from fedtl.registry import KINDS
 from fedtl.transfer.heads.base import Arrays, BaseHead, Given, Head, Tensors, one_thread
 from fedtl.transfer.heads.cosine import CosineHead
 from fedtl.transfer.heads.linear import LinearHead
