@@ -14,7 +14,7 @@ import tomli_w
 from in_process import complaint, finished
 
 import strategies
-from fedtl import compare, console, registry, simulate
+from fedtl import compare, console, known_options, registry, simulate
 from fedtl.config import RunConfig
 from fedtl.config_file import from_flower, from_mapping, from_toml
 from fedtl.config_keys.every import rules
@@ -274,6 +274,13 @@ def test_the_command_fedtl(
     assert "There is no command 'simulte'; did you mean 'simulate'?" in capsys.readouterr().err
 
 
+def forget() -> None:
+    """Look anew for what is installed, and for the options of that."""
+    registry.forget()
+    known_options._shipped.cache_clear()
+    shipped_options.cache_clear()
+
+
 def test_an_installed_distribution_brings_strategies_with_options(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,7 +292,7 @@ def test_an_installed_distribution_brings_strategies_with_options(
     points = "[fedtl.strategies]\nlittle = tiny:Mine\nfedavg = tiny:Mine\n"
     (site / "tiny-0.1.dist-info" / "entry_points.txt").write_text(points)
     monkeypatch.syspath_prepend(str(site))
-    registry.forget()
+    forget()
     try:
         assert "little" in strategies.available()
         assert "tiny-beta" in options_of(("strategy", "little"))
@@ -294,7 +301,7 @@ def test_an_installed_distribution_brings_strategies_with_options(
         assert "Share of the way." in finished(simulate.main, "--help", "little").stdout
     finally:
         monkeypatch.undo()
-        registry.forget()
+        forget()
 
 
 def test_an_option_that_flower_fills_in_is_one_that_nobody_set(folder: Path) -> None:
