@@ -23,6 +23,7 @@ from fedtl.config import RunConfig
 from fedtl.config_key import Scalar
 from fedtl.config_keys.every import rules
 from fedtl.engine.flower_internals import assume_server_identity
+from fedtl.known_options import shipped_options
 from fedtl.messages import phases
 from fedtl.messages.failure_codes import REFUSED
 
@@ -37,12 +38,14 @@ _TEXTS = {
     "window": "40 400",
     "class-names": "ill, well",
     "partition": "iid",
+    "attack": "noise",
 }
 
 
 def _other(key: str) -> Scalar:
     """Return a value that is not the default, of its type and within its range."""
-    rule, default = rules()[key], DEFAULTS[key]
+    default = DEFAULTS[key]
+    rule = rules()[key] if key in rules() else shipped_options()[key].option.rule
     if isinstance(default, bool):
         return not default
     if rule.choices:
@@ -152,7 +155,8 @@ def test_values_are_bounded_and_nothing_is_imported_or_fetched(
 
 
 @pytest.mark.parametrize(
-    "run", [{"rounds": "9" * 10_000}, {"momentum": float("nan")}, {"seed": True}, {"head": "tree"}]
+    "run",
+    [{"rounds": "9" * 10_000}, {"momentum": float("nan")}, {"seed": True}, {"precision": "int"}],
 )
 def test_values_that_no_run_takes_are_refused_too(run: Mapping[str, Any]) -> None:
     assert _refusal(run).startswith("This site cannot follow the run: ")

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 # What decides how a head is learnt. Numbers have the ranges of the configuration itself; a tighter
-# one stands here where a large value would cost the site time or memory. Options of strategies that
-# are installed at the site are followed, too, as far as they say themselves.
+# one stands here where a large value would cost the site time or memory. Options of
+# strategies, backbones and heads that are installed at the site are followed, too, as far as they
+# say themselves.
 FOLLOWED: Mapping[str, float | None] = {
     "strategy": None,
     "init": None,
@@ -30,8 +31,6 @@ FOLLOWED: Mapping[str, float | None] = {
     "precision": None,
     "head": None,
     "head-init": None,
-    "hidden-units": 8192,
-    "cosine-scale": None,
     "local-epochs": None,
     "batch-size": None,
     "learning-rate": None,
