@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from in_process import finished
 
 from fedtl import predict, simulate
-from fedtl.observers.csv_cells import csv_table, read_table, safe_cell
+from fedtl.csv_cells import csv_table, read_table, safe_cell
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

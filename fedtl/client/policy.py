@@ -1,7 +1,8 @@
-"""What a server's configuration may decide at a site with data of its own.
+"""What a server's configuration may decide at a site with data of its own: its first layer.
 
 It is decided by the site's node config alone, before anything is read, written or imported because
-of what the server sent. A policy file of a site's own takes this module's place later.
+of what the server sent. No other file of this package reads the configuration of a run; a policy
+file of a site's own takes this module's place later.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from flwr.app import Context, RecordDict
+
 import strategies
+from fedtl.client.ledger import LEDGER_KEY
+from fedtl.client.limits import size_of
 from fedtl.client.run_keys import EPOCHS, FOLLOWED, IMPOSSIBLE, REASONS, SERVERS_OWN
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
@@ -35,7 +40,7 @@ SITE_KEYS = ("data", *READING_KEYS, "weights", "cache", _FEWEST)
 # What --node-config may hold beside SITE_KEYS: Flower's two, and this module's own.
 _FLOWERS_KEYS = ("partition-id", "num-partitions")
 _LIMITS = {"most-epochs": 100, "most-seconds": 1800, "most-megabytes": 256}
-_NODE_KEYS = (*_FLOWERS_KEYS, *SITE_KEYS, "allow", "simulated", *_LIMITS)
+_NODE_KEYS = (*_FLOWERS_KEYS, *SITE_KEYS, LEDGER_KEY, "allow", "simulated", *_LIMITS)
 
 # What `allow` takes beside keys of the configuration.
 OWN_CLASS, DOWNLOADS = "module:Class", "downloads"
@@ -127,8 +132,22 @@ class SitePolicy:
         own = here.min_examples_per_class if _FEWEST in self.own else _FEWEST_BY_DEFAULT
         return here.replace(min_examples_per_class=max(config.min_examples_per_class, own))
 
+    def check_size(self, what: str, content: RecordDict) -> None:
+        """Hold a message against ``most_bytes``.
+
+        Raises:
+            RefusedError: It is larger.
+        """
+        if (size := size_of(content)) > self.most_bytes:
+            raise RefusedError(
+                f"This site refuses {what} of {size / 1e6:,.1f} MB: it is above "
+                f"{self.most_bytes / 1e6:g} MB (most-megabytes of its node config)."
+            )
+
     def _against(self, key: str, value: Any) -> _Against | None:
         """Return what the site has against one key; ``None`` if nothing."""
+        if key in IMPOSSIBLE:
+            return _Against(key, REASONS[key])
         if key == "set" and OWN_CLASS not in self.allowed:
             return _Against(key, "it is for strategies that are not installed here", OWN_CLASS)
         if key == "set":
@@ -139,7 +158,7 @@ class SitePolicy:
             return _Against(shown(key), "its fedtl has no such key")
         if key not in FOLLOWED and key not in SERVERS_OWN and key not in self.allowed:
             why = REASONS.get(key, "it is not among the keys that a run may set at a site")
-            return _Against(key, why, "" if key in IMPOSSIBLE else key)
+            return _Against(key, why, key)
         if key in ("strategy", "init"):
             return self._against_strategy(key, value)
         bound = self.most_epochs if key in EPOCHS else FOLLOWED.get(key)
@@ -170,6 +189,16 @@ class SitePolicy:
             return []  # no network, or no name of torchvision's
         why = "its weights would be downloaded; the node config may name a file: weights = 'FILE'"
         return [_Against(f"backbone = {shown(backbone)}", why, DOWNLOADS)]
+
+
+def configuration_here(context: Context) -> RunConfig:
+    """Return the configuration that holds at a site with data of its own.
+
+    Raises:
+        RefusedError: The run asks what this site does not agree to.
+        NodeConfigError: The site's own settings are wrong.
+    """
+    return SitePolicy.of(context.node_config).configuration(context.run_config)
 
 
 def _against_option(key: str, value: Any, option: Option) -> _Against | None:

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 from fedtl.comparison.plan import Cell, Plan
 from fedtl.comparison.result import CellResult
 from fedtl.config_file import to_toml
+from fedtl.csv_cells import csv_table
 from fedtl.json_file import without_nan
-from fedtl.observers.csv_cells import csv_table
 from fedtl.observers.held_folder import HeldFolder, fresh_path, told
 
 _PLAN = "comparison.json"

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fedtl.config import HOLDOUT_PSEUDONYM
+from fedtl.csv_cells import read_table
 from fedtl.errors import FedtlError
-from fedtl.observers.csv_cells import read_table
 from fedtl.observers.run_folder import RunFolder
 from fedtl.preparation.contents import CONTENTS_FILE
 from fedtl.results.unseen import UnseenSite

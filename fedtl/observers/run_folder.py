@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from fedtl.config import RunConfig
 from fedtl.config_file import from_toml, to_toml
+from fedtl.csv_cells import csv_table, csv_text, read_cell
 from fedtl.errors import FedtlError, UsageError
 from fedtl.fault import Fault
 from fedtl.federation.checkpoint import Checkpoint, write_checkpoint
@@ -21,7 +22,6 @@ from fedtl.federation.manifest import LEDGER_FILE, METRICS_FILE, FileDigests
 from fedtl.federation.run_identity import IDENTITY_FILE, RunIdentity, Runtime, file_digest
 from fedtl.federation.sound_checkpoint import newest_sound
 from fedtl.json_file import parse_json, without_nan
-from fedtl.observers.csv_cells import csv_table, csv_text, read_cell
 from fedtl.observers.held_folder import HeldFolder, closed_if_refused, fresh_path, told
 from fedtl.observers.progress import RunProgress
 from fedtl.privacy.egress import LedgerEntry

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
+from fedtl.csv_cells import csv_text
 from fedtl.data.grey_scale import GreyScale
 from fedtl.data.understood import Understood
 from fedtl.federation.outcome import Outcome
 from fedtl.json_file import without_nan
-from fedtl.observers.csv_cells import csv_text
 from fedtl.observers.pseudonyms import warnings_of
 from fedtl.observers.run_folder import RunFolder
 from fedtl.report.html import write_report

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.csv_cells import csv_text
 from fedtl.errors import UnwrittenError
-from fedtl.federation.checkpoint import write_atomically
-from fedtl.observers.csv_cells import csv_text
+from fedtl.whole_file import write_atomically
 from fedtl.wording import percent, shortened
 
 if TYPE_CHECKING:
