@@ -121,7 +121,7 @@ def test_a_simulated_client_in_flowers_process_has_its_scenario(tmp_path: Path) 
     assume_server_identity()
     np.savez(tmp_path / "x.npz", x=np.eye(20, 3, dtype=np.float32), y=np.arange(20) % 2)
     run = {"clients": 2, "partition": "iid", "data": f"features:{tmp_path / 'x.npz'}"}
-    run |= {"cache": str(tmp_path / "cache"), "dropout": 0.999}
+    run |= {"cache": str(tmp_path / "cache"), "dropout": 0.99}
     content = RecordDict({"config": ConfigRecord({"server-round": 1})})
     message = Message(content, dst_node_id=5, message_type=phases.TRAIN)
     node: dict[str, Any] = {"partition-id": 0, "num-partitions": 2, "simulated": True}
@@ -129,7 +129,7 @@ def test_a_simulated_client_in_flowers_process_has_its_scenario(tmp_path: Path) 
     reply = flower_app.reply(message, context)
     assert (reply.error.code, reply.error.reason) == (
         DROPPED_OUT,
-        "missing, as dropout = 0.999 has it",
+        "missing, as dropout = 0.99 has it",
     )
 
 
