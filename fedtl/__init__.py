@@ -12,6 +12,7 @@ launch_folder = ""
 if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
     launch_folder = sys.path.pop(0)
 
+from importlib import import_module  # noqa: E402
 from importlib.machinery import ModuleSpec, PathFinder  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -44,3 +45,29 @@ if "strategies" in sys.modules:
             "import fedtl first, or rename that module."
         )
 sys.meta_path.insert(0, _Beside)
+
+# Found when they are first asked for: each imports what a command that needs none of them does not.
+_PUBLIC = {
+    "ComparisonResult": "fedtl.comparison.comparison_result",
+    "FedtlError": "fedtl.errors",
+    "Observer": "fedtl.observers.observer",
+    "RunConfig": "fedtl.config",
+    "RunResult": "fedtl.results.result",
+}
+# Modules that can be called.
+_COMMANDS = ("compare", "predict", "simulate")
+
+__all__ = ["ComparisonResult", "FedtlError", "Observer", "RunConfig", "RunResult"]
+__all__ += ["compare", "predict", "simulate"]
+
+
+def __getattr__(name: str) -> object:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    if name in _COMMANDS:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module 'fedtl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedtl.callable_module import make_callable
 from fedtl.command_line import absolute_paths, run_command, with_config
 from fedtl.comparison.axes import Axes, read_values, read_vary, varying_keys
 from fedtl.config import RunConfig
 from fedtl.config_file import Spelt, compare_table, from_mapping, from_toml, toml_keys
 from fedtl.config_keys.data import AUTO
-from fedtl.errors import FedtlError, UsageError
+from fedtl.errors import UsageError
 from fedtl.federation.foreign_folder import told_places
 from fedtl.help_pages import HelpPage
 from fedtl.user_code import bar, unbar
@@ -132,13 +133,14 @@ def main(
     shown = RunProgress(Console(stderr=True), quiet=quiet or as_json, live=live)
     with folder.at_work(), shown as progress:
         from fedtl.comparison.runner import run_comparison
+        from fedtl.report.comparison_files import write_comparison
 
         if resume is not None:
             for told in told_places(folder.plan.base.to_mapping(), resume):
-                progress.warn(told)
+                progress.warned(told)
         compared = run_comparison(folder, progress)
-        progress.status("writing the tables")
-        _close(folder, compared)
+        progress.phase("writing the tables")
+        write_comparison(folder, compared)
     _show(folder, compared, quiet=quiet, as_json=as_json)
 
 
@@ -198,23 +200,6 @@ def _folder(
     return ComparisonFolder.create(plan, base.out)
 
 
-def _close(folder: ComparisonFolder, compared: Compared) -> None:
-    """Write what the comparison came to."""
-    from fedtl.comparison.rows import cell_rows, round_rows, summary_of
-    from fedtl.report.comparison_files import comparison_tex, figure_files
-    from fedtl.report.comparison_page import comparison_page
-
-    if not compared.results:
-        raise FedtlError(f"Every run failed; the first: {next(iter(compared.failed.values()))}.")
-    folder.write_csv("comparison.csv", cell_rows(compared))
-    folder.write_csv("rounds.csv", round_rows(compared))
-    folder.write("summary.json", summary_of(compared))
-    folder.write("comparison.html", comparison_page(compared))
-    folder.write("comparison.tex", comparison_tex(compared))
-    for name, content in figure_files(compared):
-        folder.write(f"figures/{name}", content)
-
-
 def _show(folder: ComparisonFolder, compared: Compared, *, quiet: bool, as_json: bool) -> None:
     """Print the tables of every point, or the summary alone."""
     from fedtl.comparison.plan import point_label
@@ -250,6 +235,8 @@ def _show(folder: ComparisonFolder, compared: Compared, *, quiet: bool, as_json:
             console.print(text, soft_wrap=True, markup=False, highlight=False)
         console.print(f"report: {folder.path / 'comparison.html'}", soft_wrap=True)
 
+
+make_callable(__name__)
 
 if __name__ == "__main__":
     run_command(main)

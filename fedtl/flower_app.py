@@ -13,12 +13,7 @@ from fedtl.client.own_data import answer_at_site, is_simulated, refuse_at_site
 from fedtl.client.policy import SITE_KEYS, NodeConfigError
 from fedtl.client.site_store import kept_site
 from fedtl.config_file import from_flower, from_mapping
-from fedtl.engine.flower_internals import client_raised, is_simulation
-from fedtl.engine.memory import MemoryWatch
-from fedtl.federation.quorum import Quorum
-from fedtl.federation.server import Federation
-from fedtl.runs.dealt_site import prepare_dealt
-from fedtl.scenario.layer import Scenario
+from fedtl.engine.flower_internals import client_raised
 
 
 def reply(message: Message, context: Context) -> Message:
@@ -37,6 +32,10 @@ def reply(message: Message, context: Context) -> Message:
 
 def _answer_simulated(message: Message, context: Context) -> Message:
     """Return what a simulated client replies, as the scenario has it."""
+    # A real site's process has none of this in it.
+    from fedtl.runs.dealt_site import prepare_dealt
+    from fedtl.scenario.layer import Scenario
+
     own = {key: context.node_config[key] for key in SITE_KEYS if key in context.node_config}
     run = from_flower(context.run_config)
     config = from_mapping(own, where="this node's config", base=run).settled()
@@ -48,48 +47,20 @@ def serve(grid: Grid, context: Context) -> None:
     """Run the server's side from handshake to report, writing the run folder.
 
     Raises:
-        FedtlError: See :class:`Federation`; Flower marks the run as failed and logs the sentence.
+        FedtlError: See :class:`Run`; Flower marks the run as failed and logs the sentence.
     """
     from rich.console import Console
 
     from fedtl.observers.progress import RunProgress
     from fedtl.observers.run_folder import RunFolder
-    from fedtl.report.closing import close_run
+    from fedtl.runs.clients import ConnectedClients
+    from fedtl.runs.run import Run
+    from fedtl.watching import watchers
 
     began = time.perf_counter()
-    watch = MemoryWatch()
     config = from_flower(context.run_config).settled()
     folder = RunFolder.create(config, "sites")
-    try:
-        with RunProgress(Console(stderr=True)) as progress:
-            folder.progress = progress
-            federation = Federation(
-                grid,
-                config,
-                folder,
-                patience=config.connect_timeout,
-                reply_timeout=config.client_timeout,
-                quorum=None if is_simulation(grid) else Quorum.of(config),
-            )
-            outcome = federation.run()
-            watch.sample()
-            rounds = sum(outcome.seconds)
-            total = time.perf_counter() - began
-            close_run(
-                folder,
-                outcome,
-                centralised=None,
-                client_names=[f"client-{client}" for client in range(config.clients)],
-                samples=[],
-                seconds={
-                    "total": total,
-                    "start_up": total - rounds - outcome.closing_seconds,
-                    "features": 0.0,
-                    "rounds": rounds,
-                    "closing": outcome.closing_seconds,
-                },
-                peak_mb=watch.peak_mb,
-            )
-            progress.note(f"report: {(folder.path / 'report.html').resolve()}")
-    finally:
-        folder.close()
+    with folder.at_work(), RunProgress(Console(stderr=True)) as progress:
+        clients = ConnectedClients(config, grid)
+        Run(clients, watchers(folder, progress), folder=folder, began=began).result()
+        progress.noted(f"report: {(folder.path / 'report.html').resolve()}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from fedtl.callable_module import make_callable
 from fedtl.command_line import run_command
 from fedtl.errors import UsageError
 
@@ -173,6 +174,8 @@ def _labelled(classifier: Classifier, source: str, reading: Reading, *, quiet: b
         print(f"warning: {sentence}", file=sys.stderr)
     return labelled
 
+
+make_callable(__name__)
 
 if __name__ == "__main__":
     run_command(main)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedtl.callable_module import make_callable
 from fedtl.command_line import absolute_paths, run_command, with_config
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping, from_toml, refuse_unchosen, toml_keys
@@ -18,15 +19,9 @@ from fedtl.help_pages import HelpPage
 from fedtl.user_code import unbar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from fedtl.observers.run_folder import RunFolder
-    from fedtl.results.over_seeds import SeedScores
-    from fedtl.results.result import ClientSamples, RunResult, SitePanel
-    from fedtl.results.unseen import UnseenSite
-    from fedtl.runs.simulation import Simulated
+    from fedtl.results.result import RunResult
 
-_SAMPLED_CLIENTS = 6
 # As --holdout-site: every site in turn.
 _EACH = "each"
 
@@ -112,42 +107,13 @@ def main(
     live = folder.config.catches
     shown = RunProgress(Console(stderr=True), quiet=quiet or as_json, live=live)
     with folder.at_work(), shown as progress:
-        folder.progress = progress
-        for warning in (*told, *folder.warnings):
-            progress.warn(warning)
-        from fedtl.comparison.each_site import check_sites
-        from fedtl.runs.simulation import simulate
+        for warning in (*told, *folder.remembered.warnings):
+            progress.warned(warning)
+        from fedtl.simulation import simulation
 
-        check = check_sites if each_site else None
-        loaded = time.perf_counter()
-        simulated = simulate(folder.config, folder, checkpoint, check)
-        simulated.seconds["start_up"] += loaded - began
-        others: list[SeedScores] = []
-        if seeds > 1:
-            repeating = time.perf_counter()
-            from fedtl.comparison.repeats import repeated
-
-            show = partial(progress.step, "further seeds")
-            others = repeated(folder.config, simulated.inputs, seeds, show, folder.enter_error)
-            simulated.seconds["seeds"] = time.perf_counter() - repeating
-        unseen: list[UnseenSite] = []
-        if each_site:
-            from fedtl.comparison.each_site import each_site_unseen
-            from fedtl.observers.pseudonyms import unnamed
-
-            def step(done: int, count: int, name: str) -> None:
-                hidden = f"{done} of {count}"
-                progress.step(
-                    "unseen sites", done, count, hidden if folder.config.pseudonyms else name
-                )
-
-            repeating = time.perf_counter()
-            found = each_site_unseen(folder.config, simulated.inputs, step, folder.enter_error)
-            unseen = unnamed(folder, found)
-            simulated.seconds["unseen_sites"] = time.perf_counter() - repeating
-        progress.status("writing the report")
-        result = _close(folder, simulated, began, others, unseen)
-    _show(folder, result, unseen, quiet=quiet, as_json=as_json)
+        run = simulation(folder, progress, seeds=seeds, each_site=each_site, began=began)
+        result = run.result(checkpoint)
+    _show(folder, result, quiet=quiet, as_json=as_json)
 
 
 def _folder(
@@ -192,88 +158,16 @@ def _folder(
     return RunFolder.create(chosen.settled(keys)), None
 
 
-def _close(
-    folder: RunFolder,
-    simulated: Simulated,
-    began: float,
-    other_seeds: Sequence[SeedScores],
-    unseen_sites: Sequence[UnseenSite],
-) -> RunResult:
-    from fedtl.report.closing import close_run
-    from fedtl.scenario.adversity import attackers
-
-    samples = _samples(simulated, folder.config.pictures)
-    seconds = {"total": time.perf_counter() - began, **simulated.seconds}
-    return close_run(
-        folder,
-        simulated.outcome,
-        centralised=simulated.centralised,
-        client_names=_marked(folder.config, simulated.split.names),
-        samples=samples,
-        seconds=seconds,
-        peak_mb=simulated.peak_mb,
-        panel=_panel(folder, simulated),
-        other_seeds=other_seeds,
-        unseen_sites=unseen_sites,
-        understood=simulated.understood,
-        scale=simulated.inputs.scale,
-        hostile=attackers(folder.config.replace(clients=len(simulated.split.names))),
-    )
-
-
-def _marked(config: RunConfig, names: list[str]) -> list[str]:
-    """Return the clients' names, those that the scenario made hostile marked."""
-    from fedtl.scenario.adversity import attackers
-
-    hostile = attackers(config.replace(clients=len(names)))
-    return [f"{name} (hostile)" if at in hostile else name for at, name in enumerate(names)]
-
-
-def _panel(folder: RunFolder, simulated: Simulated) -> SitePanel | None:
-    """Return a picture of each class at each site if the report is to hold pictures."""
-    from fedtl.observers.pseudonyms import read_pseudonyms
-    from fedtl.report.site_panel import panel_of
-
-    if not folder.config.pictures:
-        return None
-    names = read_pseudonyms(folder) if folder.config.pseudonyms else None
-    return panel_of(simulated.inputs.dataset, names)
-
-
-def _samples(simulated: Simulated, count: int) -> list[ClientSamples]:
-    """Return so many evenly spaced training pictures of each of the first few clients."""
-    import numpy as np
-
-    from fedtl.results.result import ClientSamples
-
-    dataset, split = simulated.inputs.dataset, simulated.split
-    if not count or isinstance(dataset.inputs, np.ndarray):
-        return []
-    samples = []
-    for name, rows in list(zip(split.names, split.train, strict=True))[:_SAMPLED_CLIENTS]:
-        chosen = rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(np.int64))]
-        samples.append(
-            ClientSamples(
-                name=name,
-                images=[dataset.inputs.load(int(row)) for row in chosen],
-                labels=[dataset.classes[dataset.labels[row]] for row in chosen],
-            )
-        )
-    return samples
-
-
 def _show(
     folder: RunFolder,
     result: RunResult,
-    unseen_sites: Sequence[UnseenSite],
     *,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Print the tables, or the summary alone."""
     if as_json:
-        summary = json.loads((folder.path / "summary.json").read_text(encoding="utf-8"))
-        print(json.dumps({"run_folder": str(folder.path), **summary}, indent=2))
+        print(json.dumps({"run_folder": str(folder.path), **result.figures}, indent=2))
     elif quiet:
         print(folder.path)
     else:
@@ -281,19 +175,22 @@ def _show(
         from fedtl.report.terminal import standard_output
         from fedtl.report.unseen_tables import unseen_sites_table, unseen_table
 
-        console = standard_output()
-        console.print(client_table(result))
-        console.print(totals_table(result))
-        if result.unseen is not None:
-            console.print(unseen_table(result.unseen))
-        if unseen_sites:
-            console.print(unseen_sites_table(unseen_sites))
+        console, detail = standard_output(), result.detail
+        assert detail is not None
+        console.print(client_table(detail))
+        console.print(totals_table(detail))
+        if detail.unseen is not None:
+            console.print(unseen_table(detail.unseen))
+        if detail.unseen_sites:
+            console.print(unseen_sites_table(detail.unseen_sites))
         if folder.config.pseudonyms:
             from fedtl.observers.pseudonyms import not_to_send
 
             console.print(not_to_send(folder), soft_wrap=True)
         console.print(f"report: {folder.path / 'report.html'}", soft_wrap=True)
 
+
+make_callable(__name__)
 
 if __name__ == "__main__":
     run_command(main)

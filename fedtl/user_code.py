@@ -24,7 +24,7 @@ from fedtl.errors import UsageError
 # What Python calls folders of installed packages, those of a user among them.
 _SITE_FOLDERS = frozenset({"site-packages", "dist-packages"})
 
-NAMING_KEYS = ("strategy", "init")
+NAMING_KEYS = ("strategy", "init", "track")
 """Keys whose value may be ``module:Class``."""
 
 _OF_FEDTL = tuple(Path(__file__).resolve().parents[1] / name for name in ("fedtl", "strategies"))

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from fedtl.report.html import write_report
-from fedtl.results.result import RunResult
+from fedtl.results.detail import RunDetail
 
 
 class Page(HTMLParser):
@@ -53,7 +53,7 @@ class Page(HTMLParser):
             self.rows[-1] = (style, text + data)
 
 
-def page_of(result: RunResult, folder: Path) -> tuple[Page, str]:
+def page_of(result: RunDetail, folder: Path) -> tuple[Page, str]:
     path = folder / "report.html"
     write_report(path, result)
     markup = path.read_text(encoding="utf-8")

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from fedtl.determinism import generator
-from fedtl.results.result import ClientRow, ClientSamples, EgressTotal, Gain, OwnScore, RunResult
+from fedtl.federation.round_row import FailedClient, Round
+from fedtl.results.detail import ClientRow, ClientSamples, EgressTotal, Gain, OwnScore, RunDetail
 from fedtl.statistics.intervals import Clusters, Interval, Pairs
 from fedtl.statistics.verdicts import verdicts
 
@@ -26,7 +27,7 @@ def plausible_result(
     test_split: bool = True,
     with_personal: bool = False,
     global_head: bool = True,
-) -> RunResult:
+) -> RunDetail:
     """Return a result as a skewed federation would have it: most gain, a few are harmed."""
     random = generator(0, "report test", clients, len(classes))
     count = len(classes)
@@ -86,24 +87,24 @@ def plausible_result(
         7: [(1, "timed out after 30 s"), (0, "not finite")],
     }
     metrics = [
-        {
-            "round": index + 1,
-            "loss": float(2.2 - 2 * curve[index]),
-            "accuracy": float(curve[index]) - 0.01,
-            "mean_client_accuracy": float(curve[index]) - 0.02,
-            "worst_client_accuracy": float(curve[index]) * 0.8,
-            "train_loss": float(2.0 - 2 * curve[index]) if rounds > 1 else math.nan,
-            "test_accuracy": float(curve[index]) if test_split else None,
-            "clients": clients,
-            "failed": [
-                {"client": client, "reason": reason}
+        Round(
+            round=index + 1,
+            loss=float(2.2 - 2 * curve[index]),
+            accuracy=float(curve[index]) - 0.01,
+            mean_client_accuracy=float(curve[index]) - 0.02,
+            worst_client_accuracy=float(curve[index]) * 0.8,
+            train_loss=float(2.0 - 2 * curve[index]) if rounds > 1 else math.nan,
+            test_accuracy=float(curve[index]) if test_split else None,
+            clients=clients,
+            failed=tuple(
+                FailedClient(client, reason)
                 for client, reason in failures.get(index + 1, [])
                 if with_failures
-            ],
-            "bytes_up": 20_520 * clients,
-            "bytes_down": 20_520 * clients,
-            "seconds": 0.04,
-        }
+            ),
+            bytes_up=20_520 * clients,
+            bytes_down=20_520 * clients,
+            seconds=0.04,
+        )
         for index in range(rounds)
     ]
     confusion = random.poisson(400 / count**2, size=(count, count))
@@ -133,7 +134,7 @@ def plausible_result(
     used = "personal" if with_personal else "federated"
     harmed = [row.client for row in rows if row.verdict(used) == "worse"]
 
-    return RunResult(
+    return RunDetail(
         config={
             "clients": clients,
             "rounds": rounds,

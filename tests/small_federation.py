@@ -16,6 +16,7 @@ from fedtl.engine.inline_grid import InlineGrid
 from fedtl.fault import Fault
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.outcome import Outcome
+from fedtl.federation.round_row import Round
 from fedtl.federation.server import Federation
 from fedtl.messages.phases import HANDSHAKE
 from fedtl.preparation.simulated_sites import SimulatedSites
@@ -32,28 +33,29 @@ class Notes:
 
     def __init__(self) -> None:
         self.entries: list[LedgerEntry] = []
-        self.rows: list[dict[str, object]] = []
+        self.rows: list[Round] = []
+        self.stopped = False
         self.checkpoints: list[Checkpoint] = []
         self.warnings: list[str] = []
         self.faults: list[tuple[int, int, Fault]] = []
 
-    def enter_egress(self, entries: Sequence[LedgerEntry]) -> None:
+    def sent(self, entries: Sequence[LedgerEntry]) -> None:
         self.entries += entries
 
-    def enter_round(self, row: dict[str, object], rounds: int) -> None:
+    def round(self, row: Round, rounds: int) -> None:
         self.rows.append(row)
 
-    def keep(self, checkpoint: Checkpoint) -> None:
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
         self.checkpoints.append(checkpoint)
 
-    def warn(self, text: str) -> None:
+    def warned(self, text: str) -> None:
         self.warnings.append(text)
 
-    def enter_fault(self, server_round: int, client: int, fault: Fault) -> None:
+    def faulted(self, server_round: int, client: int, fault: Fault) -> None:
         self.faults.append((server_round, client, fault))
-        self.warn(f"Round {server_round}, client {client}: {fault.sentence}")
+        self.warned(f"Round {server_round}, client {client}: {fault.sentence}")
 
-    def waits(self, text: str) -> None: ...
+    def phase(self, text: str) -> None: ...
 
 
 @contextmanager

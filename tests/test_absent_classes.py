@@ -62,7 +62,7 @@ def test_it_takes_part_in_every_strategy(strategy: str, folder: Path, tmp_path: 
         head = {"head": "mlp", "head_init": "seeded", "hidden_units": 8}
     outcome, notes, told = _federate(folder, tmp_path, strategy, **head)
     assert not [reply.error.reason for reply in told if reply.has_error()]
-    assert not [row for row in notes.rows if row["clients"] != len(HELD)]
+    assert not [row for row in notes.rows if row.clients != len(HELD)]
     for site, held in enumerate(HELD):
         scores = outcome.federated[site].held_out
         # A fifth of each class is held out, and of a class of one nothing.
@@ -88,7 +88,7 @@ def test_it_takes_part_in_what_can_be_added(
     changes = {"strategy": "fedavg", **changes}
     outcome, notes, told = _federate(folder, tmp_path, **changes)
     assert not [reply.error.reason for reply in told if reply.has_error()]
-    assert [row["clients"] for row in notes.rows] == [len(HELD)] * len(notes.rows)
+    assert [row.clients for row in notes.rows] == [len(HELD)] * len(notes.rows)
     assert all(np.isfinite(array).all() for array in outcome.arrays.values())
 
 

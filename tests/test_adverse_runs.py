@@ -161,5 +161,5 @@ def test_as_many_drop_out_as_was_asked_for_and_not_the_same() -> None:
         own = math.sqrt(rate * (1 - rate) * len(rates) / there.size)
         assert np.abs(rates - rate).max() < 4.5 * own
     assert len({tuple(row) for row in there.tolist()}) > rounds // 2
-    assert [len(row["failed"]) for row in notes.rows] == (~there).sum(1).tolist()
+    assert [len(row.failed) for row in notes.rows] == (~there).sum(1).tolist()
     assert notes.warnings == [], "what is intended is no warning"

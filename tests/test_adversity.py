@@ -173,7 +173,7 @@ def _simulated(data: Path, out: Path, **changes: Any) -> Outcome:
         RunConfig(data=f"features:{data}", out=str(out), **(plain | changes))
     )
     # One set of flags serves all rules, and not every rule reads each.
-    assert not [told for told in folder.warnings if not told.endswith("no effect")]
+    assert not [told for told in folder.remembered.warnings if not told.endswith("no effect")]
     return run.outcome
 
 

@@ -217,7 +217,7 @@ def test_an_impossible_partition_is_refused_before_features_are_computed(
     def computed(*_: object) -> None:
         raise AssertionError("features were computed")
 
-    monkeypatch.setattr("fedtl.runs.simulation.prepare_inputs", computed)
+    monkeypatch.setattr("fedtl.runs.simulated_clients.prepare_inputs", computed)
     monkeypatch.setattr("fedtl.comparison.runner.prepare_inputs", computed)
     flags = ("--data", inputs / "good", "--partition", "iid", "--clients", 7, "--engine", "inline")
     strategies = ("--strategies", "fed3r") if command is compare else ()

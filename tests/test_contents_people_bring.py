@@ -111,7 +111,7 @@ def test_a_killed_run_does_not_go_on_with_other_features(
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(RunFolder, "enter_round", die)
+        patch.setattr(RunFolder, "round", die)
         finished(simulate.main, *flags(f"features:{path}", out), "--strategy", "fedavg")
     shutil.copy(made("embeddings") / "changed.npz", path)
     said = complaint(simulate.main, "--resume", out, exit_code=1)

@@ -184,7 +184,8 @@ def _taken_up(run: Path) -> tuple[list[str], dict[str, Any]]:
     assert checkpoint is not None
     arrays = {name: value.tobytes() for name, value in checkpoint.arrays.items()}
     state = {**vars(checkpoint), "arrays": arrays, "standardisation": None}
-    return folder.warnings, {**state, "rounds": folder.rounds, "egress": folder.egress_totals()}
+    told = folder.remembered
+    return told.warnings, {**state, "rounds": told.rounds, "egress": told.egress_totals()}
 
 
 # --- folders of an older fedtl, and of another runtime ------------------------------------------
@@ -251,7 +252,7 @@ def test_a_run_of_real_sites_is_not_simulated(copy: Path) -> None:
     config = folder.config.replace(out=str(copy.with_name("sites")))
     sites = RunFolder.create(config, "sites")
     assert checkpoint is not None
-    sites.keep(checkpoint)
+    sites.checkpoint(checkpoint)
     sites.close()
     before = {path: path.read_bytes() for path in sites.path.rglob("*") if path.is_file()}
     assert json.loads((sites.path / "run.json").read_text())["run"] != told["run"]

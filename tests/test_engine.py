@@ -25,6 +25,7 @@ from fedtl.fault import Fault
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.evaluation import ClientTallies
 from fedtl.federation.outcome import Outcome
+from fedtl.federation.round_row import Round
 from fedtl.federation.server import Federation
 from fedtl.preparation.simulated_sites import SimulatedSites
 from fedtl.privacy.egress import LedgerEntry
@@ -164,24 +165,25 @@ class Notes:
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
-        self.rows: list[dict[str, object]] = []
+        self.rows: list[Round] = []
+        self.stopped = False
 
-    def enter_egress(self, entries: Sequence[LedgerEntry]) -> None:
+    def sent(self, entries: Sequence[LedgerEntry]) -> None:
         self.entries = list(entries)
 
-    def enter_round(self, row: dict[str, object], rounds: int) -> None:
+    def round(self, row: Round, rounds: int) -> None:
         self.rows.append(row)
 
-    def keep(self, checkpoint: Checkpoint) -> None:
-        self.checkpoint = checkpoint
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        self.kept = checkpoint
 
-    def warn(self, text: str) -> None:
+    def warned(self, text: str) -> None:
         self.warnings.append(text)
 
-    def enter_fault(self, server_round: int, client: int, fault: Fault) -> None:
+    def faulted(self, server_round: int, client: int, fault: Fault) -> None:
         self.warnings.append(fault.sentence)
 
-    def waits(self, text: str) -> None: ...
+    def phase(self, text: str) -> None: ...
 
 
 def sites(features: SharedFeatures, labels: np.ndarray) -> SimulatedSites:

@@ -105,7 +105,7 @@ def test_a_run_cut_short_has_its_best_head_and_says_how_far_it_is() -> None:
             penalty = 0.05 * (WIDTH - 1) / 2 * np.square(weight).sum()
             loss = (logsumexp(logits, axis=1) - logits[np.arange(len(y)), y]).sum()
             losses.append(loss + penalty)
-            assert notes.rows[-1]["train_loss"] is not None
+            assert notes.rows[-1].train_loss is not None
     assert losses == sorted(losses, reverse=True)
     assert losses[0] < len(y) * np.log(4)
 

@@ -239,7 +239,7 @@ def test_a_resumed_run_says_the_same(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = _run(tmp_path / "whole", folder / "data.npz", "--holdout-site", UNSEEN)
-    keep = RunFolder.keep
+    keep = RunFolder.checkpoint
 
     def cut_off(run: RunFolder, checkpoint: Any) -> None:
         keep(run, checkpoint)
@@ -247,7 +247,7 @@ def test_a_resumed_run_says_the_same(
             raise RuntimeError("the power went")
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "keep", cut_off)
+        patch.setattr(RunFolder, "checkpoint", cut_off)
         with pytest.raises(AssertionError, match="the power went"):
             _run(tmp_path / "cut", folder / "data.npz", "--holdout-site", UNSEEN)
     assert not (tmp_path / "cut" / "summary.json").exists()

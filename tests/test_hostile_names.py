@@ -22,8 +22,8 @@ from fedtl.config import RunConfig
 from fedtl.report.comparison_page import comparison_page
 from fedtl.report.html import write_report
 from fedtl.report.page import Section, page_of
+from fedtl.results.detail import RunDetail, SitePanel
 from fedtl.results.over_seeds import SeedScores, over_seeds
-from fedtl.results.result import RunResult, SitePanel
 from fedtl.results.unseen import UnseenScore, UnseenSite
 
 DRAWN = True
@@ -150,7 +150,7 @@ def check_inert(page: str) -> Read:
     return read
 
 
-def hostile_run() -> RunResult:
+def hostile_run() -> RunDetail:
     plain = plausible_result(clients=5, client_names=HOSTILE, classes=HOSTILE, with_failures=True)
     score = UnseenScore(0.8, 0.7, 0.75, 0.85)
     site = UnseenSite(
@@ -187,7 +187,7 @@ def hostile_run() -> RunResult:
         "versions": {SCRIPT: SCRIPT},
     }
     rounds = [
-        {**row, "failed": [{**one, "reason": SCRIPT} for one in row["failed"]]}
+        replace(row, failed=tuple(replace(one, reason=SCRIPT) for one in row.failed))
         for row in plain.rounds
     ]
     picture = np.zeros((8, 8, 3), np.uint8)

@@ -22,7 +22,7 @@ from fedtl.messages import phases
 
 DEFAULTS = RunConfig().to_mapping()
 KINDS = (phases.HANDSHAKE, phases.MOMENTS, phases.INIT, phases.TRAIN, phases.EVALUATE)
-Ask = Callable[[str, dict[str, Any]], tuple[str | None, list[str]]]
+Ask = Callable[[str, dict[str, Any]], tuple[str | None, list[str], list[str]]]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ask(folder: Path) -> Iterator[Ask]:
-    """Ask the site's process something; return the reason of a refusal, and what it did."""
+    """Ask the site's process something.
+
+    Returns the reason of a refusal, what it did, and which modules it has loaded.
+    """
     node = {"partition-id": 0, "num-partitions": 2, "data": str(folder / "own")}
     node["cache"] = str(folder / "cache")
     (folder / "cache").mkdir()
@@ -55,11 +58,11 @@ def ask(folder: Path) -> Iterator[Ask]:
         connection, _ = listener.accept()
         with connection, connection.makefile("rw") as lines:
 
-            def asked(kind: str, run: dict[str, Any]) -> tuple[str | None, list[str]]:
+            def asked(kind: str, run: dict[str, Any]) -> tuple[str | None, list[str], list[str]]:
                 lines.write(json.dumps([kind, {**DEFAULTS, **run}]) + "\n")
                 lines.flush()
-                told, events = json.loads(lines.readline())
-                return told, events
+                told, events, loaded = json.loads(lines.readline())
+                return told, events, loaded
 
             yield asked
         site.wait(20)
@@ -99,7 +102,7 @@ REFUSED = sorted(DEFAULTS.keys() - FOLLOWED.keys() - SERVERS_OWN)
 @pytest.mark.parametrize("key", REFUSED)
 def test_each_key_is_refused_and_nothing_happens(key: str, ask: Ask, folder: Path) -> None:
     kind = KINDS[REFUSED.index(key) % len(KINDS)]
-    told, events = ask(kind, {key: _wanted(key, folder)})
+    told, events, _ = ask(kind, {key: _wanted(key, folder)})
     assert told is not None and told.startswith(f"This site refuses {key}")
     assert _besides_ledger(events, folder) == []
     assert str(folder) not in told
@@ -124,14 +127,17 @@ def test_each_key_is_refused_and_nothing_happens(key: str, ask: Ask, folder: Pat
 def test_no_value_makes_it_import_or_fetch(
     run: dict[str, Any], kind: str, ask: Ask, folder: Path
 ) -> None:
-    told, events = ask(kind, run)
+    told, events, _ = ask(kind, run)
     assert told is not None and told.startswith("This site ")
     assert _besides_ledger(events, folder) == []
 
 
 def test_the_witness_sees_what_an_honest_server_has_done(ask: Ask, folder: Path) -> None:
-    told, events = ask(phases.HANDSHAKE, {"strategy": "fed3r"})
+    told, events, loaded = ask(phases.HANDSHAKE, {"strategy": "fed3r"})
     assert told is None
+    assert {"fedtl.client.answers", "fedtl.client.ledger", "fedtl.client.release"} <= set(loaded)
+    rooms = {name.split(".")[1] for name in loaded}
+    assert not rooms & {"scenario", "federation", "runs", "observers", "comparison", "report"}
     opened = "\n".join(event for event in events if event.startswith("open "))
     assert "own/a/0.png" in opened and str(folder / "cache") in opened
     assert "private" not in opened

@@ -16,7 +16,7 @@ from test_comparison_page import page_of as compared
 
 from fedtl.report import page as pages
 from fedtl.report.html import write_report
-from fedtl.results.result import RunResult
+from fedtl.results.detail import RunDetail
 
 DRAWN = True
 
@@ -46,7 +46,7 @@ def browse(path: Path, folder: Path, *flags: str) -> str:
     return done.stdout.decode("utf-8")
 
 
-def page_of(result: RunResult, folder: Path) -> str:
+def page_of(result: RunDetail, folder: Path) -> str:
     write_report(folder / "report.html", result)
     return (folder / "report.html").read_text(encoding="utf-8")
 

@@ -164,7 +164,7 @@ def test_own_heads_survive_a_resume(
 ) -> None:
     whole = tmp_path / "whole"
     undisturbed = _simulated(data, whole, strategy, fraction=0.5, **changes)
-    keep = RunFolder.keep
+    keep = RunFolder.checkpoint
 
     def kept_and_cut(folder: RunFolder, checkpoint: Checkpoint) -> None:
         keep(folder, checkpoint)
@@ -173,7 +173,7 @@ def test_own_heads_survive_a_resume(
 
     out = tmp_path / "cut"
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Cut):
-        patch.setattr(RunFolder, "keep", kept_and_cut)
+        patch.setattr(RunFolder, "checkpoint", kept_and_cut)
         _simulated(data, out, strategy, fraction=0.5, **changes)
     outcome, checkpoint = resumed(out)
     assert checkpoint is not None and checkpoint.memories

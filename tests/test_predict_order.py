@@ -39,7 +39,7 @@ def test_names_go_with_the_heads_own_order(tmp_path: Path, monkeypatch: pytest.M
 
     told = []
     for name, opened in (("sorted", open_data), ("unsorted", unsorted)):
-        monkeypatch.setattr("fedtl.runs.simulation.open_data", opened)
+        monkeypatch.setattr("fedtl.runs.simulated_clients.open_data", opened)
         flags = ["--strategy", "fed3r", "--partition", "iid", "--clients", 3, "--engine", "inline"]
         data = f"features:{tmp_path / 'train.npz'}"
         run = tmp_path / name

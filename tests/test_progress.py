@@ -9,18 +9,23 @@ import time
 import pytest
 from rich.console import Console
 
+from fedtl.federation.round_row import Round
 from fedtl.observers.progress import RunProgress
+
+
+def _finished(number: int, accuracy: float | None) -> Round:
+    return Round(number, 3, None, accuracy, (), 0, 0, 0.1)
 
 
 def _run(progress: RunProgress) -> None:
     with progress:
-        progress.status("starting the actors")
+        progress.phase("starting the actors")
         progress.features(500, 2000)
         for done in range(600, 2001, 100):
             progress.features(done, 2000)
-        progress.note("1 image could not be read: [bold]x\x1b[31m.png")
+        progress.noted("1 image could not be read: [bold]x\x1b[31m.png")
         for done in range(1, 31):
-            progress.round(done, 30, 0.874 if done > 1 else None)
+            progress.round(_finished(done, 0.874 if done > 1 else None), 30)
 
 
 def test_piped_progress_is_a_few_plain_lines() -> None:
@@ -43,7 +48,7 @@ def test_piped_progress_of_cached_features_and_one_round() -> None:
     output = io.StringIO()
     with RunProgress(Console(file=output)) as progress:
         progress.features(2000, 2000)
-        progress.round(1, 1, 1.0)
+        progress.round(_finished(1, 1.0), 1)
     assert output.getvalue() == ("features 2,000/2,000 images, cached\nround 1/1 accuracy 1.000\n")
 
 
@@ -72,8 +77,8 @@ def test_piped_progress_tells_what_goes_on_if_nothing_is_reported(
     monkeypatch.setattr("fedtl.observers.progress._LINE_SECONDS", 0.05)
     output = io.StringIO()
     with RunProgress(Console(file=output, force_terminal=False)) as progress:
-        progress.round(1, 9, None)
-        progress.status("scoring all heads")
+        progress.round(_finished(1, None), 9)
+        progress.phase("scoring all heads")
         deadline = time.monotonic() + 20
         while output.getvalue().count("so far") < 2 and time.monotonic() < deadline:
             time.sleep(0.01)

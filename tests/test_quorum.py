@@ -81,7 +81,7 @@ def test_a_round_of_enough_sites_goes_on_without_the_others() -> None:
     notes = _run(
         RunConfig(clients=3, rounds=2), lambda kind, client: kind == "train" and client > 1
     )
-    assert [row["clients"] for row in notes.rows] == [3, 3]
+    assert [row.clients for row in notes.rows] == [3, 3]
     with pytest.raises(FedtlError, match=r"Only 2 of 3 sites answered.*\(min-sites = 3\)"):
         _run(
             RunConfig(clients=3, rounds=2, min_sites=3),

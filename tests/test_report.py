@@ -109,7 +109,7 @@ def test_page_without_a_global_head_compares_clients_on_their_own_examples(tmp_p
     result = plausible_result(global_head=False)
     assert verdict(result).startswith("Compared with working alone, clients gain 23.4 points.")
     _, markup = page_of(result, tmp_path)
-    last = percent(result.rounds[-1]["mean_client_accuracy"])
+    last = percent(result.rounds[-1].mean_client_accuracy)
     assert f"personal, mean client {last}" in markup
     assert '<div class="way personal"><dt>Personal</dt><dd class="figure">87.4%' in markup
     assert not re.search(r"federated|(global|shared) head", markup.partition("</style>")[2], re.I)
@@ -153,7 +153,7 @@ def test_page_of_a_run_that_scored_nothing_still_opens(tmp_path: Path) -> None:
         blank = replace(
             wide,
             clients=[replace(row, **nothing) for row in wide.clients],
-            rounds=[{**row, **dict.fromkeys(missing)} for row in wide.rounds],
+            rounds=[replace(row, **dict.fromkeys(missing)) for row in wide.rounds],
             confusion=None,
             samples=(),
             egress=(),

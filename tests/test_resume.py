@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,16 @@ from flwr.app import Context, Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from in_process import finished
+from unreported_run import Simulated, simulated
 
 from fedtl import simulate
 from fedtl.config import RunConfig
 from fedtl.engine.fedtl_clients import FedtlClients
 from fedtl.federation.checkpoint import Checkpoint
+from fedtl.federation.round_row import Round
 from fedtl.observers.run_folder import RunFolder
 from fedtl.privacy.egress import LedgerEntry
 from fedtl.records import to_record
-from fedtl.runs.simulation import Simulated
-from fedtl.runs.simulation import simulate as run_simulation
 from simulations.benchmarks.kills import MARK, PATIENCE_SECONDS, marked_processes
 from strategies.base import Arrays, Reply
 from strategies.fedavg import FedAvg
@@ -152,16 +152,16 @@ class Kill:
 
 
 HOWS = ("before", "midway", "after")
-_ENTER_EGRESS = RunFolder.enter_egress
+_SENT = RunFolder.sent
 
 
 def _half_egress(folder: RunFolder, entries: Sequence[LedgerEntry]) -> None:
-    _ENTER_EGRESS(folder, entries[: len(entries) // 2])
+    _SENT(folder, entries[: len(entries) // 2])
     _append(folder.path / "egress.csv", f"{entries[-1].server_round},3,do")
 
 
-def _half_round(folder: RunFolder, row: dict[str, Any], rounds: int) -> None:
-    _append(folder.path / "metrics.jsonl", json.dumps(row)[:-3])
+def _half_round(folder: RunFolder, finished: Round, rounds: int) -> None:
+    _append(folder.path / "metrics.jsonl", json.dumps(finished.to_mapping())[:-3])
 
 
 def _half_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> None:
@@ -197,18 +197,11 @@ def _killed(kill: Kill | None) -> Iterator[list[str]]:
         return entry
 
     halves: dict[str, Callable[..., None]]
-    halves = {"enter_egress": _half_egress, "enter_round": _half_round, "keep": _half_checkpoint}
+    halves = {"sent": _half_egress, "round": _half_round, "checkpoint": _half_checkpoint}
     with pytest.MonkeyPatch.context() as patch:
         for name, half in halves.items():
             patch.setattr(RunFolder, name, dying(name, half))
         yield calls
-
-
-def _run(folder: RunFolder, checkpoint: Checkpoint | None) -> Simulated:
-    try:
-        return run_simulation(folder.config, folder, checkpoint)
-    finally:
-        folder.close()  # as the system does for a killed process
 
 
 def _resumed(out: Path, kills: Sequence[Kill]) -> dict[str, Any]:
@@ -217,15 +210,15 @@ def _resumed(out: Path, kills: Sequence[Kill]) -> dict[str, Any]:
         with _killed(kill):
             folder, checkpoint = RunFolder.reopen(out)
             try:
-                return _result(folder, _run(folder, checkpoint))
+                return _result(folder, simulated(folder, checkpoint))
             except Killed:
                 continue
     raise AssertionError("the last attempt was not to be killed")
 
 
-def _result(folder: RunFolder, simulated: Simulated) -> dict[str, Any]:
+def _result(folder: RunFolder, ran: Simulated) -> dict[str, Any]:
     """Return everything about a run that no interruption may change."""
-    outcome = simulated.outcome
+    outcome = ran.outcome
     standardisation = outcome.standardisation
     return {
         "head": [(name, value.dtype, value.tobytes()) for name, value in outcome.arrays.items()],
@@ -237,11 +230,11 @@ def _result(folder: RunFolder, simulated: Simulated) -> dict[str, Any]:
         "failures": outcome.failures,
         "federated": {k: t.held_out.accuracy for k, t in outcome.federated.items()},
         "local-only": {k: t.held_out.accuracy for k, t in outcome.local_only.items()},
-        "centralised": {k: t.held_out.accuracy for k, t in simulated.centralised.tallies.items()},
+        "centralised": {k: t.held_out.accuracy for k, t in ran.centralised.tallies.items()},
         "metrics.jsonl": _metrics(folder.path),
-        "rows for the report": [{**row, "seconds": None} for row in folder.rounds],
+        "rows for the report": [replace(row, seconds=0) for row in folder.remembered.rounds],
         "egress.csv": (folder.path / "egress.csv").read_text(),
-        "egress for the report": folder.egress_totals(),
+        "egress for the report": folder.remembered.egress_totals(),
         "partition.json": (folder.path / "partition.json").read_text(),
         "files": sorted(str(path.relative_to(folder.path)) for path in folder.path.rglob("*")),
     }
@@ -264,7 +257,7 @@ def undisturbed(
             out = tmp_path_factory.mktemp("undisturbed") / "run"
             folder = RunFolder.create(_config(data, out, strategy))
             with _killed(None) as calls:
-                results[strategy] = _result(folder, _run(folder, None))
+                results[strategy] = _result(folder, simulated(folder, None))
             assert len(calls) == INSTANTS[strategy], calls
             assert results[strategy]["failures"] == FAILURES[strategy]
         return results[strategy]
@@ -299,7 +292,7 @@ def test_killed_at_any_instant(
 ) -> None:
     out = tmp_path / "run"
     with _killed(Kill(call, how)), pytest.raises(Killed):
-        _run(RunFolder.create(_config(data, out, strategy)), None)
+        simulated(RunFolder.create(_config(data, out, strategy)), None)
     _assert_same(_resumed(out, []), undisturbed(strategy))
 
 
@@ -357,7 +350,7 @@ def test_resuming_a_finished_run_trains_no_more_and_says_the_same(
     with _killed(None) as calls:
         end = finished(simulate.main, "--resume", out, "--json")
     assert end.exit_code == 0, end.stderr
-    assert calls == ["enter_egress", "enter_round"], "only the closing evaluation"
+    assert calls == ["sent", "round"], "only the closing evaluation"
     told = json.loads(end.stdout)
     assert told == {"run_folder": str(out), **json.loads((out / "summary.json").read_text())}
     _assert_same(_final(out), before)

@@ -145,7 +145,7 @@ def _simulated(path: Path, out: Path, **changes: Any) -> Outcome:
     config = from_toml(path).replace(engine="inline", out=str(out), **changes)
     run, folder = without_report(config)
     # A scenario's keys go beside those of the test, which may leave some of them unread.
-    assert not [told for told in folder.warnings if not told.endswith("no effect")]
+    assert not [told for told in folder.remembered.warnings if not told.endswith("no effect")]
     return run.outcome
 
 

@@ -28,6 +28,7 @@ from fedtl.engine.flower_internals import assume_server_identity
 from fedtl.messages import phases
 from fedtl.messages.failure_codes import FAILED, NOT_ENTERED, REFUSED, SENTENCES
 from fedtl.observers.run_folder import RunFolder
+from fedtl.observers.together import Observers
 from fedtl.records import to_record
 
 SITES = 3
@@ -87,9 +88,9 @@ def test_a_sites_ledger_is_the_servers_line_by_line(
     strategy: str, folder: Path, tmp_path: Path
 ) -> None:
     config = RunConfig(clients=SITES, rounds=2, strategy=strategy, out=str(tmp_path / "run"))
-    journal = RunFolder.create(config, "sites")
-    _, _, told = federate(config, folder, tmp_path / "caches", journal=journal)
-    journal.close()
+    run = RunFolder.create(config, "sites")
+    _, _, told = federate(config, folder, tmp_path / "caches", journal=Observers([run]))
+    run.close()
     servers = _lines(tmp_path / "run" / "egress.csv")
     nodes = sorted({reply.metadata.src_node_id for reply in told})
     for site in range(SITES):

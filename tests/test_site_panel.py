@@ -18,8 +18,9 @@ from plausible_result import HOSTILE, plausible_result
 from fedtl.data.hospitals import HospitalsOptions, hospitals_dataset
 from fedtl.data.image_folder import image_folder
 from fedtl.report.html import write_report
-from fedtl.report.site_panel import panel_of, panel_plot
-from fedtl.results.result import SitePanel
+from fedtl.report.site_panel import panel_plot
+from fedtl.results.detail import SitePanel
+from fedtl.results.pictures import panel_of
 
 DRAWN = True
 

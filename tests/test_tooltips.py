@@ -98,10 +98,10 @@ def test_rounds_tell_their_figures() -> None:
     assert len(told) == 2 * 30, "of accuracy and of loss"
     row = result.rounds[11]
     assert told[11] == (
-        f"round 12, 10 clients: federated {100 * row['accuracy']:.1f}%, worst client "
-        f"{100 * row['worst_client_accuracy']:.1f}%, on new data "
-        f"{100 * row['test_accuracy']:.1f}%, held-out loss {row['loss']:.3f}, training loss "
-        f"{row['train_loss']:.3f}"
+        f"round 12, 10 clients: federated {100 * row.accuracy:.1f}%, worst client "
+        f"{100 * row.worst_client_accuracy:.1f}%, on new data "
+        f"{100 * row.test_accuracy:.1f}%, held-out loss {row.loss:.3f}, training loss "
+        f"{row.train_loss:.3f}"
     )
     ladder = titles(score_ladder(plausible_result(rounds=1)).svg)
     assert ladder[0] == (

@@ -14,7 +14,7 @@ from flwr.app import MetricRecord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_federation import block_of
-from unreported_run import accuracy_of, resumed, without_report
+from unreported_run import Simulated, accuracy_of, resumed, without_report
 
 import strategies
 from fedtl.client.answers import head_for
@@ -25,7 +25,6 @@ from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.evaluation import RoundScore
 from fedtl.federation.outcome import Outcome
 from fedtl.observers.run_folder import RunFolder
-from fedtl.runs.simulation import Simulated
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.standardisation import Moments, Standardisation
 from strategies.base import Arrays, ClosedFormStrategy
@@ -135,7 +134,7 @@ def test_training_starts_where_the_closed_form_ends(
     for at, client in closed.federated.items():
         assert scores[at].accuracy == client.held_out.accuracy
         assert scores[at].held_out == client.held_out.total
-    assert not folder.warnings
+    assert not folder.remembered.warnings
     assert simulated.outcome.rounds == 2
 
 
@@ -176,7 +175,9 @@ def test_every_closed_form_can_be_the_start_of_every_way_to_train(
             data, tmp_path / strategy, strategy=strategy, init=init, rounds=1, byzantine=0.0
         )
         expected = re.compile(r".* no effect|\w+ tolerates no hostile client, as byzantine = 0 .*")
-        assert not [told for told in folder.warnings if not expected.fullmatch(told)], strategy
+        assert not [told for told in folder.remembered.warnings if not expected.fullmatch(told)], (
+            strategy
+        )
         assert accuracy_of(simulated.outcome) > 0.5, (strategy, init)
 
 
@@ -191,9 +192,9 @@ def test_a_resumed_run_starts_again_only_where_it_had_not_begun(
             raise KeyboardInterrupt
         write(folder, checkpoint)
 
-    write = RunFolder.keep
+    write = RunFolder.checkpoint
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(RunFolder, "keep", keep)
+        patch.setattr(RunFolder, "checkpoint", keep)
         _simulated(data, tmp_path / "run")
     outcome, checkpoint = resumed(tmp_path / "run")
     assert (checkpoint is None) == (cut_off == 1)
@@ -211,7 +212,7 @@ def test_nobody_drops_out_of_the_start_and_the_hostile_spoil_it(
     whole, _ = _simulated(data, tmp_path / "whole", **flat)
     missing, folder = _simulated(data, tmp_path / "missing", dropout=0.5, **flat)
     assert {failed for failed, *_ in missing.outcome.failures} == {1}
-    assert not folder.warnings
+    assert not folder.remembered.warnings
     for name, value in whole.outcome.arrays.items():
         np.testing.assert_allclose(missing.outcome.arrays[name], value, rtol=1e-6)
     hostile, _ = _simulated(data, tmp_path / "hostile", attack="label-flip", attackers=0.6, **flat)
@@ -288,7 +289,7 @@ def test_lone_heads_are_shared_only_where_the_start_is_the_same() -> None:
 def test_what_does_not_go_together_is_refused_before_anything_starts(
     changes: dict[str, Any], said: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fedtl.runs.simulation.open_data", None)
+    monkeypatch.setattr("fedtl.runs.simulated_clients.open_data", None)
     with pytest.raises(UsageError) as error:
         _simulated(data, tmp_path / "run", **changes)
     assert said in str(error.value)

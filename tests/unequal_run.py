@@ -161,7 +161,7 @@ def run_of(folder: Path, *flags: object) -> Ran:
     """Run once in a folder; of its charts nothing is drawn but where bars lie."""
     data = write_data(folder / "x.npz")
     ran = Ran(data, folder / "run", Finished(0, "", ""), [], [], [], [], {}, [])
-    keep, solve = RunFolder.keep, alone.best_lone_head
+    keep, solve = RunFolder.checkpoint, alone.best_lone_head
 
     def noting(journal: RunFolder, checkpoint: Checkpoint) -> None:
         ran.heads.append({name: np.array(value) for name, value in checkpoint.arrays.items()})
@@ -188,7 +188,7 @@ def run_of(folder: Path, *flags: object) -> Ran:
         pytest.MonkeyPatch.context() as patch,
         recorded(*RECORDED) as drawn,
     ):
-        patch.setattr(RunFolder, "keep", noting)
+        patch.setattr(RunFolder, "checkpoint", noting)
         patch.setattr(alone, "best_lone_head", solved)
         patch.setattr(Figure, "savefig", barely)
         data_flag = f"features:{folder / 'x.npz'}"

@@ -50,6 +50,8 @@ SERVERS_OWN = frozenset(
     {
         "name",
         "out",
+        "track",
+        "patience",
         "samples",
         "pseudonyms",
         "client-timeout",

@@ -9,18 +9,20 @@ from functools import partial
 import numpy as np
 
 from fedtl.client.alone import LoneHeadsOnce
-from fedtl.comparison.cell import federate
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
 from fedtl.data.unseen_site import withhold_site
 from fedtl.errors import UsageError
 from fedtl.fault import Enter, Fault
+from fedtl.observers.entering import Entering
 from fedtl.preparation.duplicates import without_duplicates
 from fedtl.preparation.inputs import Inputs
 from fedtl.preparation.opened_data import fewest_sites
 from fedtl.preparation.splitting import simulated_sites, split_into_clients
 from fedtl.results.unseen import UnseenSite, unseen_site
+from fedtl.runs.clients import ClientsHere
 from fedtl.runs.reference import centralised_reference
+from fedtl.runs.run import Run
 
 
 def check_sites(dataset: Dataset) -> list[str]:
@@ -67,7 +69,8 @@ def each_site_unseen(
         sites = simulated_sites(without, split, duplicates=config.duplicates)
         again = again.replace(clients=len(split.names))
         lone_heads = LoneHeadsOnce()
-        outcome, _ = federate(again, sites, lone_heads, partial(_enter_of, len(found), enter))
+        entering = Entering(partial(_enter_of, len(found), enter))
+        outcome, *_ = Run(ClientsHere(again, sites, lone_heads), [entering]).federate()
         clients = [sites.site(client).data for client in range(again.clients)]
         pooled = centralised_reference(outcome.strategy, clients, lone_heads)
         counts = [card.label_counts for card in outcome.roll.cards.values()]

@@ -118,7 +118,7 @@ def _run(
         if isinstance(result, TaskFailure):
             failed[cell] = result.reason
             if not result.entered:
-                progress.warn(f"{cell.name}: {result.reason}")
+                progress.warned(f"{cell.name}: {result.reason}")
         else:
             folder.enter(cell, result)
             results[cell] = result
@@ -132,7 +132,7 @@ def _enter(
 ) -> None:
     """Write down what nobody foresaw in a run, and tell the first of its kind."""
     if first := folder.errors.enter(", ".join(filter(None, (task.name, where))), fault):
-        progress.warn(first)
+        progress.warned(first)
 
 
 def _start_pool(config: RunConfig, tasks: int) -> TaskPool | None:
@@ -159,30 +159,30 @@ def _scenes(
     base = folder.plan.base
     first = {cell.scene: cell.config for cell in reversed(cells)}
     dataset = open_data(base)
-    progress.note(Understood.of(dataset).sentence)
+    progress.noted(Understood.of(dataset).sentence)
     for note in data_notes(base, dataset):
-        progress.warn(note)
+        progress.warned(note)
     # An impossible partition is refused before anything is computed for it.
     drawn = {scene: split_into_clients(config, dataset) for scene, config in first.items()}
     counts = max(len(split.names) for split in drawn.values())
     unread = unread_settings([cell.config for cell in cells], dataset, counts, compared=True)
     if unread:
-        progress.warn(unread)
+        progress.warned(unread)
     named = not base.pseudonyms
 
     def list_unreadable(dataset: Dataset, unreadable: list[tuple[str, str]]) -> None:
         if warning := folder.list_unreadable(dataset, unreadable, named=named):
-            progress.warn(warning)
+            progress.warned(warning)
 
     inputs = prepare_inputs(
         base,
         dataset,
         progress.features,
-        on_wait=progress.status,
+        on_wait=progress.phase,
         on_unreadable=list_unreadable,
     )
     for note in inputs.notes:
-        progress.warn(note)
+        progress.warned(note)
     folder.keep_contents(inputs.contents, unit=inputs.unit, named=named)
     found = {
         scene: without_duplicates(config, inputs, settled_split(config, inputs, drawn[scene]))
@@ -192,7 +192,7 @@ def _scenes(
     if listed:
         folder.write_csv("duplicates.csv", listed)
         scene, own = next((scene, own) for scene, own in found.items() if own.listed)
-        progress.warn(f"{scene.replace('_', ', ')}: {own.told}")
+        progress.warned(f"{scene.replace('_', ', ')}: {own.told}")
     scenes = {
         scene: simulated_sites(inputs, own.split, duplicates=base.duplicates)
         for scene, own in found.items()

@@ -26,7 +26,7 @@ import numpy as np
 
 import strategies
 from fedtl.client.alone import lone_heads
-from fedtl.comparison.cell import MakeScene, Scene, federate
+from fedtl.comparison.cell import MakeScene, Scene
 from fedtl.comparison.plan import Cell
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
@@ -36,7 +36,10 @@ from fedtl.determinism import derived_seed, generator
 from fedtl.engine.task_pool import EnterOfTask, Task, TaskFailure, TaskPool
 from fedtl.fault import Enter
 from fedtl.federation.evaluation import ClientTallies
+from fedtl.observers.entering import Entering
 from fedtl.preparation.simulated_sites import SimulatedSites
+from fedtl.runs.clients import ClientsHere
+from fedtl.runs.run import Run
 from fedtl.transfer.client_block import ClientData
 from fedtl.transfer.heads import LinearHead
 from fedtl.transfer.standardisation import Standardisation
@@ -175,7 +178,9 @@ class RunTrial:
         config = self.config.replace(clients=len(scene.sites.train), own_data_rows="held-out")
         # Without a global head it may be the lone heads that are scored.
         scored = not strategies.load(config.strategy).global_head
-        outcome, _ = federate(config, scene.sites, lone_heads if scored else _untrained, enter)
+        alone = lone_heads if scored else _untrained
+        run = Run(ClientsHere(config, scene.sites, alone), [Entering(enter)])
+        outcome, *_ = run.federate()
         return _accuracy(outcome.personal or outcome.federated)
 
 

@@ -17,6 +17,14 @@ class FederationKeys:
     rounds: int = key(
         50, "Training rounds; closed-form strategies need one.", _FEDERATION, low=1, high=1_000_000
     )
+    patience: int = key(
+        0,
+        "Stop training after so many rounds without a better accuracy on held-out data; 0 trains "
+        "all rounds.",
+        _FEDERATION,
+        low=0,
+        high=1_000_000,
+    )
     fraction: float = key(
         1.0, "Fraction of the clients trained in a round.", _FEDERATION, above=0.0, high=1.0
     )

@@ -34,6 +34,12 @@ class MachineKeys:
 
     name: str = key("", "Name of the run; empty takes the data's.", _OUTPUT)
     out: str = key("", "Run folder; empty is runs/<time>-<name>.", _OUTPUT)
+    track: str = key(
+        "",
+        "What else is told of every round: tensorboard, mlflow, or module:Class of your own, "
+        "parted by commas.",
+        _OUTPUT,
+    )
     samples: str = key(
         "auto",
         "Pictures of each client that the report holds: none, a number up to 100, or auto, which "

@@ -16,7 +16,7 @@ class Account:
     """The account of one run.
 
     Args:
-        journal: Where it is written down.
+        journal: Is told how it goes.
 
     Attributes:
         bytes_up: Bytes from the sites.
@@ -36,23 +36,23 @@ class Account:
 
     def admit(self, roll: Roll) -> None:
         """Enter the handshake."""
-        self._journal.enter_egress(roll.entries)
+        self._journal.sent(roll.entries)
         self.bytes_up, self.bytes_down = roll.bytes_up, roll.bytes_down
         self._note_failures(0, roll.refused)
         for client, card in roll.cards.items():
             if card.classes_left_out:
-                self._journal.warn(
+                self._journal.warned(
                     f"Client {client} does not train on {card.classes_left_out} of its classes: it "
                     "has fewer examples of them than min-examples-per-class there."
                 )
         classes = zip(roll.identity.classes, roll.class_counts, strict=True)
         if unknown := [name for name, count in classes if not count]:
-            self._journal.warn(
+            self._journal.warned(
                 f"Of the {len(roll.identity.classes):,} classes, no client has an example of "
                 f"{named(unknown)}: nothing is learnt of it."
             )
         if told := dominating(roll.cards):
-            self._journal.warn(told)
+            self._journal.warned(told)
 
     def recall(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint's account."""
@@ -67,7 +67,7 @@ class Account:
         for client, times in standing_out(self.sizes, STANDS_OUT).items():
             if client not in self._told:
                 self._told.add(client)
-                self._journal.warn(
+                self._journal.warned(
                     f"Round {server_round}, client {client}: its numbers are {times:.3g} times the "
                     "median of all clients', so that what comes of them is nearly its alone; look "
                     "at its data, or at it."
@@ -82,10 +82,10 @@ class Account:
     def take_back(self, server_round: int, fault: str) -> None:
         """Tell that a round's total is not kept, and whose contributions were the largest."""
         largest = largest_named(self.sizes)
-        self._journal.warn(f"Round {server_round} is taken back: {fault}{largest}.")
+        self._journal.warned(f"Round {server_round} is taken back: {fault}{largest}.")
 
     def _enter(self, phase: Phase) -> None:
-        self._journal.enter_egress(phase.entries)
+        self._journal.sent(phase.entries)
         self.bytes_up += phase.bytes_up
         self.bytes_down += phase.bytes_down
 
@@ -94,4 +94,4 @@ class Account:
             self.failures.append((server_round, failure.client, failure.reason))
             if not failure.intended and not failure.entered:
                 text = f"Round {server_round}, client {failure.client}: {failure.reason}"
-                self._journal.warn(text)
+                self._journal.warned(text)

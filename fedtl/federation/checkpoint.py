@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fedtl.client.client_memory import Memories
 from fedtl.errors import FedtlError, first_line
+from fedtl.federation.round_row import Round
 from fedtl.json_file import parse_json
 from fedtl.transfer.standardisation import Standardisation
 from fedtl.whole_file import write_atomically
@@ -45,7 +46,7 @@ class Checkpoint:
     arrays: dict[str, NDArray[np.floating]]
     standardisation: Standardisation | None
     server_state: dict[str, NDArray[np.floating]]
-    pending: dict[str, Any]
+    pending: Round
     bytes_up: int
     bytes_down: int
     seconds: list[float] = field(default_factory=list)
@@ -79,7 +80,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, manifest: Mapping[str
         "arrays": list(checkpoint.arrays),
         "server-state": list(checkpoint.server_state),
         "memories": {client: list(memory) for client, memory in checkpoint.memories.items()},
-        "pending": checkpoint.pending,
+        "pending": checkpoint.pending.to_mapping(),
         "bytes-up": checkpoint.bytes_up,
         "bytes-down": checkpoint.bytes_down,
         "seconds": checkpoint.seconds,
@@ -141,7 +142,7 @@ def _checkpoint(facts: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Chec
         if mean is None
         else Standardisation(mean, tensors["standardisation/scale"]),
         server_state={name: tensors[f"server/{name}"] for name in facts["server-state"]},
-        pending=facts["pending"],
+        pending=Round.from_mapping(facts["pending"]),
         bytes_up=facts["bytes-up"],
         bytes_down=facts["bytes-down"],
         seconds=facts["seconds"],

@@ -18,6 +18,7 @@ from fedtl.errors import UsageError
 if TYPE_CHECKING:
     from fedtl.transfer.backbones import Backbone
     from fedtl.transfer.head_file import TrainedHead
+    from fedtl.transfer.heads import Head
     from fedtl.transfer.prior_correction import Adjustment
 
 _EMBEDDINGS = "features:"
@@ -178,13 +179,12 @@ class Classifier:
         """
         import torch
 
-        from fedtl.client.answers import head_for
         from fedtl.transfer.client_block import SCORING_BATCH
         from fedtl.transfer.heads import one_thread
         from fedtl.transfer.standardisation import Standardisation
 
         trained, (count, width) = self.trained, features.shape
-        head = head_for(self.config, features=width, classes=len(trained.classes))
+        head = self.form(width)
         parameters = {
             name: torch.from_numpy(trained.arrays[name].astype(np.float32)).unsqueeze(0)
             for name in head.shapes
@@ -199,11 +199,15 @@ class Classifier:
                 values[start : start + len(rows)] = head.logits(parameters, batch)[0, : len(rows)]
         return values
 
-    def _shapes(self, feature_size: int) -> dict[str, tuple[int, ...]]:
+    def form(self, feature_size: int) -> Head:
+        """Return the head's form for so many features."""
         from fedtl.client.answers import head_for
 
         classes = len(self.trained.classes)
-        return dict(head_for(self.config, features=feature_size, classes=classes).shapes)
+        return head_for(self.config, features=feature_size, classes=classes)
+
+    def _shapes(self, feature_size: int) -> dict[str, tuple[int, ...]]:
+        return dict(self.form(feature_size).shapes)
 
     def _check_head(self) -> None:
         """Refuse a head that is not of the configured form."""

@@ -1,40 +1,44 @@
-"""Where a federation writes down what happens in it."""
+"""What a federation tells of itself as it goes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from fedtl.fault import Fault
 from fedtl.federation.checkpoint import Checkpoint
+from fedtl.federation.round_row import Round
 from fedtl.privacy.egress import LedgerEntry
-
-Row = dict[str, Any]
 
 
 class Journal(Protocol):
-    """Where a run is written down as it goes."""
+    """What a federation tells of itself: see :class:`fedtl.observers.observer.Observer`."""
 
-    def enter_egress(self, entries: Sequence[LedgerEntry]) -> None:
-        """Append lines to the ledger."""
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody has asked that no further round begins."""
         ...
 
-    def enter_round(self, row: Row, rounds: int) -> None:
-        """Append one round's line; ``rounds`` is how many there will be."""
+    def sent(self, entries: Sequence[LedgerEntry]) -> None:
+        """Hear of what crossed the sites' borders."""
         ...
 
-    def keep(self, checkpoint: Checkpoint) -> None:
+    def round(self, finished: Round, rounds: int) -> object:
+        """Hear of a round whose head is scored; ``rounds`` is how many there will be at most."""
+        ...
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Make a round's state safe."""
         ...
 
-    def warn(self, text: str) -> None:
-        """Tell the user, and the report, of something that went wrong and was survived."""
+    def warned(self, text: str) -> None:
+        """Hear of something that went wrong and was survived, in a sentence."""
         ...
 
-    def enter_fault(self, server_round: int, client: int, fault: Fault) -> None:
-        """Write down an exception that nobody foresaw, which cost one client's contribution."""
+    def faulted(self, server_round: int, client: int, fault: Fault) -> None:
+        """Hear of an exception that nobody foresaw, which cost one client's contribution."""
         ...
 
-    def waits(self, text: str) -> None:
-        """Tell the user what is being waited for."""
+    def phase(self, text: str) -> None:
+        """Hear what is being done or awaited, in a few words."""
         ...

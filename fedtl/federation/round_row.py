@@ -1,52 +1,128 @@
-"""One round's line of a run: what happened in it, and how its clients scored."""
+"""One round of a run: what happened in it, and how its clients scored."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Self
 
 import numpy as np
 from flwr.app import MetricRecord
 
 from fedtl.federation.evaluation import RoundScore
 from fedtl.federation.exchange import Phase
-from fedtl.federation.journal import Row
 
 
-def facts_of(phase: Phase, server_round: int, metrics: MetricRecord | None, seconds: float) -> Row:
-    """Return what is known of a round before its head was scored.
+@dataclass(frozen=True, slots=True)
+class FailedClient:
+    """A client whose contribution a round did without.
 
-    Args:
-        phase: Its exchange.
-        server_round: Round.
-        metrics: What the strategy made of the clients' metrics; ``None`` if nobody sent any.
-        seconds: That it took.
+    Attributes:
+        client: Its partition id.
+        reason: Why, in a sentence without a full stop.
+        intended: Whether the scenario had it so, as with ``dropout``.
     """
-    loss = float(metrics["train-loss"]) if metrics else float("nan")  # type: ignore[arg-type]
-    return {
-        "round": server_round,
-        "clients": len(phase.clients),
-        "train_loss": None if np.isnan(loss) else loss,
-        "test_accuracy": None,
-        "failed": [
-            {"client": failed.client, "reason": failed.reason, "intended": failed.intended}
-            for failed in phase.failures
-        ],
-        "bytes_up": phase.bytes_up,
-        "bytes_down": phase.bytes_down,
-        "seconds": seconds,
-    }
+
+    client: int
+    reason: str
+    intended: bool = False
 
 
-def scores_of(told: Mapping[int, RoundScore]) -> Row:
-    """Return the round's three accuracies and loss from the clients' held-out scores."""
-    scored = [(one.held_out, one.loss, one.accuracy) for one in told.values() if one.held_out]
-    if not scored:
-        empty = ("loss", "accuracy", "mean_client_accuracy", "worst_client_accuracy")
-        return dict.fromkeys(empty)
-    count, loss, accuracy = (np.array(column, np.float64) for column in zip(*scored, strict=True))
-    return {
-        "loss": float(loss @ count / count.sum()),
-        "accuracy": float(accuracy @ count / count.sum()),
-        "mean_client_accuracy": float(accuracy.mean()),
-        "worst_client_accuracy": float(accuracy.min()),
-    }
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One line of ``metrics.jsonl``.
+
+    The head that a round made is scored by its clients in the next one, so that a round has its
+    last four figures later than the others.
+
+    Attributes:
+        round: Its number, 1 for the first.
+        clients: How many took part.
+        train_loss: Mean training loss over their examples; ``None`` if nobody told any.
+        test_accuracy: Of the head on the global test part, a fraction; ``None`` without one.
+        failed: Whose contribution it did without.
+        bytes_up: Bytes from the sites.
+        bytes_down: Bytes to them.
+        seconds: That it took.
+        loss: Mean cross-entropy of the head over all clients' held-out examples; ``None``, here
+            and below, before it is scored, or where nothing is held out.
+        accuracy: Its accuracy on them, a fraction.
+        mean_client_accuracy: Mean of the clients' accuracies on their own.
+        worst_client_accuracy: The least of these.
+    """
+
+    round: int
+    clients: int
+    train_loss: float | None
+    test_accuracy: float | None
+    failed: tuple[FailedClient, ...]
+    bytes_up: int
+    bytes_down: int
+    seconds: float
+    loss: float | None = None
+    accuracy: float | None = None
+    mean_client_accuracy: float | None = None
+    worst_client_accuracy: float | None = None
+
+    @property
+    def shown_accuracy(self) -> float | None:
+        """The accuracy to show of a run under way: on the test part, or else on held-out rows."""
+        return self.accuracy if self.test_accuracy is None else self.test_accuracy
+
+    @classmethod
+    def of(
+        cls, phase: Phase, server_round: int, metrics: MetricRecord | None, seconds: float
+    ) -> Self:
+        """Return what is known of a round before its head is scored.
+
+        Args:
+            phase: Its exchange.
+            server_round: Its number.
+            metrics: What the strategy made of the clients' metrics; ``None`` if nobody sent any.
+            seconds: That it took.
+        """
+        loss = float(metrics["train-loss"]) if metrics else float("nan")  # type: ignore[arg-type]
+        return cls(
+            round=server_round,
+            clients=len(phase.clients),
+            train_loss=None if np.isnan(loss) else loss,
+            test_accuracy=None,
+            failed=tuple(
+                FailedClient(failed.client, failed.reason, failed.intended)
+                for failed in phase.failures
+            ),
+            bytes_up=phase.bytes_up,
+            bytes_down=phase.bytes_down,
+            seconds=seconds,
+        )
+
+    def scored(self, told: Mapping[int, RoundScore]) -> Self:
+        """Return the round with its head's scores on the clients' held-out examples."""
+        scored = [(one.held_out, one.loss, one.accuracy) for one in told.values() if one.held_out]
+        if not scored:
+            return self
+        count, loss, accuracy = (
+            np.array(column, np.float64) for column in zip(*scored, strict=True)
+        )
+        return replace(
+            self,
+            loss=float(loss @ count / count.sum()),
+            accuracy=float(accuracy @ count / count.sum()),
+            mean_client_accuracy=float(accuracy.mean()),
+            worst_client_accuracy=float(accuracy.min()),
+        )
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return it as JSON has it; numbers that do not exist may be NaN."""
+        return {**asdict(self), "failed": [asdict(one) for one in self.failed]}
+
+    @classmethod
+    def from_mapping(cls, told: Mapping[str, Any]) -> Self:
+        """Return the round that :meth:`to_mapping` wrote, or an older fedtl.
+
+        Raises:
+            KeyError, TypeError: It is no such mapping.
+        """
+        known = {field.name for field in fields(cls)}
+        failed = tuple(FailedClient(**one) for one in told["failed"])
+        return cls(**{name: told[name] for name in told.keys() & known} | {"failed": failed})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TypeVar
 
@@ -24,10 +24,10 @@ from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.evaluation import ClientEvaluation, RoundScore
 from fedtl.federation.exchange import Errors, Exchange, Phase
 from fedtl.federation.handshake import Roll, handshake, wait_for_nodes
-from fedtl.federation.journal import Journal, Row
+from fedtl.federation.journal import Journal
 from fedtl.federation.outcome import Outcome
 from fedtl.federation.quorum import Quorum
-from fedtl.federation.round_row import facts_of, scores_of
+from fedtl.federation.round_row import Round
 from fedtl.federation.round_zero import closed_form_start, learn_standardisation
 from fedtl.federation.totals import IMPOSSIBLE, largest_named, standing_out, total_fault
 from fedtl.messages import phases
@@ -55,7 +55,7 @@ class Federation:
     Args:
         grid: Carries the messages: our engine's, or the one Flower gives a server app.
         config: The run.
-        journal: Where it is written down.
+        journal: Is told how it goes.
         expected: What every site must have in common, where the server knows it.
         score_test: Scores a head on the data's test split every round; optional.
         patience: Seconds to wait for the clients to connect.
@@ -80,7 +80,7 @@ class Federation:
         caught: bool = True,
     ) -> None:
         self._simulated, self._quorum = simulated, quorum
-        self._errors = Errors(journal.enter_fault, believed=quorum is None, caught=caught)
+        self._errors = Errors(journal.faulted, believed=quorum is None, caught=caught)
         self._grid, self._config, self._journal = grid, config, journal
         self._expected, self._score_test = expected, score_test
         self._patience, self._reply_timeout = patience, reply_timeout
@@ -95,10 +95,10 @@ class Federation:
         """
         config = self._config
         nodes = wait_for_nodes(
-            self._grid, config.clients, patience=self._patience, waits=self._journal.waits
+            self._grid, config.clients, patience=self._patience, waits=self._journal.phase
         )
         if self._simulated is None:
-            self._journal.waits("waiting for all clients to read their data")
+            self._journal.phase("waiting for all clients to read their data")
         roll = handshake(self._grid, nodes, config.clients, self._expected, self._errors)
         if self._quorum is not None:
             self._quorum.admit(roll, config.clients)
@@ -107,7 +107,7 @@ class Federation:
         strategy = strategies.build(config, head)
         declared = phases.declarations(strategy, width, classes)
         if strategy.forewarning:
-            self._journal.warn(strategy.forewarning)
+            self._journal.warned(strategy.forewarning)
         checks = ReplyChecks(strategy, roll.cards, self._account.sizes)
         exchange = Exchange(
             self._grid,
@@ -154,13 +154,13 @@ class Federation:
             if standardisation is not None:
                 exchange.standardisation = to_record(asdict(standardisation))
             rounds = 1 if strategy.one_round else config.rounds
-            while done < rounds and not strategy.finished:
+            while done < rounds and not (strategy.finished or self._journal.stopped):
                 done += 1
                 arrays, pending = self._round(
                     exchange, strategy, arrays, standardisation, done, rounds, pending
                 )
             closing = time.perf_counter()
-            self._journal.waits("scoring all heads")
+            self._journal.phase("scoring all heads")
             phase = self._evaluate(exchange, strategy, arrays, done, pending, roll)
         return Outcome.of(
             phase.metrics,
@@ -202,8 +202,8 @@ class Federation:
         standardisation: Standardisation | None,
         server_round: int,
         rounds: int,
-        pending: Row | None,
-    ) -> tuple[Arrays, Row]:
+        pending: Round | None,
+    ) -> tuple[Arrays, Round]:
         """Score the head as it is, train it, make it safe."""
         self._gather(exchange, self._quorum)
         began = time.perf_counter()
@@ -229,21 +229,22 @@ class Federation:
             aggregated, metrics, fault = None, None, first_line(error).rstrip(".") + placed(error)
         phase = exchange.phase
         if pending is not None:
-            self._journal.enter_round(pending | scores_of(phase.metrics), rounds)
+            self._journal.round(pending.scored(phase.metrics), rounds)
         found = arrays if aggregated is None else from_record(aggregated)
         if fault := fault or total_fault(found, arrays, scaled=not strategy.one_round):
             strategy.restore_server_state(before)
             self._account.take_back(server_round, fault)
         elif aggregated is None:
-            self._journal.warn(f"Round {server_round}: no client's contribution was usable.")
+            self._journal.warned(f"Round {server_round}: no client's contribution was usable.")
         else:
             arrays = found
         self._settle(phase, server_round, self._quorum)
         self._account.seconds.append(time.perf_counter() - began)
-        row = facts_of(phase, server_round, metrics, self._account.seconds[-1])
+        row = Round.of(phase, server_round, metrics, self._account.seconds[-1])
         if self._score_test is not None and strategy.global_head:
-            row["test_accuracy"] = self._score_test(arrays, standardisation)
-        self._journal.keep(
+            score = self._score_test(arrays, standardisation)
+            row = replace(row, test_accuracy=score)
+        self._journal.checkpoint(
             Checkpoint(
                 server_round=server_round,
                 arrays=arrays,
@@ -267,7 +268,7 @@ class Federation:
         strategy: HeadStrategy,
         arrays: Arrays,
         rounds: int,
-        pending: Row | None,
+        pending: Round | None,
         roll: Roll,
     ) -> Phase:
         """Score the final head, and what each client would have got alone."""
@@ -284,15 +285,15 @@ class Federation:
             raise FedtlError(f"No client could score the final head: {phase.failures[0].reason}.")
         self._settle(phase, rounds + 1, closing)
         if self._quorum is not None and (short := self._quorum.short_of(phase)):
-            self._journal.warn(short)
+            self._journal.warned(short)
         if pending is not None:
             scored = {client: one.round_score for client, one in phase.metrics.items()}
-            self._journal.enter_round(pending | scores_of(scored), rounds)
+            self._journal.round(pending.scored(scored), rounds)
         return phase
 
     def _gather(self, exchange: Exchange, quorum: Quorum | None) -> None:
         if quorum is not None:
-            quorum.gather(self._grid, exchange.partitions, self._journal.waits)
+            quorum.gather(self._grid, exchange.partitions, self._journal.phase)
 
     def _settle(self, phase: Phase, server_round: int, quorum: Quorum | None) -> None:
         self._account.settle(phase, server_round)

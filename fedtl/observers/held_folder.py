@@ -46,6 +46,11 @@ class HeldFolder(ABC):
         """Whether there is work in it that would be lost."""
 
     @property
+    def resumable(self) -> bool:
+        """Whether the work can go on after it was cut off."""
+        return True
+
+    @property
     @abstractmethod
     def catches(self) -> bool:
         """Whether what nobody foresaw is told in a sentence, or else let through."""
@@ -81,7 +86,7 @@ class HeldFolder(ABC):
                 yield
         except UnwrittenError as error:
             self.discard_if_unbegun()
-            if not self.path.is_dir():
+            if not (self.path.is_dir() and self.resumable):
                 raise
             sentence = str(error).rstrip(".")
             raise UnwrittenError(f"{sentence}; then go on with --resume {self.path}.") from error
@@ -102,6 +107,8 @@ class HeldFolder(ABC):
         self.discard_if_unbegun()
         if not self.path.is_dir():
             return "nothing had begun, so nothing is left"
+        if not self.resumable:
+            return f"{self.path} holds what there was, and another run needs another out"
         return f"go on with --resume {self.path}"
 
     def write(self, name: str, content: str | bytes) -> Path:

@@ -8,12 +8,15 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from fedtl.observers.observer import Observer
 from fedtl.wording import count_of, duration, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
     from rich.progress import Progress, TaskID
+
+    from fedtl.federation.round_row import Round
 
 _ROUND_LINES = 10
 # A pipe that shows nothing for longer looks like a run that hangs.
@@ -29,7 +32,7 @@ def _accuracy(accuracy: float | None) -> str:
     return f" accuracy {f'{accuracy:.3f}'.removeprefix('0')}"
 
 
-class RunProgress:
+class RunProgress(Observer):
     """Shows where a run is; a context manager, its methods callable from any thread.
 
     In a terminal the bars live below the notes and stay when the run ends. On any other console
@@ -135,16 +138,11 @@ class RunProgress:
             self._print(f"features {done:,}/{total:,} images, {rate}, {left}".rstrip(", "))
         self._features_done = done >= total
 
-    def round(self, done: int, total: int, accuracy: float | None) -> None:
-        """Report a finished round.
-
-        Args:
-            done: Rounds finished, those before a resume included.
-            total: All rounds.
-            accuracy: The global head's latest accuracy, a fraction; ``None`` where unknown.
-        """
+    def round(self, finished: Round, rounds: int) -> None:
+        """Report a finished round, with the head's accuracy if that is known."""
         if self._quiet:
             return
+        done, total, accuracy = finished.round, rounds, finished.shown_accuracy
         self._doing = f"after round {done:,}/{total:,}", time.perf_counter()
         left = self._left("rounds", done, total)
         if self._bars is not None:
@@ -174,7 +172,7 @@ class RunProgress:
         else:
             self._print(f"{what} {done:,}/{total:,}: {detail}")
 
-    def status(self, text: str) -> None:
+    def phase(self, text: str) -> None:
         """Say what is being done where no bar tells; it stays until the next status or new bar."""
         if self._quiet:
             return
@@ -185,12 +183,12 @@ class RunProgress:
         self._end_status()
         self._spinner.add_task(printable(text), total=None)
 
-    def note(self, text: str) -> None:
+    def noted(self, text: str) -> None:
         """Write a line that stays, above the bars."""
         if not self._quiet:
             self._print(text)
 
-    def warn(self, text: str) -> None:
+    def warned(self, text: str) -> None:
         """Write a warning above the bars; a quiet run does not keep it to itself."""
         self._print(f"warning: {text}")
 

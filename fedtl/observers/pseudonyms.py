@@ -85,11 +85,13 @@ def warnings_of(folder: RunFolder) -> list[str]:
     Whole words alone are replaced, long names first.
     """
     if not folder.config.pseudonyms or not (folder.path / _FILE).exists():
-        return list(folder.warnings)
+        return list(folder.remembered.warnings)
     told = read_pseudonyms(folder)
     names = "|".join(re.escape(name) for name in sorted(told, key=len, reverse=True) if name)
     pattern = rf"(?<!\w)(?:{names})(?!\w)"
-    return [re.sub(pattern, lambda found: told[found[0]], text) for text in folder.warnings]
+    return [
+        re.sub(pattern, lambda found: told[found[0]], text) for text in folder.remembered.warnings
+    ]
 
 
 def not_to_send(folder: RunFolder) -> str:

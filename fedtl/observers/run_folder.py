@@ -19,18 +19,23 @@ from fedtl.errors import FedtlError, UsageError
 from fedtl.fault import Fault
 from fedtl.federation.checkpoint import Checkpoint, write_checkpoint
 from fedtl.federation.manifest import LEDGER_FILE, METRICS_FILE, FileDigests
+from fedtl.federation.round_row import Round
 from fedtl.federation.run_identity import IDENTITY_FILE, RunIdentity, Runtime, file_digest
 from fedtl.federation.sound_checkpoint import newest_sound
 from fedtl.json_file import parse_json, without_nan
 from fedtl.observers.held_folder import HeldFolder, closed_if_refused, fresh_path, told
-from fedtl.observers.progress import RunProgress
+from fedtl.observers.observer import Observer
+from fedtl.observers.remembered import Remembered
 from fedtl.privacy.egress import LedgerEntry
-from fedtl.results.result import EgressTotal
+from fedtl.results.over_seeds import seed_rows
+from fedtl.results.result import RunResult
+from fedtl.results.tables import clients_csv
+from fedtl.results.unseen import head_rows
 
 _EGRESS_COLUMNS = ("round", "client", "direction", "record", "shape", "bytes")
 
 
-class RunFolder(HeldFolder):
+class RunFolder(HeldFolder, Observer):
     """One run's folder, held by one process at a time.
 
     Use :meth:`create` or :meth:`reopen`, then :meth:`close`.
@@ -38,8 +43,7 @@ class RunFolder(HeldFolder):
     Attributes:
         path: The folder.
         config: The effective configuration.
-        rounds: The rows of ``metrics.jsonl``.
-        warnings: What went wrong and was survived, one sentence each.
+        remembered: What is in it of rounds, warnings and what crossed the sites' borders.
         identity: Which run it is.
         knows_split: Whether who holds what was drawn before, and a checkpoint rests on it.
     """
@@ -51,6 +55,7 @@ class RunFolder(HeldFolder):
         METRICS_FILE,
     )
     work: ClassVar[str] = "run"
+    vital: ClassVar[bool] = True
 
     def __init__(
         self, path: Path, config: RunConfig, lock: io.TextIOWrapper, identity: RunIdentity
@@ -59,10 +64,7 @@ class RunFolder(HeldFolder):
         self.config, self.identity = config, identity
         self.knows_split = False
         self._digests = FileDigests(path)
-        self.rounds: list[dict[str, Any]] = []
-        self.warnings: list[str] = []
-        self.progress: RunProgress | None = None
-        self._egress: dict[tuple[str, str, str], tuple[int, int]] = {}
+        self.remembered = Remembered()
 
     @classmethod
     def create(cls, config: RunConfig, runtime: Runtime = "simulation") -> RunFolder:
@@ -120,7 +122,7 @@ class RunFolder(HeldFolder):
                 )
             folder = cls(path, config if settle is None else settle(config), lock, identity)
             sound = newest_sound(path, None if found is None else found.run)
-            folder.warnings += sound.warnings
+            folder.remembered.warnings += sound.warnings
             checkpoint = sound.checkpoint
             folder.knows_split = checkpoint is not None and folder.begun
             folder._cut_back(checkpoint.server_round if checkpoint else None, sound.files)
@@ -130,33 +132,30 @@ class RunFolder(HeldFolder):
 
     @property
     def begun(self) -> bool:
-        """Whether the run has its clients."""
-        return (self.path / "partition.json").exists()
+        """Whether the run has its clients; one of real sites may have heard from some."""
+        return not self.resumable or (self.path / "partition.json").exists()
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the run can go on after it was cut off: that of real sites cannot."""
+        return self.identity.runtime == "simulation"
 
     @property
     def catches(self) -> bool:
         """Whether what nobody foresaw is told in a sentence, or else let through."""
         return self.config.catches
 
-    # --- the journal of a federation -----------------------------------------------------------
+    # --- what a run tells of itself ------------------------------------------------------------
 
-    def enter_egress(self, entries: Sequence[LedgerEntry]) -> None:
+    def sent(self, entries: Sequence[LedgerEntry]) -> None:
         """Append lines to ``egress.csv``."""
         self._append(LEDGER_FILE, csv_text(entries, line_end="\n"))
-        for entry in entries:
-            self._count(entry.direction, entry.record, entry.shape, entry.bytes)
 
-    def enter_round(self, row: Mapping[str, Any], rounds: int) -> None:
+    def round(self, finished: Round, rounds: int) -> None:
         """Append one line to ``metrics.jsonl``."""
-        clean = without_nan(row)
-        self.rounds.append(clean)
-        self._append(METRICS_FILE, json.dumps(clean) + "\n")
-        if self.progress is not None:
-            score = clean["test_accuracy"]
-            shown = clean.get("accuracy") if score is None else score
-            self.progress.round(int(clean["round"]), rounds, shown)
+        self._append(METRICS_FILE, json.dumps(without_nan(finished.to_mapping())) + "\n")
 
-    def keep(self, checkpoint: Checkpoint) -> None:
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, and what vouches for the files that it rests on."""
         # A checkpoint on the disk that vouches for lines that a power cut took would be of no use.
         for name in (LEDGER_FILE, METRICS_FILE):
@@ -172,30 +171,22 @@ class RunFolder(HeldFolder):
         self.identity = closed
         self.write(IDENTITY_FILE, closed.to_json())
 
-    def warn(self, text: str) -> None:
-        """Tell the user, and remember it for the report."""
-        self.warnings.append(text)
-        if self.progress is not None:
-            self.progress.warn(text)
+    def ended(self, result: RunResult) -> None:
+        """Write the head, the tables and the summary."""
+        detail = result.detail
+        assert detail is not None
+        if result.trained is not None:
+            self.write("head.safetensors", result.trained.to_bytes())
+        self.write("clients.csv", clients_csv(detail))
+        if detail.seeds:
+            self.write_csv("seeds.csv", seed_rows(detail.seeds))
+        if detail.unseen_sites:
+            self.write_csv("unseen_sites.csv", head_rows(detail.unseen_sites))
+        self.write("summary.json", json.dumps(result.figures, indent=2) + "\n")
 
-    def enter_fault(self, server_round: int, client: int, fault: Fault) -> None:
+    def faulted(self, where: str, fault: Fault) -> str | None:
         """Write an exception down in ``errors.log``, and tell the first of its kind."""
-        self.enter_error(f"Round {server_round}, client {client}", fault)
-
-    def enter_error(self, where: str, fault: Fault) -> None:
-        """Write an exception down that arose elsewhere, as in a repetition of the run."""
-        if first := self.errors.enter(where, fault):
-            self.warn(first)
-
-    def note(self, text: str) -> None:
-        """Tell the user something that is no warning."""
-        if self.progress is not None:
-            self.progress.note(text)
-
-    def waits(self, text: str) -> None:
-        """Tell the user what is being waited for."""
-        if self.progress is not None:
-            self.progress.status(text)
+        return self.errors.enter(where, fault)
 
     # --- files ---------------------------------------------------------------------------------
 
@@ -203,23 +194,11 @@ class RunFolder(HeldFolder):
         """Write rows that all have the same keys as a CSV file."""
         self.write(name, csv_table(list(rows[0]) if rows else [], rows))
 
-    def egress_totals(self) -> list[EgressTotal]:
-        """Return what crossed the sites' borders, summed over clients and rounds, largest first."""
-        totals = [
-            EgressTotal("up" if way == "up" else "down", record, shape, messages, size)
-            for (way, record, shape), (messages, size) in self._egress.items()
-        ]
-        return sorted(totals, key=lambda total: (total.direction != "up", -total.bytes))
-
     def _append(self, name: str, text: str) -> None:
         content = text.encode()
         with told(self.path / name), (self.path / name).open("ab") as file:
             file.write(content)
         self._digests.appended(name, content)
-
-    def _count(self, direction: str, record: str, shape: str, size: int) -> None:
-        messages, before = self._egress.get((direction, record, shape), (0, 0))
-        self._egress[direction, record, shape] = (messages + 1, before + size)
 
     def _cut_back(self, server_round: int | None, files: Mapping[str, Any]) -> None:
         """Drop what was written after a checkpoint; it will be written again, the same.
@@ -238,7 +217,8 @@ class RunFolder(HeldFolder):
         )
         with _undamaged(self.path / METRICS_FILE):
             rows = [parse_json(line, str(self.path / METRICS_FILE)) for line in metrics]
-            self.rounds = [row for row in rows if row["round"] < done]
+            kept_rows = [row for row in rows if row["round"] < done]
+            self.remembered.rounds = [Round.from_mapping(row) for row in kept_rows]
         kept = [",".join(_EGRESS_COLUMNS)]
         with _undamaged(self.path / LEDGER_FILE):
             for line in ledger[1:]:
@@ -247,9 +227,9 @@ class RunFolder(HeldFolder):
                 )
                 if int(entered) <= done:
                     kept.append(line)
-                    self._count(direction, record, shape, int(size))
+                    self.remembered.count(direction, record, shape, int(size))
         texts = {
-            METRICS_FILE: "".join(json.dumps(row) + "\n" for row in self.rounds),
+            METRICS_FILE: "".join(json.dumps(row) + "\n" for row in kept_rows),
             LEDGER_FILE: "\n".join(kept) + "\n",
         }
         for name, text in texts.items():

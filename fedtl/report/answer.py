@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from fedtl.report.ways import Way, ways_of
-from fedtl.results.result import ClientRow, Gain, RunResult
+from fedtl.results.detail import ClientRow, Gain, RunDetail
 from fedtl.wording import MARKS, points, points_span, share_of, shortened
 
 _NAME_WIDTH = 40
@@ -17,7 +17,7 @@ _READINGS = {
 }
 
 
-def verdict(result: RunResult) -> str:
+def verdict(result: RunDetail) -> str:
     """Return what federation was worth on clients' own data: the words at the top of the page.
 
     A gain is called one only if its 95 % interval is on one side of zero.
@@ -60,7 +60,7 @@ def _gained(gain: Mapping[str, Any]) -> str:
     return f"{'gain' if sign > 0 else 'lose'} {abs(value):.1f} {noun}"
 
 
-def smallest(result: RunResult) -> ClientRow | None:
+def smallest(result: RunDetail) -> ClientRow | None:
     """Return the scored client with the fewest training examples, hostile ones left aside.
 
     Returns:
@@ -107,7 +107,7 @@ class Answer:
     own: Sequence[GainLine]
 
 
-def answer(result: RunResult) -> Answer | None:
+def answer(result: RunDetail) -> Answer | None:
     """Return the gains of all clients together and of the smallest, with how sure they are.
 
     Returns:

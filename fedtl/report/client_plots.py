@@ -24,7 +24,7 @@ from fedtl.report.theme import (
     themed,
 )
 from fedtl.report.ways import ways_of
-from fedtl.results.result import ClientRow, RunResult
+from fedtl.results.detail import ClientRow, RunDetail
 from fedtl.wording import (
     MARKS,
     count_of,
@@ -45,21 +45,21 @@ _CURVE_POINTS = 200
 _TWO_LINES = 30.0
 
 
-def client_plot(result: RunResult) -> Plot:
+def client_plot(result: RunDetail) -> Plot:
     """Draw what each client has from federation: bars for up to 60 clients, else distributions."""
     if len(result.clients) <= _MOST_CLIENT_ROWS:
         return _client_bars(result)
     return _client_distributions(result)
 
 
-def narrow_client_plot(result: RunResult) -> Plot | None:
+def narrow_client_plot(result: RunDetail) -> Plot | None:
     """Draw distributions for a narrow page; ``None`` for up to 60 clients, which are listed."""
     if len(result.clients) <= _MOST_CLIENT_ROWS:
         return None
     return _client_distributions(result, narrow=True)
 
 
-def _client_bars(result: RunResult) -> Plot:
+def _client_bars(result: RunDetail) -> Plot:
     used = result.used
     rows = by_gain(result.clients, used)[::-1]
     positions = np.arange(len(rows))
@@ -134,7 +134,7 @@ def _title(row: ClientRow, way: str, label: str) -> str:
     return f"{told}; gain {difference}, {gain.verdict or 'hostile'}"
 
 
-def _client_legend(figure: Figure, result: RunResult) -> None:
+def _client_legend(figure: Figure, result: RunDetail) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -163,7 +163,7 @@ def _client_legend(figure: Figure, result: RunResult) -> None:
     figure.legend(handles=handles, loc="outside upper left", ncols=5)
 
 
-def _client_distributions(result: RunResult, *, narrow: bool = False) -> Plot:
+def _client_distributions(result: RunDetail, *, narrow: bool = False) -> Plot:
     from matplotlib.ticker import MaxNLocator
 
     rows = result.clients

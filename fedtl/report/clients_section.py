@@ -6,7 +6,7 @@ from fedtl.report import client_plots
 from fedtl.report.page import Section, TextTable
 from fedtl.report.tables import by_gain, ends_by_gain, gain_lines
 from fedtl.report.ways import ways_of
-from fedtl.results.result import ClientRow, Gain, OwnScore, RunResult
+from fedtl.results.detail import ClientRow, Gain, OwnScore, RunDetail
 from fedtl.wording import (
     MARKS,
     MISSING,
@@ -21,7 +21,7 @@ from fedtl.wording import (
 _MOST_ROWS = 200
 
 
-def clients_section(result: RunResult) -> Section:
+def clients_section(result: RunDetail) -> Section:
     """Return the chart, for a telephone a list or a chart of its own, and all as a table."""
     ways = ways_of(result)
     rows, title = _rows(result)
@@ -38,7 +38,7 @@ def clients_section(result: RunResult) -> Section:
     return Section("Clients", "clients", "clients.html", view)
 
 
-def _rows(result: RunResult) -> tuple[list[ClientRow], str]:
+def _rows(result: RunDetail) -> tuple[list[ClientRow], str]:
     """Return the clients that the table shows, and what it is called."""
     if len(result.clients) <= _MOST_ROWS:
         return list(result.clients), "All clients as a table"
@@ -50,7 +50,7 @@ def _rows(result: RunResult) -> tuple[list[ClientRow], str]:
     )
 
 
-def _table(result: RunResult, rows: list[ClientRow]) -> TextTable:
+def _table(result: RunDetail, rows: list[ClientRow]) -> TextTable:
     ways = ways_of(result)
     gaining = [way for way in ways if way not in ("local_only", "centralised")]
     headings = ["Client", "Train", "Held out"]

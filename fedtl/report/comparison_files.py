@@ -1,15 +1,19 @@
-"""What of a comparison goes into a paper: its tables for LaTeX, and its charts as files."""
+"""The files of a comparison: tables, page, and what goes into a paper."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from fedtl.comparison.folder import ComparisonFolder
 from fedtl.comparison.plan import point_label
+from fedtl.comparison.rows import cell_rows, round_rows, summary_of
 from fedtl.comparison.runner import Compared
 from fedtl.comparison.standings import Standings
+from fedtl.errors import FedtlError
 from fedtl.report import comparison_curves as curves
 from fedtl.report import comparison_plots as plots
 from fedtl.report.comparison_look import looks
+from fedtl.report.comparison_page import comparison_page
 from fedtl.report.comparison_table import (
     READING_NAMES,
     count_text,
@@ -35,6 +39,23 @@ _SPECIAL = {
 
 # What pdflatex prints without further packages.
 _LAST_LATIN, _PUNCTUATION = 0x17F, "‘’“”–—…"
+
+
+def write_comparison(folder: ComparisonFolder, compared: Compared) -> None:
+    """Write what a comparison came to into its folder: tables, summary, page and figures.
+
+    Raises:
+        FedtlError: Every run failed, or a file cannot be written.
+    """
+    if not compared.results:
+        raise FedtlError(f"Every run failed; the first: {next(iter(compared.failed.values()))}.")
+    folder.write_csv("comparison.csv", cell_rows(compared))
+    folder.write_csv("rounds.csv", round_rows(compared))
+    folder.write("summary.json", summary_of(compared))
+    folder.write("comparison.html", comparison_page(compared))
+    folder.write("comparison.tex", comparison_tex(compared))
+    for name, content in figure_files(compared):
+        folder.write(f"figures/{name}", content)
 
 
 def comparison_tex(compared: Compared) -> str:

@@ -6,13 +6,13 @@ import numpy as np
 
 from fedtl.report.heat_maps import confusion_map
 from fedtl.report.page import Section, TextTable
-from fedtl.results.result import RunResult
+from fedtl.results.detail import RunDetail
 from fedtl.wording import own_data, percent
 
 _MOST_PAIRS = 8
 
 
-def confusion_section(result: RunResult) -> Section | None:
+def confusion_section(result: RunDetail) -> Section | None:
     """Return the matrix and its most frequent confusions; ``None`` if nothing was counted."""
     confusion = result.confusion
     if confusion is None or not confusion.any():

@@ -10,7 +10,7 @@ from typing import Any
 from fedtl.report.answer import answer, verdict
 from fedtl.report.tables import SCORES
 from fedtl.report.ways import Way, ways_of
-from fedtl.results.result import RunResult
+from fedtl.results.detail import RunDetail
 from fedtl.wording import (
     byte_size,
     count_of,
@@ -30,13 +30,13 @@ _MEANINGS = {
 }
 
 
-def subject(result: RunResult) -> str:
+def subject(result: RunDetail) -> str:
     """Return the run in a few words: its data, strategy and number of clients."""
     data = Path(str(result.config["data"])).name if "data" in result.config else "federation"
     return f"{data} · {result.summary['strategy']} · {count_of(len(result.clients), 'client')}"
 
 
-def headline(result: RunResult) -> dict[str, object]:
+def headline(result: RunDetail) -> dict[str, object]:
     """Return what ``report.html`` shows above its sections."""
     summary = result.summary
     return {
@@ -84,7 +84,7 @@ def _card(way: Way, scores: Mapping[str, Any] | None, beside: str) -> Card:
     return Card(way, scores["accuracy"], interval, meaning, sentence(rest), beside)
 
 
-def _facts(result: RunResult) -> list[tuple[str, str]]:
+def _facts(result: RunDetail) -> list[tuple[str, str]]:
     """Return figures, and what each counts."""
     summary = result.summary
     rounds, classes = count_of(summary["rounds"], "round"), count_of(len(result.classes), "class")
@@ -128,9 +128,9 @@ def _method(name: str) -> str:
     return name.upper() if name == "lda" else name
 
 
-def _attention(result: RunResult) -> list[tuple[str, str, str]]:
+def _attention(result: RunDetail) -> list[tuple[str, str, str]]:
     """Return the facts that ask for a look, each with the section that tells of it."""
-    failed = sum(len(row["failed"]) for row in result.rounds)
+    failed = sum(len(row.failed) for row in result.rounds)
     warnings = len(result.warnings)
     facts = [
         ("clients", result.harmed, f"of {len(result.clients):,} worse off than alone"),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fedtl.report.spots import bands, cells
 from fedtl.report.theme import INK, MUTED, SURFACE, WIDTH, Plot, figure_of, svg, themed
-from fedtl.results.result import RunResult
+from fedtl.results.detail import RunDetail
 from fedtl.wording import count_of, percent, shortened
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _MOST_CLASSES_NAMED = 40
 _MOST_CLASSES_COUNTED = 12
 
 
-def label_map(result: RunResult) -> Plot:
+def label_map(result: RunDetail) -> Plot:
     """Draw which client holds which classes: a client's shares by class, and its examples.
 
     Up to 60 clients have a row each; more are ordered by their most frequent class and drawn in 50
@@ -100,7 +100,7 @@ def _bands(
     )
 
 
-def confusion_map(result: RunResult) -> Plot:
+def confusion_map(result: RunDetail) -> Plot:
     """Draw the confusion matrix, its colour the share of the true class; 100 classes at most."""
     confusion = cast("NDArray[np.int64]", result.confusion)
     columns, note = _most_frequent(confusion.sum(axis=1))
@@ -141,18 +141,18 @@ def _most_frequent(totals: NDArray[np.int64]) -> tuple[NDArray[np.int64], str]:
     return chosen, f"The {_MOST_CLASSES} most frequent classes are drawn, {left_out:,} are not."
 
 
-def _class_name(result: RunResult, column: int) -> str:
+def _class_name(result: RunDetail, column: int) -> str:
     return shortened(result.classes[column], _NAME_WIDTH)
 
 
-def _class_names_height(result: RunResult, columns: NDArray[np.int64]) -> float:
+def _class_names_height(result: RunDetail, columns: NDArray[np.int64]) -> float:
     """Return how much room the class names below a heat map take, in user units."""
     longest = max(len(_class_name(result, column)) for column in columns)
     return 30.0 + 6.0 * longest if len(columns) <= _MOST_CLASSES_NAMED else 40.0
 
 
 def _name_columns(
-    axes: Axes, result: RunResult, columns: NDArray[np.int64], cell_width: float
+    axes: Axes, result: RunDetail, columns: NDArray[np.int64], cell_width: float
 ) -> None:
     if len(columns) > _MOST_CLASSES_NAMED:
         axes.set_xticks([])

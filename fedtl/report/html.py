@@ -23,12 +23,12 @@ from fedtl.report.theme import NARROW
 from fedtl.report.understood_section import understood_section
 from fedtl.report.unseen_section import unseen_section
 from fedtl.report.unseen_sites_section import unseen_sites_section
-from fedtl.results.result import RunResult
+from fedtl.results.detail import RunDetail
 from fedtl.whole_file import write_atomically
 from fedtl.wording import own_data
 
 
-def write_report(path: Path, result: RunResult) -> None:
+def write_report(path: Path, result: RunDetail) -> None:
     """Write the page: no request leaves it, pictures and plots lie inside.
 
     Args:
@@ -60,7 +60,7 @@ def write_report(path: Path, result: RunResult) -> None:
     write_atomically(path, page.encode())
 
 
-def _data(result: RunResult) -> Section:
+def _data(result: RunDetail) -> Section:
     view = {
         "heading": "Who holds what",
         "told": "Examples per client and class, held-out ones included; the stronger a cell's "
@@ -71,7 +71,7 @@ def _data(result: RunResult) -> Section:
     return Section("Data", "data", "plot.html", view)
 
 
-def _accuracy(result: RunResult) -> Section:
+def _accuracy(result: RunDetail) -> Section:
     if len(result.rounds) > 1:
         heading, draw = "Accuracy by round", plots.accuracy_by_round
         told = (

@@ -7,14 +7,14 @@ from typing import Any
 
 from fedtl.report.page import Section, TextTable
 from fedtl.report.ways import ways_of
-from fedtl.results.result import RunResult
+from fedtl.results.detail import RunDetail
 from fedtl.wording import MISSING, own_data
 
 _ALL = {"macro_auroc": "AUROC", "macro_f1": "F1", "brier": "Brier", "calibration_error": "ECE"}
 _TWO = {"sensitivity": "Sensitivity", "specificity": "Specificity"}
 
 
-def metrics_section(result: RunResult) -> Section | None:
+def metrics_section(result: RunDetail) -> Section | None:
     """Return the metrics; ``None`` if no way of learning has metrics."""
     summary = result.summary
     ways = {way: one for way, one in ways_of(result).items() if summary[way] is not None}

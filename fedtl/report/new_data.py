@@ -7,11 +7,11 @@ from typing import Any
 
 from fedtl.report.page import Section, TextTable
 from fedtl.report.ways import ways_of
-from fedtl.results.result import RunResult
+from fedtl.results.detail import RunDetail
 from fedtl.wording import known, percent, span
 
 
-def new_data_section(result: RunResult) -> Section | None:
+def new_data_section(result: RunDetail) -> Section | None:
     """Return the heads' scores on the global test part; ``None`` if the run has none."""
     new = result.summary["on_new_data"]
     if new is None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.federation.round_row import Round
 from fedtl.report.axes import keep_shares, label_line_ends, percent_axis, round_axis
 from fedtl.report.spots import bands, strips
 from fedtl.report.tables import SCORES
@@ -21,7 +22,7 @@ from fedtl.report.theme import (
     themed,
 )
 from fedtl.report.ways import ways_of
-from fedtl.results.result import RunResult
+from fedtl.results.detail import RunDetail
 from fedtl.wording import count_of, known, percent
 
 _DASHES = {
@@ -32,7 +33,7 @@ _DASHES = {
 }
 
 
-def accuracy_by_round(result: RunResult, *, width: float = WIDTH) -> Plot:
+def accuracy_by_round(result: RunDetail, *, width: float = WIDTH) -> Plot:
     """Draw the global head's accuracy and loss by round, with lines for the other ways' accuracy.
 
     All are measured on clients' own held-out examples. Without a global head the main line is the
@@ -45,7 +46,7 @@ def accuracy_by_round(result: RunResult, *, width: float = WIDTH) -> Plot:
     else:
         main = measure = "mean_client_accuracy"
         name_of_main = ", mean client" if width >= WIDTH else ", mean"
-    rounds = [row["round"] for row in result.rounds]
+    rounds = [row.round for row in result.rounds]
     losses = {name: _series(result, name) for name in ("loss", "train_loss")}
     with_loss = any(np.isfinite(values).any() for values in losses.values())
     with themed():
@@ -96,16 +97,19 @@ def accuracy_by_round(result: RunResult, *, width: float = WIDTH) -> Plot:
         return Plot(svg(figure, _name(width), alt, spots=spots))
 
 
-def _round(row: Mapping[str, Any], mains: Mapping[str, str]) -> str:
+def _round(row: Round, mains: Mapping[str, str]) -> str:
     """Return what one round came to."""
+    figures = asdict(row)
     names = {**mains, "worst_client_accuracy": "worst client", "test_accuracy": "on new data"}
-    told = [f"{text} {percent(row[name])}" for name, text in names.items() if known(row[name])]
+    told = [
+        f"{text} {percent(figures[name])}" for name, text in names.items() if known(figures[name])
+    ]
     losses = {"loss": "held-out loss", "train_loss": "training loss"}
-    told += [f"{text} {row[name]:.3f}" for name, text in losses.items() if known(row[name])]
-    return f"round {row['round']}, {count_of(row['clients'], 'client')}: {', '.join(told)}"
+    told += [f"{text} {figures[name]:.3f}" for name, text in losses.items() if known(figures[name])]
+    return f"round {row.round}, {count_of(row.clients, 'client')}: {', '.join(told)}"
 
 
-def score_ladder(result: RunResult, *, width: float = WIDTH) -> Plot:
+def score_ladder(result: RunDetail, *, width: float = WIDTH) -> Plot:
     """Draw the four scores of the ways of learning side by side; for runs of a single round."""
     from matplotlib.lines import Line2D
 
@@ -171,8 +175,7 @@ def _name(width: float) -> str:
     return "rounds" if width >= WIDTH else "rounds-narrow"
 
 
-def _series(result: RunResult, name: str) -> NDArray[np.float64]:
+def _series(result: RunDetail, name: str) -> NDArray[np.float64]:
     """Return a metric by round, NaN where a round has none."""
-    return np.array(
-        [np.nan if row[name] is None else row[name] for row in result.rounds], dtype=np.float64
-    )
+    figures = [getattr(row, name) for row in result.rounds]
+    return np.array([np.nan if one is None else one for one in figures], dtype=np.float64)

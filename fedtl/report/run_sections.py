@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from fedtl.report.page import Section, TextTable
 from fedtl.report.tables import time_parts
-from fedtl.results.result import RunResult
+from fedtl.results.detail import RunDetail
 from fedtl.wording import byte_size
 
 _MOST_FAILURES = 50
@@ -16,7 +16,7 @@ _MOST_WARNINGS = 100
 _ARROWS = {"up": "↑ site to server", "down": "↓ server to site"}
 
 
-def egress_section(result: RunResult) -> Section:
+def egress_section(result: RunDetail) -> Section:
     """Return what crossed the sites' borders, by kind of record."""
     rows = [
         [
@@ -43,13 +43,13 @@ def egress_section(result: RunResult) -> Section:
     return Section("What left each site", "egress", "table.html", view)
 
 
-def failures_section(result: RunResult) -> Section:
+def failures_section(result: RunDetail) -> Section:
     """Return which clients failed when, and the run's warnings."""
     rounds_by_failure: dict[tuple[int, str], list[int]] = {}
     for row in result.rounds:
-        for failure in row["failed"]:
-            key = (failure["client"], failure["reason"])
-            rounds_by_failure.setdefault(key, []).append(row["round"])
+        for failure in row.failed:
+            key = (failure.client, failure.reason)
+            rounds_by_failure.setdefault(key, []).append(row.round)
     rows = [
         [result.client_names[client], _rounds(rounds), reason]
         for (client, reason), rounds in list(rounds_by_failure.items())[:_MOST_FAILURES]
@@ -70,7 +70,7 @@ def _rounds(rounds: Sequence[int]) -> str:
     return f"{len(rounds)} between {rounds[0]} and {rounds[-1]}"
 
 
-def time_section(result: RunResult) -> Section:
+def time_section(result: RunDetail) -> Section:
     """Return what the run's time went to."""
     seconds = result.summary["seconds"]
     whole = max(seconds["total"], 1e-9)
@@ -88,7 +88,7 @@ def time_section(result: RunResult) -> Section:
     return Section("Time", "time", "time.html", view)
 
 
-def configuration_section(result: RunResult) -> Section:
+def configuration_section(result: RunDetail) -> Section:
     """Return the settings, and what identifies the head and the backbone."""
     summary = result.summary
     view = {

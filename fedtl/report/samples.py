@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from fedtl.report.page import Section
 from fedtl.report.site_panel import panel_plot
-from fedtl.results.result import RunResult
+from fedtl.results.detail import RunDetail
 
 _THUMBNAIL = 160
 
 
-def samples_section(result: RunResult) -> Section | None:
+def samples_section(result: RunDetail) -> Section | None:
     """Return pictures by site and by client; ``None`` if the run has none to show."""
     shown = [client for client in result.samples if client.images]
     if result.panel is None and not shown:

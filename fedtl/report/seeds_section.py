@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 from fedtl.report.page import Section, TextTable
 from fedtl.report.ways import ways_of
-from fedtl.results.result import RunResult
+from fedtl.results.detail import RunDetail
 from fedtl.wording import MISSING, percent, points, points_span, span
 
 Mean = Mapping[str, float | None]
 
 
-def seeds_section(result: RunResult) -> Section | None:
+def seeds_section(result: RunDetail) -> Section | None:
     """Return means over seeds with their intervals; ``None`` for a run of a single seed."""
     told = result.summary.get("over_seeds")
     if told is None:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtl.data.dataset import Dataset
 from fedtl.report.theme import INK, LINE, MUTED, WIDTH, Plot, figure_of, svg, themed
-from fedtl.results.result import SitePanel
+from fedtl.results.detail import SitePanel
 from fedtl.wording import count_of, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MOST_SITES = 8
-_MOST_CLASSES = 10
 # What a picture has at most, and all together: camera noise does not compress, and the page is to
 # stay small enough to be mailed.
 _MOST_SIDE = 128
@@ -30,53 +26,6 @@ _LARGEST_CELL = 120.0
 _NAME_WIDTH = 22
 _LETTER = 7.5
 _HEADING = 28.0
-
-
-def panel_of(dataset: Dataset, pseudonyms: Mapping[str, str] | None = None) -> SitePanel | None:
-    """Return the first training picture of each class at each site, in the order of the data.
-
-    The first 8 sites have a row each, the 10 classes with most training pictures a column; data
-    without sites has a single row. A site that takes part in nothing is shown, and said to be so.
-
-    Args:
-        dataset: The data.
-        pseudonyms: What sites are called instead of their names; one that has none is called by
-            its place. ``None`` if sites may be named.
-
-    Returns:
-        ``None`` for precomputed features.
-
-    Raises:
-        UnreadableImageError: A picture cannot be decoded.
-    """
-    if isinstance(dataset.inputs, np.ndarray):
-        return None
-    rows = np.flatnonzero(~dataset.test)
-    labels = dataset.labels[rows]
-    totals = np.bincount(labels, minlength=len(dataset.classes))
-    columns = np.sort(np.argsort(-totals, kind="stable")[:_MOST_CLASSES])
-    place = np.zeros(len(rows), np.int64)
-    names = [""]
-    if dataset.sites is not None:
-        sites, place = np.unique(dataset.sites[rows], return_inverse=True)
-        unseen = set(dataset.sites[dataset.withheld].tolist())
-        called = {str(site): str(site) for site in sites}
-        if pseudonyms is not None:
-            called = {site: pseudonyms.get(site, f"site-{at}") for at, site in enumerate(called)}
-        names = [called[str(site)] + " (unseen)" * (site in unseen) for site in sites]
-    pictures: list[list[NDArray[np.uint8] | None]] = []
-    for site in range(min(len(names), _MOST_SITES)):
-        there = [rows[(place == site) & (labels == column)] for column in columns]
-        pictures.append(
-            [dataset.inputs.load(int(some[0])) if len(some) else None for some in there]
-        )
-    return SitePanel(
-        sites=names[:_MOST_SITES],
-        classes=[dataset.classes[column] for column in columns],
-        pictures=pictures,
-        sites_left_out=max(0, len(names) - _MOST_SITES),
-        classes_left_out=len(dataset.classes) - len(columns),
-    )
 
 
 def panel_plot(panel: SitePanel) -> Plot:

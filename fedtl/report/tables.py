@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fedtl.report.ways import ways_of
-from fedtl.results.result import ClientRow, RunResult
+from fedtl.results.detail import ClientRow, RunDetail
 from fedtl.wording import (
     MARKS,
     MISSING,
@@ -68,7 +68,7 @@ def ends_by_gain(
     return candidates[:per_end], candidates[-per_end:]
 
 
-def client_table(result: RunResult) -> Table:
+def client_table(result: RunDetail) -> Table:
     """Return one row per client: its own data's accuracies, and what federation brings it.
 
     With more than 20 clients, the eight that federation served worst and the eight it served best
@@ -151,7 +151,7 @@ def _numbers(row: ClientRow, ways: Sequence[str], gaining: Sequence[str]) -> lis
     return cells
 
 
-def totals_table(result: RunResult) -> Table:
+def totals_table(result: RunDetail) -> Table:
     """Return the scores of all ways of learning side by side, on own data and on new data.
 
     The caption holds the facts of the run: gains and verdicts, traffic, time and memory.
@@ -244,7 +244,7 @@ def time_parts(summary: Mapping[str, Any]) -> list[tuple[str, float]]:
     return [*parts, ("other", rest)] if rest >= _TOLD_SECONDS else parts
 
 
-def gain_lines(result: RunResult) -> list[str]:
+def gain_lines(result: RunDetail) -> list[str]:
     """Return what each way of the federation brings all clients, and for how many that is sure."""
     lines = []
     for way, gain in result.summary["gains"].items():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fedtl.data.understood import Understood
 from fedtl.report.page import Section, TextTable
-from fedtl.results.result import RunResult
+from fedtl.results.detail import RunDetail
 
 _MOST_CLASSES = 40
 
 
-def understood_section(result: RunResult) -> Section | None:
+def understood_section(result: RunDetail) -> Section | None:
     """Return the counts of the data; ``None`` where the run's own process has not seen them."""
     told = result.understood
     if told is None:

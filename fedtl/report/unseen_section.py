@@ -18,7 +18,7 @@ from fedtl.report.theme import (
     svg,
     themed,
 )
-from fedtl.results.result import RunResult
+from fedtl.results.detail import RunDetail
 from fedtl.results.unseen import UnseenScore, UnseenSite
 from fedtl.wording import count_of, percent, points, shortened, span
 
@@ -27,7 +27,7 @@ _MOST_BARS = 24
 _MOST_ROWS = 200
 
 
-def unseen_section(result: RunResult) -> Section | None:
+def unseen_section(result: RunDetail) -> Section | None:
     """Return what the heads are worth at the unseen site; ``None`` if every site took part."""
     site = result.unseen
     if site is None:

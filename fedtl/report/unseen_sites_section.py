@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fedtl.report.page import Section
-from fedtl.results.result import RunResult
+from fedtl.results.detail import RunDetail
 from fedtl.results.unseen import UnseenScore, UnseenSite, heads_by_site
 from fedtl.wording import count_of, percent
 
@@ -14,7 +14,7 @@ _MOST_ROWS = 100
 _SHARED = ("federated", "centralised")
 
 
-def unseen_sites_section(result: RunResult) -> Section | None:
+def unseen_sites_section(result: RunDetail) -> Section | None:
     """Return accuracies by head and site; ``None`` unless every site was left out in turn."""
     sites = result.unseen_sites
     if not sites:

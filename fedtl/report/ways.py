@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fedtl.report.theme import CENTRALISED, CORRECTED, FEDERATED, LOCAL, PERSONAL
-from fedtl.results.result import RunResult
+from fedtl.results.detail import RunDetail
 
 
 class Way(NamedTuple):
@@ -36,7 +36,7 @@ _PERSONAL = Way("personal", PERSONAL, "^")
 _CORRECTED = Way("corrected", CORRECTED, "v")
 
 
-def ways_of(result: RunResult) -> dict[str, Way]:
+def ways_of(result: RunDetail) -> dict[str, Way]:
     """Return the ways of a run, by their keys in its summary.
 
     If there is no global head, what federation gave are clients' own heads, and called so. If

@@ -1,209 +1,224 @@
-"""What a finished run hands to its tables and its page."""
+"""What a run came to: from its own process, or from the folder that it left."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from fedtl.errors import UsageError
 
-from fedtl.data.understood import Understood
-from fedtl.results.unseen import UnseenSite
-from fedtl.statistics.intervals import Interval, Pairs
-from fedtl.statistics.metrics import FieldMetrics
-from fedtl.statistics.verdicts import Verdict
+if TYPE_CHECKING:
+    import pandas as pd
 
+    from fedtl.config import RunConfig
+    from fedtl.federation.classifier import Classifier
+    from fedtl.federation.round_row import Round
+    from fedtl.results.detail import RunDetail
+    from fedtl.transfer.head_file import TrainedHead
+    from fedtl.transfer.modules import HeadModule, ImageModel
 
-@dataclass(frozen=True, slots=True)
-class OwnScore:
-    """How one head does on a client's own held-out examples; there is at least one.
-
-    Attributes:
-        accuracy: Fraction that is right.
-        balanced_accuracy: Mean recall over the classes that the client holds out.
-        correct: How many are right.
-        examples: Of how many.
-        interval: 95 % interval of the accuracy.
-        metrics: Metrics of the field; ``None`` without binned scores.
-    """
-
-    accuracy: float
-    balanced_accuracy: float
-    correct: int
-    examples: int
-    interval: Interval
-    metrics: FieldMetrics | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """What a head brings a client over its own local-only one, on its own held-out examples.
-
-    Attributes:
-        difference: Accuracy minus local-only accuracy, a fraction in [-1, 1].
-        interval: Its 95 % interval.
-        verdict: Whether the client is better or worse off, by a test; ``None`` for a hostile
-            client, which nobody can harm.
-        pairs: What the two heads got right, example by example.
-    """
-
-    difference: float
-    interval: Interval
-    verdict: Verdict | None
-    pairs: Pairs
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ClientRow:
-    """How one client fares under the ways of learning, on its own held-out examples.
-
-    Attributes:
-        client: Partition id, an index into ``RunResult.client_names``.
-        name: The client's name.
-        examples: Examples it trains on.
-        held_out: Examples it keeps for evaluation.
-        label_counts: Shape ``(C,)``, int64: its examples per class, held-out ones included.
-        scores: By way of learning: ``local_only``, ``federated``, ``corrected``, ``personal``,
-            ``centralised``; a way that was not scored is absent.
-        gains: By way of learning that comes of the federation: ``federated``, ``corrected``,
-            ``personal``.
-        method: What its local-only head was solved by; empty if the client failed.
-    """
-
-    client: int
-    name: str
-    examples: int
-    held_out: int
-    label_counts: NDArray[np.int64]
-    scores: Mapping[str, OwnScore]
-    gains: Mapping[str, Gain]
-    method: str = ""
-
-    def accuracy(self, way: str) -> float | None:
-        """Return the accuracy under one way of learning; ``None`` where there is none."""
-        return self.scores[way].accuracy if way in self.scores else None
-
-    def balanced_accuracy(self, way: str) -> float | None:
-        """Return the balanced accuracy under one way of learning."""
-        return self.scores[way].balanced_accuracy if way in self.scores else None
-
-    def gain(self, way: str) -> float | None:
-        """Return the gain of one way of learning over local-only, a fraction."""
-        return self.gains[way].difference if way in self.gains else None
-
-    def verdict(self, way: str) -> Verdict | None:
-        """Return the verdict on one way of learning."""
-        return self.gains[way].verdict if way in self.gains else None
-
-
-@dataclass(frozen=True, slots=True)
-class EgressTotal:
-    """One kind of record that crossed the sites' boundary, summed over clients and rounds.
-
-    Attributes:
-        direction: ``"up"`` from a site to the server, ``"down"`` from the server to a site.
-        record: The record's key in the message, for example ``"arrays"``.
-        contents: What it holds, for people: ``"weight 10×512, bias 10"``.
-        messages: How many messages carried it.
-        bytes: Their size together.
-    """
-
-    direction: Literal["up", "down"]
-    record: str
-    contents: str
-    messages: int
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ClientSamples:
-    """A few of one client's pictures.
-
-    Attributes:
-        name: The client's name.
-        images: Up to nine pictures, each of shape ``(height, width, 3)``, uint8, RGB.
-        labels: The class name of each picture.
-    """
-
-    name: str
-    images: Sequence[NDArray[np.uint8]]
-    labels: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SitePanel:
-    """One picture of each of C classes at each of S sites.
-
-    Attributes:
-        sites: The S names; a single empty one where the data has no sites.
-        classes: The C class names.
-        pictures: S rows of C pictures, each of shape ``(height, width, 3)``, uint8, RGB; ``None``
-            where a site has none of a class.
-        sites_left_out: Sites that the data has besides.
-        classes_left_out: Classes that the data has besides.
-    """
-
-    sites: Sequence[str]
-    classes: Sequence[str]
-    pictures: Sequence[Sequence[NDArray[np.uint8] | None]]
-    sites_left_out: int = 0
-    classes_left_out: int = 0
+# A long run with drop-outs names each of them.
+_MOST_SUMMARY_BYTES = 2**28
+# Columns of clients.csv that are words.
+_TEXTS = ("name", "local_only_method")
+_WAYS = {"local_only": "local-only"}
 
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """Everything that the tables and the page of a finished run show.
-
-    K is the number of clients, C the number of classes. A score may be ``None`` or NaN where it
-    does not exist.
+    """What a run came to, whichever way it ran.
 
     Attributes:
-        config: The effective configuration, kebab-case keys.
-        classes: The C class names.
-        client_names: The K clients' names, in partition-id order.
-        label_counts: Shape ``(K, C)``, int64: examples per client and class.
-        rounds: One mapping per round, as in ``metrics.jsonl``: ``round``, ``loss``, ``accuracy``
-            (over all clients' held-out examples), ``mean_client_accuracy``,
-            ``worst_client_accuracy``, ``train_loss``, ``test_accuracy`` (``None`` without a test
-            part), ``clients`` (how many took part), ``failed`` (mappings of ``client``, a
-            partition id, and ``reason``), ``bytes_up``, ``bytes_down``, ``seconds``.
-        clients: One row per client, in partition-id order.
-        confusion: Shape ``(C, C)``, int64, rows the true class, of the global head, or, without
-            one, of clients' own heads on their held-out examples; ``None`` where not computed.
-        egress: What crossed the sites' boundary.
-        samples: The first few clients' pictures; empty for precomputed features.
-        summary: As in ``summary.json``; :mod:`fedtl.results.summary` says what it holds.
-        warnings: One sentence each, for example about images that could not be read.
-        panel: Pictures by site and class; ``None`` where the run's own process has none.
-        unseen: The site that took no part; ``None`` where all did.
-        unseen_sites: What runs without one site each gave on that site.
-        understood: Counts of the data; ``None`` where the run's own process has not seen them.
+        config: The run's configuration.
+        figures: What ``summary.json`` holds; :func:`fedtl.results.summary.run_summary` says it.
+        history: Its rounds.
+        warnings: What went wrong and was survived, one sentence each.
+        trained: The global head; ``None`` if every client has its own.
+        path: Its folder; ``None`` for a run without one.
+        detail: What only the process knows that the run ran in; ``None`` if it is taken from a
+            folder.
     """
 
-    config: Mapping[str, str | int | float | bool]
-    classes: tuple[str, ...]
-    client_names: tuple[str, ...]
-    label_counts: NDArray[np.int64]
-    rounds: Sequence[Mapping[str, Any]]
-    clients: Sequence[ClientRow]
-    confusion: NDArray[np.int64] | None
-    egress: Sequence[EgressTotal]
-    samples: Sequence[ClientSamples]
-    summary: Mapping[str, Any]
-    warnings: Sequence[str] = field(default_factory=tuple)
-    panel: SitePanel | None = None
-    unseen: UnseenSite | None = None
-    unseen_sites: Sequence[UnseenSite] = ()
-    understood: Understood | None = None
+    config: RunConfig
+    figures: Mapping[str, Any]
+    history: tuple[Round, ...]
+    warnings: tuple[str, ...]
+    trained: TrainedHead | None
+    path: Path | None = None
+    detail: RunDetail | None = None
 
-    @property
-    def used(self) -> str:
-        """The way of learning whose heads clients would use: ``personal`` or ``federated``."""
-        return "personal" if self.summary["personal"] is not None else "federated"
+    @classmethod
+    def load(cls, folder: str | Path, *, trust: bool = False) -> RunResult:
+        """Return what a run folder holds, of a run that has come to its end.
 
-    @property
-    def harmed(self) -> int:
-        """How many clients the heads that they would use make worse off, by the test."""
-        return len(self.summary["harmed_clients"])
+        What the run warned of is in its report; ``warnings`` are of reading the folder.
+
+        Args:
+            folder: The folder, such as ``"runs/2026-11-02-091500-hospitals"``.
+            trust: Whether a class that the folder names may run, wherever its code lies.
+
+        Raises:
+            UsageError: It is no run folder, or the run has not come to its end.
+            FedtlError: A file is damaged, or another run's.
+        """
+        from fedtl.config_file import from_toml
+        from fedtl.federation.checked_head import checked_head
+        from fedtl.federation.foreign_folder import bar_code
+        from fedtl.federation.round_row import Round
+        from fedtl.federation.run_identity import RunIdentity
+        from fedtl.json_file import parse_json, read_json
+
+        path = Path(folder).expanduser()
+        if not (path / "config.toml").is_file():
+            raise UsageError(
+                f"{folder} is not a run folder, as it has no config.toml; "
+                "a run is where its out said, or in runs/."
+            )
+        identity = RunIdentity.read(path)
+        bar_code(path, trust=trust)
+        config = from_toml(path / "config.toml")
+        if not (path / "summary.json").is_file():
+            raise UsageError(
+                f"The run in {folder} has not come to its end; finish it with "
+                f"python -m fedtl.simulate --resume {folder}"
+            )
+        figures = read_json(path / "summary.json", _MOST_SUMMARY_BYTES)
+        trained: TrainedHead | None = None
+        doubts: list[str] = []
+        if (path / "head.safetensors").is_file():
+            trained, doubts = checked_head(path, identity)
+        lines = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        history = [Round.from_mapping(parse_json(line, "metrics.jsonl")) for line in lines]
+        return cls(config, figures, tuple(history), tuple(doubts), trained, path)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """How each way of learning does: a row each, local-only first.
+
+        Columns: ``accuracy`` on clients' own data, a fraction, with its 95 % interval (``low``,
+        ``high``), ``balanced_accuracy``, ``mean_client_accuracy``, ``worst_client_accuracy`` and
+        ``macro_auroc``; ``new_data`` with ``new_data_low`` and ``new_data_high`` is the accuracy on
+        the global test part. What does not exist is NaN.
+        """
+        import pandas as pd
+
+        new = self.figures["on_new_data"] or {}
+        rows = {}
+        for way in ("local_only", "federated", "corrected", "personal", "centralised"):
+            own, other = self.figures[way], new.get(way) or {}
+            if own is None:
+                continue
+            rows[way] = {
+                "accuracy": own["accuracy"],
+                "low": own["accuracy_low"],
+                "high": own["accuracy_high"],
+                "balanced_accuracy": own["balanced_accuracy"],
+                "mean_client_accuracy": own["mean_client_accuracy"],
+                "worst_client_accuracy": own["worst_client_accuracy"],
+                "macro_auroc": (own.get("metrics") or {}).get("macro_auroc"),
+                "new_data": other.get("accuracy"),
+                "new_data_low": other.get("accuracy_low"),
+                "new_data_high": other.get("accuracy_high"),
+            }
+        return pd.DataFrame.from_dict(rows, orient="index").astype(float)
+
+    @cached_property
+    def clients(self) -> pd.DataFrame:
+        """How each client fares: the table ``clients.csv``, a row each, by partition id."""
+        import pandas as pd
+
+        from fedtl.csv_cells import read_table
+        from fedtl.results.tables import clients_csv
+
+        if self.detail is not None:
+            text = clients_csv(self.detail)
+        else:
+            assert self.path is not None
+            text = (self.path / "clients.csv").read_bytes().decode()
+        table = pd.DataFrame(read_table(text)).set_index("client")
+        table.index = table.index.astype(int)
+        for column in table.columns:
+            if column == "harmed":
+                table[column] = table[column] == "yes"
+            elif column not in _TEXTS and not column.endswith("_verdict"):
+                table[column] = pd.to_numeric(table[column])
+        return table
+
+    @cached_property
+    def rounds(self) -> pd.DataFrame:
+        """What each round came to: a row each, by its number, with ``failed`` as a count."""
+        import pandas as pd
+
+        rows = [{**row.to_mapping(), "failed": len(row.failed)} for row in self.history]
+        return pd.DataFrame(rows).set_index("round")
+
+    @cached_property
+    def head(self) -> HeadModule:
+        """The global head: takes features, shape ``(n, d)``, as the backbone gives them.
+
+        Raises:
+            UsageError: The strategy gives every client a head of its own, and no global one.
+        """
+        from fedtl.transfer.modules import HeadModule
+
+        classifier = self._classifier()
+        form = classifier.form(classifier.feature_size)
+        tempered = classifier.measure == "probability"
+        return HeadModule(form, classifier.trained, tempered=tempered).eval()
+
+    def model(self) -> ImageModel:
+        """Return backbone and head as one module, which takes pictures.
+
+        Raises:
+            UsageError: There is no global head, or the run was trained on precomputed features.
+            FedtlError: The backbone cannot be had, or what can be had is another one.
+        """
+        from fedtl.transfer.modules import ImageModel
+
+        classifier = self._classifier()
+        if classifier.takes_embeddings:
+            raise UsageError(
+                "The run was trained on precomputed features, so that there is no backbone; "
+                "use head, which takes features."
+            )
+        return ImageModel(classifier.backbone(), self.head).eval()
+
+    def report(self, path: str | Path) -> Path:
+        """Write the run's page to a file; return that file.
+
+        Raises:
+            UsageError: The run left no page.
+            UnwrittenError: The file cannot be written.
+        """
+        from fedtl.whole_file import write_atomically
+
+        page = None if self.path is None else self.path / "report.html"
+        if page is None or not page.is_file():
+            raise UsageError("The run left no report.html, so that there is no page to write.")
+        target = Path(path).expanduser()
+        write_atomically(target, page.read_bytes())
+        return target
+
+    def _classifier(self) -> Classifier:
+        from fedtl.federation.classifier import Classifier
+
+        if self.trained is None:
+            raise UsageError(
+                f"strategy = {self.config.strategy!r} gives every client a head of its own, which "
+                "stays with the client, so that there is no global head."
+            )
+        return Classifier(self.path or Path(), self.config, self.trained)
+
+    def _repr_html_(self) -> str:
+        """Return both tables for a notebook."""
+        ways = self.summary.rename(index=_WAYS)
+        columns = ["name", "examples", "held_out", "local_only_accuracy", "federated_accuracy"]
+        columns += ["federated_gain", "federated_verdict", "personal_accuracy", "personal_verdict"]
+        clients = self.clients[[name for name in columns if name in self.clients]]
+        where = "" if self.path is None else f"<p>{escape(str(self.path))}</p>"
+        parts = [one.to_html(float_format="{:.3f}".format, na_rep="–") for one in (ways, clients)]
+        return where + "".join(parts)

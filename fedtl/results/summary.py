@@ -32,7 +32,7 @@ from fedtl.federation.evaluation import (
 from fedtl.federation.outcome import Outcome
 from fedtl.json_file import without_nan
 from fedtl.results.centralised import Centralised
-from fedtl.results.result import ClientRow, Gain, OwnScore
+from fedtl.results.detail import ClientRow, Gain, OwnScore
 from fedtl.statistics.intervals import gain_over_clients, mean_interval
 from fedtl.statistics.verdicts import stands_up, verdicts
 

@@ -127,6 +127,10 @@ def _rounds(config: RunConfig, dataset: Dataset, clients: int) -> str:
     return f"strategy = {config.strategy} needs one round" if one else ""
 
 
+def _patience(config: RunConfig, dataset: Dataset, clients: int) -> str:
+    return _rounds(config, dataset, clients) or ("" if config.held_out else "held-out = 0")
+
+
 def _training(config: RunConfig, dataset: Dataset, clients: int) -> str:
     trains = issubclass(strategies.load(config.strategy), IterativeStrategy) or config.personalise
     return "" if trains else f"strategy = {config.strategy}"
@@ -153,6 +157,7 @@ def _own_data_rows(config: RunConfig, dataset: Dataset, clients: int) -> str:
 
 _NOT_IN_COMPARISONS = {
     "samples": "a comparison shows no pictures",
+    "track": "only simulate and real sites have trackers",
     "pseudonyms": "a comparison calls clients by number, and the sites of holdout-site by name",
 }
 
@@ -180,6 +185,7 @@ _READERS: dict[str, _Reason] = {
     "init-temperature": _init,
     "own-data-rows": _own_data_rows,
     "rounds": _rounds,
+    "patience": _patience,
     "local-epochs": _training,
     "batch-size": _training,
     "learning-rate": _training,

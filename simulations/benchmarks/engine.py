@@ -123,6 +123,8 @@ def flower_noop(clients: int, rounds: int) -> float:
 class _Silent:
     """A journal that writes nothing."""
 
+    stopped = False
+
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *args, **kwargs: None
 

@@ -143,9 +143,11 @@ class Heard:
     def __init__(self) -> None:
         self.warnings: list[str] = []
 
-    def warn(self, text: str) -> None:
+    def warned(self, text: str) -> None:
         """Keep a warning."""
         self.warnings.append(text)
+
+    stopped = False
 
     def __getattr__(self, name: str) -> Any:
         return lambda *args, **kwargs: None

@@ -1,12 +1,10 @@
-"""A whole simulated run on this machine or Ray cluster, from configuration to numbers."""
+"""The clients of a simulated run, on this machine or Ray cluster."""
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,15 +14,12 @@ from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
 from fedtl.data.understood import Understood
 from fedtl.engine.fedtl_clients import FedtlClients, MakeFedtlClients, inline_grid
-from fedtl.engine.memory import MemoryWatch
 from fedtl.engine.resources import Resources, actor_count, this_machine
 from fedtl.engine.simulation_grid import SimulationGrid
 from fedtl.engine.starting import Starting
-from fedtl.federation.checkpoint import Checkpoint
-from fedtl.federation.outcome import Outcome
-from fedtl.federation.server import Federation
 from fedtl.observers.pseudonyms import write_pseudonyms
 from fedtl.observers.run_folder import RunFolder
+from fedtl.observers.together import Observers
 from fedtl.preparation.duplicates import without_duplicates
 from fedtl.preparation.inputs import Inputs, prepare_inputs
 from fedtl.preparation.opened_data import data_notes, open_data
@@ -36,148 +31,107 @@ from fedtl.preparation.splitting import (
     split_into_clients,
     split_notes,
 )
-from fedtl.results.centralised import Centralised
-from fedtl.runs.reference import TestScore, centralised_reference
+from fedtl.runs.clients import Clients, Held, Ready
 from fedtl.runs.unread_settings import unread_settings
+from fedtl.scenario.adversity import attackers
 
 if TYPE_CHECKING:
     from fedtl.engine.cluster_extraction import ClusterRunner
 
 
-@dataclass(frozen=True)
-class Simulated:
-    """What a simulated run came to.
-
-    Attributes:
-        outcome: The federation's.
-        centralised: What all data in one place would give.
-        inputs: The data.
-        understood: What was counted in it before anything was computed.
-        split: Who held what.
-        seconds: ``start_up``, ``features``, ``handshake`` (and all that is between rounds),
-            ``rounds``, ``closing``, ``reference``; one after the other.
-        peak_mb: Largest memory of all processes together, in MiB.
-    """
-
-    outcome: Outcome
-    centralised: Centralised
-    inputs: Inputs
-    understood: Understood
-    split: Split
-    seconds: dict[str, float]
-    peak_mb: float
-
-
-def simulate(
-    config: RunConfig,
-    folder: RunFolder,
-    checkpoint: Checkpoint | None,
-    check_data: Callable[[Dataset], object] | None = None,
-) -> Simulated:
-    """Run a federation with all its clients on this machine or Ray cluster.
+class SimulatedClients(Clients):
+    """All clients of data that is dealt to them, on this machine or Ray cluster.
 
     Ray starts, and its actors import what they need, while data is opened and features are
     extracted.
 
     Args:
-        config: The run.
-        folder: Where it is written down.
-        checkpoint: Where it goes on from; ``None`` from the start.
+        folder: The run's.
         check_data: Refuses data that whoever asks cannot use, before anything is computed.
-
-    Raises:
-        FedtlError: See the parts; every message is one sentence.
     """
-    began = time.perf_counter()
-    watch = MemoryWatch()
-    asked, config = config, config.settled().in_simulation()
-    progress = folder.progress
-    # An unknown strategy, or one that the head does not suit, is refused before anything starts.
-    strategies.build(config, head_for(config, features=1, classes=2))
-    resources = _checked_resources(config)
-    starting = Starting(partial(_start_grid, config, resources))
-    try:
+
+    def __init__(
+        self, folder: RunFolder, check_data: Callable[[Dataset], object] | None = None
+    ) -> None:
+        self._folder, self._check_data = folder, check_data
+        self._starting: Starting[SimulationGrid] | None = None
+
+    def prepare(self, observers: Observers) -> Ready:
+        """Open the data, extract the features, deal them to clients and start these."""
+        folder, asked = self._folder, self._folder.config
+        config = asked.settled().in_simulation()
+        # An unknown strategy, or one that the head does not suit, is refused at once.
+        strategies.build(config, head_for(config, features=1, classes=2))
+        resources = _checked_resources(config)
+        starting = self._starting = Starting(partial(_start_grid, config, resources))
         dataset = open_data(config)
-        if check_data is not None:
-            check_data(dataset)
+        if self._check_data is not None:
+            self._check_data(dataset)
         understood = Understood.of(dataset)
-        folder.note(understood.sentence)
+        observers.noted(understood.sentence)
         for note in data_notes(config, dataset):
-            folder.warn(note)
+            observers.warned(note)
         # An impossible partition is refused before anything is computed for it.
         drawn = None if folder.knows_split else split_into_clients(config, dataset)
         opened = time.perf_counter()
-        runner = _cluster_runner(config, starting)
         inputs = prepare_inputs(
             config,
             dataset,
-            progress.features if progress else None,
-            runner,
-            folder.waits,
-            partial(_list_unreadable, folder),
+            observers.features,
+            _cluster_runner(config, starting),
+            observers.phase,
+            partial(_list_unreadable, folder, observers),
         )
         del dataset  # it may hold a copy of the features
         extracted = time.perf_counter()
         for note in inputs.notes:
-            folder.warn(note)
+            observers.warned(note)
         folder.keep_contents(inputs.contents, unit=inputs.unit, named=not config.pseudonyms)
         split = _split(config, folder, inputs, drawn)
         unread = unread_settings([asked], inputs.dataset, len(split.names))
         if unread:
-            folder.warn(unread)
+            observers.warned(unread)
         config = config.replace(clients=len(split.names))
         for note in split_notes(config, inputs.dataset, split):
-            folder.warn(note)
-        split = _without_duplicates(config, folder, inputs, split)
+            observers.warned(note)
+        found = without_duplicates(config, inputs, split)
+        if found.listed:
+            folder.write_csv("duplicates.csv", found.listed)
+            observers.warned(found.told)
+        split = found.split
         sites = simulated_sites(inputs, split, duplicates=config.duplicates)
-        folder.waits("starting the clients")
+        observers.phase("starting the clients")
         grid = _open_grid(config, starting, sites)
-    except BaseException as error:
-        starting.abandon(error)
-        raise
-    started = time.perf_counter()
-    watch.sample()
-    try:
-        federation = Federation(
-            grid,
-            config,
-            folder,
-            expected=sites.identity,
-            score_test=TestScore(config, sites) if len(split.test) else None,
+        return Ready(
+            config=config,
+            grid=grid,
+            names=split.names,
+            hostile=attackers(config),
+            sites=sites,
+            held=Held(inputs, split, understood, extracted - opened),
             simulated=grid,
-            caught=config.catches,
         )
-        outcome = federation.run(checkpoint)
-        watch.sample()
-    except BaseException as error:
-        starting.abandon(error)
-        raise
-    # Ray takes a second or two to stop; meanwhile the centralised head is trained.
-    starting.stop()
-    folder.waits("solving the centralised reference")
-    federated = time.perf_counter()
-    clients = [sites.site(partition_id).data for partition_id in range(config.clients)]
-    centralised = centralised_reference(outcome.strategy, clients)
-    watch.sample()
-    rounds = math.fsum(outcome.seconds)
-    before = math.fsum(checkpoint.seconds) if checkpoint is not None else 0.0
-    seconds = {
-        "start_up": started - began - (extracted - opened),
-        "features": extracted - opened,
-        "handshake": federated - started - (rounds - before) - outcome.closing_seconds,
-        "rounds": rounds,
-        "closing": outcome.closing_seconds,
-        "reference": time.perf_counter() - federated,
-    }
-    return Simulated(outcome, centralised, inputs, understood, split, seconds, watch.peak_mb)
+
+    def release(self) -> None:
+        """Stop Ray, which takes a second or two."""
+        if self._starting is not None:
+            self._starting.stop()
+
+    def abandon(self, error: BaseException) -> None:
+        """See :class:`Clients`."""
+        if self._starting is not None:
+            self._starting.abandon(error)
 
 
 def _list_unreadable(
-    folder: RunFolder, dataset: Dataset, unreadable: list[tuple[str, str]]
+    folder: RunFolder,
+    observers: Observers,
+    dataset: Dataset,
+    unreadable: list[tuple[str, str]],
 ) -> None:
     named = not folder.config.pseudonyms
     if warning := folder.list_unreadable(dataset, unreadable, named=named):
-        folder.warn(warning)
+        observers.warned(warning)
 
 
 def _checked_resources(config: RunConfig) -> Resources:
@@ -248,16 +202,6 @@ def _open_grid(
         app = FedtlClients(config, sites.travelling())
     grid.open(config.clients, MakeFedtlClients(app), config.to_mapping(), block=app.block)
     return grid
-
-
-def _without_duplicates(
-    config: RunConfig, folder: RunFolder, inputs: Inputs, split: Split
-) -> Split:
-    found = without_duplicates(config, inputs, split)
-    if found.listed:
-        folder.write_csv("duplicates.csv", found.listed)
-        folder.warn(found.told)
-    return found.split
 
 
 def _split(

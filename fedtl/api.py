@@ -1,0 +1,172 @@
+"""The Python API: what the commands do, with results to go on with.
+
+from fedtl import compare, predict, simulate
+
+result = simulate(clients=5, strategy="fed3r")
+result.clients  # a pandas DataFrame
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedtl.command_line import absolute_paths
+from fedtl.comparison.axes import Axes
+from fedtl.comparison.comparison_result import ComparisonResult
+from fedtl.comparison.folder import ComparisonFolder
+from fedtl.comparison.plan import SEEDS, Plan
+from fedtl.comparison.runner import run_comparison
+from fedtl.config import RunConfig
+from fedtl.config_file import from_mapping
+from fedtl.config_key import Scalar, kebab
+from fedtl.config_keys.data import AUTO
+from fedtl.federation.classifier import Classifier
+from fedtl.given_inputs import extract_pictures, read_embeddings
+from fedtl.observers.observer import Observer
+from fedtl.observers.progress import RunProgress
+from fedtl.observers.run_folder import RunFolder
+from fedtl.report.comparison_files import write_comparison
+from fedtl.results.result import RunResult
+from fedtl.simulation import simulation
+from fedtl.user_code import unbar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def simulate(
+    config: RunConfig | None = None,
+    *,
+    seeds: int = 1,
+    observers: Sequence[Observer] = (),
+    progress: bool = True,
+    **keys: Scalar,
+) -> RunResult:
+    """Run one federation on this machine or Ray cluster, as ``fedtl simulate`` does.
+
+    The run has a folder, as ``out`` says; a run that was cut off goes on with ``fedtl simulate
+    --resume FOLDER``.
+
+    Args:
+        config: The run's configuration; by default all keys are as by default.
+        seeds: How many seeds it is run with, its own included.
+        observers: Who watches it, in order.
+        progress: Whether lines on standard output say where it is.
+        keys: Keys of the configuration by Python name, such as ``learning_rate=0.1`` or
+            ``fedprox_mu=0.01``, instead of what ``config`` says.
+
+    Raises:
+        UsageError: A key is unknown, or a value cannot be.
+        FedtlError: Something that the run needs cannot be had; every message is one sentence.
+    """
+    began = time.perf_counter()
+    given = {kebab(name): value for name, value in keys.items()}
+    unbar()
+    chosen = absolute_paths(from_mapping(given, where="simulate()", base=config))
+    folder = RunFolder.create(chosen.settled(given.keys()))
+    with folder.at_work(), _shown(progress) as shown:
+        run = simulation(folder, shown, seeds=seeds, began=began, observers=tuple(observers))
+        return run.result()
+
+
+def compare(
+    strategies: Sequence[str],
+    config: RunConfig | None = None,
+    *,
+    seeds: int = SEEDS,
+    target: float = 0.0,
+    tune: int = 0,
+    progress: bool = True,
+    **keys: Scalar | Sequence[Scalar],
+) -> ComparisonResult:
+    """Compare strategies on one federation, as ``fedtl compare`` does.
+
+    Args:
+        strategies: As ``strategy`` takes them, two or more for a ranking.
+        config: What all runs have in common; by default all keys are as by default.
+        seeds: Number of seeds; a test needs five.
+        target: Accuracy that the rounds and bytes needed are told for; 0 is 95 % of the best.
+        tune: Trials of each strategy's search for its own parameters; 0 is none.
+        progress: Whether lines on standard output say where it is.
+        keys: Keys of the configuration by Python name; a list of values is compared.
+
+    Raises:
+        UsageError: A key is unknown, or a value cannot be.
+        FedtlError: Something that all runs need cannot be had, or every run failed.
+    """
+    chosen, given = tuple(strategies), {kebab(name): value for name, value in keys.items()}
+    vary: Axes = {key: tuple(v) for key, v in given.items() if not isinstance(v, Scalar)}
+    fixed = {key: value for key, value in given.items() if isinstance(value, Scalar)}
+    unbar()
+    base = absolute_paths(from_mapping(fixed, where="compare()", base=config, strategies=chosen))
+    if base.partition == AUTO and not {"alpha", "clients", "partition"}.isdisjoint(vary):
+        # What varies is who holds what of one pool.
+        base = base.replace(partition="dirichlet")
+    plan = Plan(base.settled(fixed.keys()), chosen, seeds, vary, target, tune)
+    folder = ComparisonFolder.create(plan, base.out)
+    with folder.at_work(), _shown(progress) as shown:
+        write_comparison(folder, run_comparison(folder, shown))
+    return ComparisonResult.load(folder.path)
+
+
+def predict(
+    run: RunResult | str | Path,
+    inputs: str | Path | Sequence[str | Path] | NDArray[np.floating],
+    *,
+    trust: bool = False,
+) -> pd.DataFrame:
+    """Classify new inputs with a finished run's head, as ``fedtl predict`` does.
+
+    Args:
+        run: The run, or its folder.
+        inputs: Images, folders or archives of images; for a run on embeddings
+            ``"features:FILE.npz"``; or features themselves, shape ``(n, d)``.
+        trust: Whether a class that the folder names may run, wherever its code lies.
+
+    Returns:
+        A row per input, by its name (of features, by number): ``predicted``, and a column of
+        probabilities or scores per class; scores of closed forms are about 1 for its class.
+
+    Raises:
+        UsageError: The run has no head to classify with, or the inputs are not of its kind.
+        FedtlError: An input or the backbone cannot be had.
+    """
+    import pandas as pd
+
+    folder = run.path if isinstance(run, RunResult) else Path(run)
+    assert folder is not None
+    classifier = Classifier.of_run(folder, trust=trust)
+    for told in classifier.told:
+        print(f"warning: {told}", file=sys.stderr)
+    names: Sequence[Any]
+    if isinstance(inputs, np.ndarray):
+        names, features = range(len(inputs)), np.asarray(inputs, np.float32)
+    else:
+        many = [inputs] if isinstance(inputs, str | Path) else inputs
+        given = [str(one) for one in many]
+        read = read_embeddings if classifier.takes_embeddings else _pictures
+        names, features = read(classifier, given)
+    values = classifier.values(features)
+    classes = classifier.trained.classes
+    table = pd.DataFrame(values, index=list(names), columns=list(classes))
+    table.insert(0, "predicted", [classes[at] for at in values.argmax(1)])
+    return table
+
+
+def _pictures(classifier: Classifier, given: Sequence[str]) -> tuple[list[str], Any]:
+    return extract_pictures(classifier, given, quiet=True)
+
+
+def _shown(progress: bool) -> RunProgress:
+    """Return what says where a run is: in lines alone, which a notebook shows, too."""
+    from rich.console import Console
+
+    console = Console(file=sys.stdout, force_terminal=False, force_jupyter=False)
+    return RunProgress(console, quiet=not progress)

@@ -1,0 +1,27 @@
+"""An observer for runs within runs: whoever has them run hears of their exceptions, and no more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fedtl.observers.observer import Observer
+
+if TYPE_CHECKING:
+    from fedtl.fault import Enter, Fault
+
+
+class Entering(Observer):
+    """Passes on exceptions that nobody foresaw.
+
+    Args:
+        enter: Is told of each.
+    """
+
+    vital = True
+
+    def __init__(self, enter: Enter) -> None:
+        self._enter = enter
+
+    def faulted(self, where: str, fault: Fault) -> None:
+        """Pass it on, within a sentence of whoever hears it."""
+        self._enter(where[:1].lower() + where[1:], fault)

@@ -1,0 +1,90 @@
+"""A trained head, alone or on its backbone, as a module of PyTorch's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fedtl.transfer.backbones import Backbone
+from fedtl.transfer.head_file import TrainedHead
+from fedtl.transfer.heads import Head
+from fedtl.transfer.standardisation import Standardisation
+
+
+class HeadModule(nn.Module):
+    """A head that takes features, shape ``(n, d)``, and returns outputs, shape ``(n, K)``.
+
+    Outputs are logits, divided by the head's temperature, if their softmax are probabilities; the
+    scores of a closed form, which are no logits, are as they are.
+
+    Args:
+        form: The head's form, for d features and K classes.
+        trained: Its parameters, and the standardisation of the features that it expects.
+        tempered: Whether outputs are logits.
+
+    Attributes:
+        classes: The K class names, in the order of the outputs.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, form: Head, trained: TrainedHead, *, tempered: bool) -> None:
+        super().__init__()
+        self.classes = trained.classes
+        self._form, self._names = form, tuple(form.shapes)
+        self._temperature = trained.temperature if tempered else 1.0
+        for name in self._names:
+            value = torch.from_numpy(np.array(trained.arrays[name], np.float32))
+            self.register_parameter(_attribute(name), nn.Parameter(value))
+        width = next(iter(form.shapes.values()))[-1]
+        found = trained.standardisation or Standardisation.identity(width)
+        self.register_buffer("mean", torch.from_numpy(np.array(found.mean, np.float32)))
+        self.register_buffer("scale", torch.from_numpy(np.array(found.scale, np.float32)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the outputs of features as the backbone gives them."""
+        x = (features - self.mean) * self.scale
+        parameters: Mapping[str, Tensor] = {
+            name: getattr(self, _attribute(name)).unsqueeze(0) for name in self._names
+        }
+        return self._form.logits(dict(parameters), x.unsqueeze(0))[0] / self._temperature
+
+
+class ImageModel(nn.Module):
+    """A backbone and a head: takes pictures as :meth:`preprocess` gives them.
+
+    Args:
+        backbone: Frozen.
+        head: A head on its features.
+
+    Attributes:
+        classes: The K class names, in the order of the outputs.
+        head: The head.
+    """
+
+    def __init__(self, backbone: Backbone, head: HeadModule) -> None:
+        super().__init__()
+        self.classes, self.head = head.classes, head
+        self._backbone, self.backbone = backbone, backbone.network
+
+    def preprocess(self, picture: NDArray[np.uint8]) -> Tensor:
+        """Return one picture, ``(height, width, 3)`` in RGB, as the backbone takes it.
+
+        Returns:
+            Shape ``(3, side, side)``, float32; stack some for a batch.
+        """
+        return self._backbone.preprocess(picture)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Return the head's outputs, ``(n, K)``, for pictures ``(n, 3, side, side)``."""
+        outputs: Tensor = self.head(self.backbone(batch))
+        return outputs
+
+
+def _attribute(name: str) -> str:
+    return name.replace(".", "_")
