@@ -74,7 +74,7 @@ def site_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def simulated(
     site_folders: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, dict[str, Any]]:
-    """The summaries of our own engine's runs that are as those of the others, each site a client."""
+    """The summary of our own engine's run for each of the others, each site a client."""
     folder, found = tmp_path_factory.mktemp("simulated"), {}
     for way, further in {"flwr run": DROPOUT, "real sites": {}}.items():
         flags = [f"--{key}={value}" for key, value in (COMMON | further).items()]

@@ -1,8 +1,8 @@
 """What a server's configuration may decide at a site with data of its own: its first layer.
 
 It is decided by the site's node config alone, before anything is read or imported, or more written
-than the site's own ledger, because of what the server sent. No other file of this package reads the configuration of a run; a policy
-file of a site's own takes this module's place later.
+than the site's own ledger, because of what the server sent. No other file of this package reads
+the configuration of a run; a policy file of a site's own takes this module's place later.
 """
 
 from __future__ import annotations
