@@ -30,22 +30,25 @@ def _place(name: str) -> str:
 
 def _rewritten(text: str) -> str:
     """Return a page with its links to the top level and to ``docs/`` as the site has them."""
-    for path in _top_files():
-        text = re.sub(
-            rf"\]\((?:\.\./)?{re.escape(path.name)}(?=[)#])", f"]({_place(path.name)}", text
-        )
+    for name in map(_name, _top_files()):
+        text = re.sub(rf"\]\((?:\.\./)?{re.escape(name)}(?=[)#])", f"]({_place(name)}", text)
     return re.sub(r"\]\(docs/", "](", text)
 
 
 def _top_files() -> list[Path]:
-    return [*sorted(_TOP.glob("*.md")), *(_TOP / name for name in _OTHERS)]
+    notebooks = sorted((_TOP / "examples").glob("*.ipynb"))
+    return [*sorted(_TOP.glob("*.md")), *notebooks, *(_TOP / name for name in _OTHERS)]
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(_TOP).as_posix()
 
 
 def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
     """Add the files of the top level."""
     for path in _top_files():
         content = path.read_text(encoding="utf-8")
-        files.append(File.generated(config, _place(path.name), content=content))
+        files.append(File.generated(config, _place(_name(path)), content=content))
     return files
 
 

@@ -53,14 +53,16 @@ def serve(grid: Grid, context: Context) -> None:
 
     from fedtl.observers.progress import RunProgress
     from fedtl.observers.run_folder import RunFolder
+    from fedtl.observers.tracking import trackers
     from fedtl.runs.clients import ConnectedClients
     from fedtl.runs.run import Run
     from fedtl.watching import watchers
 
     began = time.perf_counter()
     config = from_flower(context.run_config).settled()
+    tracking = trackers(config)
     folder = RunFolder.create(config, "sites")
     with folder.at_work(), RunProgress(Console(stderr=True)) as progress:
         clients = ConnectedClients(config, grid)
-        Run(clients, watchers(folder, progress), folder=folder, began=began).result()
+        Run(clients, watchers(folder, progress, tracking), folder=folder, began=began).result()
         progress.noted(f"report: {(folder.path / 'report.html').resolve()}")

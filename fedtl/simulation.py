@@ -12,6 +12,7 @@ from fedtl.observers.progress import RunProgress
 from fedtl.observers.pseudonyms import unnamed
 from fedtl.observers.run_folder import RunFolder
 from fedtl.observers.together import Observers
+from fedtl.observers.tracking import trackers
 from fedtl.results.over_seeds import SeedScores
 from fedtl.results.unseen import UnseenSite
 from fedtl.runs.clients import Ready
@@ -41,7 +42,7 @@ def simulation(
     """
     return Run(
         SimulatedClients(folder, check_sites if each_site else None),
-        watchers(folder, progress, observers),
+        watchers(folder, progress, [*trackers(folder.config), *observers]),
         folder=folder,
         repeat=partial(_repeats, folder, progress, seeds, each_site),
         began=began,

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from fedtl.observers.observer import Observer
 from fedtl.observers.progress import RunProgress
 from fedtl.observers.run_folder import RunFolder
-from fedtl.observers.tracking import trackers
 from fedtl.report.report_page import ReportPage
 
 
 def watchers(
-    folder: RunFolder, progress: RunProgress, observers: Sequence[Observer] = ()
+    folder: RunFolder, progress: RunProgress, observers: Sequence[Observer]
 ) -> list[Observer]:
     """Return who watches a run, whichever way it runs.
 
@@ -21,4 +20,4 @@ def watchers(
         progress: Shows where it is.
         observers: Who else watches it.
     """
-    return [progress, *trackers(folder.config), *observers, ReportPage(folder.path)]
+    return [progress, *observers, ReportPage(folder.path)]

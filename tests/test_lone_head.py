@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -15,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from fedtl.transfer import lone_head
 from fedtl.transfer.folds import folds_of
 from fedtl.transfer.lone_head import LoneHead, best_lone_head
+from fedtl.transfer.rough_softmax import RoughSoftmax
 
 Problem = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -113,20 +112,54 @@ def test_rows_that_are_all_alike_have_a_head(width: int, monkeypatch: pytest.Mon
     assert np.isfinite(logits).all() and np.ptp(logits, axis=0) == pytest.approx(np.zeros(3))
 
 
+def _standardised(problem: Problem) -> torch.Tensor:
+    return torch.from_numpy(StandardScaler().fit_transform(problem[0].astype(np.float64)))
+
+
+@pytest.mark.parametrize("rows", [40, 300])
+@pytest.mark.parametrize("candidate", lone_head._CANDIDATES)
+def test_what_is_said_of_a_fold_is_what_a_head_of_the_others_says(
+    candidate: lone_head.Candidate, rows: int
+) -> None:
+    """It is solved from sums that the folds share, and a class may be in one fold alone."""
+    x, y = _problem(rows, 30)
+    y[:] = np.where(np.arange(rows) % 5 == 4, y, y % 2)
+    z, labels = _standardised((x, y)), torch.from_numpy(y)
+    parts = [torch.arange(first, rows, 5) for first in range(5)]
+    together = lone_head._Rows(z, labels, 3, 30).without(candidate, parts)
+    for part, said in zip(parts, together, strict=True):
+        rest = torch.from_numpy(np.setdiff1d(np.arange(rows), part))
+        weight, bias = lone_head._Rows(z[rest], labels[rest], 3, 30).solved(candidate)
+        expected = z[part] @ weight.T + bias
+        seen = np.unique(y[rest.numpy()])
+        assert 2 in seen or not (said.argmax(1) == 2).any()
+        apart = [(one - one[:, seen].mean(1, keepdim=True))[:, seen] for one in (said, expected)]
+        tolerance = 0.02 if candidate[0] == "softmax" else 1e-9
+        np.testing.assert_allclose(apart[0], apart[1], atol=tolerance)
+
+
 def test_no_candidate_is_judged_by_rows_that_it_was_solved_from(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    x, y = _problem(60, 4)
-    lengths: list[int] = []
-    solved = lone_head._solved
-
-    def noting(x: torch.Tensor, *rest: Any) -> Any:
-        lengths.append(len(x))
-        return solved(x, *rest)
-
-    monkeypatch.setattr(lone_head, "_solved", noting)
+    """A head that knows noise by heart is right of its own rows, and loses to the larger class."""
     rng = np.random.default_rng(0)
-    lone_head.best_lone_head(torch.from_numpy(x), torch.from_numpy(y), 3, None, rng)
-    *folds, whole = lengths
-    assert whole == 60
-    assert sum(60 - length for length in folds) == 60, "each row is left out of one fold's heads"
+    x, y = rng.normal(size=(60, 40)).astype(np.float32), (np.arange(60) % 10 < 3).astype(np.int64)
+    for method in ("ridge", "lda", "softmax"):
+        head = _best((x, y), monkeypatch, (method, 1e-3), (method, 1e9))
+        assert (_logits(head, x).argmax(1) == 0).all()
+
+
+@pytest.mark.parametrize("penalty", [3.0, 30.0])
+def test_rough_softmax_of_many_folds_is_near_scikit_learns(penalty: float) -> None:
+    x, y = _problem(400, 20)
+    z, labels = _standardised((x, y)), torch.from_numpy(y)
+    rough = RoughSoftmax.of(z, labels, 3, z.T @ z)
+    parts = [torch.arange(first, 400, 7) for first in range(7)]
+    found = rough.without(penalty, rough.near(penalty, 1e-3), parts, 1e-3)
+    for part, said in zip(parts, found, strict=True):
+        rest = np.setdiff1d(np.arange(400), part)
+        model = LogisticRegression(C=1 / penalty, tol=1e-10, max_iter=10_000).fit(z[rest], y[rest])
+        theirs = model.decision_function(z[part])
+        centred = [one - one.mean(1, keepdims=True) for one in (said.numpy(), theirs)]
+        np.testing.assert_allclose(centred[0], centred[1], atol=0.01)
+        assert np.abs(theirs).max() > 1

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fedtl.engine.task_pool import InlinePool, RayPool, Task, TaskFailure, TaskPool
+from fedtl.engine.ray_pool import RayPool
+from fedtl.engine.task_pool import InlinePool, Task, TaskFailure, TaskPool
 from fedtl.errors import UsageError
 from fedtl.fault import Enter, Fault
 

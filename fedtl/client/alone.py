@@ -76,7 +76,7 @@ class TrainAloneOnce:
 
     def __call__(self, strategy: HeadStrategy, block: ClientBlock) -> list[AloneHead]:
         """Return heads trained before, where the strategy says that it would train the same."""
-        key = (strategy.alone_key, tuple(block.partition_ids))
+        key = (strategy.alone_key, tuple(block.partition_ids), tuple(block.seeds or ()))
         if key not in self._heads:
             self._heads[key] = strategy.train_alone(block)
         return self._heads[key]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _MOST_SUMMARY_BYTES = 2**28
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ComparisonResult:
     """What a comparison came to.
 
@@ -115,6 +115,9 @@ class ComparisonResult:
             raise UsageError(f"{self.path} has no comparison.html, so that there is no page.")
         write_atomically(target, page.read_bytes())
         return target
+
+    def __repr__(self) -> str:
+        return f"ComparisonResult({len(self.runs)} runs, {self.path})"
 
     def _repr_html_(self) -> str:
         """Return the table for a notebook."""

@@ -139,8 +139,8 @@ def _start_pool(config: RunConfig, tasks: int) -> TaskPool | None:
     """Start Ray and its actors; what runs in this process needs no start."""
     if config.engine != "ray":
         return None
+    from fedtl.engine.ray_pool import RayPool
     from fedtl.engine.ray_session import start_ray
-    from fedtl.engine.task_pool import RayPool
 
     actors = start_ray(
         config.ray_address,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from types import ModuleType
 from typing import Generic, Protocol, TypeVar
 
@@ -18,6 +19,10 @@ class _Closable(Protocol):
 T = TypeVar("T", bound=_Closable)
 
 
+# What stops a start that an interruption left behind: a process has one Ray at a time.
+_abandoned: list[Future[None]] = []
+
+
 class Starting(Generic[T]):
     """A grid or pool that starts in a thread of its own.
 
@@ -28,7 +33,8 @@ class Starting(Generic[T]):
     def __init__(self, start: Callable[[], T | None]) -> None:
         # Linux ends Ray's processes with the thread that started them: it must outlive the run.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ray-starter")
-        self._future = self._thread.submit(start)
+        before = _abandoned.pop() if _abandoned else None
+        self._future = self._thread.submit(partial(_started_after, before, start))
 
     def result(self) -> T | None:
         """Return it once it has started; raise what starting it raised."""
@@ -51,11 +57,26 @@ class Starting(Generic[T]):
         if isinstance(error, KeyboardInterrupt):
             if session is not None:
                 session.end_processes()
+            if not self._future.done():  # a notebook's process goes on
+                _abandoned.append(self._thread.submit(self._stop_late))
+            self._thread.shutdown(wait=False)
             return
         if session is not None and not self._future.done():
             session.end_processes()
         if self._future.exception() is None:
             _stop(self._future.result())
+
+    def _stop_late(self) -> None:
+        """Stop what has started after it was abandoned."""
+        if self._future.exception() is None:
+            _stop(self._future.result())
+
+
+def _started_after(before: Future[None] | None, start: Callable[[], T | None]) -> T | None:
+    """Start something once what was abandoned before has been stopped."""
+    if before is not None:
+        wait([before])
+    return start()
 
 
 def _ray_session() -> ModuleType | None:

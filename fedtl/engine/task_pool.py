@@ -1,20 +1,16 @@
-"""Independent tasks side by side, in persistent Ray actors that keep what tasks have in common.
+"""Independent tasks that have scenes in common: what does them, and does them in this process.
 
-A task belongs to a scene: data, and whatever was worked out about it, that many tasks look at. An
-actor opens a scene once and prefers tasks of the one it has open.
+A task belongs to a scene: data, and whatever was worked out about it, that many tasks look at.
+Whoever does them opens a scene once and prefers tasks of the one that is open.
 """
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import ray
-from ray.exceptions import RayActorError, RayTaskError
 
 from fedtl.errors import FedtlError
 from fedtl.fault import Enter, Fault, Kept
@@ -54,7 +50,7 @@ class TaskFailure:
 
 
 @dataclass(frozen=True)
-class _Done:
+class Done:
     """What a task came to, and the faults on the way."""
 
     result: Any
@@ -87,7 +83,7 @@ class TaskPool(ABC):
             yield task, done.result
 
     @abstractmethod
-    def _finished(self) -> Iterator[tuple[Task, _Done]]:
+    def _finished(self) -> Iterator[tuple[Task, Done]]:
         """Yield every submitted task, as they finish."""
 
     @abstractmethod
@@ -113,7 +109,7 @@ class InlinePool(TaskPool):
 
     def __init__(self, *, caught: bool = True) -> None:
         super().__init__()
-        self._do = _done if caught else _done_uncaught
+        self._do = attempt if caught else attempt_uncaught
         self._scenes: dict[str, Callable[[], Any]] = {}
         self._open: tuple[str | None, Any] = (None, None)
 
@@ -121,7 +117,7 @@ class InlinePool(TaskPool):
         """See :class:`TaskPool`."""
         self._scenes[name] = make
 
-    def _finished(self) -> Iterator[tuple[Task, _Done]]:
+    def _finished(self) -> Iterator[tuple[Task, Done]]:
         while self._queue:
             task = self._next(self._open[0])
             if self._open[0] != task.scene:
@@ -133,106 +129,19 @@ class InlinePool(TaskPool):
         self._open = None, None
 
 
-class _Worker:
-    """The actor: one scene open at a time."""
-
-    def __init__(self, import_path: Sequence[str]) -> None:
-        sys.path.extend(folder for folder in import_path if folder not in sys.path)
-        # Imported while data is still being prepared elsewhere: this is most of an actor's start.
-        import torch
-
-        import fedtl.engine.fedtl_clients  # noqa: F401
-
-        torch.set_num_threads(1)
-        self._open: tuple[str | None, Any] = (None, None)
-
-    def do(self, scene: str, make: list[Any], work: Callable[[Any, Enter], Any]) -> _Done:
-        """Return what ``work`` returns; ``make`` holds a reference to what makes the scene."""
-        if self._open[0] != scene:
-            self._open = None, None  # the last one's memory first
-            self._open = scene, ray.get(make[0])()
-        return _done(work, self._open[1])
-
-
-def _done(work: Callable[[Any, Enter], Any], scene: Any) -> _Done:
+def attempt(work: Callable[[Any, Enter], Any], scene: Any) -> Done:
+    """Do a task; whatever it raises costs that task alone."""
     kept = Kept()
     try:
-        return _Done(work(scene, kept.enter), kept.faults)
+        return Done(work(scene, kept.enter), kept.faults)
     except FedtlError as error:
-        return _Done(TaskFailure(str(error)), kept.faults)
+        return Done(TaskFailure(str(error)), kept.faults)
     except Exception as error:  # whatever a user's own strategy raises costs its task alone
         fault = Fault.of(error)
-        return _Done(TaskFailure(fault.sentence, entered=True), [*kept.faults, ("", fault)])
+        return Done(TaskFailure(fault.sentence, entered=True), [*kept.faults, ("", fault)])
 
 
-def _done_uncaught(work: Callable[[Any, Enter], Any], scene: Any) -> _Done:
+def attempt_uncaught(work: Callable[[Any, Enter], Any], scene: Any) -> Done:
+    """Do a task, and let through what it raises."""
     kept = Kept()
-    return _Done(work(scene, kept.enter), kept.faults)
-
-
-@dataclass
-class _Busy:
-    """A task that an actor is at."""
-
-    task: Task
-    actor: int
-
-
-class RayPool(TaskPool):
-    """Does tasks in as many actors as there are shares of the machine.
-
-    Args:
-        actors: Number of actors; they start at once.
-        cpus: CPU share of an actor.
-        gpus: GPU share of an actor.
-    """
-
-    def __init__(self, *, actors: int, cpus: float, gpus: float) -> None:
-        super().__init__()
-        self._cpus, self._gpus = cpus, gpus
-        self._scenes: dict[str, Any] = {}
-        self._actors = [self._start() for _ in range(actors)]
-        self._at: list[str | None] = [None] * actors
-        self._broke: set[str] = set()
-
-    def add_scene(self, name: str, make: Callable[[], Any]) -> None:
-        """See :class:`TaskPool`."""
-        self._scenes[name] = ray.put(make)
-
-    def _finished(self) -> Iterator[tuple[Task, _Done]]:
-        """See :class:`TaskPool`; a task whose actor died is done again, once."""
-        idle = list(range(len(self._actors)))
-        busy: dict[Any, _Busy] = {}
-        while self._queue or busy:
-            while self._queue and idle:
-                actor = idle.pop()
-                task = self._next(self._at[actor])
-                self._at[actor] = task.scene
-                make = [self._scenes[task.scene]]
-                busy[self._actors[actor].do.remote(task.scene, make, task.work)] = _Busy(
-                    task, actor
-                )
-            ready, _ = ray.wait(list(busy), num_returns=1)
-            done = busy.pop(ready[0])
-            idle.append(done.actor)
-            try:
-                found = ray.get(ready[0])
-            except RayActorError:
-                self._actors[done.actor], self._at[done.actor] = self._start(), None
-                if done.task.name not in self._broke:
-                    self._broke.add(done.task.name)
-                    self._queue.append(done.task)
-                    continue
-                found = _Done(TaskFailure("the process that ran it died, twice"))
-            except RayTaskError as error:
-                found = _Done(TaskFailure(f"the process that ran it failed: {error.cause}"))
-            yield done.task, found
-
-    def close(self) -> None:
-        """Stop the actors; Ray itself stays up for whoever started it."""
-        for actor in self._actors:
-            ray.kill(actor)
-
-    def _start(self) -> Any:
-        remote = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_restarts=0)(_Worker)
-        return remote.remote(sys.path)
+    return Done(work(scene, kept.enter), kept.faults)

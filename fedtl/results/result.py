@@ -28,7 +28,7 @@ _TEXTS = ("name", "local_only_method")
 _WAYS = {"local_only": "local-only"}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RunResult:
     """What a run came to, whichever way it ran.
 
@@ -212,6 +212,11 @@ class RunResult:
                 "stays with the client, so that there is no global head."
             )
         return Classifier(self.path or Path(), self.config, self.trained)
+
+    def __repr__(self) -> str:
+        where = "" if self.path is None else f", {self.path}"
+        told = f"{self.config.strategy}, {self.figures['clients']} clients"
+        return f"RunResult({told}, {len(self.history)} rounds{where})"
 
     def _repr_html_(self) -> str:
         """Return both tables for a notebook."""

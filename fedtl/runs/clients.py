@@ -18,6 +18,7 @@ from fedtl.observers.together import Observers
 from fedtl.preparation.inputs import Inputs
 from fedtl.preparation.simulated_sites import SimulatedSites
 from fedtl.preparation.split import Split
+from fedtl.runs.pooled_beside import PooledBeside
 from fedtl.scenario.adversity import attackers
 
 
@@ -30,12 +31,14 @@ class Held:
         split: Who holds what.
         understood: What was counted in it before anything was computed.
         seconds: That the features took.
+        pooled: Finds what all of it in one place would give, beside the federation.
     """
 
     inputs: Inputs
     split: Split
     understood: Understood
     seconds: float
+    pooled: PooledBeside
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from fedtl.transfer.client_block import ClientBlock, ClientData
 from fedtl.transfer.heads import Head, Tensors, one_thread
 from fedtl.transfer.scoring import Score, score_clients
 from fedtl.transfer.standardisation import Standardisation
-from strategies.base import AloneHead, Arrays, HeadStrategy
+from strategies.base import AloneHead, Arrays, HeadStrategy, IterativeStrategy
 
 _SHUFFLES = 3
 
@@ -45,31 +45,13 @@ def centralised_reference(
         lone_heads: Finds the best head of all rows.
         train_alone: Trains as the strategy does.
     """
-    first, config = clients[0], strategy.config
-    rows = np.sort(np.concatenate([client.train for client in clients]))
-    nobody = np.empty(0, np.int64)
-    pooled = ClientData(
-        partition_id=len(clients),
-        features=first.features,
-        labels=first.labels,
-        train=rows,
-        held_out=nobody,
-        test=nobody,
-        unseen=nobody,
-        classes=first.classes,
-        groups=first.groups,
-    )
-    block = ClientBlock.unstandardised(
-        first.features, first.labels, [rows], [len(clients)], first.classes
-    )
+    all_rows = strategy.scores_all_rows
+    solved = solved_of_all(strategy.config, clients, lone_heads, leave_out=all_rows)
+    heads = trained_of_all(strategy, clients, train_alone)
     with one_thread(), torch.inference_mode():
-        all_rows = strategy.scores_all_rows
-        (solved,) = lone_heads(config, [pooled], all_rows)
-        trained = [
-            _tallies(each.head, train_alone(each, block)[0], clients)
-            for each in _shuffled(strategy)
-        ]
-        tallies = _tallies(strategy.head, solved, clients, rows if all_rows else None)
+        trained = [_tallies(strategy.head, head, clients) for head in heads]
+        made_from = _all_rows(clients) if all_rows else None
+        tallies = _tallies(strategy.head, solved, clients, made_from)
     accuracies: list[tuple[float | None, float | None]] = []
     for one in trained:
         own, new = on_own_data(list(one.values())), on_new_data(list(one.values()))
@@ -80,15 +62,79 @@ def centralised_reference(
     return Centralised(tallies, solved.method, accuracies)
 
 
-def _shuffled(strategy: HeadStrategy) -> list[HeadStrategy]:
-    """Return the strategy with the run's own seed and, where shuffles matter, with others."""
+def solved_of_all(
+    config: RunConfig, clients: Sequence[ClientData], lone_heads: LoneHeads, *, leave_out: bool
+) -> AloneHead:
+    """Return the best exactly solved head of the union of the clients' training rows.
+
+    Args:
+        config: The run's.
+        clients: All of them.
+        lone_heads: Finds it.
+        leave_out: Whether to say what it makes of each row without that row.
+    """
+    nobody = np.empty(0, np.int64)
+    pooled = replace(
+        clients[0],
+        partition_id=len(clients),
+        train=_all_rows(clients),
+        held_out=nobody,
+        test=nobody,
+        unseen=nobody,
+        unrepeated=None,
+    )
+    with one_thread(), torch.inference_mode():
+        (solved,) = lone_heads(config, [pooled], leave_out)
+    return solved
+
+
+def trained_of_all(
+    strategy: HeadStrategy, clients: Sequence[ClientData], train_alone: TrainAlone
+) -> list[AloneHead]:
+    """Return what the strategy's own training gives of the union of the clients' training rows.
+
+    Args:
+        strategy: The run's.
+        clients: All of them.
+        train_alone: Trains as the strategy does.
+
+    Returns:
+        By the run's own seed and, where shuffles matter, by two others.
+    """
+    first = clients[0]
+    block = ClientBlock.unstandardised(
+        first.features, first.labels, [_all_rows(clients)], [len(clients)], first.classes
+    )
+    with one_thread(), torch.inference_mode():
+        return _trained(strategy, block, train_alone)
+
+
+def stacks_shuffles(strategy: HeadStrategy) -> bool:
+    """Return whether the strategy trains one block of several shuffles, by nothing but its keys."""
+    return isinstance(strategy, IterativeStrategy) and strategy.shuffles_stack
+
+
+def _all_rows(clients: Sequence[ClientData]) -> NDArray[np.int64]:
+    return np.sort(np.concatenate([client.train for client in clients]))
+
+
+def _trained(
+    strategy: HeadStrategy, block: ClientBlock, train_alone: TrainAlone
+) -> list[AloneHead]:
     if strategy.outputs != "probability":
-        return [strategy]
-    config = strategy.config
-    seeds = [derived_seed(config.seed, "pooled-shuffle", i) >> 1 for i in range(1, _SHUFFLES)]
-    others = [strategies.build(config.replace(seed=seed), strategy.head) for seed in seeds]
+        return train_alone(strategy, block)
+    seeds = [strategy.config.seed]
+    seeds += [derived_seed(seeds[0], "pooled-shuffle", i) >> 1 for i in range(1, _SHUFFLES)]
+    if stacks_shuffles(strategy):
+        rows, owners = list(block.rows) * len(seeds), list(block.partition_ids) * len(seeds)
+        stack = replace(block, rows=rows, partition_ids=owners, seeds=seeds)
+        return train_alone(strategy, stack)
+    others = [
+        strategies.build(strategy.config.replace(seed=seed), strategy.head) for seed in seeds[1:]
+    ]
     # What trains alike whatever the seed is solved and not shuffled.
-    return [strategy, *(other for other in others if other.alone_key != strategy.alone_key)]
+    differing = [other for other in others if other.alone_key != strategy.alone_key]
+    return [head for each in (strategy, *differing) for head in train_alone(each, block)]
 
 
 def _tallies(

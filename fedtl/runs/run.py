@@ -170,6 +170,8 @@ class Run:
         if ready.sites is None:
             return None
         self.observers.phase("solving the centralised reference")
+        if ready.held is not None:
+            return ready.held.pooled.reference(outcome.strategy)
         clients = [ready.sites.site(client).data for client in range(ready.config.clients)]
         return centralised_reference(outcome.strategy, clients, self._lone_heads, self._train_alone)
 

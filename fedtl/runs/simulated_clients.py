@@ -32,6 +32,7 @@ from fedtl.preparation.splitting import (
     split_notes,
 )
 from fedtl.runs.clients import Clients, Held, Ready
+from fedtl.runs.pooled_beside import PooledBeside
 from fedtl.runs.unread_settings import unread_settings
 from fedtl.scenario.adversity import attackers
 
@@ -100,6 +101,8 @@ class SimulatedClients(Clients):
             observers.warned(found.told)
         split = found.split
         sites = simulated_sites(inputs, split, duplicates=config.duplicates)
+        clients = [sites.site(partition_id).data for partition_id in range(config.clients)]
+        pooled = PooledBeside(config, clients)
         observers.phase("starting the clients")
         grid = _open_grid(config, starting, sites)
         return Ready(
@@ -108,7 +111,7 @@ class SimulatedClients(Clients):
             names=split.names,
             hostile=attackers(config),
             sites=sites,
-            held=Held(inputs, split, understood, extracted - opened),
+            held=Held(inputs, split, understood, extracted - opened, pooled),
             simulated=grid,
         )
 

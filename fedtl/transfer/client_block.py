@@ -80,6 +80,7 @@ class ClientBlock:
         effort: Part of its local steps that each client does, from 0 to 1, shape ``(C,)``; ``None``
             where all do all. Each does one at least.
         groups: Shape ``(N,)``: see :class:`ClientData`.
+        seeds: What each client's shuffles are drawn from; ``None`` where it is the run's seed.
     """
 
     features: Tensor
@@ -91,6 +92,7 @@ class ClientBlock:
     scale: Tensor
     effort: NDArray[np.float64] | None = None
     groups: NDArray[np.int64] | None = None
+    seeds: Sequence[int] | None = None
 
     @classmethod
     def unstandardised(
@@ -121,6 +123,7 @@ class ClientBlock:
             mean=self.mean if shared else self.mean[torch.from_numpy(clients)],
             scale=self.scale if shared else self.scale[torch.from_numpy(clients)],
             effort=None if self.effort is None else self.effort[clients],
+            seeds=None if self.seeds is None else [self.seeds[client] for client in clients],
         )
 
     def standardised(self, each: Sequence[Standardisation]) -> ClientBlock:
@@ -218,7 +221,7 @@ def minibatches(
     Args:
         block: Clients by falling number of minibatches (see :func:`alike`).
         batch_size: Lines of a minibatch, B.
-        seed: The run's seed.
+        seed: The run's; the block's ``seeds``, if it has some, stand in its place.
         server_round: Round, 1 for the first.
         epoch: Epoch within the round, 0 for the first.
         steps: How many minibatches each client takes, shape ``(C,)``, none more than the one before
@@ -230,8 +233,14 @@ def minibatches(
     position = np.arange(len(client)) - first[client]
     rows = np.concatenate(block.rows)
     streams = np.asarray(block.partition_ids, dtype=np.int64)[client]
-    keys = shuffle_keys(seed, f"shuffle/{server_round}/{epoch}", streams, position)
-
+    purpose = f"shuffle/{server_round}/{epoch}"
+    if block.seeds is None:
+        keys = shuffle_keys(seed, purpose, streams, position)
+    else:
+        keys = np.empty(len(client), np.uint64)
+        for one, of_client in enumerate(block.seeds):
+            own = slice(first[one], first[one] + sizes[one])
+            keys[own] = shuffle_keys(of_client, purpose, streams[own], position[own])
     if steps is None:
         steps = steps_of(sizes, batch_size)
     shape = (int(steps[0]), len(block), batch_size)

@@ -7,11 +7,9 @@ every run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fedtl.transfer.heads import one_thread
@@ -81,8 +79,23 @@ class Whitened:
     seen: Tensor
 
     @classmethod
-    def of(cls, features: Tensor, labels: Tensor, classes: int) -> Whitened:
+    def of(
+        cls,
+        features: Tensor,
+        labels: Tensor,
+        classes: int,
+        gram: Tensor | None = None,
+        dtype: torch.dtype = torch.float64,
+    ) -> Whitened:
         """Decompose examples; the minimum's W lies in the span of the centred ones.
+
+        Args:
+            features: Shape ``(n, d)``.
+            labels: Shape ``(n,)``.
+            classes: K.
+            gram: Inner products of the centred features, shape ``(d, d)``, float64, if they are
+                known; used where there are not fewer examples.
+            dtype: Of the scores.
 
         Raises:
             ValueError: There are no examples.
@@ -95,25 +108,31 @@ class Whitened:
         if wide:
             x = x - mean
             gram = x @ x.T
-        else:
+        elif gram is None:
             gram = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64)
             for part in torch.split(x, _CHUNK):
                 gram.addmm_((part - mean).T, part - mean)
         squares, vectors = torch.linalg.eigh(gram)
         kept = squares > squares[-1:].clamp_min(1e-300) * len(squares) * 2.0**-52
         spread, vectors = squares[kept].sqrt(), vectors[:, kept]
-        scores = torch.ones(len(x), len(spread) + 1, dtype=torch.float64)
         if wide:
+            scores = torch.ones(len(x), len(spread) + 1, dtype=dtype)
             scores[:, :-1] = vectors
         else:
-            for place, part in zip(
-                torch.split(scores, _CHUNK), torch.split(x, _CHUNK), strict=True
-            ):
-                place[:, :-1] = (part - mean) @ vectors / spread
+            scores = _scores(x, mean, vectors, spread, dtype)
         directions = x.T @ vectors / spread if wide else vectors
         target = torch.nn.functional.one_hot(labels, classes).double()
         seen = target.sum(0) > 0
         return cls(scores, spread, directions, mean, target[:, seen], seen)
+
+    def precise(self, features: Tensor) -> Whitened:
+        """Return the same examples with scores in float64.
+
+        Args:
+            features: As this was made of.
+        """
+        scores = _scores(features.double(), self.mean, self.directions, self.spread, torch.float64)
+        return replace(self, scores=scores)
 
     def solve(
         self, penalty: float, start: Tensor | None = None, tolerance: float = _TOLERANCE
@@ -128,7 +147,7 @@ class Whitened:
         Raises:
             ValueError: The penalty is not positive.
         """
-        units, shrinks, scales = self._conditioned(penalty)
+        units, shrinks, scales = self.conditioned(penalty)
         found = torch.zeros(self.target.shape[1], len(units), dtype=torch.float64)
         if start is not None:
             found = start / scales
@@ -141,38 +160,7 @@ class Whitened:
         bias[self.seen] = found[:, -1] - found[:, -1].mean()
         return (weight, bias - weight @ self.mean), found
 
-    def left_out(
-        self, penalty: float, start: Tensor, fold: NDArray[np.int64], tolerance: float
-    ) -> Tensor:
-        """Return what heads that are solved without a fold's examples say of them, for each fold.
-
-        Args:
-            penalty: Weight of the squared norm; positive.
-            start: What :meth:`solve` returned at this penalty.
-            fold: Of each example, shape ``(n,)``.
-            tolerance: As in :meth:`solve`.
-
-        Returns:
-            Shape ``(n, K)``; a class without examples gets the others' mean less 1.
-        """
-        units, shrinks, scales = self._conditioned(penalty)
-        outputs = torch.empty(len(self.scores), len(self.seen), dtype=torch.float64)
-        for number in np.unique(fold):
-            here = torch.from_numpy(fold == number)
-            found = start / scales
-            _minimise(
-                found,
-                _Scaled(self.scores[~here], units),
-                self.target[~here],
-                shrinks,
-                tolerance,
-            )
-            said = _Scaled(self.scores[here], units).outputs(found)
-            outputs[here] = said.mean(1, keepdim=True) - 1
-            outputs[here[:, None] & self.seen] = said.flatten()
-        return outputs
-
-    def _conditioned(self, penalty: float) -> tuple[Tensor, Tensor, Tensor]:
+    def conditioned(self, penalty: float) -> tuple[Tensor, Tensor, Tensor]:
         """Return units in which the Hessian is about I: of ``scores``, penalties and solutions."""
         if not penalty > 0:
             raise ValueError(f"penalty = {penalty} is not positive")
@@ -183,6 +171,21 @@ class Whitened:
         one = torch.tensor([(curvature * len(self.scores)) ** -0.5], dtype=torch.float64)
         shrinks = torch.cat([penalty * scale.square(), torch.zeros(1, dtype=torch.float64)])
         return torch.cat([self.spread * scale, one]), shrinks, torch.cat([scale, one])
+
+
+def _scores(
+    x: Tensor, mean: Tensor, directions: Tensor, spread: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """Return coordinates of unit sum of squares along directions, and a column of ones."""
+    scores = torch.ones(len(x), len(spread) + 1, dtype=dtype)
+    if dtype != torch.float64:
+        directions = (directions / spread).to(dtype)
+    for place, part in zip(torch.split(scores, _CHUNK), torch.split(x, _CHUNK), strict=True):
+        if dtype == torch.float64:
+            place[:, :-1] = (part - mean) @ directions / spread
+        else:
+            place[:, :-1] = (part - mean).to(dtype) @ directions
+    return scores
 
 
 @dataclass(frozen=True)

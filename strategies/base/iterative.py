@@ -51,6 +51,11 @@ class IterativeStrategy(LocalSteps, HeadStrategy):
             self.starter and (self.starter.alone_key, self.starter.start_temperature),
         )
 
+    @property
+    def shuffles_stack(self) -> bool:
+        """Whether lone clients of one block may each have a seed of their own."""
+        return type(self).train_alone is IterativeStrategy.train_alone and self.starter is None
+
     def train_alone(self, block: ClientBlock) -> list[AloneHead]:
         """Run local SGD for as many epochs as the federation takes, on own data alone.
 
@@ -70,10 +75,13 @@ class IterativeStrategy(LocalSteps, HeadStrategy):
     def _initial_alone(self, block: ClientBlock, own: Sequence[Standardisation]) -> Tensors:
         """Return the heads that lone clients start from."""
         if self.starter is None:
-            initial = self.head.initial(self.config.head_init, self.config.seed)
+            seeds = block.seeds or [self.config.seed]
+            initial = [self.head.initial(self.config.head_init, seed) for seed in seeds]
             return {
-                name: torch.from_numpy(value).expand(len(block), *value.shape)
-                for name, value in initial.items()
+                name: torch.from_numpy(np.stack([one[name] for one in initial])).expand(
+                    len(block), *shape
+                )
+                for name, shape in self.head.shapes.items()
             }
         heads = [
             in_standardised(alone.arrays, standardisation, self.starter.start_temperature)
