@@ -229,8 +229,7 @@ def drawn(page: str) -> tuple[str, str]:
     told = f"""
 `python docs/rooms.py` makes picture and table from the imports, and a test holds them to the code.
 Blue arrows go from a room to a lower one that it imports; arrows that others imply are left out. An
-import upwards is a red arrow. A test forbids these, and circles of rooms and of files, but for what
-it lists.
+import upwards is a red arrow. A test forbids these, and circles of rooms and of files.
 
 ![The rooms from top to bottom, with an arrow for every import](docs/rooms.svg)
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.command_line import absolute_paths
-from fedtl.comparison.axes import Axes
+from fedtl.comparison.axes import Axes, choices
 from fedtl.comparison.comparison_result import ComparisonResult
 from fedtl.comparison.folder import ComparisonFolder
 from fedtl.comparison.plan import SEEDS, Plan
@@ -105,7 +105,8 @@ def compare(
     vary: Axes = {key: tuple(v) for key, v in given.items() if not isinstance(v, Scalar)}
     fixed = {key: value for key, value in given.items() if isinstance(value, Scalar)}
     unbar()
-    base = absolute_paths(from_mapping(fixed, where="compare()", base=config, strategies=chosen))
+    others = choices({**vary, "strategy": chosen})
+    base = absolute_paths(from_mapping(fixed, where="compare()", base=config, others=others))
     if base.partition == AUTO and not {"alpha", "clients", "partition"}.isdisjoint(vary):
         # What varies is who holds what of one pool.
         base = base.replace(partition="dirichlet")

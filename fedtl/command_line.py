@@ -20,8 +20,9 @@ from fedtl.config_file import Spelt, pairs_of
 from fedtl.config_key import kebab, nearest
 from fedtl.config_keys.every import rules
 from fedtl.errors import FedtlError, UsageError
-from fedtl.help_pages import ALL, HelpPage, strategy_page
+from fedtl.help_pages import ALL, HelpPage, options_page, part_pages
 from fedtl.interruption import ended_by_signals
+from fedtl.kinds import KINDS
 from fedtl.unforeseen import is_let_through, unforeseen
 
 # What typer returns where Ctrl-C ended the command.
@@ -81,7 +82,7 @@ _OPTION_PARAMETERS = [
             Optional[list[str]],  # noqa: UP045 - typer reads it
             typer.Option(
                 "--set",
-                help="An option of the strategy, such as one of your own; may be given several "
+                help="An option of what is chosen, such as one of your own; may be given several "
                 "times. --KEY VALUE does the same.",
                 metavar="KEY=VALUE",
             ),
@@ -145,7 +146,7 @@ def with_config(
 
     The command's own parameters come first; the flags that were given arrive in its ``flags``, a
     mapping of kebab-case keys. See :func:`config_parameters`. With ``options`` it takes flags of
-    strategies' options as well, which arrive as they were spelt; ``positional`` is then its one
+    parts' options as well, which arrive as they were spelt; ``positional`` is then its one
     argument without a flag, a path; ``page`` is what ``--help`` shows first.
     """
     signature = inspect.signature(command, eval_str=True)
@@ -198,7 +199,7 @@ def absolute_paths(config: RunConfig) -> RunConfig:
     kind, colon, rest = config.data.partition(":")
     if colon and kind in ("features", "medmnist") and Path(rest).expanduser().exists():
         changes["data"] = f"{kind}:{absolute(rest)}"
-    elif not colon and config.data != "hospitals":
+    elif not colon and KINDS["data"].found(config.data)[0] == KINDS["data"].otherwise:
         changes["data"] = absolute(config.data)
     # A table that does not lie in the data lies where the command was given.
     labels = Path(config.labels).expanduser()
@@ -242,6 +243,8 @@ def run_command(command: Callable[..., None]) -> None:
             if is_let_through(cause):
                 raise cause from cause.__cause__
             _fail(str(unforeseen(cause, None)), FedtlError.exit_code)
+        if sys.argv[1:] == ["--help"] and further:
+            print(options_page())
         if exit_code == _INTERRUPTED:
             ending.tell()
             ending.leave()
@@ -264,7 +267,7 @@ def _told_at_once(command: Callable[..., None]) -> bool:
     if topic == [ALL]:
         sys.argv[1:] = ["--help"]
         return False
-    print(strategy_page(topic[0]) if topic and not topic[0].startswith("-") else page)
+    print(part_pages(topic[0]) if topic and not topic[0].startswith("-") else page)
     return True
 
 

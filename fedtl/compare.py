@@ -11,7 +11,7 @@ import typer
 
 from fedtl.callable_module import make_callable
 from fedtl.command_line import absolute_paths, run_command, with_config
-from fedtl.comparison.axes import Axes, read_values, read_vary, varying_keys
+from fedtl.comparison.axes import Axes, choices, read_values, read_vary, varying_keys
 from fedtl.config import RunConfig
 from fedtl.config_file import Spelt, compare_table, from_mapping, from_toml, toml_keys
 from fedtl.config_keys.data import AUTO
@@ -170,19 +170,22 @@ def _folder(
     settings = {**table, **given}
     names = str(settings.pop("strategies", ""))
     chosen = tuple(name.strip() for name in names.split(",") if name.strip())
-    base = RunConfig() if scenario is None else from_toml(scenario, strategies=chosen)
-    vary: Axes = read_vary(str(settings.pop("vary", "")), chosen)
-    for key in list(flags):
+    parts = choices({"strategy": chosen})
+    base = RunConfig() if scenario is None else from_toml(scenario, others=parts)
+    vary: Axes = read_vary(str(settings.pop("vary", "")), (*parts, *base.chosen))
+    single = {key: [flags[key]] for key in flags if key not in varying_keys()}
+    parts += choices({**vary, **single})
+    # What chooses parts first: the others may be options of these.
+    for key in sorted(flags, key=lambda key: not choices({key: ["part"]})):
         if (key in varying_keys() and isinstance(flags[key], str)) or isinstance(flags[key], Spelt):
-            values = read_values(key, flags.pop(key), chosen)
+            values = read_values(key, flags.pop(key), (*parts, *base.chosen))
+            parts += choices({key: values})
             vary.pop(key, None)
             if len(values) > 1:
                 vary[key] = values
             else:
                 flags[key] = values[0]
-    base = absolute_paths(
-        from_mapping(flags, where="the command line", base=base, strategies=chosen)
-    )
+    base = absolute_paths(from_mapping(flags, where="the command line", base=base, others=parts))
     if base.partition == AUTO and not {"alpha", "clients", "partition"}.isdisjoint(vary):
         # What varies is who holds what of one pool.
         base = base.replace(partition="dirichlet")

@@ -13,17 +13,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fedtl.config_key import Scalar, check, kebab, nearest
-from fedtl.config_keys.data import AUTO, PARTITIONS
+from fedtl.config_keys.data import AUTO
 from fedtl.config_keys.every import EveryKey, defaults, rules
 from fedtl.errors import UsageError
-from fedtl.known_options import find_option, options_of
+from fedtl.kinds import CHOOSING_KEYS, KINDS, NO_PART, listed
+from fedtl.known_options import Choice, find_option, options_of
 from fedtl.options import checked, others_than_default
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 # What partition = auto and hospitals-sites = 0 come to: see RunConfig.settled.
-_POOLED_SITES, _OWN_MIX, _FEWEST_PICTURES = 5, 3.0, 20
+_POOLED, _POOLED_SITES, _OWN_MIX, _FEWEST_PICTURES = "dirichlet", 5, 3.0, 20
 
 HOLDOUT_PSEUDONYM = "unseen-site"
 """What the site that takes part in nothing is called if clients have pseudonyms."""
@@ -37,11 +38,11 @@ class RunConfig(EveryKey):
     """Everything a run depends on, besides the data itself.
 
     Args:
-        options: Options of strategies, by kebab-case key, as another configuration holds them.
-        keys: Keys, and options of strategies, by Python name (``fedprox_mu``).
+        options: Options of parts, by kebab-case key, as another configuration holds them.
+        keys: Keys, and options of parts, by Python name (``fedprox_mu``).
 
     Attributes:
-        options: The options that are not as by default, in order of their keys. A strategy's own
+        options: The options that are not as by default, in order of their keys. A part's own
             are read as its ``options``.
 
     Raises:
@@ -61,13 +62,9 @@ class RunConfig(EveryKey):
     def _check(self) -> None:
         for name in defaults():
             check(kebab(name), getattr(self, name), rules()[kebab(name)])
-        known = self.partition in (AUTO, *PARTITIONS)
-        if not known and not self.partition.startswith("file:"):
-            near = nearest(self.partition, PARTITIONS)
-            raise UsageError(
-                f"partition = {self.partition!r} is not known{near} "
-                f"It is one of {', '.join(PARTITIONS)}, {AUTO} or file:PARTS.json."
-            )
+        for key in ("partition", "attack", "head"):
+            if (value := getattr(self, key)) != NO_PART.get(key):
+                KINDS[key].found(value)  # refused if there is no such part
         _ = self.grey_limits, self.declared_classes  # refused if they are no numbers, no names
         if self.head != "linear" and self.head_init == "zero":
             raise UsageError(
@@ -113,44 +110,45 @@ class RunConfig(EveryKey):
         Args:
             given: Kebab-case keys that a person set, if only to their defaults.
         """
-        default = RunConfig()
-        rendered = self.data == "hospitals"
-        pooled = "alpha" in given or self.alpha != default.alpha or self.hospitals_sites > 0
-        enough = self.hospitals_images >= _FEWEST_PICTURES * self.clients
-        if self.partition == AUTO and rendered and enough and not pooled:
-            mix = self.hospitals_prevalence
-            asked = "hospitals-prevalence" in given or mix != default.hospitals_prevalence
-            return self.replace(
-                partition="natural",
-                hospitals_sites=self.clients,
-                hospitals_prevalence=mix if asked else _OWN_MIX,
-            )
-        partition = "dirichlet" if self.partition == AUTO else self.partition
-        sites = self.hospitals_sites or (_POOLED_SITES if rendered else 0)
-        if (partition, sites) == (self.partition, self.hospitals_sites):
+        rendered, partition = self.data == "hospitals", self.partition
+        if not rendered:
+            return self.replace(partition=_POOLED) if partition == AUTO else self
+        set_to = dict(self.options)  # what is not as by default
+        sites = int(set_to.get("hospitals-sites", 0))
+        pooled = "alpha" in given or "alpha" in set_to or sites > 0
+        images = int(self.option("hospitals-images"))
+        if partition == AUTO and images >= _FEWEST_PICTURES * self.clients and not pooled:
+            asked = "hospitals-prevalence" in {*given, *set_to}
+            mix = {} if asked else {"hospitals_prevalence": _OWN_MIX}
+            return self.replace(partition="natural", hospitals_sites=self.clients, **mix)
+        if partition != AUTO and sites:
             return self
-        return self.replace(partition=partition, hospitals_sites=sites)
+        return self.replace(
+            partition=_POOLED if partition == AUTO else partition,
+            hospitals_sites=sites or _POOLED_SITES,
+        )
 
     def in_simulation(self) -> RunConfig:
         """Return the configuration as ``simulate`` reads it."""
         return self.replace(own_data_rows="all") if self.own_data_rows == "auto" else self
 
     @property
-    def chosen(self) -> tuple[str, ...]:
-        """The strategies that the run uses: its own, and the one that it starts from."""
-        return (self.strategy,) if self.init == "none" else (self.strategy, self.init)
+    def chosen(self) -> tuple[Choice, ...]:
+        """The parts that the run uses, as the keys that choose them say."""
+        values = ((key, one) for key in CHOOSING_KEYS for one in listed(key, getattr(self, key)))
+        return tuple((key, value) for key, value in values if (key, value) != ("init", "none"))
 
     def to_mapping(self) -> dict[str, Scalar]:
         """Return every key, in kebab case, with its value: TOML and Flower's run config alike.
 
-        Options come last: those of the strategies that are used, and others that were given.
+        Options come last: those of the parts that are used, and others that were given.
         """
         core = {kebab(name): getattr(self, name) for name in defaults()}
         own = {key: option.default for key, option in options_of(*self.chosen).items()}
         return core | own | dict(self.options)
 
     def option(self, key: str) -> Scalar:
-        """Return the value of an option of a strategy, by its kebab-case key.
+        """Return the value of an option of a part, by its kebab-case key.
 
         Raises:
             UsageError: There is no such option.
@@ -161,7 +159,7 @@ class RunConfig(EveryKey):
         return dict(self.options).get(key, option.default)
 
     def only_chosen(self) -> RunConfig:
-        """Return the configuration without options of strategies that it does not use."""
+        """Return the configuration without options of parts that it does not use."""
         known = options_of(*self.chosen) if self.options else {}
         return self.replace(options=tuple((k, v) for k, v in self.options if k in known))
 

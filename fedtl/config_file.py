@@ -11,15 +11,16 @@ from fedtl.config import RunConfig
 from fedtl.config_key import Scalar, nearest
 from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
+from fedtl.kinds import CHOOSING_KEYS, KINDS
 from fedtl.known_options import (
+    Choice,
     defaults_of,
     find_option,
-    load_strategy,
     options_of,
+    shipped_option,
     shipped_options,
 )
 from fedtl.options import Option, checked, others_than_default
-from fedtl.user_code import NAMING_KEYS
 
 # The one table of a scenario: what ``fedtl.compare`` makes of it, which a single run leaves alone.
 _COMPARE = "compare"
@@ -41,18 +42,18 @@ def from_mapping(
     *,
     where: str,
     base: RunConfig | None = None,
-    strategies: Sequence[str] = (),
+    others: Sequence[Choice] = (),
 ) -> RunConfig:
     """Return ``base`` (the defaults) with kebab-case ``values`` put over it.
 
     Args:
         values: Kebab-case keys; integers are taken where a float is wanted. A table ``compare``,
             which Flower flattens to keys that begin with ``compare.``, is checked and left alone.
-            ``set`` holds options of a user's own strategy as one text.
+            ``set`` holds options of a user's own parts as one text.
         where: What the values came from, for messages: a file, "the command line".
         base: The configuration to change.
-        strategies: Whose options may be among the values, beside those of the configuration's own
-            and of all that are shipped.
+        others: Parts whose options may be among the values, beside those of the configuration's
+            own and of all that are shipped.
 
     Raises:
         UsageError: A key is unknown (the nearest known one is suggested), a value has the wrong
@@ -71,48 +72,50 @@ def from_mapping(
         elif key.partition(".")[0] != _COMPARE:
             options[key] = value
     config = (base or RunConfig()).replace(**core)
-    return _with_options(config, options, where, strategies) if options else config
+    return _with_options(config, options, where, others) if options else config
 
 
 def refuse_unchosen(given: Mapping[str, Any], config: RunConfig) -> None:
-    """Refuse options of strategies that a run does not use.
+    """Refuse options of parts that a run does not use.
 
     Args:
         given: What a person gave, by key.
-        config: The run.
+        config: The run, settled.
 
     Raises:
         UsageError: One of them is such an option.
     """
     others = [key for key in given if key not in rules()]
-    if others:
-        load_strategy(config.strategy)
     for key in others:
-        if key not in options_of(*config.chosen):
-            owners = shipped_options()[key].owners
-            which = "it" if len(owners) == 1 else "one of them"
-            raise UsageError(
-                f"{key} is an option of {', '.join(owners)}, and the run has strategy = "
-                f"{config.strategy}; choose {which}, or leave {key} out."
-            )
+        known = shipped_option(key)
+        if known is None or key in options_of(*config.chosen):
+            continue
+        chosen = str(getattr(config, known.key))
+        KINDS[known.key].load(chosen) if known.key == "strategy" else None
+        which = "it" if len(known.owners) == 1 else "one of them"
+        raise UsageError(
+            f"{key} is an option of {', '.join(known.owners)}, and the run has {known.key} = "
+            f"{chosen}; choose {which}, or leave {key} out."
+        )
 
 
 def _with_options(
-    config: RunConfig, options: Mapping[str, Any], where: str, strategies: Sequence[str]
+    config: RunConfig, options: Mapping[str, Any], where: str, others: Sequence[Choice]
 ) -> RunConfig:
     known: dict[str, Option] = {}
     values: dict[str, Scalar] = {}
+    chosen = (*others, *config.chosen)
     for key, value in options.items():
-        option = find_option(key, (*strategies, *config.chosen))
+        option = find_option(key, chosen)
         if option is None:
             if isinstance(value, Mapping):
                 raise UsageError(f"{where} has a table [{key}]; keys are flat, without tables.")
-            every = [*rules(), *shipped_options(), *options_of(*strategies, *config.chosen)]
+            every = [*rules(), *shipped_options(), *options_of(*config.chosen)]
             if isinstance(value, Spelt) and where == "the command line":
                 near = nearest(f"--{key}", [f"--{one}" for one in every])
                 raise UsageError(f"Unknown flag '--{key}'{near}")
             raise UsageError(f"Unknown key {key!r} in {where}{nearest(key, every)}")
-        if len(defaults_of(key, (*strategies, *config.chosen))) < 2:
+        if len(defaults_of(key, chosen)) < 2:
             known[key] = option  # else its default is not the same for all that read it
         if isinstance(value, Spelt):
             value = spelt(key, value, option)
@@ -178,7 +181,7 @@ def from_flower(run_config: Mapping[str, Any]) -> RunConfig:
 
 
 def from_toml(
-    path: Path, *, base: RunConfig | None = None, strategies: Sequence[str] = ()
+    path: Path, *, base: RunConfig | None = None, others: Sequence[Choice] = ()
 ) -> RunConfig:
     """Return ``base`` with the keys of a TOML file put over it; see :func:`from_mapping`.
 
@@ -186,7 +189,7 @@ def from_toml(
         UsageError: The file cannot be read, is not TOML, has a table other than ``compare``, or a
             key is wrong.
     """
-    return from_mapping(_read(path), where=str(path), base=base, strategies=strategies)
+    return from_mapping(_read(path), where=str(path), base=base, others=others)
 
 
 def toml_keys(path: Path) -> frozenset[str]:
@@ -201,14 +204,14 @@ def toml_keys(path: Path) -> frozenset[str]:
 def code_named_in(path: Path) -> dict[str, str]:
     """Return what a TOML file says of keys that may name code, without looking at what they name.
 
-    Options are checked against what a strategy declares, so that reading them runs its code: who
+    Options are checked against what a part declares, so that reading them runs its code: who
     does not trust a file asks this first. It is empty if the file cannot be read.
     """
     try:
         values = _read(path)
     except UsageError:
         return {}
-    return {key: str(values[key]) for key in NAMING_KEYS if key in values}
+    return {key: str(values[key]) for key in CHOOSING_KEYS if key in values}
 
 
 def compare_table(path: Path) -> dict[str, Scalar]:
@@ -229,7 +232,7 @@ def to_toml(config: RunConfig) -> str:
     lines, section = [], ""
     known = rules()
     for key, value in config.only_chosen().to_mapping().items():
-        of_key = known[key].section if key in known else "Options of the strategy"
+        of_key = known[key].section if key in known else "Options of what is chosen above"
         if of_key != section:
             section = of_key
             lines.append(f"\n# {section}")

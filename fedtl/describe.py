@@ -13,7 +13,7 @@ import typer
 
 from fedtl.command_line import absolute_paths, run_command, with_config
 from fedtl.config import RunConfig
-from fedtl.config_file import from_mapping, from_toml, toml_keys
+from fedtl.config_file import from_mapping, from_toml, refuse_unchosen, toml_keys
 from fedtl.config_key import kebab
 from fedtl.config_keys.data import DataKeys
 from fedtl.config_keys.every import rules
@@ -28,7 +28,7 @@ _ALSO = ("clients", "seed", "pseudonyms")
 _READ = {kebab(field.name) for field in dataclasses.fields(DataKeys)} | {*_ALSO}
 
 
-@partial(with_config, without=[key for key in rules() if key not in _READ])
+@partial(with_config, without=[key for key in rules() if key not in _READ], options=True)
 def main(
     config: Annotated[
         Path | None, typer.Option("--config", help="TOML file of a run's keys.", metavar="FILE")
@@ -51,6 +51,7 @@ def main(
     base = RunConfig() if config is None else from_toml(config)
     keys = flags.keys() | (toml_keys(config) if config is not None else set())
     chosen = absolute_paths(from_mapping(flags, where="the command line", base=base)).settled(keys)
+    refuse_unchosen(flags, chosen)
 
     from rich.console import Console
 

@@ -1,7 +1,7 @@
 """``python -m fedtl.flower_keys``: write the keys that Flower's ``-c`` may set into pyproject.toml.
 
 Flower refuses a key that the app's pyproject.toml does not have, so that it lists them all: those
-of every run, the options of all strategies that are shipped, and what a comparison adds.
+of every run, the options of all parts that are shipped, and what a comparison adds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def flower_keys() -> dict[str, Any]:
     values = RunConfig().to_mapping()
     keys: dict[str, Any] = {key: values[key] for key in rules()} | _UNDER_FLOWER
     keys |= {key: known.option.default for key, known in sorted(shipped_options().items())}
-    # Options of a user's own strategy, as one text.
+    # Options of a user's own parts, as one text.
     keys["set"] = ""
     return {**keys, "compare": {key: kind() for key, kind in COMPARE_KEYS.items()} | {"seeds": 1}}
 

@@ -1,4 +1,4 @@
-"""What ``--help`` shows: a page that fits a screen, and a page for each strategy's own options."""
+"""What ``--help`` shows: a page that fits a screen, and a page for each part's own options."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from fedtl.config_key import nearest
 from fedtl.config_keys.every import defaults
-from fedtl.known_options import available_strategies, load_strategy
+from fedtl.errors import UsageError
+from fedtl.kinds import KINDS, Kind
+from fedtl.known_options import shipped_option, shipped_options
 from fedtl.options import Option, declared
 
 ALL = "all"
@@ -49,27 +52,72 @@ class HelpPage:
         yield ""
         yield "Flags that most people want"
         for key, told in self.keys.items():
-            yield from _flag(f"--{key}", told, defaults()[key.replace("-", "_")])
+            name = key.replace("-", "_")
+            # Options of what imports PyTorch are not on a first page.
+            known = None if name in defaults() else shipped_option(key)
+            default = defaults()[name] if known is None else known.option.default
+            yield from _flag(f"--{key}", told, default)
         for flag, told in self.flags.items():
             yield from _flag(flag, told)
         yield ""
         yield "Strategies"
-        yield from _wrapped(", ".join(available_strategies()), "  ")
+        yield from _wrapped(", ".join(KINDS["strategy"].available()), "  ")
         yield ""
         yield from _wrapped(
-            "--help fedprox shows a strategy's own options (or those of module:Class), --help all "
-            "every flag."
+            "--help fedprox shows a strategy's own options (or those of module:Class), and so do "
+            "--help hospitals, dirichlet, sign-flip for data, partitions and attacks; --help all "
+            "shows every flag."
         )
 
 
-def strategy_page(name: str) -> str:
-    """Return what there is to know of a strategy: what it does, and its options.
+def part_pages(name: str) -> str:
+    """Return what there is to know of all parts of a name: what each does, and its options.
+
+    Args:
+        name: As ``--strategy``, ``--data``, ``--partition`` or ``--attack`` takes it.
 
     Raises:
         UsageError: There is none of this name, or it cannot be loaded.
     """
-    part = load_strategy(name)
-    lines = [f"--strategy {name}", ""]
+    of_name = [kind for kind in KINDS.values() if name.partition(":")[0] in kind.available()]
+    if not of_name and ":" in name:
+        return _page(_kind_of_class(name), name)
+    if not of_name:
+        every = [known for kind in KINDS.values() for known in kind.available()]
+        near = nearest(name, every)
+        raise UsageError(
+            f"There is no help on {name!r}{near} There are pages on "
+            + "; on ".join(f"{kind.key}: {', '.join(kind.available())}" for kind in KINDS.values())
+            + "; and on module:Class of your own."
+        )
+    return "\n\n".join(_page(kind, name.partition(":")[0]) for kind in of_name)
+
+
+def options_page() -> str:
+    """Return the options of all parts that are shipped."""
+    lines = ["Options of parts, which --help NAME shows with their limits"]
+    for key, known in shipped_options().items():
+        owners = f"{known.key} = {', '.join(known.owners)}"
+        lines += _flag(f"--{key}", f"{known.option.help} ({owners})", known.option.default)
+    return "\n".join(lines)
+
+
+def _kind_of_class(name: str) -> Kind:
+    """Return the kind of a user's own class."""
+    refused = UsageError("")
+    for kind in KINDS.values():
+        try:
+            kind.load(name)
+        except UsageError as error:
+            refused = error if kind.key == "strategy" else refused
+        else:
+            return kind
+    raise refused
+
+
+def _page(kind: Kind, name: str) -> str:
+    part = kind.load(f"{name}:" if name in kind.with_argument else name)
+    lines = [f"--{kind.key} {name}", ""]
     told = (inspect.getdoc(part) or "").partition("\n\n")[0]
     lines += [*_wrapped(" ".join(told.replace("``", "").split())), ""]
     options = declared(part)
@@ -84,9 +132,9 @@ def strategy_page(name: str) -> str:
 def _limits(option: Option) -> str:
     if option.choices:
         return f" One of {', '.join(option.choices)}."
-    low = f"above {option.above:g}" if option.above is not None else ""
-    low = f"at least {option.low:g}" if option.low is not None else low
-    high = f"at most {option.high:g}" if option.high is not None else ""
+    low = f"above {option.above:.10g}" if option.above is not None else ""
+    low = f"at least {option.low:.10g}" if option.low is not None else low
+    high = f"at most {option.high:.10g}" if option.high is not None else ""
     bounds = " and ".join(filter(None, (low, high)))
     said = f" It is {bounds}." if bounds else ""
     if option.tune is not None:
@@ -97,8 +145,10 @@ def _limits(option: Option) -> str:
 def _flag(flag: str, told: str, default: object = None) -> Iterator[str]:
     if default not in (None, ""):
         told = f"{told} [{default}]"
-    first, *rest = textwrap.wrap(told, _WIDTH - _FLAG_COLUMN)
-    yield f"  {flag}".ljust(_FLAG_COLUMN) + first
+    lines = textwrap.wrap(told, _WIDTH - _FLAG_COLUMN)
+    # A long flag has a line of its own.
+    first, rest = (lines[0], lines[1:]) if len(flag) < _FLAG_COLUMN - 2 else ("", lines)
+    yield (f"  {flag}".ljust(_FLAG_COLUMN) + first).rstrip()
     yield from (" " * _FLAG_COLUMN + line for line in rest)
 
 

@@ -151,7 +151,7 @@ def _folder(
     base = RunConfig() if config is None else from_toml(config)
     keys = flags.keys() | (toml_keys(config) if config is not None else set())
     chosen = absolute_paths(from_mapping(flags, where="the command line", base=base))
-    refuse_unchosen(flags, chosen)
+    refuse_unchosen(flags, chosen.settled(keys))
     # Imports torch, seconds; a mistake in the flags has been told by now.
     from fedtl.observers.run_folder import RunFolder
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.abc import MetaPathFinder
@@ -23,9 +23,6 @@ from fedtl.errors import UsageError
 
 # What Python calls folders of installed packages, those of a user among them.
 _SITE_FOLDERS = frozenset({"site-packages", "dist-packages"})
-
-NAMING_KEYS = ("strategy", "init", "track")
-"""Keys whose value may be ``module:Class``."""
 
 _OF_FEDTL = tuple(Path(__file__).resolve().parents[1] / name for name in ("fedtl", "strategies"))
 # Packages that the user's own classes are of, wherever they are installed.
@@ -57,9 +54,14 @@ def unbar() -> None:
     _Barred.folders = ()
 
 
-def names_code(values: Mapping[str, object]) -> list[str]:
-    """Return the keys of a configuration whose value is a ``module:Class``."""
-    return [key for key in NAMING_KEYS if ":" in str(values.get(key, ""))]
+def is_there(module: str) -> bool:
+    """Return whether Python would find a module where a command is given, without importing it."""
+    import fedtl
+
+    places = [str(folder) for folder in _Barred.folders]
+    if fedtl.launch_folder:
+        places.append(fedtl.launch_folder)
+    return module in sys.modules or PathFinder.find_spec(module, [*sys.path, *places]) is not None
 
 
 @contextmanager

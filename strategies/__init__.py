@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-import sys
-from contextlib import nullcontext
-from functools import cache
-from importlib.metadata import entry_points
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fedtl.config_key import nearest
 from fedtl.errors import UsageError
-from fedtl.fault import Fault
-from fedtl.user_code import importing, refuse_barred
+from fedtl.kinds import KINDS
 
 if TYPE_CHECKING:
     from fedtl.config import RunConfig
@@ -24,27 +14,12 @@ if TYPE_CHECKING:
     from strategies.base import ClosedFormStrategy, HeadStrategy
 
 
-@cache
 def available() -> tuple[str, ...]:
     """Return the names that ``--strategy`` takes: files of this folder, and what is installed.
 
     A distribution brings strategies by entry points of the group ``fedtl.strategies``.
     """
-    return tuple(sorted({*shipped(), *_installed()}))
-
-
-@cache
-def shipped() -> frozenset[str]:
-    """Return the names of this folder's files."""
-    ours = [__path__[0]]
-    return frozenset(m.name for m in pkgutil.iter_modules(ours) if m.name != "base")
-
-
-@cache
-def _installed() -> dict[str, str]:
-    """Return the names that other distributions bring, and the module:Class of each."""
-    found = entry_points(group="fedtl.strategies")
-    return {point.name: point.value for point in found if point.name not in shipped()}
+    return KINDS["strategy"].available()
 
 
 def load(name: str) -> type[HeadStrategy]:
@@ -58,57 +33,7 @@ def load(name: str) -> type[HeadStrategy]:
     Raises:
         UsageError: There is no such strategy, or it is not a whole :class:`HeadStrategy`.
     """
-    from strategies.base import HeadStrategy
-
-    module_name, _, class_name = name.partition(":")
-    if not class_name:
-        if name not in available():
-            raise UsageError(
-                f"strategy = {name!r} is not known{nearest(name, available())} "
-                f"It is one of {', '.join(available())}, or module:Class of your own."
-            )
-        module_name, class_name = f"strategies.{name}", "STRATEGY"
-        if name in _installed():
-            module_name, _, class_name = _installed()[name].partition(":")
-    try:
-        with importing(name) if ":" in name else nullcontext():
-            found = _found(module_name, class_name)
-    except UsageError:
-        raise
-    except Exception as error:  # whatever the user's own module raises while it is imported
-        reason = Fault.of(error).sentence
-        raise UsageError(f"strategy = {name!r} cannot be loaded: {reason}.") from error
-    if not (isinstance(found, type) and issubclass(found, HeadStrategy)):
-        raise UsageError(f"strategy = {name!r} is not a subclass of strategies.base.HeadStrategy.")
-    if unwritten := ", ".join(sorted(found.__abstractmethods__)):
-        raise UsageError(f"strategy = {name!r} does not define {unwritten}.")
-    return found
-
-
-def _found(module_name: str, class_name: str) -> Any:
-    """Return a class of a module; one of the user's own may be called ``strategies``, too."""
-    if module_name == __name__ and class_name not in globals():
-        return getattr(_theirs(), class_name)
-    # Of two files of one name ours goes first: theirs may inherit from it.
-    folders = [str(Path(entry or ".").absolute() / __name__) for entry in sys.path]
-    __path__.extend(folder for folder in folders if folder not in __path__)
-    return getattr(importlib.import_module(module_name), class_name)
-
-
-def _theirs() -> ModuleType:
-    """Return the user's own module that is called like this package."""
-    for entry in sys.path:
-        place = Path(entry or ".").absolute()
-        for file in (place / __name__ / "__init__.py", place / f"{__name__}.py"):
-            if file.is_file() and not file.samefile(__file__):
-                refuse_barred(file)
-                specification = spec_from_file_location("users_strategies", file)
-                assert specification is not None and specification.loader is not None
-                module = module_from_spec(specification)
-                sys.modules[specification.name] = module
-                specification.loader.exec_module(module)
-                return module
-    return sys.modules[__name__]
+    return KINDS["strategy"].load(name)
 
 
 def build(config: RunConfig, head: Head) -> HeadStrategy:

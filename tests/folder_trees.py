@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from opened_data import png
 
+from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
-from fedtl.data.hospitals import HospitalsOptions
-from fedtl.data.sources import Reading, open_dataset
+from fedtl.data.sources import open_dataset
 
 
 def tree(root: Path, names: Sequence[str]) -> Path:
@@ -22,7 +22,7 @@ def tree(root: Path, names: Sequence[str]) -> Path:
 
 
 def opened_as(path: Path, **reading: str) -> Dataset:
-    return open_dataset(str(path), seed=0, hospitals=HospitalsOptions(), reading=Reading(**reading))
+    return open_dataset(RunConfig(data=str(path), **reading))
 
 
 def names_in(*levels: str, files: int = 2) -> list[str]:

@@ -7,13 +7,14 @@ from typing import Any
 
 from PIL import Image
 
+from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
-from fedtl.data.hospitals import HospitalsOptions
 from fedtl.data.sources import open_dataset
 
 
 def opened(spec: object) -> Dataset:
-    return open_dataset(str(spec), seed=0, hospitals=HospitalsOptions(images=200, test_images=40))
+    keys = {"hospitals_images": 200, "hospitals_test_images": 40, "hospitals_sites": 5}
+    return open_dataset(RunConfig(data=str(spec), **keys))
 
 
 def encoded(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

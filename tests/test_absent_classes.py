@@ -17,8 +17,7 @@ import strategies
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
 from fedtl.data.declared_classes import absent_note, with_declared_classes
-from fedtl.data.hospitals import HospitalsOptions
-from fedtl.data.sources import Reading, open_dataset
+from fedtl.data.sources import open_dataset
 from fedtl.errors import FedtlError, UsageError
 from fedtl.federation.outcome import Outcome
 from fedtl.messages.failure_codes import NOT_OPENED, SENTENCES
@@ -174,8 +173,8 @@ def test_a_misspelt_class_is_refused_at_home(
 
 
 def _open(spec: object, *, own: bool = True, **reading: Any) -> Dataset:
-    how = Reading(**reading)
-    return open_dataset(str(spec), seed=0, hospitals=HospitalsOptions(), reading=how, own=own)
+    names = reading.pop("declared_classes", ())
+    return open_dataset(RunConfig(data=str(spec), class_names=",".join(names), **reading), own=own)
 
 
 def _pictures(root: Path, counts: dict[str, int]) -> Path:

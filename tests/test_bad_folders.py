@@ -82,7 +82,7 @@ def test_resuming_what_is_no_run(folder: str, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty", "file"]
 
 
-@pytest.mark.parametrize("flag", ["--alpha=2", "--config=x.toml", "--out=elsewhere"])
+@pytest.mark.parametrize("flag", ["--fraction=0.5", "--config=x.toml", "--out=elsewhere"])
 def test_resuming_takes_no_other_configuration(flag: str, a_run: Path) -> None:
     before = _files(a_run)
     sentence = complaint(simulate.main, "--resume", a_run, flag)

@@ -12,9 +12,9 @@ from in_process import complaint, finished
 from opened_data import png
 
 from fedtl import simulate
+from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
-from fedtl.data.hospitals import HospitalsOptions
-from fedtl.data.sources import Reading, open_dataset
+from fedtl.data.sources import open_dataset
 from fedtl.errors import UsageError
 
 
@@ -27,7 +27,7 @@ def _tree(root: Path, counts: dict[str, int]) -> Path:
 
 
 def _open(spec: object, **reading: Any) -> Dataset:
-    return open_dataset(str(spec), seed=0, hospitals=HospitalsOptions(), reading=Reading(**reading))
+    return open_dataset(RunConfig(data=str(spec), **reading))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_untrained_classes_of_features(tmp_path: Path) -> None:
 
 def test_another_site_may_train_what_a_real_site_only_tests(tmp_path: Path) -> None:
     folder = _tree(tmp_path / "d", {"train/a": 3, "train/b": 3, "test/a": 2, "test/c": 2})
-    data = open_dataset(str(folder), seed=0, hospitals=HospitalsOptions(), own=True)
+    data = open_dataset(RunConfig(data=str(folder)), own=True)
     assert data.classes == ("a", "b", "c")
 
 

@@ -221,7 +221,7 @@ def test_no_replies_give_no_head(name: str) -> None:
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_head_without_a_closed_form_is_refused_in_a_sentence(name: str) -> None:
     with pytest.raises(UsageError) as refusal:
-        load(name)(RunConfig(strategy=name, head="mlp"), MLPHead(4, 2, 8))
+        load(name)(RunConfig(strategy=name, head="mlp"), MLPHead(4, 2))
     assert str(refusal.value) == (
         f"strategy = '{name}' solves for a linear head; head = 'mlp' has no closed form, so use "
         "head = 'linear' or an iterative strategy such as fedavg."

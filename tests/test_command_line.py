@@ -22,6 +22,7 @@ import fedtl
 from fedtl import simulate
 from fedtl.command_line import with_config
 from fedtl.config import RunConfig
+from fedtl.config_keys.every import rules
 from fedtl.errors import FedtlError, UsageError
 
 
@@ -55,7 +56,12 @@ def test_help_lists_every_key_with_its_default_in_80_columns() -> None:
     assert "\x1b" not in end.stdout
     assert max(map(len, end.stdout.splitlines())) <= 80
     said = _help_of_each_flag(end.stdout)
+    options = end.stdout.partition("Options of parts")[2]
     for key, value in RunConfig().to_mapping().items():
+        if key not in rules():
+            shown = re.split(rf"--{key}\s", options)[1].partition("\n  --")[0]
+            assert f"[{value}]" in shown, key
+            continue
         default = re.search(r"\[default:\(?(.*?)\)?\]", said[f"--{key}"])
         assert (default[1] if default else "") == str(value), key
     assert {"--config", "--resume", "--quiet", "--json"} <= said.keys()
@@ -175,9 +181,9 @@ def test_only_given_flags_arrive() -> None:
         """Note the flags."""
         seen.append(flags)
 
-    for arguments in ([], ["--no-cache"], ["--cache-on", "--alpha", "1", "--clients", "3"]):
+    for arguments in ([], ["--no-cache"], ["--cache-on", "--fraction", "1", "--clients", "3"]):
         assert finished(command, *arguments).exit_code == 0
-    assert seen == [{}, {"no-cache": True}, {"no-cache": False, "alpha": 1.0, "clients": 3}]
+    assert seen == [{}, {"no-cache": True}, {"no-cache": False, "fraction": 1.0, "clients": 3}]
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +218,8 @@ def test_a_flag_goes_before_the_file_and_the_file_before_the_default(
     flags = {"seed": 5, "no-cache": False, "out": str(folder / "run")}
     in_file = tomllib.loads((folder / "scenario.toml").read_text())
     written = tomllib.loads((folder / "run" / "config.toml").read_text())
-    assert written == RunConfig(strategy=in_file["strategy"]).to_mapping() | in_file | flags
+    chosen = {key: in_file[key] for key in ("strategy", "partition", "data")}
+    assert written == RunConfig(**chosen).to_mapping() | in_file | flags
 
 
 def test_json_is_the_folder_and_its_summary(json_run: tuple[Path, Finished]) -> None:

@@ -25,7 +25,7 @@ def page_of(**vary: Any) -> str:
     plan = Plan(RunConfig(), NAMES, 2, vary=vary)
     results = {}
     for cell in plan.cells():
-        level = 0.5 + 0.04 * NAMES.index(cell.strategy) - 0.2 * (cell.config.alpha == 1.0)
+        level = 0.5 + 0.04 * NAMES.index(cell.strategy) - 0.2 * (cell.config.option("alpha") == 1.0)
         results[cell] = scored(cell, [level - 0.1, level])
     return comparison_page(Compared(plan, results, {}, {}))
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 import strategies
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping, from_toml, to_toml
-from fedtl.config_key import Scalar, kebab
-from fedtl.config_keys.data import PARTITIONS
+from fedtl.config_key import Rule, Scalar, kebab
 from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
+from fedtl.kinds import KINDS
 from fedtl.known_options import options_of, shipped_options
 
 _TEXT = st.text(max_size=20)
@@ -25,6 +25,10 @@ _DEFAULTS = RunConfig().to_mapping()
 _INTEGERS = [key for key, value in _DEFAULTS.items() if type(value) is int]
 _FLOATS = [key for key, value in _DEFAULTS.items() if type(value) is float]
 _STRINGS = [key for key, value in _DEFAULTS.items() if type(value) is str]
+
+
+def _rule(key: str) -> Rule:
+    return rules()[key] if key in rules() else shipped_options()[key].option.rule
 
 
 def _values_of(key: str) -> st.SearchStrategy[Scalar]:
@@ -37,7 +41,12 @@ def _values_of(key: str) -> st.SearchStrategy[Scalar]:
         return st.just(_DEFAULTS[key])
     rule, kind = rules()[key], type(_DEFAULTS[key])
     if key == "partition":
-        return st.sampled_from(PARTITIONS) | _TEXT.map(lambda path: f"file:{path}")
+        names = sorted(KINDS[key].shipped() - {"file"})
+        return st.sampled_from(names) | _TEXT.map(lambda path: f"file:{path}")
+    if key == "attack":
+        return st.sampled_from(["none", *sorted(KINDS[key].shipped())])
+    if key == "head":
+        return st.sampled_from(sorted(KINDS[key].shipped()))
     if key == "samples":
         return st.sampled_from(("auto", "none")) | st.integers(0, 100).map(str)
     if key == "grey-range":  # contradicts window
@@ -61,8 +70,9 @@ def _values_of(key: str) -> st.SearchStrategy[Scalar]:
 
 
 def _with_options(values: dict[str, Scalar]) -> st.SearchStrategy[dict[str, Scalar]]:
-    """Return the values and any that options of their strategy may have."""
-    own = options_of(str(values.get("strategy", "fedavg")))
+    """Return the values and any that options of their parts may have."""
+    keys = ("strategy", "partition", "attack")
+    own = options_of(*((key, str(values.get(key, _DEFAULTS[key]))) for key in keys))
     drawn = {
         key: st.sampled_from(option.choices)
         if option.choices
@@ -114,7 +124,10 @@ def test_given_keys_replace_those_of_the_base_and_no_others(
     expected = base.to_mapping() | values
     found = merged.to_mapping()
     assert {key: found[key] for key in rules()} == {key: expected[key] for key in rules()}
-    assert merged.options == base.options
+    given = {key: value for key, value in values.items() if key not in rules()}
+    options = dict(base.options) | given
+    unlike = {key: v for key, v in options.items() if v != shipped_options()[key].option.default}
+    assert dict(merged.options) == unlike
 
 
 def test_every_key_has_a_one_line_help_and_a_kebab_case_name() -> None:
@@ -127,13 +140,14 @@ def test_every_key_has_a_one_line_help_and_a_kebab_case_name() -> None:
 def test_sections_are_whole_so_that_the_written_file_has_each_heading_once() -> None:
     text = to_toml(RunConfig(strategy="fedprox"))
     headings = [line for line in text.splitlines() if line.startswith("#")]
+    own = "Options of what is chosen above"
     sections = dict.fromkeys(rule.section for rule in rules().values())
-    assert headings == [f"# {section}" for section in (*sections, "Options of the strategy")]
+    assert headings == [f"# {section}" for section in (*sections, own)]
 
 
 def test_every_number_has_limits_that_hold() -> None:
     for key in _INTEGERS + _FLOATS:
-        rule = rules()[key]
+        rule = _rule(key)
         step = 1 if key in _INTEGERS else 0.01
         assert rule.high is not None
         too_large = int(rule.high) + 1 if key in _INTEGERS else rule.high * 1.01
@@ -161,9 +175,9 @@ def test_every_number_has_limits_that_hold() -> None:
         ("alpha", math.inf, "alpha = inf is not a finite number."),
         ("engine", "rays", "did you mean 'ray'?"),
         ("engine", "thread", "one of ray, inline, debug."),
-        ("head", "", "one of linear, mlp, cosine."),
+        ("head", "", "one of cosine, linear, mlp, or module:Class of your own."),
         ("partition", "dirichelt", "did you mean 'dirichlet'?"),
-        ("partition", "parts.json", "or file:PARTS.json."),
+        ("partition", "parts.json", "file:PARTS.json, auto, or module:Class of your own."),
     ],
 )
 def test_values_out_of_range_are_told_with_what_would_be_right(
@@ -191,7 +205,7 @@ def test_values_of_another_type_are_refused(key: str) -> None:
 
 @pytest.mark.parametrize("key", _FLOATS)
 def test_an_integer_is_taken_where_a_float_is_wanted(key: str) -> None:
-    high = rules()[key].high
+    high = _rule(key).high
     whole = 1 if high is not None and high >= 1 else 0
     value = from_mapping({key: whole}, where="a test").to_mapping()[key]
     assert type(value) is float

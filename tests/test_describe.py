@@ -148,12 +148,13 @@ def test_describe_takes_the_keys_of_data_and_no_others(sites: Path) -> None:
         "class/-",
         "--min-per-class",
         "2",
-        "--alpha",
-        "1",
     ]
     end = finished(describe.main, "--data", sites, *flags)
     assert end.stdout.startswith("81 images, 2 classes (bern 41, york 40), no test split")
-    assert "No such option" in complaint(describe.main, "--data", sites, "--strategy", "fed3r")
+    said = complaint(describe.main, "--data", sites, *flags, "--alpha", "1")
+    assert said.startswith("alpha is an option of dirichlet, and the run has partition = natural")
+    said = complaint(describe.main, "--data", sites, "--strategy", "fed3r")
+    assert said.startswith("There is no --strategy here")
     assert "there is no such folder" in complaint(describe.main, "--data", sites / "nowhere")
 
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from opened_data import opened
 
 from fedtl import simulate
+from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
 from fedtl.data.decoding import decode_rgb, grey_extent
 from fedtl.data.grey_scale import GreyScale
-from fedtl.data.hospitals import HospitalsOptions
-from fedtl.data.sources import Reading, open_dataset
+from fedtl.data.sources import open_dataset
 from fedtl.errors import UnreadableImageError, UsageError
 
 pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom")
@@ -137,9 +137,7 @@ def patients(root: Path, *sites: str) -> Path:
 
 
 def grouped(path: Path) -> Dataset:
-    options = HospitalsOptions(images=200, test_images=40)
-    reading = Reading(group_from="PatientID")
-    return open_dataset(str(path), seed=0, hospitals=options, reading=reading)
+    return open_dataset(RunConfig(data=str(path), group_from="PatientID"))
 
 
 def test_the_patient_is_the_group_and_its_id_stays(tmp_path: Path) -> None:

@@ -253,7 +253,7 @@ def test_what_it_cannot_do_is_told(changes: dict[str, str | float], told: str) -
 
 def test_a_head_of_two_layers_is_refused() -> None:
     with pytest.raises(UsageError, match="head = 'mlp'"):
-        FedSoftmax(_config(head="mlp"), MLPHead(4, 2, 8))
+        FedSoftmax(_config(head="mlp"), MLPHead(4, 2))
 
 
 def test_what_leaves_before_the_first_round_and_in_each() -> None:

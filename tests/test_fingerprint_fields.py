@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from fedtl.transfer.backbones import _fingerprint
+from fedtl.transfer.backbones.base import fingerprint
 from fedtl.transfer.preprocessing import Preprocessing
 
 PLAIN = Preprocessing(
@@ -29,7 +29,7 @@ def _network() -> torch.nn.Module:
 
 
 def _print(preprocessing: Preprocessing = PLAIN, name: str = "net", rule: str = "pooled") -> str:
-    return _fingerprint(name, _network(), preprocessing, rule)
+    return fingerprint(name, _network(), preprocessing, rule)
 
 
 def test_every_field_is_tried() -> None:
@@ -52,4 +52,4 @@ def test_so_is_one_other_number_in_any_tensor(tensor: str) -> None:
     network = _network()
     value = network.state_dict()[tensor]
     value.view(-1)[0] = torch.nextafter(value.view(-1)[0], torch.tensor(9.0))
-    assert _fingerprint("net", network, PLAIN, "pooled") != _print()
+    assert fingerprint("net", network, PLAIN, "pooled") != _print()

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
 from fedtl.data.group_pattern import GroupPattern, groups_hint
-from fedtl.data.hospitals import HospitalsOptions
-from fedtl.data.sources import Reading, open_dataset
+from fedtl.data.sources import open_dataset
 from fedtl.errors import UsageError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -36,7 +36,7 @@ def _write(root: Path, names: Sequence[str], **more: str) -> Path:
 
 
 def _open(path: Path, **reading: str) -> Dataset:
-    return open_dataset(str(path), seed=0, hospitals=HospitalsOptions(), reading=Reading(**reading))
+    return open_dataset(RunConfig(data=str(path), **reading))
 
 
 def _of(data: Dataset, key: str) -> tuple[str, str | None, str | None, bool]:

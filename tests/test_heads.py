@@ -287,7 +287,7 @@ def test_seeded_heads_follow_the_rule_of_torch_linear(kind: str) -> None:
 
 
 def test_the_layers_of_a_seeded_head_are_drawn_apart() -> None:
-    arrays = MLPHead(8, 8, 8).initial("seeded", 0)
+    arrays = build_head("mlp", features=8, classes=8, hidden_units=8).initial("seeded", 0)
     assert not np.array_equal(arrays["hidden.weight"], arrays["output.weight"])
 
 
@@ -301,8 +301,10 @@ def test_automatic_initialisation_is_zero_only_where_zero_has_a_gradient() -> No
 
 def test_heads_are_built_by_name() -> None:
     assert _head("linear") == LinearHead(FEATURES, CLASSES)
-    assert _head("mlp") == MLPHead(FEATURES, CLASSES, HIDDEN)
-    assert _head("cosine") == CosineHead(FEATURES, CLASSES, SCALE)
+    mlp, cosine = _head("mlp"), _head("cosine")
+    assert isinstance(mlp, MLPHead) and mlp.options.hidden_units == HIDDEN
+    assert isinstance(cosine, CosineHead) and cosine.options.scale == SCALE
+    assert mlp == _head("mlp") != MLPHead(FEATURES, CLASSES)
 
 
 # --- a trained head as a file ---------------------------------------------------------------------

@@ -57,13 +57,14 @@ def test_every_client_is_a_named_hospital_with_cases_of_its_own(tmp_path: Path) 
 )
 def test_what_auto_stands_for(asked: dict[str, Any], method: str, sites: int) -> None:
     settled = RunConfig(**asked).settled()
-    assert (settled.partition, settled.hospitals_sites) == (method, sites)
+    assert (settled.partition, settled.option("hospitals-sites")) == (method, sites)
     assert settled.settled() == settled
 
 
 def test_a_case_mix_that_is_asked_for_stays() -> None:
-    assert RunConfig(hospitals_prevalence=0.5).settled().hospitals_prevalence == 0.5
-    assert RunConfig(alpha=0.1).settled().hospitals_prevalence == 1.0
+    mixed = RunConfig(hospitals_prevalence=0.5).settled()
+    assert mixed.option("hospitals-prevalence") == 0.5
+    assert RunConfig(alpha=0.1).settled().option("hospitals-prevalence") == 1.0
 
 
 @pytest.mark.parametrize("way", ["flag", "file"])

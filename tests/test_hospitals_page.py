@@ -30,7 +30,7 @@ def test_every_key_and_class_is_told() -> None:
 
 def test_the_scenario_is_one() -> None:
     (text,) = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    assert from_mapping(tomllib.loads(text), where="the page").hospitals_jpeg == 1
+    assert from_mapping(tomllib.loads(text), where="the page").option("hospitals-jpeg") == 1
 
 
 def test_pictures_and_files_are_there() -> None:

@@ -18,9 +18,14 @@ from PIL import Image
 from fedtl.client.run_keys import FOLLOWED, SERVERS_OWN
 from fedtl.config import RunConfig
 from fedtl.config_keys.every import rules
+from fedtl.known_options import shipped_options
 from fedtl.messages import phases
 
-DEFAULTS = RunConfig().to_mapping()
+# Options of strategies, backbones and heads are followed, within their limits.
+OPTIONS = {
+    key: known.option for key, known in shipped_options().items() if known.key not in FOLLOWED
+}
+DEFAULTS = RunConfig().to_mapping() | {key: option.default for key, option in OPTIONS.items()}
 KINDS = (phases.HANDSHAKE, phases.MOMENTS, phases.INIT, phases.TRAIN, phases.EVALUATE)
 Ask = Callable[[str, dict[str, Any]], tuple[str | None, list[str], list[str]]]
 
@@ -78,7 +83,7 @@ def _wanted(key: str, folder: Path) -> Any:
         "partition": f"file:{folder / 'private.npz'}",
         "no-cache": True,
     }
-    default, rule = DEFAULTS[key], rules()[key]
+    default, rule = DEFAULTS[key], OPTIONS[key].rule if key in OPTIONS else rules()[key]
     if key in there:
         return there[key]
     if rule.choices:
@@ -114,6 +119,10 @@ def test_each_key_is_refused_and_nothing_happens(key: str, ask: Ask, folder: Pat
     [
         {"strategy": "hostile_module:Strategy"},
         {"init": "hostile_module:Strategy"},
+        *(
+            {key: "hostile_module:Strategy"}
+            for key in ("head", "backbone", "data", "partition", "attack")
+        ),
         {"strategy": "os:system"},
         {"strategy": "hostile_module"},
         {"backbone": "resnet18"},
@@ -137,7 +146,7 @@ def test_the_witness_sees_what_an_honest_server_has_done(ask: Ask, folder: Path)
     assert told is None
     assert {"fedtl.client.answers", "fedtl.client.ledger", "fedtl.client.release"} <= set(loaded)
     rooms = {name.split(".")[1] for name in loaded}
-    assert not rooms & {"scenario", "federation", "runs", "observers", "comparison", "report"}
+    assert not rooms & {"scenario", "federation", "runs", "comparison", "report"}
     opened = "\n".join(event for event in events if event.startswith("open "))
     assert "own/a/0.png" in opened and str(folder / "cache") in opened
     assert "private" not in opened

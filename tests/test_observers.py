@@ -184,7 +184,10 @@ def test_an_observer_that_fails_costs_the_run_nothing(folder: Path) -> None:
     [
         ("tensorbord", "track = 'tensorbord' is not known; did you mean 'tensorboard'?"),
         ("mine:Nobody", "track = 'mine:Nobody' cannot be loaded"),
-        ("mine:Path", "track = 'mine:Path' is not a subclass of fedtl.Observer."),
+        (
+            "mine:Path",
+            "track = 'mine:Path' is not a subclass of fedtl.observers.observer.Observer.",
+        ),
     ],
 )
 def test_what_is_no_observer_is_refused(folder: Path, track: str, said: str) -> None:

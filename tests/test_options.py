@@ -14,7 +14,7 @@ import tomli_w
 from in_process import complaint, finished
 
 import strategies
-from fedtl import compare, console, simulate
+from fedtl import compare, console, known_options, registry, simulate
 from fedtl.config import RunConfig
 from fedtl.config_file import from_flower, from_mapping, from_toml
 from fedtl.config_keys.every import rules
@@ -189,7 +189,8 @@ def test_an_option_that_is_as_by_default_makes_no_difference() -> None:
 def test_a_value_that_is_the_default_of_one_strategy_alone_is_kept(folder: Path) -> None:
     Path("mine.py").write_text(PULLED)
     for order in (("fedprox", "mine:Mine"), ("mine:Mine", "fedprox")):
-        base = from_mapping({"fedprox-mu": 0.1}, where="a test", strategies=order)
+        both = [("strategy", name) for name in order]
+        base = from_mapping({"fedprox-mu": 0.1}, where="a test", others=both)
         for name in order:
             assert base.replace(strategy=name).option("fedprox-mu") == 0.1
 
@@ -219,7 +220,7 @@ def test_two_options_of_one_name_are_a_mistake() -> None:
 def test_an_option_may_not_hide_a_key_of_every_run(folder: Path) -> None:
     Path("mine.py").write_text(MINE.replace("beta=", "clients="))
     with pytest.raises(UsageError, match="'mine:Mine' declares the option clients, which every"):
-        options_of("mine:Mine")
+        options_of(("strategy", "mine:Mine"))
 
 
 def test_every_shipped_option_has_a_sentence_limits_and_a_key_of_its_own() -> None:
@@ -245,7 +246,7 @@ def test_the_first_page_of_help_fits_a_screen_and_needs_no_torch(
 
 def test_help_of_a_strategy_shows_its_options(folder: Path) -> None:
     said = finished(simulate.main, "--help", "feddyn").stdout
-    assert all(f"--{key} " in said for key in options_of("feddyn"))
+    assert all(f"--{key} " in said for key in options_of(("strategy", "feddyn")))
     assert "at most 100000" in said and "[60]" in said and "One of examples, clients." in said
     assert "--beta " in finished(simulate.main, "-h", "mine:Mine").stdout
     assert "no options of its own" in finished(simulate.main, "-h", "fedavg").stdout
@@ -273,6 +274,13 @@ def test_the_command_fedtl(
     assert "There is no command 'simulte'; did you mean 'simulate'?" in capsys.readouterr().err
 
 
+def forget() -> None:
+    """Look anew for what is installed, and for the options of that."""
+    registry.forget()
+    known_options._shipped.cache_clear()
+    shipped_options.cache_clear()
+
+
 def test_an_installed_distribution_brings_strategies_with_options(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,17 +292,16 @@ def test_an_installed_distribution_brings_strategies_with_options(
     points = "[fedtl.strategies]\nlittle = tiny:Mine\nfedavg = tiny:Mine\n"
     (site / "tiny-0.1.dist-info" / "entry_points.txt").write_text(points)
     monkeypatch.syspath_prepend(str(site))
-    for known in (strategies.available, strategies._installed, shipped_options):
-        known.cache_clear()
+    forget()
     try:
         assert "little" in strategies.available()
-        assert "tiny-beta" in options_of("little") and "tiny-beta" not in shipped_options()
+        assert "tiny-beta" in options_of(("strategy", "little"))
+        assert "tiny-beta" not in shipped_options()
         assert strategies.load("fedavg").__module__ == "strategies.fedavg"
         assert "Share of the way." in finished(simulate.main, "--help", "little").stdout
     finally:
         monkeypatch.undo()
-        for known in (strategies.available, strategies._installed, shipped_options):
-            known.cache_clear()
+        forget()
 
 
 def test_an_option_that_flower_fills_in_is_one_that_nobody_set(folder: Path) -> None:

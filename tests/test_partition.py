@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fedtl.data.dataset import Dataset
-from fedtl.data.dealing import METHODS as METHODS_OF_DEALING
-from fedtl.data.dealing import Request
 from fedtl.data.holdout import held_out_split
 from fedtl.data.partition import partition_rows
+from fedtl.data.partitions.base import Units
 from fedtl.determinism import derived_seed
 from fedtl.errors import UsageError
+from fedtl.kinds import KINDS
 
 METHODS = (
     "iid",
@@ -52,14 +53,15 @@ def dataset(
 def partition(
     data: Dataset, method: str, clients: int, **changes: Any
 ) -> tuple[list[NDArray[np.int64]], list[str]]:
-    options: dict[str, Any] = {
-        "seed": 0,
-        "alpha": 1.0,
-        "classes_per_client": 2,
-        "shards_per_client": 2,
-        "min_size": 1,
-    }
-    return partition_rows(data, method, clients, **{**options, **changes})
+    return partition_rows(data, asked(method, clients, **{"min_size": 1, **changes}))
+
+
+def asked(method: str, clients: int, *, seed: int = 0, **changes: Any) -> Any:
+    """Return as much of a configuration as a partition reads, whatever the keys' own limits are."""
+    options = {"alpha": 1.0, "classes_per_client": 2, "shards_per_client": 2, **changes}
+    options["min_examples"] = options.pop("min_size")
+    values = tuple((name.replace("_", "-"), value) for name, value in options.items())
+    return SimpleNamespace(partition=method, clients=clients, seed=seed, options=values)
 
 
 @quick
@@ -192,11 +194,9 @@ def test_rows_are_dealt_as_flower_datasets_deals_them(method: str) -> None:
         clients, each, count = int(rng.integers(3, 8)), int(rng.integers(1, 4)), 3
         labels = rng.permutation(np.arange(clients * each * 40) % count)
         alpha = float(rng.choice([0.5, 3.0]))
-        request = Request(
-            method=method,
-            labels=labels,
-            label_count=count,
-            clients=clients,
+        request = asked(
+            method,
+            clients,
             seed=seed,
             alpha=alpha,
             classes_per_client=min(each, count),
@@ -208,7 +208,7 @@ def test_rows_are_dealt_as_flower_datasets_deals_them(method: str) -> None:
             {"label": labels, "row": np.arange(len(labels))}
         )
         try:
-            ours = METHODS_OF_DEALING[method](request)
+            ours = KINDS["partition"].load(method)(request).deal(Units(labels, count))
         except UsageError:
             assert method in ("dirichlet", "size-exponential"), "a client without any"
             continue
@@ -278,8 +278,8 @@ def test_file_is_checked(tmp_path: Path, content: str, complaint: str) -> None:
     [
         ("iid", 1001, {}, "at most 1000 clients"),
         ("iid", 0, {}, "at least 1"),
-        ("dirichlett", 10, {}, "did you mean dirichlet"),
-        ("zzz", 10, {}, "choose one of iid"),
+        ("dirichlett", 10, {}, "did you mean 'dirichlet'"),
+        ("zzz", 10, {}, "It is one of dirichlet, iid"),
         ("dirichlet", 10, {"alpha": -1.0}, "--alpha is -1"),
         ("dirichlet", 10, {"alpha": float("nan")}, "--alpha is nan"),
         ("dirichlet", 100, {"min_size": 11}, "cannot have 11 rows each"),

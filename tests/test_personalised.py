@@ -34,7 +34,7 @@ import strategies
 from fedtl.config import RunConfig
 from fedtl.errors import UsageError
 from fedtl.transfer.client_block import ClientBlock
-from fedtl.transfer.heads import CosineHead, LinearHead, MLPHead
+from fedtl.transfer.heads import CosineHead, LinearHead, build_head
 from fedtl.transfer.standardisation import Standardisation
 from strategies.base import AloneHead, Arrays, HeadStrategy, Received
 from strategies.base.coordinates import in_standardised
@@ -47,7 +47,9 @@ Named = dict[str, Vector]
 
 
 def mlp(settings: RunConfig) -> HeadStrategy:
-    return strategies.build(settings, MLPHead(FEATURES, CLASSES, HIDDEN))
+    return strategies.build(
+        settings, build_head("mlp", features=FEATURES, classes=CLASSES, hidden_units=HIDDEN)
+    )
 
 
 def closing(sites: Sites, head: Arrays) -> list[AloneHead]:
@@ -232,7 +234,7 @@ def test_fedper_shares_the_hidden_layer_and_keeps_the_last() -> None:
     assert np.abs(own[0]["output.weight"] - own[3]["output.weight"]).max() > 0.05
 
 
-@pytest.mark.parametrize("head", [LinearHead(3, 2), CosineHead(3, 2, 16.0)])
+@pytest.mark.parametrize("head", [LinearHead(3, 2), CosineHead(3, 2)])
 def test_fedper_with_one_layer_is_refused(head: LinearHead | CosineHead) -> None:
     kind = "linear" if isinstance(head, LinearHead) else "cosine"
     with pytest.raises(

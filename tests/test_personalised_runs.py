@@ -23,7 +23,7 @@ from fedtl.messages import phases
 from fedtl.observers.run_folder import RunFolder
 from fedtl.privacy.egress import EgressError, release
 from fedtl.records import to_record
-from fedtl.transfer.heads import MLPHead
+from fedtl.transfer.heads import build_head
 
 CLIENTS, ROUNDS, FEATURES, CLASSES = 4, 4, 6, 3
 MLP = {"head": "mlp", "hidden_units": 5}
@@ -109,7 +109,7 @@ def test_no_head_of_a_clients_own_leaves_its_site(
 
 
 def test_a_reply_with_the_last_layer_is_refused() -> None:
-    head = MLPHead(FEATURES, CLASSES, 5)
+    head = build_head("mlp", features=FEATURES, classes=CLASSES, hidden_units=5)
     strategy = strategies.build(RunConfig(strategy="fedper", head="mlp"), head)
     declared = phases.declarations(strategy, FEATURES, CLASSES)[phases.TRAIN]
     whole = head.initial("seeded", 0)

@@ -29,8 +29,8 @@ from fedtl import compare, describe, predict, pretrain, simulate
 from fedtl.command_line import _further
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping, from_toml
-from fedtl.config_keys.data import PARTITIONS
 from fedtl.config_keys.every import rules
+from fedtl.kinds import KINDS
 from fedtl.known_options import shipped_options
 from fedtl.transfer.heads import LinearHead
 from fedtl.transfer.torchvision_models import weights_entry
@@ -110,8 +110,12 @@ def _help(*command: str) -> frozenset[str]:
     return frozenset(_FLAG.findall(told.getvalue()))
 
 
-# Of the strategies that are shipped.
+# Of the parts that are shipped.
 _OPTIONS = frozenset(f"--{key}" for key in shipped_options())
+
+
+# Of the classes that the pages show.
+_OWN = {"--beta", "--spots-count", "--shrink-part", "--giant-share"}
 
 
 def _own_flags() -> frozenset[str]:
@@ -121,7 +125,7 @@ def _own_flags() -> frozenset[str]:
         app = typer.Typer()
         app.command()(main)
         flags |= {name for option in typer.main.get_command(app).params for name in option.opts}
-    return frozenset(flags) | _OPTIONS | {"--help", "--beta", "--version"}
+    return frozenset(flags) | _OPTIONS | _OWN | {"--help", "--version"}
 
 
 def test_the_one_liners_come_first() -> None:
@@ -135,8 +139,8 @@ def test_the_page_of_a_new_user_stays_short() -> None:
 
 
 @pytest.fixture
-def own_strategies(tmp_path: Path) -> Iterator[Path]:
-    """The strategies that the pages show, as they say that they are saved."""
+def own_classes(tmp_path: Path) -> Iterator[Path]:
+    """The classes that the pages show, as they say that they are saved."""
     pages = "\n".join(TEXT.values())
     for code in re.findall(r"```python\n(.*?)```", pages, re.DOTALL):
         for name in re.findall(r"^class (\w+)", code, re.MULTILINE):
@@ -149,10 +153,10 @@ def own_strategies(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("words", _modules(), ids=" ".join)
 def test_commands_of_ours_parse(
-    words: list[str], own_strategies: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str], own_classes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(PROJECT)
-    monkeypatch.syspath_prepend(str(own_strategies))
+    monkeypatch.syspath_prepend(str(own_classes))
     if "--help" in words:
         assert "--strategy" in finished(_MAINS[words[0]], *words[1:]).stdout
         return
@@ -229,7 +233,7 @@ def _first_column(table: str) -> set[str]:
 
 def test_every_partition_and_strategy_is_listed() -> None:
     partitions = _first_column(_section("docs/clients.md", "How data becomes clients"))
-    assert partitions == {"--partition", *PARTITIONS, "file"}
+    assert partitions == {"--partition", *KINDS["partition"].shipped()}
     names = sorted(strategies.available())
     listed = _section("docs/strategies.md", f"All {len(names)}")
     rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", listed, re.MULTILINE)
@@ -256,7 +260,8 @@ def test_the_output_blocks_fit_80_columns() -> None:
 def own_strategy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which a user saved the page's strategy and ran the page's command."""
     folder = tmp_path_factory.mktemp("user")
-    (folder / "median.py").write_text(_blocks("python")[0], encoding="utf-8")
+    code = _blocks("python", "docs/strategies.md")[0]
+    (folder / "median.py").write_text(code, encoding="utf-8")
     command = next(words for words in _modules() if "median:Median" in words)
     flags = ("--engine", "inline", "--rounds", 2, "--quiet", "--no-cache", "--out", folder / "run")
     hospitals = ("--hospitals-images", 200, "--hospitals-test-images", 40, "--hospitals-size", 32)
@@ -266,7 +271,7 @@ def own_strategy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_example_of_a_strategy_runs(own_strategy: Path) -> None:
-    assert len(_blocks("python")[0].splitlines()) <= 40
+    assert len(_blocks("python", "docs/strategies.md")[0].splitlines()) <= 40
     summary = json.loads((own_strategy / "run" / "summary.json").read_text(encoding="utf-8"))
     assert summary["strategy"] == "median:Median"
     assert summary["rounds"] == 2

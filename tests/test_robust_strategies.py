@@ -243,7 +243,7 @@ def test_more_hostile_clients_than_the_rule_tolerates_are_refused_by_number(
 def test_the_defaults_are_tolerated_and_reckon_with_a_hostile_client(name: str) -> None:
     """With the default ten clients; a head a million times as long does not move the result."""
     defaults = RunConfig(strategy=name)
-    assert round(defaults.attackers * defaults.clients) == 1
+    assert round(float(defaults.option("attackers")) * defaults.clients) == 1
     strategy = rule(name)
     assert strategy.most_hostile(defaults.clients) >= 1
     assert strategy.note == ""

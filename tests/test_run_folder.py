@@ -221,7 +221,7 @@ def test_the_configuration_says_all_and_reproduces_the_run(
     run: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = tomllib.loads((run / "config.toml").read_text())
-    assert written.keys() == RunConfig().to_mapping().keys()
+    assert written.keys() == RunConfig().settled().to_mapping().keys()
     monkeypatch.chdir(tmp_path)
     again = tmp_path / "again"
     end = finished(

@@ -39,12 +39,14 @@ _TEXTS = {
     "window": "40 400",
     "class-names": "ill, well",
     "partition": "iid",
+    "attack": "noise",
 }
 
 
 def _other(key: str) -> Scalar:
     """Return a value that is not the default, of its type and within its range."""
-    rule, default = rules()[key], DEFAULTS[key]
+    default = DEFAULTS[key]
+    rule = rules()[key] if key in rules() else shipped_options()[key].option.rule
     if isinstance(default, bool):
         return not default
     if rule.choices:
@@ -170,7 +172,8 @@ def test_values_are_bounded_and_nothing_is_imported_or_fetched(
 
 
 @pytest.mark.parametrize(
-    "run", [{"rounds": "9" * 10_000}, {"momentum": float("nan")}, {"seed": True}, {"head": "tree"}]
+    "run",
+    [{"rounds": "9" * 10_000}, {"momentum": float("nan")}, {"seed": True}, {"precision": "int"}],
 )
 def test_values_that_no_run_takes_are_refused_too(run: Mapping[str, Any]) -> None:
     assert _refusal(run).startswith("This site cannot follow the run: ")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from in_process import finished
+from in_process import complaint, finished
 from test_partition import dataset
 
 import strategies
@@ -134,7 +134,11 @@ def test_a_run_and_a_comparison_tell_it(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=rng.normal(size=(300, 3)) + y[:, None], y=y)
     flags = ["--data", f"features:{tmp_path / 'x.npz'}", "--engine", "inline", "--partition", "iid"]
     flags += ["--alpha", "0.1", "--clients", "3", "--rounds", "2"]
-    end = finished(simulate.main, "--quiet", *flags, "--out", tmp_path / "run")
+    refused = "alpha is an option of dirichlet, and the run has partition = iid; choose it, or"
+    assert refused in complaint(simulate.main, *flags)
+    (tmp_path / "scenario.toml").write_text("alpha = 0.1\n")
+    in_file = ["--config", tmp_path / "scenario.toml", *flags[:6], *flags[8:]]
+    end = finished(simulate.main, "--quiet", *in_file, "--out", tmp_path / "run")
     assert end.stderr == "warning: alpha = 0.1 (partition = iid) has no effect\n"
     strategies = ["--strategies", "fedavg,fed3r", "--seeds", "1"]
     end = finished(compare.main, "--quiet", *flags, *strategies, "--out", tmp_path / "all")

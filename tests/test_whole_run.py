@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -321,16 +322,12 @@ def test_dirichlets_shares_have_the_variance_of_its_formula(alpha: float) -> Non
     )
     shares = []
     for seed in range(draws):
-        parts, _ = partition_rows(
-            dataset,
-            "dirichlet",
-            clients,
-            seed=seed,
-            alpha=alpha,
-            classes_per_client=2,
-            shards_per_client=2,
-            min_size=0,
+        # Fewer than any client may have, so that no draw is refused.
+        options = (("alpha", alpha), ("min-examples", 0))
+        config: Any = SimpleNamespace(
+            partition="dirichlet", clients=clients, seed=seed, options=options
         )
+        parts, _ = partition_rows(dataset, config)
         counts = np.array([np.bincount(labels[part], minlength=2) for part in parts])
         shares.append(counts / counts.sum(0))
     found = np.array(shares)

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedtl.config import RunConfig
-from fedtl.config_keys.data import PARTITIONS
 from fedtl.data.dataset import Dataset
 from fedtl.data.unseen_site import withhold_site
 from fedtl.errors import UsageError
+from fedtl.kinds import KINDS
 from fedtl.preparation.splitting import split_into_clients
 
 SITES = ("east", "north", "south", "west")
@@ -37,7 +37,7 @@ def _dataset(seed: int) -> Dataset:
 @given(
     seed=st.integers(0, 2**31),
     site=st.sampled_from(SITES),
-    partition=st.sampled_from([name for name in PARTITIONS if name != "size-exponential"]),
+    partition=st.sampled_from(sorted(KINDS["partition"].shipped() - {"file", "size-exponential"})),
 )
 def test_a_site_belongs_to_nobody_and_everything_else_to_someone(
     seed: int, site: str, partition: str

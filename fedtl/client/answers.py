@@ -39,7 +39,7 @@ from fedtl.messages.reply_checks import ReplyChecks
 from fedtl.preparation.site import OpenSite, Site
 from fedtl.privacy.egress import EgressError
 from fedtl.records import to_metrics, to_record
-from fedtl.transfer.heads import Head, Tensors, build_head, one_thread
+from fedtl.transfer.heads import Head, Tensors, head_of, one_thread
 from fedtl.transfer.scoring import score_clients
 from fedtl.transfer.standardisation import Moments
 from strategies.base import Arrays, HeadStrategy, LabelledRows, Received
@@ -57,13 +57,7 @@ class _Answer(NamedTuple):
 
 def head_for(config: RunConfig, *, features: int, classes: int) -> Head:
     """Return the form of the configured head for d features and K classes."""
-    return build_head(
-        config.head,
-        features=features,
-        classes=classes,
-        hidden_units=config.hidden_units,
-        cosine_scale=config.cosine_scale,
-    )
+    return head_of(config, features=features, classes=classes)
 
 
 def answer(

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from flwr.app import Context, RecordDict
 
-import strategies
 from fedtl.client.ledger import LEDGER_KEY
 from fedtl.client.limits import size_of
 from fedtl.client.run_keys import EPOCHS, FOLLOWED, IMPOSSIBLE, REASONS, SERVERS_OWN
@@ -25,8 +24,8 @@ from fedtl.config_key import nearest
 from fedtl.config_keys.data import READING_KEYS
 from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
-from fedtl.known_options import shipped_options
-from fedtl.options import Option
+from fedtl.kinds import CHOOSING_KEYS, KINDS, NO_PART, kind_of, names_class
+from fedtl.known_options import Known, shipped_options
 from fedtl.privacy.forms import shown
 
 # What rests on fewer training examples of a class does not leave a site that says nothing else.
@@ -46,8 +45,15 @@ _NODE_KEYS = (*_FLOWERS_KEYS, *SITE_KEYS, LEDGER_KEY, "allow", "simulated", *_LI
 OWN_CLASS, DOWNLOADS = "module:Class", "downloads"
 
 # Listed as this module is imported, so that no message has a folder read.
-_INSTALLED = strategies.available()
-_OPTIONS = {key: known.option for key, known in shipped_options().items()}
+_INSTALLED = {key: frozenset(kind.available()) for key, kind in KINDS.items()}
+_OPTIONS = shipped_options()
+_PLURALS = {
+    "data": "sources",
+    "partition": "partitions",
+    "backbone": "backbones",
+    "head": "heads",
+    "strategy": "strategies",
+}
 _SHIPPED_BACKBONE = "fedtl-tiny"
 
 
@@ -146,37 +152,50 @@ class SitePolicy:
 
     def _against(self, key: str, value: Any) -> _Against | None:
         """Return what the site has against one key; ``None`` if nothing."""
-        if key in IMPOSSIBLE:
-            return _Against(key, REASONS[key])
+        if chooser := _impossible(key):
+            return _Against(key, REASONS[chooser])
         if key == "set" and OWN_CLASS not in self.allowed:
-            return _Against(key, "it is for strategies that are not installed here", OWN_CLASS)
+            return _Against(key, "it is for classes that are not installed here", OWN_CLASS)
         if key == "set":
             return None
         if key in _OPTIONS:
-            return _against_option(key, value, _OPTIONS[key])
+            return self._against_option(key, value, _OPTIONS[key])
         if key not in rules():
             return _Against(shown(key), "its fedtl has no such key")
         if key not in FOLLOWED and key not in SERVERS_OWN and key not in self.allowed:
             why = REASONS.get(key, "it is not among the keys that a run may set at a site")
             return _Against(key, why, key)
-        if key in ("strategy", "init"):
-            return self._against_strategy(key, value)
+        chooses = key in CHOOSING_KEYS and key not in SERVERS_OWN
+        if chooses and (against := self._against_part(key, value)):
+            return against
         bound = self.most_epochs if key in EPOCHS else FOLLOWED.get(key)
         if bound is not None and not _at_most(value, bound):
             own = "by most-epochs of its node config" if key in EPOCHS else "at every site"
             return _Against(f"{key} above {bound:g}", f"that is the most {own}")
         return None
 
-    def _against_strategy(self, key: str, value: Any) -> _Against | None:
-        """Return what the site has against a strategy: it must be a file of the package here."""
-        if value in _INSTALLED or (key, value) == ("init", "none"):
+    def _against_part(self, key: str, value: Any) -> _Against | None:
+        """Return what the site has against a part: no code runs but what is installed here."""
+        kind = kind_of(key)
+        if isinstance(value, str) and names_class(key, value):
+            why = f"only {_PLURALS[kind.key]} of the package that is installed here run"
+            allowed = OWN_CLASS in self.allowed
+            return None if allowed else _Against(f"{key} = {OWN_CLASS}", why, OWN_CLASS)
+        if kind.otherwise or value in _INSTALLED[kind.key] or value == NO_PART.get(key):
             return None
-        if not (isinstance(value, str) and ":" in value):
-            return _Against(key, "it names no strategy of the package that is installed here")
-        if OWN_CLASS in self.allowed:
+        if str(value).partition(":")[0] in kind.with_argument:
             return None
-        why = "only strategies of the package that is installed here run"
-        return _Against(f"{key} = {OWN_CLASS}", why, OWN_CLASS)
+        return _Against(key, f"it names no {kind.key} of the package that is installed here")
+
+    def _against_option(self, key: str, value: Any, known: Known) -> _Against | None:
+        """Return what the site has against an option: it follows those of what a run may choose."""
+        if known.key not in FOLLOWED and known.key not in self.allowed and key not in self.allowed:
+            why = REASONS.get(known.key, "it is not among the keys that a run may set at a site")
+            return _Against(key, why, key)
+        bound = known.option.most_at_sites
+        if bound is not None and not _at_most(value, bound):
+            return _Against(f"{key} above {bound:g}", "that is the most at every site")
+        return None
 
     def _against_downloads(self, asked: Mapping[str, Any]) -> list[_Against]:
         """Return what the site has against fetching weights that it did not name itself."""
@@ -191,6 +210,12 @@ class SitePolicy:
         return [_Against(f"backbone = {shown(backbone)}", why, DOWNLOADS)]
 
 
+def _impossible(key: str) -> str:
+    """Return what no site can follow: the key itself, or what it is an option of; else nothing."""
+    chooser = _OPTIONS[key].key if key in _OPTIONS else key
+    return chooser if chooser in IMPOSSIBLE else ""
+
+
 def configuration_here(context: Context) -> RunConfig:
     """Return the configuration that holds at a site with data of its own.
 
@@ -199,13 +224,6 @@ def configuration_here(context: Context) -> RunConfig:
         NodeConfigError: The site's own settings are wrong.
     """
     return SitePolicy.of(context.node_config).configuration(context.run_config)
-
-
-def _against_option(key: str, value: Any, option: Option) -> _Against | None:
-    bound = option.most_at_sites
-    if bound is not None and not _at_most(value, bound):
-        return _Against(f"{key} above {bound:g}", "that is the most at every site")
-    return None
 
 
 def _refused(against: Sequence[_Against]) -> str:
@@ -218,7 +236,7 @@ def _refused(against: Sequence[_Against]) -> str:
 
 def _asked(run_config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run sets to something else than the default; a comparison's table is none."""
-    defaults = {key: option.default for key, option in _OPTIONS.items()}
+    defaults = {key: known.option.default for key, known in _OPTIONS.items()}
     defaults |= RunConfig().to_mapping()
     defaults["set"] = ""
     return {
@@ -251,7 +269,7 @@ def _limit(key: str, value: Any) -> float:
 def _allowed(text: Any) -> frozenset[str]:
     """Return the words of ``allow``."""
     words = re.findall(r"[^\s,]+", text) if isinstance(text, str) else [repr(text)]
-    known = [key for key in (*rules(), OWN_CLASS, DOWNLOADS) if key not in IMPOSSIBLE]
+    known = [key for key in (*rules(), *_OPTIONS, OWN_CLASS, DOWNLOADS) if not _impossible(key)]
     for word in words:
         if word not in known:
             raise NodeConfigError(

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 # What decides how a head is learnt. Numbers have the ranges of the configuration itself; a tighter
-# one stands here where a large value would cost the site time or memory. Options of strategies that
-# are installed at the site are followed, too, as far as they say themselves.
+# one stands here where a large value would cost the site time or memory. Options of
+# strategies, backbones and heads that are installed at the site are followed, too, as far as they
+# say themselves.
 FOLLOWED: Mapping[str, float | None] = {
     "strategy": None,
     "init": None,
@@ -30,8 +31,6 @@ FOLLOWED: Mapping[str, float | None] = {
     "precision": None,
     "head": None,
     "head-init": None,
-    "hidden-units": 8192,
-    "cosine-scale": None,
     "local-epochs": None,
     "batch-size": None,
     "learning-rate": None,
@@ -72,8 +71,6 @@ REASONS: Mapping[str, str] = {
     "labels": "which files are read is the site's own to say",
     "partition": "a site's data is its own and is not dealt out",
     "attack": _NO_SCENARIO,
-    "attackers": _NO_SCENARIO,
-    "attack-strength": _NO_SCENARIO,
     "dropout": _NO_SCENARIO,
     "straggle": _NO_SCENARIO,
     "holdout-site": (
@@ -82,7 +79,5 @@ REASONS: Mapping[str, str] = {
     ),
 }
 
-# What could not be followed at a site with data of its own, whoever allows it.
-IMPOSSIBLE = frozenset(
-    {"holdout-site", "attack", "attackers", "attack-strength", "dropout", "straggle"}
-)
+# What could not be followed at a site with data of its own, whoever allows it; nor an option of it.
+IMPOSSIBLE = frozenset({"holdout-site", "attack", "dropout", "straggle"})

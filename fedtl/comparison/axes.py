@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from fedtl.config import RunConfig
 from fedtl.config_file import spelt
-from fedtl.config_key import Scalar, nearest
+from fedtl.config_key import Scalar, kebab, nearest
 from fedtl.config_keys.data import READING_KEYS
-from fedtl.config_keys.every import rules
+from fedtl.config_keys.every import defaults, rules
 from fedtl.errors import UsageError
-from fedtl.known_options import find_option, options_of
+from fedtl.kinds import CHOOSING_KEYS
+from fedtl.known_options import Choice, find_option, options_of, shipped_option
 from fedtl.options import Option
 
 Axes = dict[str, tuple[Scalar, ...]]
@@ -39,44 +39,48 @@ _COUNTED = {
 
 def varying_keys() -> list[str]:
     """Return the keys that can have several values in a comparison; a switch has one."""
-    switches = {key for key, value in RunConfig().to_mapping().items() if isinstance(value, bool)}
+    switches = {kebab(name) for name, value in defaults().items() if isinstance(value, bool)}
     return [
         key
         for key, rule in rules().items()
-        if rule.section not in _SECTIONS_APART
-        and key not in (*_INPUTS, *_COUNTED, *switches)
-        and not key.startswith("hospitals-")
+        if rule.section not in _SECTIONS_APART and key not in (*_INPUTS, *_COUNTED, *switches)
     ]
 
 
-def check_varies(key: str, strategies: Sequence[str]) -> None:
-    """Refuse a key that cannot have several values; an option of a strategy can.
+def check_varies(key: str, chosen: Sequence[Choice]) -> None:
+    """Refuse a key that cannot have several values; an option can, unless it is of the inputs.
+
+    Args:
+        key: The key.
+        chosen: The parts of all runs.
 
     Raises:
         UsageError: It cannot, or there is no such key.
     """
     if key in varying_keys():
         return
-    if find_option(key, strategies) is not None:
-        return
-    if key in rules():
+    known = find_option(key, chosen)
+    if known is None and key not in rules():
+        raise UsageError(f"Unknown key {key!r}{nearest(key, varying_keys())}")
+    shipped, inputs = shipped_option(key), [one for one in chosen if one[0] in _INPUTS]
+    of_inputs = key in options_of(*inputs) or (shipped is not None and shipped.key in _INPUTS)
+    if known is None or of_inputs:
         why = _COUNTED.get(key, "it is the same for a whole comparison")
         raise UsageError(f"{key} cannot vary: {why}.")
-    raise UsageError(f"Unknown key {key!r}{nearest(key, varying_keys())}")
 
 
-def read_values(key: str, text: str, strategies: Sequence[str]) -> tuple[Scalar, ...]:
+def read_values(key: str, text: str, chosen: Sequence[Choice]) -> tuple[Scalar, ...]:
     """Return the values of ``key`` that are listed in ``text``, separated by commas.
 
     Args:
-        key: Of every run, or an option of a strategy.
+        key: Of every run, or an option of a part.
         text: The list.
-        strategies: That are compared.
+        chosen: The parts of all runs.
 
     Raises:
         UsageError: One is not of the key's type, or there is none.
     """
-    option = _option(key, strategies)
+    option = _option(key, chosen)
     parts = filter(None, (part.strip() for part in text.split(",")))
     values = [spelt(key, part, option) for part in parts]
     if not values:
@@ -84,26 +88,38 @@ def read_values(key: str, text: str, strategies: Sequence[str]) -> tuple[Scalar,
     return tuple(values)
 
 
-def _option(key: str, strategies: Sequence[str]) -> Option:
+def _option(key: str, chosen: Sequence[Choice]) -> Option:
     if key in rules():
-        return Option(RunConfig().to_mapping()[key], "")
-    option = find_option(key, strategies)
+        return Option(defaults()[key.replace("-", "_")], "")
+    option = find_option(key, chosen)
     if option is None:
-        near = nearest(key, [*varying_keys(), *options_of(*strategies)])
+        near = nearest(key, [*varying_keys(), *options_of(*chosen)])
         raise UsageError(f"Unknown key {key!r}{near}")
     return option
 
 
-def read_vary(text: str, strategies: Sequence[str]) -> Axes:
-    """Return what ``"alpha=0.1,1 fraction=0.5,1"`` says of keys, and of strategies' options.
+def read_vary(text: str, chosen: Sequence[Choice]) -> Axes:
+    """Return what ``"alpha=0.1,1 fraction=0.5,1"`` says of keys, and of options.
 
     Raises:
         UsageError: It is not of that form.
     """
-    vary = {}
+    listed = {}
     for part in text.split():
         key, equals, values = part.partition("=")
         if not equals:
             raise UsageError(f"vary = {text!r} must be of the form 'key=value,value key=value'.")
-        vary[key] = read_values(key, values, strategies)
-    return vary
+        listed[key] = values
+    named = {key: listed[key].split(",") for key in CHOOSING_KEYS if key in listed}
+    every = (*chosen, *choices(named))
+    return {key: read_values(key, values, every) for key, values in listed.items()}
+
+
+def choices(named: Mapping[str, Sequence[Scalar]]) -> tuple[Choice, ...]:
+    """Return the parts that values of keys choose, whatever other keys there are."""
+    return tuple(
+        (key, str(value))
+        for key, values in named.items()
+        if key in CHOOSING_KEYS
+        for value in values
+    )

@@ -10,19 +10,18 @@ from typing import Any
 
 import strategies
 from fedtl.client.answers import head_for
-from fedtl.comparison.axes import check_varies
+from fedtl.comparison.axes import check_varies, choices
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
 from fedtl.config_key import Scalar
 from fedtl.errors import UsageError
+from fedtl.known_options import Choice, options_of
 
 Point = tuple[tuple[str, Scalar], ...]
 """Values of the keys that vary, by kebab-case key; empty where none does."""
 
 SEEDS = 5
 """As many as a significant difference takes."""
-
-_ATTACK = ("attack", "attackers", "attack-strength")
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class Plan:
             raise UsageError("A comparison needs strategies: --strategies fedavg,fed3r.")
         _no_twins("strategies", self.strategies)
         for key, values in self.vary.items():
-            check_varies(key, self.strategies)
+            check_varies(key, (*self._others, *self.base.chosen))
             _no_twins(key, values)
         for cell in self.cells():
             # An unknown strategy, or one that the head does not suit, is told before anything runs.
@@ -120,12 +119,18 @@ class Plan:
             return None
         if "none" in self.vary.get("attack", ()):
             return tuple((key, "none" if key == "attack" else value) for key, value in point)
-        kept = tuple((key, value) for key, value in point if key not in _ATTACK)
+        attacks = self.vary.get("attack", (self.base.attack,))
+        its = {"attack", *options_of(*choices({"attack": attacks}))}
+        kept = tuple((key, value) for key, value in point if key not in its)
         return (*kept, ("attack", "none"))
+
+    @property
+    def _others(self) -> tuple[Choice, ...]:
+        return choices({**self.vary, "strategy": self.strategies})
 
     def _config(self, point: Point, seed: int, strategy: str) -> RunConfig:
         varied = from_mapping(
-            dict(point), where="the comparison", base=self.base, strategies=self.strategies
+            dict(point), where="the comparison", base=self.base, others=self._others
         )
         chosen = strategies.load(strategy)
         return varied.replace(
@@ -164,11 +169,13 @@ class Plan:
         try:
             content = json.loads(text)
             compared = tuple(content["strategies"])
+            vary = {key: tuple(values) for key, values in content["vary"].items()}
+            others = choices({**vary, "strategy": compared})
             return cls(
-                base=from_mapping(content["config"], where=where, strategies=compared),
+                base=from_mapping(content["config"], where=where, others=others),
                 strategies=compared,
                 seeds=int(content["seeds"]),
-                vary={key: tuple(values) for key, values in content["vary"].items()},
+                vary=vary,
                 target=float(content["target"]),
                 tune=int(content["tune"]),
             )

@@ -7,23 +7,13 @@ import math
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 from fedtl.config_key import key
 from fedtl.errors import UsageError
 
-# Of partition, what the data and the other keys make of it: see RunConfig.settled.
+# Of partition, what the data and the other keys make of it (see RunConfig.settled); of grey-range,
+# what the data hold.
 AUTO = "auto"
-PARTITIONS = (
-    "iid",
-    "dirichlet",
-    "pathological",
-    "shard",
-    "natural",
-    "size-linear",
-    "size-square",
-    "size-exponential",
-)
 
 # How data is read: a site's own to say, and the same for a whole comparison.
 READING_KEYS = (
@@ -41,11 +31,6 @@ _MOST_CLASSES = 10_000
 _DATA, _READING = "Data and partition", "How folders of pictures are read"
 
 
-def _effect(what: str) -> Any:
-    """Return the key of one effect that rendered sites differ in."""
-    return key(1.0, f"Times hospitals-shift, for the {what}.", _DATA, low=0.0, high=5.0)
-
-
 @dataclass(frozen=True)
 class DataKeys:
     """See :class:`fedtl.config.RunConfig`."""
@@ -53,26 +38,16 @@ class DataKeys:
     data: str = key(
         "hospitals",
         "Folder, .zip or .tar (class/file, split/class/file, site/class/file), torchvision:NAME, "
-        "medmnist:NAME or FILE, features:FILE.npz, or the rendered default, hospitals.",
+        "medmnist:NAME or FILE, features:FILE.npz, the rendered default, hospitals, or "
+        "module:Class of your own.",
         _DATA,
     )
     partition: str = key(
         AUTO,
-        f"How data becomes clients: {', '.join(PARTITIONS)}, or file:PARTS.json; auto is "
+        "How data becomes clients: iid, dirichlet, pathological, shard, natural, size-linear, "
+        "size-square, size-exponential, file:PARTS.json, or module:Class of your own; auto is "
         "dirichlet, but one hospital per client of rendered data without alpha or hospitals-sites.",
         _DATA,
-    )
-    alpha: float = key(0.3, "Dirichlet concentration; small is skewed.", _DATA, above=0.0, high=1e9)
-    classes_per_client: int = key(
-        2, "Classes a client holds (pathological).", _DATA, low=1, high=1_000_000
-    )
-    shards_per_client: int = key(2, "Shards a client gets (shard).", _DATA, low=1, high=1_000_000)
-    min_examples: int = key(
-        2,
-        "Fewest examples (or groups) a client may have (dirichlet).",
-        _DATA,
-        low=1,
-        high=1_000_000,
     )
     min_examples_per_class: int = key(
         0,
@@ -110,33 +85,6 @@ class DataKeys:
         _DATA,
         low=-1,
         high=2**63 - 1,
-    )
-    hospitals_images: int = key(
-        4000, "Rendered training images (hospitals).", _DATA, low=16, high=10_000_000
-    )
-    hospitals_test_images: int = key(
-        1000, "Rendered global test images (hospitals).", _DATA, low=0, high=10_000_000
-    )
-    hospitals_sites: int = key(
-        0,
-        "Rendered sites (hospitals); 0 is 5, or one per client if partition = auto.",
-        _DATA,
-        low=0,
-        high=10_000,
-    )
-    hospitals_size: int = key(64, "Rendered image side in pixels.", _DATA, low=16, high=1024)
-    hospitals_shift: float = key(
-        1.0, "Strength of the difference between rendered sites.", _DATA, low=0.0, high=5.0
-    )
-    hospitals_stain: float = _effect("hue and strength of the stain")
-    hospitals_illumination: float = _effect("colour and gradient of the light")
-    hospitals_focus: float = _effect("blur")
-    hospitals_noise: float = _effect("noise of the camera")
-    hospitals_jpeg: float = _effect("loss by compression")
-    hospitals_magnification: float = _effect("size of the cells")
-    hospitals_prevalence: float = _effect("frequency of the classes")
-    hospitals_label_noise: float = key(
-        0.0, "Fraction of wrong training labels (hospitals).", _DATA, low=0.0, high=0.9
     )
 
     top_level: str = key(

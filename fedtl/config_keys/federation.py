@@ -58,17 +58,7 @@ class FederationKeys:
     )
     attack: str = key(
         "none",
-        "What hostile clients do.",
+        "What hostile clients do: none, label-flip, sign-flip, noise, scale, or module:Class of "
+        "your own.",
         _ADVERSITY,
-        choices=("none", "label-flip", "sign-flip", "noise", "scale"),
-    )
-    attackers: float = key(
-        0.1, "Fraction of the clients that are hostile (attack).", _ADVERSITY, low=0.0, high=1.0
-    )
-    attack_strength: float = key(
-        10.0,
-        "How far hostile clients go (sign-flip, noise, scale).",
-        _ADVERSITY,
-        above=0.0,
-        high=1e6,
     )

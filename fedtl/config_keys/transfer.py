@@ -14,7 +14,9 @@ class TransferKeys:
     """See :class:`fedtl.config.RunConfig`."""
 
     backbone: str = key(
-        "fedtl-tiny", "fedtl-tiny, or a torchvision classification architecture.", _TRANSFER
+        "fedtl-tiny",
+        "fedtl-tiny, a torchvision classification architecture, or module:Class of your own.",
+        _TRANSFER,
     )
     weights: str = key(
         "DEFAULT",
@@ -30,12 +32,10 @@ class TransferKeys:
         _TRANSFER,
         choices=("float32", "bfloat16", "float16"),
     )
-    head: str = key("linear", "Head.", _TRANSFER, choices=("linear", "mlp", "cosine"))
+    head: str = key("linear", "Head: linear, mlp, cosine, or module:Class of your own.", _TRANSFER)
     head_init: str = key(
         "auto",
-        "Initial head; auto is zero for linear, seeded for mlp and cosine.",
+        "Initial head; auto is zero for linear, seeded for mlp, cosine and your own.",
         _TRANSFER,
         choices=("auto", "zero", "seeded"),
     )
-    hidden_units: int = key(256, "Hidden units (mlp).", _TRANSFER, low=1, high=65_536)
-    cosine_scale: float = key(16.0, "Logit scale (cosine).", _TRANSFER, above=0.0, high=1e4)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +11,11 @@ from numpy.typing import NDArray
 
 from fedtl.data.dataset import Dataset
 from fedtl.data.npz_file import read_npz
+from fedtl.data.sources.base import ArrayImages
 from fedtl.errors import FedtlError, UsageError, first_line
 
 _MOST_CLASSES = 65_536
 _SPLITS = ("train", "val", "test")
-
-
-class ArrayImages:
-    """Pictures held in memory.
-
-    Args:
-        pixels: Shape ``(N, height, width)`` for grey or ``(N, height, width, 3)`` for RGB.
-    """
-
-    def __init__(self, pixels: NDArray[np.uint8]) -> None:
-        self._pixels = pixels
-
-    def __len__(self) -> int:
-        return len(self._pixels)
-
-    def digest(self, index: int) -> bytes:
-        """Return the SHA-256 of the stored picture's shape and pixels."""
-        picture = self._pixels[index]
-        return hashlib.sha256(repr(picture.shape).encode() + picture.tobytes()).digest()
-
-    def load(self, index: int) -> NDArray[np.uint8]:
-        """Return the picture, shape ``(height, width, 3)``."""
-        picture = self._pixels[index]
-        return np.repeat(picture[:, :, None], 3, axis=2) if picture.ndim == 2 else picture.copy()
 
 
 def medmnist_set(source: str) -> Dataset:

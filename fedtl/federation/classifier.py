@@ -14,14 +14,13 @@ from fedtl.config import RunConfig
 from fedtl.config_file import from_toml
 from fedtl.data.grey_scale import GreyScale
 from fedtl.errors import UsageError
+from fedtl.transfer.embeddings import embedding_fingerprint
 
 if TYPE_CHECKING:
     from fedtl.transfer.backbones import Backbone
     from fedtl.transfer.head_file import TrainedHead
     from fedtl.transfer.heads import Head
     from fedtl.transfer.prior_correction import Adjustment
-
-_EMBEDDINGS = "features:"
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,16 +79,17 @@ class Classifier:
                 f"finish it with python -m fedtl.simulate --resume {run}"
             )
         head, doubts = checked_head(folder, identity)
-        pictures = not config.data.startswith(_EMBEDDINGS)
-        places = told_places(config.to_mapping(), folder, keys=("weights",)) if pictures else []
-        classifier = cls(run, config, head, (*doubts, *places))
+        classifier = cls(run, config, head, tuple(doubts))
         classifier._check_head()
-        return classifier
+        if classifier.takes_embeddings:
+            return classifier
+        places = told_places(config.to_mapping(), folder, keys=("weights",))
+        return replace(classifier, told=(*doubts, *places))
 
     @property
     def takes_embeddings(self) -> bool:
         """Whether the run was trained on embeddings, not on images."""
-        return self.config.data.startswith(_EMBEDDINGS)
+        return self.trained.fingerprint == embedding_fingerprint(self.feature_size)
 
     @property
     def measure(self) -> Literal["probability", "score"]:
@@ -127,15 +127,10 @@ class Classifier:
         Raises:
             FedtlError: It cannot be had, or what can be had is another one.
         """
-        from fedtl.transfer.backbones import load_backbone
+        from fedtl.transfer.backbones import backbone_of
 
         config = self.config
-        backbone = load_backbone(
-            config.backbone,
-            weights=config.weights,
-            image_size=config.image_size,
-            seed=config.inputs_seed,
-        )
+        backbone = backbone_of(config)
         if backbone.fingerprint != self.trained.fingerprint:
             raise UsageError(
                 f"The backbone {config.backbone} with weights {config.weights} has fingerprint "

@@ -8,7 +8,8 @@ from typing import Any
 
 from fedtl.config_file import code_named_in
 from fedtl.config_key import Scalar
-from fedtl.user_code import bar, names_code, unbar
+from fedtl.kinds import names_code
+from fedtl.user_code import bar, unbar
 
 # Where things lie may have changed; what they are is checked by their content.
 MOVABLE = ("data", "labels", "weights", "cache", "ray-address")

@@ -68,3 +68,6 @@ class MLflow(Observer):
             self._client.log_metric(self._run, name, value)
         self._client.set_tag(self._run, "fedtl.head_sha256", result.figures["head_sha256"])
         self._client.set_terminated(self._run)
+
+
+OBSERVER = MLflow

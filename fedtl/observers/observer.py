@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from fedtl.options import Options
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -54,6 +56,7 @@ class Observer:
             observer alone, which the user is told, and which hears nothing more.
     """
 
+    options = Options()
     vital: ClassVar[bool] = False
 
     def __init__(self, config: RunConfig) -> None:

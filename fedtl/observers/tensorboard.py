@@ -51,3 +51,6 @@ class TensorBoard(Observer):
         keys = {"strategy": result.config.strategy, **dict(result.config.options)}
         self._writer.add_hparams(keys, final_figures(result), run_name="result")
         self._writer.close()
+
+
+OBSERVER = TensorBoard

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 from contextlib import contextmanager
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from fedtl.config_key import nearest
 from fedtl.errors import UsageError
-from fedtl.fault import Fault
+from fedtl.kinds import KINDS, listed
 from fedtl.observers.observer import Observer
-from fedtl.user_code import importing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fedtl.config import RunConfig
-
-_SHIPPED = {
-    "tensorboard": "fedtl.observers.tensorboard:TensorBoard",
-    "mlflow": "fedtl.observers.mlflow:MLflow",
-}
 
 
 def trackers(config: RunConfig) -> list[Observer]:
@@ -30,31 +21,8 @@ def trackers(config: RunConfig) -> list[Observer]:
     Raises:
         UsageError: There is no such observer, or what it needs is not installed.
     """
-    names = [name.strip() for name in config.track.split(",") if name.strip()]
-    return [_loaded(name)(config) for name in names]
-
-
-def _loaded(name: str) -> type[Observer]:
-    installed = {point.name: point.value for point in entry_points(group="fedtl.observers")}
-    known = {**installed, **_SHIPPED}
-    if ":" not in name and name not in known:
-        raise UsageError(
-            f"track = {name!r} is not known{nearest(name, known)} It is one of "
-            f"{', '.join(sorted(known))}, or module:Class of your own, parted by commas."
-        )
-    module, _, cls = known.get(name, name).partition(":")
-    try:
-        with importing(f"{module}:{cls}"):
-            found = getattr(importlib.import_module(module), cls)
-    except UsageError:
-        raise
-    except Exception as error:  # whatever the user's own module raises while it is imported
-        raise UsageError(
-            f"track = {name!r} cannot be loaded: {Fault.of(error).sentence}."
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, Observer)):
-        raise UsageError(f"track = {name!r} is not a subclass of fedtl.Observer.")
-    return found
+    kind = KINDS["track"]
+    return [cast(type[Observer], kind.load(name))(config) for name in listed("track", config.track)]
 
 
 @contextmanager

@@ -102,7 +102,7 @@ def prepare_inputs(
         FedtlError: The backbone's weights are not to be had, or too few images can be read.
         UsageError: What is black and white has to be said.
     """
-    from fedtl.transfer.backbones import embedding_fingerprint
+    from fedtl.transfer.embeddings import embedding_fingerprint
 
     if isinstance(dataset.inputs, np.ndarray):
         spill = Spill()
@@ -116,15 +116,10 @@ def prepare_inputs(
         dataset, content = replace(dataset, inputs=matrix), _content(digests)
         return Inputs(dataset, shared, rows, fingerprint, [], 0, spill, content, contents)
 
-    from fedtl.transfer.backbones import load_backbone
+    from fedtl.transfer.backbones import backbone_of
     from fedtl.transfer.extraction import extract_features
 
-    backbone = load_backbone(
-        config.backbone,
-        weights=config.weights,
-        image_size=config.image_size,
-        seed=config.inputs_seed,
-    )
+    backbone = backbone_of(config)
     images, scale = on_one_scale(dataset.inputs, config.grey_limits)
     if not (everybody or scale.asked) and scale != GreyScale():
         raise UsageError(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import numpy as np
 
 from fedtl.config import RunConfig
@@ -11,11 +9,7 @@ from fedtl.data.dataset import Dataset
 from fedtl.data.emptied import note_of
 from fedtl.data.group_pattern import groups_hint
 from fedtl.data.groups import straddling_test
-from fedtl.data.hospitals import HospitalsOptions, SiteShift
-from fedtl.data.sources import (
-    Reading,
-    open_dataset,
-)
+from fedtl.data.sources import open_dataset
 from fedtl.data.test_part import with_test_part
 from fedtl.data.unseen_site import withhold_site
 from fedtl.transfer.cache_folder import cache_note
@@ -33,38 +27,10 @@ def open_data(config: RunConfig, *, own: bool = False) -> Dataset:
         UsageError: There is no such data or it is unusable.
     """
     config = config.settled()
-    effects = SiteShift(
-        stain=config.hospitals_stain,
-        illumination=config.hospitals_illumination,
-        focus=config.hospitals_focus,
-        noise=config.hospitals_noise,
-        jpeg=config.hospitals_jpeg,
-        magnification=config.hospitals_magnification,
-        prevalence=config.hospitals_prevalence,
-    )
-    options = HospitalsOptions(
-        images=config.hospitals_images,
-        test_images=config.hospitals_test_images,
-        sites=max(1, config.hospitals_sites),
-        size=config.hospitals_size,
-        shift=effects.times(config.hospitals_shift),
-        label_noise=config.hospitals_label_noise,
-    )
-    dataset = open_dataset(
-        config.data,
-        seed=config.inputs_seed,
-        hospitals=options,
-        reading=reading_of(config),
-        own=own,
-    )
+    dataset = open_dataset(config, own=own)
     if config.holdout_site:
         dataset = withhold_site(dataset, config.holdout_site, fewest_sites=fewest_sites(config))
     return dataset if own else with_test_part(dataset, config.test_fraction, config.inputs_seed)
-
-
-def reading_of(config: RunConfig) -> Reading:
-    """Return how the configured data is to be read."""
-    return Reading(**{field.name: getattr(config, field.name) for field in fields(Reading)})
 
 
 def data_notes(config: RunConfig, dataset: Dataset) -> list[str]:

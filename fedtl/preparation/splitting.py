@@ -48,16 +48,7 @@ def split_into_clients(config: RunConfig, dataset: Dataset) -> Split:
         UsageError: The partition cannot be made.
     """
     config = config.settled()
-    parts, names = partition_rows(
-        dataset,
-        config.partition,
-        config.clients,
-        seed=config.seed,
-        alpha=config.alpha,
-        classes_per_client=config.classes_per_client,
-        shards_per_client=config.shards_per_client,
-        min_size=config.min_examples,
-    )
+    parts, names = partition_rows(dataset, config)
     halves = [
         hold_out(config, dataset, rows, partition_id) for partition_id, rows in enumerate(parts)
     ]

@@ -12,7 +12,8 @@ from fedtl.config import RunConfig
 from fedtl.config_key import Scalar
 from fedtl.config_keys.every import rules
 from fedtl.data.dataset import Dataset
-from fedtl.known_options import options_of
+from fedtl.kinds import KINDS
+from fedtl.known_options import options_of, shipped_option
 from strategies.base import ClosedFormStrategy, IterativeStrategy
 
 _Reason = Callable[[RunConfig, Dataset, int], str]
@@ -60,10 +61,10 @@ def _reason(key: str, config: RunConfig, dataset: Dataset, clients: int) -> str:
     """Return why nothing reads a key; empty if something does."""
     if key in _READERS:
         return _READERS[key](config, dataset, clients)
-    if key.startswith("hospitals-"):
-        return "" if config.data == "hospitals" else f"data = {config.data} is not rendered"
     if key not in rules() and key not in options_of(*config.chosen):
-        return f"strategy = {config.strategy}"
+        known = shipped_option(key)
+        chooser = "strategy" if known is None else known.key
+        return f"{chooser} = {str(getattr(config, chooser))[:40]}"
     return ""
 
 
@@ -79,21 +80,14 @@ def _clients(config: RunConfig, dataset: Dataset, clients: int) -> str:
     return ""
 
 
-def _partition(*methods: str) -> _Reason:
-    def reason(config: RunConfig, dataset: Dataset, clients: int) -> str:
-        return "" if config.partition in methods else f"partition = {config.partition[:40]}"
-
-    return reason
-
-
 def _pictures(config: RunConfig, dataset: Dataset, clients: int) -> str:
     return "the data are features" if isinstance(dataset.inputs, np.ndarray) else ""
 
 
 def _folder(config: RunConfig, dataset: Dataset, clients: int) -> str:
-    opener = config.data.partition(":")[0]
-    named = opener in ("hospitals", "features", "medmnist", "torchvision")
-    return f"data = {opener} is no folder or archive of pictures" if named else ""
+    kind = KINDS["data"]
+    name, _ = kind.found(config.data)
+    return "" if name == kind.otherwise else f"data = {name} is no folder or archive of pictures"
 
 
 def _top_level(config: RunConfig, dataset: Dataset, clients: int) -> str:
@@ -104,18 +98,6 @@ def _top_level(config: RunConfig, dataset: Dataset, clients: int) -> str:
 def _test_fraction(config: RunConfig, dataset: Dataset, clients: int) -> str:
     own = dataset.test.any() and not dataset.test_is_held_out
     return "the data have a test split of their own" if own and config.test_fraction else ""
-
-
-def _head(kind: str) -> _Reason:
-    return lambda config, dataset, clients: "" if config.head == kind else f"head = {config.head}"
-
-
-def _attack(*kinds: str) -> _Reason:
-    def reason(config: RunConfig, dataset: Dataset, clients: int) -> str:
-        read = config.attack in kinds or (not kinds and config.attack != "none")
-        return "" if read else f"attack = {config.attack}"
-
-    return reason
 
 
 def _init(config: RunConfig, dataset: Dataset, clients: int) -> str:
@@ -165,10 +147,6 @@ _NOT_IN_COMPARISONS = {
 _READERS: dict[str, _Reason] = {
     "clients": _clients,
     "min-sites": lambda config, dataset, clients: "simulated clients are no sites",
-    "alpha": _partition("dirichlet"),
-    "min-examples": _partition("dirichlet"),
-    "classes-per-client": _partition("pathological"),
-    "shards-per-client": _partition("shard"),
     "test-fraction": _test_fraction,
     "top-level": _top_level,
     "layout": _top_level,
@@ -180,8 +158,6 @@ _READERS: dict[str, _Reason] = {
     "weights": _pictures,
     "image-size": _pictures,
     "precision": _pictures,
-    "hidden-units": _head("mlp"),
-    "cosine-scale": _head("cosine"),
     "init-temperature": _init,
     "own-data-rows": _own_data_rows,
     "rounds": _rounds,
@@ -192,6 +168,4 @@ _READERS: dict[str, _Reason] = {
     "momentum": _training,
     "weight-decay": _training,
     "ridge-penalty": _ridge_penalty,
-    "attackers": _attack(),
-    "attack-strength": _attack("sign-flip", "noise", "scale"),
 }

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from fedtl.attacks.base import Attack
 from fedtl.config import RunConfig
 from fedtl.determinism import generator
+from fedtl.kinds import KINDS
 from fedtl.transfer.client_block import ClientBlock, ClientData
 from strategies.base import Arrays, Trained
 
@@ -29,9 +33,16 @@ def drops_out(config: RunConfig, server_round: int, partition_id: int) -> bool:
 
 def attackers(config: RunConfig) -> frozenset[int]:
     """Return the partition ids of the hostile clients: ``attackers`` of all, to the nearest."""
-    if config.attack == "none":
+    attack = _attack(config)
+    if attack is None:
         return frozenset()
-    return _drawn(config.seed, config.clients, round(config.attackers * config.clients))
+    return _drawn(config.seed, config.clients, round(attack.options.attackers * config.clients))
+
+
+def _attack(config: RunConfig) -> Attack | None:
+    if config.attack == "none":
+        return None
+    return cast(type[Attack], KINDS["attack"].load(config.attack))(config)
 
 
 @lru_cache(maxsize=16)
@@ -44,15 +55,17 @@ def before_training(config: RunConfig, server_round: int, block: ClientBlock) ->
     """Return the block as it trains: stragglers with less time, some with false labels.
 
     A straggler, with probability ``straggle``, does a uniformly drawn part of its local steps, but
-    at least one. With ``label-flip`` a hostile client learns class K - 1 - y for y.
+    at least one.
     """
     if config.straggle:
         block = replace(block, effort=_efforts(config, server_round, block.partition_ids))
-    if config.attack == "label-flip":
+    attack = _attack(config)
+    if attack is not None:
         labels, hostile = block.labels.clone(), attackers(config)
         for rows, partition_id in zip(block.rows, block.partition_ids, strict=True):
             if partition_id in hostile:
-                labels[rows] = block.classes - 1 - labels[rows]
+                learnt = attack.labels(labels[rows].numpy(), block.classes)
+                labels[rows] = torch.from_numpy(np.asarray(learnt, np.int64))
         block = replace(block, labels=labels)
     return block
 
@@ -60,8 +73,9 @@ def before_training(config: RunConfig, server_round: int, block: ClientBlock) ->
 def labels_learnt(config: RunConfig, data: ClientData) -> NDArray[np.int64]:
     """Return the labels of a client's training rows as it learns them, shape ``(n,)``."""
     labels: NDArray[np.int64] = data.labels.numpy()[data.train]
-    if config.attack == "label-flip" and data.partition_id in attackers(config):
-        return data.classes - 1 - labels
+    attack = _attack(config)
+    if attack is not None and data.partition_id in attackers(config):
+        return np.asarray(attack.labels(labels, data.classes), np.int64)
     return labels
 
 
@@ -81,23 +95,10 @@ def falsified(
     head: Arrays,
     trained: Trained,
 ) -> Trained:
-    """Return what a hostile client sends for what it found.
-
-    With x what it found, w the head it was sent (nought where x is no head), Δ = x - w and
-    s = ``attack-strength``, ``sign-flip`` sends w - s Δ, ``scale`` w + s Δ, and ``noise``
-    w + s r z, where z is standard normal and r the root mean square of Δ. With ``label-flip`` it
-    sends what it found.
-    """
-    if config.attack == "label-flip":
+    """Return what a hostile client sends for what it found; see :meth:`Attack.sent`."""
+    attack = _attack(config)
+    if attack is None:
         return trained
     rng = generator(config.seed, "attack", server_round, partition_id)
-    sent: Arrays = {}
-    for name, found in trained.arrays.items():
-        start = head[name] if name in head else np.zeros_like(found)
-        change = found - start
-        if config.attack == "noise":
-            size = np.sqrt(np.square(change).mean())
-            change = size * rng.standard_normal(found.shape).astype(found.dtype)
-        sign = -1 if config.attack == "sign-flip" else 1
-        sent[name] = np.asarray(start + sign * config.attack_strength * change, dtype=found.dtype)
-    return replace(trained, arrays=sent)
+    start = {name: head.get(name, np.zeros_like(x)) for name, x in trained.arrays.items()}
+    return replace(trained, arrays=attack.sent(trained.arrays, start, rng))

@@ -30,9 +30,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset, Images
 from fedtl.data.holdout import Rows
-from fedtl.data.hospitals import HospitalsOptions
 from fedtl.data.sources import open_dataset
 from fedtl.determinism import generator
 from fedtl.errors import FedtlError
@@ -136,7 +136,7 @@ def measure_source(
     """Add the accuracy of tasks that share their pictures; those are the same for all seeds."""
     began, source = time.perf_counter(), TASKS[tasks[0]].source
     spec = source if source == HOSPITALS else str(images / source)
-    dataset = open_dataset(spec, seed=seeds[0], hospitals=HospitalsOptions())
+    dataset = open_dataset(RunConfig(data=spec, seed=seeds[0], hospitals_sites=5))
     splits = [(task, TASKS[task].split(dataset, seed)) for task in tasks for seed in seeds]
     rows = np.unique(np.concatenate([part for _, split in splits for part in split]))
     features = extracted(dataset, backbone, rows)

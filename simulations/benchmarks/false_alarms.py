@@ -87,21 +87,15 @@ def inputs_of(spec: str, most: int) -> Inputs:
 def parts_of(dataset: Dataset, how: str) -> list[NDArray[np.int64]]:
     """Return the rows of each client."""
     if how == "by site":
-        parts, _ = partition_rows(
-            dataset, "natural", 2, seed=0, alpha=1.0, classes_per_client=1, shards_per_client=1,
-            min_size=1,
-        )  # fmt: skip
-        return parts
+        return partition_rows(dataset, RunConfig(partition="natural"))[0]
     kind, clients, alpha = DEALT[how]
     if how == NEARLY_ALL:
         rows = generator(0, "nearly-all").permutation(dataset.training)
         few = np.array_split(rows[: len(rows) // 20], clients - 1)
         return [np.sort(part) for part in (rows[len(rows) // 20 :], *few)]
-    parts, _ = partition_rows(
-        dataset, kind, clients, seed=0, alpha=alpha, classes_per_client=1, shards_per_client=1,
-        min_size=1,
-    )  # fmt: skip
-    return parts
+    options = {"alpha": alpha, "classes_per_client": 1, "min_examples": 1}
+    config = RunConfig(partition=kind, clients=clients, **options)
+    return partition_rows(dataset, config)[0]
 
 
 def clients_of(inputs: Inputs, how: str) -> SimulatedSites:

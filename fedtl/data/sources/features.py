@@ -1,0 +1,20 @@
+"""``--data features:FILE.npz``: rows of a file of embeddings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fedtl.data.dataset import Dataset
+from fedtl.data.features_file import features_file
+from fedtl.data.sources.base import Source
+
+
+class Features(Source):
+    """Precomputed features from a .npz file: ``features:FILE.npz``."""
+
+    def open(self) -> Dataset:
+        """See :class:`Source`."""
+        return features_file(Path(self.argument).expanduser())
+
+
+SOURCE = Features

@@ -1,0 +1,58 @@
+"""The frozen network that every client shares: one file for each kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from fedtl.kinds import KINDS
+from fedtl.transfer.backbones.base import DEFAULT, RANDOM, TINY, Backbone, Family
+from fedtl.transfer.embeddings import embedding_fingerprint
+
+if TYPE_CHECKING:
+    from fedtl.config import RunConfig
+
+__all__ = [
+    "DEFAULT",
+    "RANDOM",
+    "TINY",
+    "Backbone",
+    "backbone_of",
+    "embedding_fingerprint",
+    "load_backbone",
+]
+
+
+def backbone_of(config: RunConfig) -> Backbone:
+    """Return the configured backbone, ready to run.
+
+    Raises:
+        UsageError: A name is unknown, the weights do not fit, or the size is impossible.
+        FedtlError: A download failed.
+    """
+    kind = KINDS["backbone"]
+    family = cast(type[Family], kind.load(config.backbone))
+    return family(config, kind.found(config.backbone)[1]).load()
+
+
+def load_backbone(name: str, *, weights: str, image_size: int, seed: int) -> Backbone:
+    """Return a backbone, ready to run.
+
+    Args:
+        name: ``fedtl-tiny`` or any torchvision classification architecture by its torchvision
+            name; see :func:`fedtl.transfer.torchvision_models.cut` for where it is cut.
+        weights: ``DEFAULT`` (what fedtl ships, or torchvision's best, which torchvision
+            downloads), ``random``, the path of a PyTorch or safetensors file, whatever its suffix,
+            or a member of the architecture's torchvision weights enum.
+        image_size: Side of the pictures that the network sees, in pixels; 0 for the size that
+            belongs to the weights.
+        seed: Determines ``random`` weights; of no effect otherwise.
+
+    Raises:
+        UsageError: A name is unknown, the weights do not fit, or the size is impossible.
+        FedtlError: A download failed.
+    """
+    from fedtl.config import RunConfig
+
+    return backbone_of(
+        RunConfig(backbone=name, weights=weights, image_size=image_size, data_seed=seed)
+    )
