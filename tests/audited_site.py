@@ -3,7 +3,8 @@
     python audited_site.py PORT NODE_CONFIG
 
 The server sends lines of JSON, each a message's kind and a run's configuration; the site answers
-with the reply's error, if it is one, and each event that ``sys.addaudithook`` saw meanwhile.
+with the reply's error, if it is one, each event that ``sys.addaudithook`` saw meanwhile, and the
+package's modules that are loaded.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def main() -> None:
             reply = app(message, context)
             events, seen = seen, None
             told = reply.error.reason if reply.has_error() else None
-            lines.write(json.dumps([told, events]) + "\n")
+            loaded = [name for name in sys.modules if name.startswith("fedtl.")]
+            lines.write(json.dumps([told, events, loaded]) + "\n")
             lines.flush()
 
 

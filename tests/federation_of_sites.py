@@ -13,8 +13,10 @@ from flwr.app import Context, Message
 from small_federation import Notes
 
 from fedtl import flower_app
+from fedtl.client.site_store import read_site
 from fedtl.config import RunConfig
 from fedtl.engine.inline_grid import InlineGrid
+from fedtl.federation.journal import Journal
 from fedtl.federation.outcome import Outcome
 from fedtl.federation.server import Federation
 
@@ -24,6 +26,7 @@ def federate(
     folder: Path,
     cache: Path,
     node: Mapping[int, Mapping[str, Any]] | None = None,
+    journal: Journal | None = None,
 ) -> tuple[Outcome, Notes, list[Message]]:
     """Run it; return what came out, what the server noted, and all replies in their order.
 
@@ -32,6 +35,7 @@ def federate(
         folder: Of the sites' features.
         cache: Folder for the sites' caches.
         node: Further keys of a site's node configuration, by its partition.
+        journal: Takes the server's notes instead.
     """
     told: list[Message] = []
 
@@ -42,11 +46,11 @@ def federate(
             context.node_config["data"] = f"features:{folder / f'{partition}.npz'}"
             context.node_config["cache"] = str(cache / str(partition))
             context.node_config |= (node or {}).get(partition, {})
-            flower_app._read_site.cache_clear()
+            read_site.cache_clear()
             replies.append(flower_app.reply(message, context))
         told.extend(replies)
         return replies
 
     notes = Notes()
     grid = InlineGrid(config.clients, sites, config.to_mapping(), block=1)
-    return Federation(grid, config, notes).run(), notes, told
+    return Federation(grid, config, journal or notes).run(), notes, told

@@ -64,6 +64,21 @@ def test_one_file_imports_by_name(rooms: ModuleType) -> None:
     assert found == {"fedtl", "fedtl.callable_module", "fedtl.console", "fedtl.registry"}
 
 
+def test_what_runs_at_a_site_reaches_no_scenario_and_no_server(rooms: ModuleType) -> None:
+    ours, _ = rooms.imports(rooms.modules())
+    start = {module for module in ours if module.startswith("fedtl.client.")}
+    assert {"fedtl.client.answers", "fedtl.client.own_data"} <= start
+    reached, waiting = set(start), list(start)
+    while waiting:
+        new = ours[waiting.pop()] - reached
+        reached |= new
+        waiting += new
+    assert "fedtl.privacy.egress" in reached
+    others = ("scenario", "federation", "engine", "runs", "observers", "report", "comparison")
+    found = {module.split(".")[1] for module in reached if module.startswith("fedtl.")}
+    assert not found & set(others)
+
+
 def test_imports_upwards_are_found(rooms: ModuleType) -> None:
     graph = {"one": {"two", "two.c"}, "one.b": {"two"}, "two": {"one"}, "two.c": {"two", "one.b"}}
     places = {"one": "attic", "one.b": "hall", "two": "hall", "two.c": "hall"}

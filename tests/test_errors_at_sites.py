@@ -14,6 +14,7 @@ from own_strategies import place_of, write_strategies
 from small_federation import Notes
 
 from fedtl import flower_app
+from fedtl.client import own_data
 from fedtl.config import RunConfig
 from fedtl.engine.inline_grid import InlineGrid
 from fedtl.federation.server import Federation
@@ -53,9 +54,9 @@ def test_nothing_of_an_error_leaves_a_site(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    answered = flower_app._answer
+    answered = own_data._answer
 
-    def troubled(message: Message, context: Context) -> Message:
+    def troubled(config: RunConfig, message: Message, context: Context) -> Message:
         """Raise at site 1 once it trains, as its own code would."""
         with pytest.MonkeyPatch.context() as patch:
             training = message.metadata.message_type == phases.TRAIN
@@ -63,10 +64,10 @@ def test_nothing_of_an_error_leaves_a_site(
                 if where == "training":
                     patch.setattr(FedAvg, "client_train", _raise)
                 else:
-                    patch.setattr(flower_app, "open_site", _raise)
-            return answered(message, context)
+                    patch.setattr(own_data, "kept_site", _raise)
+            return answered(config, message, context)
 
-    monkeypatch.setattr(flower_app, "_answer", troubled)
+    monkeypatch.setattr(own_data, "_answer", troubled)
     config = RunConfig(clients=SITES, rounds=2, engine=engine)
     # A site refuses an engine that is not the default unless its own node config allows it.
     allowed = {site: {"allow": "engine"} for site in range(SITES)}

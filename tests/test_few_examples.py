@@ -17,6 +17,7 @@ from small_federation import Notes, block_of
 import strategies
 from fedtl import flower_app
 from fedtl.client import answers as client
+from fedtl.client.site_store import read_site
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
 from fedtl.engine.inline_grid import InlineGrid
@@ -58,7 +59,7 @@ def _told(root: Path, strategy: str, **node: Any) -> tuple[list[Message], Notes]
             "cache": str(root / f"cache-{partition}"),
             **node,
         }
-        flower_app._read_site.cache_clear()
+        read_site.cache_clear()
         reply = flower_app.reply(message, context)
         if partition == 0:
             told.append(reply)
@@ -214,7 +215,7 @@ def test_no_name_of_a_file_or_folder_leaves_a_site(
         [message], [context] = messages, contexts
         data = tmp_path / NAMES[0] if broken != "data" else tmp_path / NAMES[1] / NAMES[2]
         context.node_config |= {"data": str(data), "cache": str(tmp_path / "cache")}
-        flower_app._read_site.cache_clear()
+        read_site.cache_clear()
         replies.append(flower_app.reply(message, context))
         return replies[-1:]
 

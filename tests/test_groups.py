@@ -17,7 +17,10 @@ from in_process import finished
 from numpy.typing import NDArray
 from test_partition import METHODS, dataset, partition
 
-from fedtl import flower_app, simulate
+from fedtl import simulate
+from fedtl.client.own_site import prepare_own
+from fedtl.client.policy import configuration_here
+from fedtl.client.site_store import kept_site
 from fedtl.comparison.tuning import validation_sites
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
@@ -264,7 +267,7 @@ def test_a_real_site_keeps_its_patients_whole_and_holds_out_no_test_part(tmp_pat
         run_config=RunConfig(clients=3).to_mapping(),
     )
     for _ in range(2):  # as it was prepared, and as it was found again
-        data = flower_app.open_site(context).data
+        data = kept_site(configuration_here(context), prepare_own, context).data
         assert len(data.test) == 0
         assert data.groups is not None
         assert not np.intersect1d(data.groups[data.train], data.groups[data.held_out]).size

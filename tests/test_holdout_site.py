@@ -21,12 +21,15 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from sklearn.preprocessing import StandardScaler
 
-from fedtl import flower_app, simulate
+from fedtl import simulate
+from fedtl.client.policy import configuration_here
+from fedtl.client.site_store import kept_site
 from fedtl.config import RunConfig
 from fedtl.errors import UsageError
 from fedtl.observers.run_folder import RunFolder
 from fedtl.preparation.inputs import prepare_inputs
 from fedtl.preparation.opened_data import open_data
+from fedtl.runs.dealt_site import prepare_dealt
 
 SITES = ("east", "north", "south", "west")
 UNSEEN = "south"
@@ -268,8 +271,8 @@ def test_flowers_runtimes_find_the_same_rows_at_every_message(folder: Path, tmp_
         data=data, partition="natural", clients=3, holdout_site=UNSEEN, cache=str(tmp_path)
     )
     context = _context(config, 1)
-    first = flower_app.open_site(context)
-    again = flower_app.open_site(context)  # from what the first left in the cache
+    first = kept_site(config.settled(), prepare_dealt, context)
+    again = kept_site(config.settled(), prepare_dealt, context)  # from what the first left
     away = np.flatnonzero(_arrays()["site"] == UNSEEN)
     for site in (first, again):
         assert site.data.unseen.tolist() == away.tolist()
@@ -281,7 +284,7 @@ def test_a_site_that_brings_its_own_data_says_what_to_do_instead(
 ) -> None:
     config, own = RunConfig(holdout_site=UNSEEN), f"features:{folder / 'data.npz'}"
     with pytest.raises(UsageError, match="brings its own data; leave the hospital unconnected"):
-        flower_app.open_site(_context(config, 0, data=own, cache=str(tmp_path)))
+        configuration_here(_context(config, 0, data=own, cache=str(tmp_path)))
 
 
 def test_the_backbone_sees_the_pictures_of_the_unseen_site_once(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from federation_of_sites import federate
 from flwr.app import Message
 
-from fedtl import flower_app
+from fedtl.client import own_site
 from fedtl.config import RunConfig
 from fedtl.federation.outcome import Outcome
 
@@ -65,7 +65,7 @@ def test_what_a_run_concludes_is_that_of_all_counts(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, _ = _federate(folder, tmp_path / "real", "fedavg")
-    monkeypatch.setattr(flower_app, "SMALLEST_CELL", 0)
+    monkeypatch.setattr(own_site, "SMALLEST_CELL", 0)
     exact, _ = _federate(folder, tmp_path / "exact", "fedavg")
     for name, array in exact.arrays.items():
         np.testing.assert_array_equal(real.arrays[name], array)

@@ -20,13 +20,13 @@ from fedtl.federation.checkpoint import (
     Checkpoint,
     checkpoint_paths,
     read_checkpoint,
-    write_atomically,
     write_checkpoint,
 )
 from fedtl.federation.outcome import Outcome
 from fedtl.federation.server import Federation
 from fedtl.messages.phases import TRAIN
 from fedtl.preparation.simulated_sites import SimulatedSites
+from fedtl.whole_file import write_atomically
 
 CLIENTS = 4
 # What a strategy remembers may depend on a choice of its own.

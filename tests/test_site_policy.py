@@ -19,6 +19,7 @@ from fedtl.client.own_data import is_simulated
 from fedtl.client.policy import NodeConfigError, RefusedError, SitePolicy
 from fedtl.client.private_files import OpenFilesError, close_to_others
 from fedtl.client.run_keys import FOLLOWED, IMPOSSIBLE, SERVERS_OWN
+from fedtl.client.site_store import read_site
 from fedtl.config import RunConfig
 from fedtl.config_key import Scalar
 from fedtl.config_keys.every import rules
@@ -81,11 +82,27 @@ def test_a_key_that_is_not_on_the_list_is_refused_by_name(key: str) -> None:
 
 
 def test_what_one_word_allows_is_that_and_nothing_else() -> None:
-    node = {**SITE, "allow": "attack"}
-    assert _refusal({"attack": "noise", "dropout": 0.5}, node).startswith(
-        "This site refuses dropout"
+    node = {**SITE, "allow": "engine"}
+    assert _refusal({"engine": "inline", "min-per-class": 3}, node).startswith(
+        "This site refuses min-per-class"
     )
-    assert SitePolicy.of(node).configuration({**DEFAULTS, "attack": "noise"}).attack == "noise"
+    assert SitePolicy.of(node).configuration({**DEFAULTS, "engine": "inline"}).engine == "inline"
+
+
+def test_no_site_has_a_scenario_whatever_its_node_config_says() -> None:
+    scenario = {"attack": "noise", "attackers": 0.5, "attack-strength": 2.0}
+    scenario |= {"dropout": 0.5, "straggle": 0.5}
+    options = shipped_options()
+    assert scenario.keys() == {
+        key for key in (*rules(), *options) if re.match("attack|dropout|straggle", key)
+    }
+    for key, value in scenario.items():
+        assert _refusal({key: value}) == (
+            f"This site refuses {key}: who drops out, is slow or hostile is for simulations; "
+            "a site has no such layer."
+        )
+        with pytest.raises(NodeConfigError, match=f"allow names '{key}'"):
+            SitePolicy.of({**SITE, "allow": key})
 
 
 def test_what_reads_writes_or_harms_is_not_on_the_list() -> None:
@@ -143,8 +160,8 @@ def test_what_the_server_alone_reads_does_not_reach_the_site(key: str) -> None:
         ({"exec": "rm -rf"}, "'exec': its fedtl has no such key"),
         ({"x" * 10_000: 1}, f"'{'x' * 39}…: its fedtl"),
         (
-            {"data": "/etc", "attack": "noise"},
-            "attack, data (its node config may allow it: allow = 'attack, data'): no site",
+            {"data": "/etc", "layout": "files", "attack": "noise"},
+            "attack, data, layout (its node config may allow it: allow = 'data, layout'): who",
         ),
     ],
 )
@@ -176,7 +193,7 @@ def test_each_key_that_is_refused_is_named() -> None:
         ({"allow": "downloads"}, {"backbone": "resnet18"}),
         ({"weights": "w.pth"}, {"backbone": "resnet18"}),
         ({"most-epochs": 500}, {"local-epochs": 400}),
-        ({"allow": "attack, dropout"}, {"attack": "noise", "dropout": 0.5}),
+        ({"allow": "engine, min-per-class"}, {"engine": "inline", "min-per-class": 2}),
     ],
 )
 def test_a_site_may_allow_what_others_refuse(
@@ -205,8 +222,8 @@ def test_what_a_site_sets_goes_before_what_it_allows() -> None:
 @pytest.mark.parametrize(
     ("node", "said"),
     [
-        ({"alow": "attack"}, "Unknown key 'alow'.*did you mean 'allow'"),
-        ({"allow": "attacks"}, "allow names 'attacks'.*did you mean 'attack'"),
+        ({"alow": "engine"}, "Unknown key 'alow'.*did you mean 'allow'"),
+        ({"allow": "engines"}, "allow names 'engines'.*did you mean 'engine'"),
         ({"allow": "holdout-site"}, "allow names 'holdout-site'"),
         ({"allow": True}, "allow names 'True'"),
         ({"most-epochs": 0}, "most-epochs = 0 .* is no number above 0"),
@@ -244,7 +261,7 @@ def test_a_server_cannot_make_a_real_site_a_simulated_one(monkeypatch: pytest.Mo
 @pytest.fixture(autouse=True)
 def _site_is_forgotten() -> Iterator[None]:
     yield
-    flower_app._read_site.cache_clear()
+    read_site.cache_clear()
 
 
 @pytest.fixture
@@ -336,14 +353,14 @@ def test_a_message_may_take_so_long_and_no_longer(
 ) -> None:
     context = _context({**node, "most-seconds": 0.05}, {})
     assert _asked(phases.HANDSHAKE, context).has_content()
-    known, answer = dict(context.state), flower_app._answer
+    known, answer = dict(context.state), own_data._answer
 
-    def slow(message: Message, context: Context) -> Message:
+    def slow(config: RunConfig, message: Message, context: Context) -> Message:
         context.state["half"] = ConfigRecord({"done": True})
         time.sleep(0.5)
-        return answer(message, context)
+        return answer(config, message, context)
 
-    monkeypatch.setattr(flower_app, "_answer", slow)
+    monkeypatch.setattr(own_data, "_answer", slow)
     reply = _asked(phases.MOMENTS, context)
     assert reply.error.reason.startswith("This site stopped after 0.05 s (most-seconds")
     assert dict(context.state) == known
@@ -352,5 +369,6 @@ def test_a_message_may_take_so_long_and_no_longer(
 def test_a_message_may_be_so_large_and_no_larger(node: dict[str, Any]) -> None:
     context = _context({**node, "most-megabytes": 40e-6}, {})
     assert "refuses the reply of 0.0 MB" in _asked(phases.HANDSHAKE, context).error.reason
+    assert dict(context.state) == {}  # nothing is remembered of what did not leave
     large = RecordDict({"config": ConfigRecord({"server-round": 0, "more": list(range(9))})})
     assert "refuses the message" in _asked(phases.HANDSHAKE, context, large).error.reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -26,16 +27,17 @@ from simulations.real_sites.keys import make_key
 from simulations.real_sites.processes import environment, process
 
 SITES = ("east", "north", "west")
-# What could come out differently: clients remember their control variates, one is missing from the
-# first round and another, by this seed, from the second, and the start is a closed form's head.
+# What could come out differently: clients remember their control variates, the start is a closed
+# form's head and, where clients are simulated, one is missing from the first round and another, by
+# this seed, from the second.
 COMMON: dict[str, str | int | float | bool] = {
     "clients": 3,
     "rounds": 2,
     "seed": 2,
     "strategy": "scaffold",
-    "dropout": 0.3,
     "init": "fed3r",
 }
+DROPOUT = {"dropout": 0.3}
 # What a hostile server asks of the sites, each beside something that is there to be taken.
 HOSTILE = {
     "data": "BAIT/pictures",
@@ -69,14 +71,18 @@ def site_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def simulated(site_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The summary of our own engine's run, each site a client."""
-    out = tmp_path_factory.mktemp("simulated") / "run"
-    flags = [f"--{key}={value}" for key, value in COMMON.items()]
-    flags += [f"--data={site_folders}", f"--out={out}", f"--cache={out.parent / 'cache'}"]
-    end = finished(simulate.main, "--quiet", "--engine=inline", "--partition=natural", *flags)
-    assert end.exit_code == 0, end.stderr
-    return _summary(out)
+def simulated(
+    site_folders: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
+    """The summary of our own engine's run for each of the others, each site a client."""
+    folder, found = tmp_path_factory.mktemp("simulated"), {}
+    for way, further in {"flwr run": DROPOUT, "real sites": {}}.items():
+        flags = [f"--{key}={value}" for key, value in (COMMON | further).items()]
+        flags += [f"--data={site_folders}", f"--out={folder / way}", f"--cache={folder / 'cache'}"]
+        end = finished(simulate.main, "--quiet", "--engine=inline", "--partition=natural", *flags)
+        assert end.exit_code == 0, end.stderr
+        found[way] = _summary(folder / way)
+    return found
 
 
 def _summary(out: Path) -> dict[str, Any]:
@@ -88,6 +94,7 @@ def _flwr_run(sites: Path, folder: Path) -> Path:
     """Run Flower's own simulation; return the run folder."""
     home, out = folder / "home", folder / "run"
     config = COMMON | {
+        **DROPOUT,
         "data": str(sites),
         "partition": "natural",
         "out": str(out),
@@ -125,7 +132,6 @@ def _real_sites(sites: Path, folder: Path) -> Path:
             "num-partitions": len(SITES),
             "data": str(sites / name),
             "cache": str(folder / f"cache{place}"),
-            "allow": "dropout",
         }
         for place, name in enumerate(SITES)
     }
@@ -195,20 +201,41 @@ def _without_metrics(summary: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("way", ["flwr run", "real sites"])
 def test_the_same_bytes_come_out(
-    way: str, simulated: dict[str, Any], runs: dict[str, Path]
+    way: str, simulated: dict[str, dict[str, Any]], runs: dict[str, Path]
 ) -> None:
     # flwr run exits with 0 whatever became of the run: only what it wrote tells.
     printed = (runs[way].parent / "printed.txt").read_text()
     assert (runs[way] / "summary.json").exists(), printed
     theirs = _summary(runs[way])
-    ours = simulated
+    ours = simulated[way]
     if way == "real sites":
         # Sites with data of their own tell no count below five of a class.
         ours, theirs = _without_metrics(ours), _without_metrics(theirs)
     for key in ("head_sha256", "federated", "local_only", "backbone_fingerprint", "failures"):
         assert theirs[key] == ours[key], key
     missing = [(failure["round"], failure["client"]) for failure in theirs["failures"]]
-    assert missing == [(1, 1), (2, 0)]
+    assert missing == ([(1, 1), (2, 0)] if way == "flwr run" else [])
+
+
+def test_each_sites_own_ledger_is_the_servers(runs: dict[str, Path]) -> None:
+    folder, columns = runs["real sites"].parent, ("round", "direction", "record", "shape", "bytes")
+    servers = _table(runs["real sites"] / "egress.csv")
+    for place in range(len(SITES)):
+        theirs = [
+            [line[key] for key in columns] for line in servers if line["client"] == f"{place}"
+        ]
+        own = _table(folder / f"cache{place}" / "ledger" / "ledger.csv")
+        refused = [line["run"] for line in own if line["error"].startswith("7002: ")]
+        ours = [[line[key] for key in columns] for line in own if line["run"] not in refused]
+        assert ours == theirs
+        assert len(ours) > 12
+        assert len(refused) == 1
+        assert {len(line["sha256"]) for line in own} == {64}
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def test_nobody_takes_part_without_a_registered_key_or_without_tls(runs: dict[str, Path]) -> None:

@@ -1,12 +1,14 @@
 """What a client does with a message, for one client or for a block of them at once.
 
 Plain functions on Flower's messages: a real site calls :func:`answer` with its one message, an
-actor of a simulation with all the messages of its clients. The replies are the same bytes.
+actor of a simulation with all the messages of its clients and the layer of its scenario. The
+replies are the same bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +16,6 @@ import torch
 from flwr.app import (
     ConfigRecord,
     Context,
-    Error,
     Message,
     MetricRecordValues,
     RecordDict,
@@ -26,6 +27,8 @@ from fedtl.client.alone import LoneHeads, lone_heads
 from fedtl.client.asked import Asked, arrays_sent, block_of, heads_sent
 from fedtl.client.client_memory import recall, remember
 from fedtl.client.closing_scores import ClosingScores, closing_metrics
+from fedtl.client.layer import Layer, NoLayer
+from fedtl.client.release import released, without_content
 from fedtl.config import RunConfig
 from fedtl.errors import FedtlError
 from fedtl.fault import Fault
@@ -34,20 +37,15 @@ from fedtl.messages.census import SiteCard
 from fedtl.messages.failure_codes import DROPPED_OUT, NOT_OPENED, NOT_RELEASED
 from fedtl.messages.reply_checks import ReplyChecks
 from fedtl.preparation.site import OpenSite, Site
-from fedtl.privacy.egress import EgressError, release
+from fedtl.privacy.egress import EgressError
 from fedtl.records import to_metrics, to_record
-from fedtl.scenario.adversity import (
-    attackers,
-    before_training,
-    drops_out,
-    falsified,
-    labels_learnt,
-)
 from fedtl.transfer.heads import Head, Tensors, head_of, one_thread
 from fedtl.transfer.scoring import score_clients
 from fedtl.transfer.standardisation import Moments
-from strategies.base import Arrays, HeadStrategy, LabelledRows, Received, Trained
+from strategies.base import Arrays, HeadStrategy, LabelledRows, Received
 from strategies.base.head_strategy import ALL_ROWS, LEVERAGE_RECORD, SERVER_RECORD
+
+_NO_LAYER = NoLayer()
 
 
 class _Answer(NamedTuple):
@@ -69,6 +67,7 @@ def answer(
     config: RunConfig,
     open_site: OpenSite,
     lone_heads: LoneHeads = lone_heads,
+    layer: Layer = _NO_LAYER,
     caught: bool = True,
 ) -> list[Message]:
     """Return the reply to each message; all are of one kind, from one phase of the run.
@@ -82,6 +81,7 @@ def answer(
         config: The run.
         open_site: Opens a client's data.
         lone_heads: Trains clients alone.
+        layer: What a simulation has go wrong; nothing by default.
         caught: Whether what nobody foresaw of opening a client's data is an error reply, too.
     """
     replies: list[Message | None] = [None] * len(messages)
@@ -94,12 +94,11 @@ def answer(
             if not (foreseen or caught):
                 raise
             reason = f"{type(error).__name__}: {error}" if foreseen else Fault.of(error).text
-            replies[place] = Message(Error(NOT_OPENED, reason), reply_to=message)
+            replies[place] = without_content(message, NOT_OPENED, reason)
             continue
         training = message.metadata.message_type == phases.TRAIN
-        if training and drops_out(config, _round(message), site.data.partition_id):
-            reason = f"missing, as dropout = {config.dropout:g} has it"
-            replies[place] = Message(Error(DROPPED_OUT, reason), reply_to=message)
+        if training and (absent := layer.absent(_round(message), site.data.partition_id)):
+            replies[place] = without_content(message, DROPPED_OUT, absent)
         else:
             sites[place] = site
     if sites:
@@ -114,18 +113,16 @@ def answer(
             if kind == phases.EVALUATE:
                 answers = _evaluate(clients, strategy, lone_heads)
             else:
-                answers = _HANDLERS[kind](clients, strategy)
-        cards = {site.data.partition_id: _card(site, config) for site in sites.values()}
+                answers = _HANDLERS[kind](clients, strategy, layer)
+        cards = {site.data.partition_id: _card(site, layer) for site in sites.values()}
         checks = ReplyChecks(strategy, cards)
         for (place, site), (content, memory) in zip(sites.items(), answers, strict=True):
+            check = partial(checks.check, kind, site.data.partition_id)
             try:
-                release(content, declared)
-                checks.check(kind, site.data.partition_id, content, messages[place].content)
-                replies[place] = Message(content, reply_to=messages[place])
+                replies[place] = released(messages[place], content, declared=declared, check=check)
             except EgressError as error:
                 # A client that diverged begins its next round as it began this one.
-                refused = Error(NOT_RELEASED, str(error))
-                replies[place] = Message(refused, reply_to=messages[place])
+                replies[place] = without_content(messages[place], NOT_RELEASED, str(error))
             else:
                 remember(contexts[place], memory)
     return [reply for reply in replies if reply is not None]
@@ -135,7 +132,7 @@ def _round(message: Message) -> int:
     return int(message.content["config"]["server-round"])  # type: ignore[arg-type]
 
 
-def _handshake(clients: Sequence[Asked], strategy: HeadStrategy) -> list[_Answer]:
+def _handshake(clients: Sequence[Asked], strategy: HeadStrategy, layer: Layer) -> list[_Answer]:
     """Say who we are: version, backbone, classes, and how many examples of each."""
     answers = []
     for _, _, site in clients:
@@ -148,17 +145,17 @@ def _handshake(clients: Sequence[Asked], strategy: HeadStrategy) -> list[_Answer
                 "classes": list(site.class_names),
             }
         )
-        census = _card(site, strategy.config).record()
+        census = _card(site, layer).record()
         answers.append(_Answer(RecordDict({"identity": identity, "census": census})))
     return answers
 
 
-def _card(site: Site, config: RunConfig) -> SiteCard:
-    """Return what a site tells of its data; a hostile one has its own idea of labels."""
-    return SiteCard.of(site, labels_learnt(config, site.data))
+def _card(site: Site, layer: Layer) -> SiteCard:
+    """Return what a site tells of its data: of the labels as it learns them."""
+    return SiteCard.of(site, layer.labels_learnt(site.data))
 
 
-def _moments(clients: Sequence[Asked], strategy: HeadStrategy) -> list[_Answer]:
+def _moments(clients: Sequence[Asked], strategy: HeadStrategy, layer: Layer) -> list[_Answer]:
     """Sum the training features and their squares."""
     answers = []
     for _, _, site in clients:
@@ -169,22 +166,23 @@ def _moments(clients: Sequence[Asked], strategy: HeadStrategy) -> list[_Answer]:
     return answers
 
 
-def _init(clients: Sequence[Asked], strategy: HeadStrategy) -> list[_Answer]:
+def _init(clients: Sequence[Asked], strategy: HeadStrategy, layer: Layer) -> list[_Answer]:
     """Compute the statistics of the closed form that the first round starts from."""
     starter = strategy.starter
     if starter is None:
         raise ValueError("no init is configured")
-    block = before_training(strategy.config, 0, block_of(clients))
+    block = layer.before_training(0, block_of(clients))
     found = starter.client_train(block, Received({}), 0)
+    sent = layer.as_sent(_round(clients[0].message), block.partition_ids, {}, found)
     answers = []
-    for (*_, site), trained in zip(clients, _as_sent(found, clients, strategy, {}), strict=True):
+    for (*_, site), trained in zip(clients, sent, strict=True):
         arrays = to_record(trained.arrays)
         metrics = to_metrics({"num-examples": len(site.data.train)})
         answers.append(_Answer(RecordDict({starter.reply_record: arrays, "metrics": metrics})))
     return answers
 
 
-def _train(clients: Sequence[Asked], strategy: HeadStrategy) -> list[_Answer]:
+def _train(clients: Sequence[Asked], strategy: HeadStrategy, layer: Layer) -> list[_Answer]:
     """Score the incoming head on the held-out part, then train from it."""
     block, head = block_of(clients), heads_sent(clients, strategy.head)
     received = Received(
@@ -194,10 +192,10 @@ def _train(clients: Sequence[Asked], strategy: HeadStrategy) -> list[_Answer]:
     )
     held_out = [site.data.held_out for *_, site in clients]
     scores = score_clients(strategy.head, strategy.scored(received), block, held_out)
-    config, server_round = strategy.config, _round(clients[0].message)
-    training = before_training(config, server_round, block)
+    server_round = _round(clients[0].message)
+    training = layer.before_training(server_round, block)
     trained = strategy.client_train(training, received, server_round)
-    sent = _as_sent(trained, clients, strategy, head)
+    sent = layer.as_sent(server_round, block.partition_ids, head, trained)
     answers = []
     for (*_, site), score, result in zip(clients, scores, sent, strict=True):
         metrics: dict[str, MetricRecordValues] = {
@@ -211,19 +209,6 @@ def _train(clients: Sequence[Asked], strategy: HeadStrategy) -> list[_Answer]:
         content = RecordDict({strategy.reply_record: arrays, "metrics": to_metrics(metrics)})
         answers.append(_Answer(content, result.memory))
     return answers
-
-
-def _as_sent(
-    trained: Sequence[Trained], clients: Sequence[Asked], strategy: HeadStrategy, head: Tensors
-) -> list[Trained]:
-    """Return what clients send for what they found: hostile ones something else."""
-    config, server_round = strategy.config, _round(clients[0].message)
-    sent, hostile = list(trained), attackers(config)
-    for at, (*_, site) in enumerate(clients):
-        if site.data.partition_id in hostile:
-            own = {name: value[at].numpy() for name, value in head.items()}
-            sent[at] = falsified(config, server_round, site.data.partition_id, own, sent[at])
-    return sent
 
 
 def _evaluate(
@@ -271,7 +256,7 @@ def _training_logits(
     return logits
 
 
-_HANDLERS: dict[str, Callable[[Sequence[Asked], HeadStrategy], list[_Answer]]] = {
+_HANDLERS: dict[str, Callable[[Sequence[Asked], HeadStrategy, Layer], list[_Answer]]] = {
     phases.HANDSHAKE: _handshake,
     phases.MOMENTS: _moments,
     phases.INIT: _init,

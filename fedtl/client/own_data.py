@@ -10,18 +10,24 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-from flwr.app import Context, Error, Message
+from flwr.app import Context, Message, RecordDict
 
-from fedtl.client.limits import Answer, answer_within, size_of
-from fedtl.client.policy import NodeConfigError, RefusedError, SitePolicy
+from fedtl.client.answers import answer
+from fedtl.client.ledger import Ledger, LedgerError
+from fedtl.client.limits import answer_within
+from fedtl.client.own_site import prepare_own
+from fedtl.client.policy import NodeConfigError, RefusedError, SitePolicy, configuration_here
 from fedtl.client.private_files import OpenFilesError, close_to_others, private
+from fedtl.client.release import without_content
+from fedtl.client.site_store import kept_site
 from fedtl.config import RunConfig
 from fedtl.errors import FedtlError
 from fedtl.messages import phases
-from fedtl.messages.failure_codes import DROPPED_OUT, FAILED, REFUSED, SENTENCES
+from fedtl.messages.failure_codes import FAILED, NOT_ENTERED, REFUSED, SENTENCES
 from fedtl.privacy.forms import one_line
 from fedtl.transfer.cache_folder import cache_folder
 
@@ -59,68 +65,87 @@ def _in_ray() -> bool:
     return ray is not None and bool(ray.is_initialized())
 
 
-def configuration_here(context: Context) -> RunConfig:
-    """Return the configuration that holds at a site with data of its own.
-
-    Raises:
-        RefusedError: The run asks what this site does not agree to.
-        NodeConfigError: The site's own settings are wrong.
-    """
-    return SitePolicy.of(context.node_config).configuration(context.run_config)
-
-
-def answer_at_site(message: Message, context: Context, answer: Answer) -> Message:
+def answer_at_site(message: Message, context: Context) -> Message:
     """Return what a site with data of its own replies.
+
+    The layers are: the site's policy, training, release, and the ledger around all of them.
 
     Args:
         message: What the server asks.
         context: The site's node config and state, and what the server sent as configuration.
-        answer: Answers a message that the site has nothing against.
     """
+    return _entered(message, context, lambda: _by_policy(message, context))
+
+
+def refuse_at_site(message: Message, context: Context, error: FedtlError) -> Message:
+    """Return the reply of a site that cannot take part as it is set up."""
+    return _entered(message, context, lambda: _refusal(message, error))
+
+
+def _entered(message: Message, context: Context, answered: Callable[[], Message]) -> Message:
+    """Return an answer once the site's ledger has what came in and what is to leave.
+
+    A site whose ledger cannot be written answers so, and remembers nothing of the message.
+    """
+    state = RecordDict(dict(context.state))
+    try:
+        with private():
+            ledger = Ledger.of(context.node_config, context.run_id)
+            ledger.enter_down(message)
+            reply = answered()
+            ledger.enter_up(message, reply)
+            return reply
+    except LedgerError as error:
+        _logger.error("%s", error)
+    except Exception:
+        _logger.exception("the ledger of this site failed")
+    context.state = state
+    return without_content(message, NOT_ENTERED, SENTENCES[NOT_ENTERED])
+
+
+def _by_policy(message: Message, context: Context) -> Message:
+    """Return the answer as far as the site's policy lets it; its own trouble stays at home."""
+    state = RecordDict(dict(context.state))
     try:
         policy = SitePolicy.of(context.node_config)
-        config = policy.configuration(context.run_config)
-        asked = size_of(message.content)
-        if asked > policy.most_bytes:
-            raise RefusedError(_too_large("the message", asked, policy))
-        with private():
-            cache = cache_folder(config)
-            if cache is not None:
-                close_to_others(cache)
-            first = message.metadata.message_type == phases.HANDSHAKE
-            seconds = None if first else policy.most_seconds
-            reply = answer_within(seconds, answer, message, context)
+        config = configuration_here(context)
+        policy.check_size("the message", message.content)
+        cache = cache_folder(config)
+        if cache is not None:
+            close_to_others(cache)
+        first = message.metadata.message_type == phases.HANDSHAKE
+        seconds = None if first else policy.most_seconds
+        reply = answer_within(seconds, partial(_answer, config), message, context)
         if reply is None:
             raise RefusedError(
                 f"This site stopped after {policy.most_seconds:g} s (most-seconds of its node "
                 "config); ask for less work in a round."
             )
-        if reply.has_content() and (sent := size_of(reply.content)) > policy.most_bytes:
-            raise RefusedError(_too_large("the reply", sent, policy))
+        if reply.has_content():
+            policy.check_size("the reply", reply.content)
     except (RefusedError, NodeConfigError, OpenFilesError) as error:
-        return refusal(message, error)
+        context.state = state
+        return _refusal(message, error)
     except Exception:  # whatever it says may name what is the site's own
         _logger.exception("the answer to a message failed")
-        return Message(Error(FAILED, SENTENCES[FAILED]), reply_to=message)
-    # That a scenario which this site allowed has it drop out is nobody's secret.
-    if reply.has_error() and reply.error.code != DROPPED_OUT:
+        return without_content(message, FAILED, SENTENCES[FAILED])
+    if reply.has_error():
         _logger.error("%s", reply.error.reason)
         code = reply.error.code if reply.error.code in SENTENCES else FAILED
-        return Message(Error(code, SENTENCES[code]), reply_to=message)
+        return without_content(message, code, SENTENCES[code])
     return reply
 
 
-def refusal(message: Message, error: FedtlError) -> Message:
+def _answer(config: RunConfig, message: Message, context: Context) -> Message:
+    """Return what the site's data has to say, and no layer of anybody's before it."""
+    opened = partial(kept_site, config, prepare_own)
+    return answer([message], [context], config=config, open_site=opened)[0]
+
+
+def _refusal(message: Message, error: FedtlError) -> Message:
     """Return the reply of a site that refuses; the server learns nothing of the site from it."""
     _logger.error("%s", error)
     told = "This site's own settings are wrong; its log says how"
     if isinstance(error, RefusedError):
         told = one_line(error).rstrip(".")
-    return Message(Error(REFUSED, told), reply_to=message)
-
-
-def _too_large(what: str, size: int, policy: SitePolicy) -> str:
-    return (
-        f"This site refuses {what} of {size / 1e6:,.1f} MB: it is above "
-        f"{policy.most_bytes / 1e6:g} MB (most-megabytes of its node config)."
-    )
+    return without_content(message, REFUSED, told)

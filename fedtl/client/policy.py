@@ -1,7 +1,8 @@
-"""What a server's configuration may decide at a site with data of its own.
+"""What a server's configuration may decide at a site with data of its own: its first layer.
 
-It is decided by the site's node config alone, before anything is read, written or imported because
-of what the server sent. A policy file of a site's own takes this module's place later.
+It is decided by the site's node config alone, before anything is read or imported, or more written
+than the site's own ledger, because of what the server sent. No other file of this package reads
+the configuration of a run; a policy file of a site's own takes this module's place later.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from flwr.app import Context, RecordDict
+
+from fedtl.client.ledger import LEDGER_KEY
+from fedtl.client.limits import size_of
 from fedtl.client.run_keys import EPOCHS, FOLLOWED, IMPOSSIBLE, REASONS, SERVERS_OWN
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
@@ -34,7 +39,7 @@ SITE_KEYS = ("data", *READING_KEYS, "weights", "cache", _FEWEST)
 # What --node-config may hold beside SITE_KEYS: Flower's two, and this module's own.
 _FLOWERS_KEYS = ("partition-id", "num-partitions")
 _LIMITS = {"most-epochs": 100, "most-seconds": 1800, "most-megabytes": 256}
-_NODE_KEYS = (*_FLOWERS_KEYS, *SITE_KEYS, "allow", "simulated", *_LIMITS)
+_NODE_KEYS = (*_FLOWERS_KEYS, *SITE_KEYS, LEDGER_KEY, "allow", "simulated", *_LIMITS)
 
 # What `allow` takes beside keys of the configuration.
 OWN_CLASS, DOWNLOADS = "module:Class", "downloads"
@@ -45,7 +50,6 @@ _OPTIONS = shipped_options()
 _PLURALS = {
     "data": "sources",
     "partition": "partitions",
-    "attack": "attacks",
     "backbone": "backbones",
     "head": "heads",
     "strategy": "strategies",
@@ -134,8 +138,22 @@ class SitePolicy:
         own = here.min_examples_per_class if _FEWEST in self.own else _FEWEST_BY_DEFAULT
         return here.replace(min_examples_per_class=max(config.min_examples_per_class, own))
 
+    def check_size(self, what: str, content: RecordDict) -> None:
+        """Hold a message against ``most_bytes``.
+
+        Raises:
+            RefusedError: It is larger.
+        """
+        if (size := size_of(content)) > self.most_bytes:
+            raise RefusedError(
+                f"This site refuses {what} of {size / 1e6:,.1f} MB: it is above "
+                f"{self.most_bytes / 1e6:g} MB (most-megabytes of its node config)."
+            )
+
     def _against(self, key: str, value: Any) -> _Against | None:
         """Return what the site has against one key; ``None`` if nothing."""
+        if chooser := _impossible(key):
+            return _Against(key, REASONS[chooser])
         if key == "set" and OWN_CLASS not in self.allowed:
             return _Against(key, "it is for classes that are not installed here", OWN_CLASS)
         if key == "set":
@@ -146,7 +164,7 @@ class SitePolicy:
             return _Against(shown(key), "its fedtl has no such key")
         if key not in FOLLOWED and key not in SERVERS_OWN and key not in self.allowed:
             why = REASONS.get(key, "it is not among the keys that a run may set at a site")
-            return _Against(key, why, "" if key in IMPOSSIBLE else key)
+            return _Against(key, why, key)
         chooses = key in CHOOSING_KEYS and key not in SERVERS_OWN
         if chooses and (against := self._against_part(key, value)):
             return against
@@ -192,6 +210,22 @@ class SitePolicy:
         return [_Against(f"backbone = {shown(backbone)}", why, DOWNLOADS)]
 
 
+def _impossible(key: str) -> str:
+    """Return what no site can follow: the key itself, or what it is an option of; else nothing."""
+    chooser = _OPTIONS[key].key if key in _OPTIONS else key
+    return chooser if chooser in IMPOSSIBLE else ""
+
+
+def configuration_here(context: Context) -> RunConfig:
+    """Return the configuration that holds at a site with data of its own.
+
+    Raises:
+        RefusedError: The run asks what this site does not agree to.
+        NodeConfigError: The site's own settings are wrong.
+    """
+    return SitePolicy.of(context.node_config).configuration(context.run_config)
+
+
 def _refused(against: Sequence[_Against]) -> str:
     """Return the sentence of a refusal: all that is refused comes first, lest it be cut off."""
     allow = ", ".join(dict.fromkeys(one.allow for one in against if one.allow))
@@ -235,7 +269,7 @@ def _limit(key: str, value: Any) -> float:
 def _allowed(text: Any) -> frozenset[str]:
     """Return the words of ``allow``."""
     words = re.findall(r"[^\s,]+", text) if isinstance(text, str) else [repr(text)]
-    known = [key for key in (*rules(), *_OPTIONS, OWN_CLASS, DOWNLOADS) if key not in IMPOSSIBLE]
+    known = [key for key in (*rules(), *_OPTIONS, OWN_CLASS, DOWNLOADS) if not _impossible(key)]
     for word in words:
         if word not in known:
             raise NodeConfigError(

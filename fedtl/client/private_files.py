@@ -43,10 +43,9 @@ def close_to_others(cache: Path) -> None:
     """
     try:
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = cache.stat()
-        if about.st_uid == os.geteuid():
+        if cache.stat().st_uid == os.geteuid():
             opened = _closed(cache, 0o700)
-        elif about.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not about.st_mode & stat.S_ISVTX:
+        elif _is_anybodys(cache):
             raise OpenFilesError(
                 f"The cache {cache} is another user's and others may write into it; name a folder "
                 "of this user's own: cache = 'FOLDER' in the node config."
@@ -62,13 +61,45 @@ def close_to_others(cache: Path) -> None:
             f"The cache {cache} cannot be closed to others ({error.strerror}); name a folder of "
             "this user's own: cache = 'FOLDER' in the node config."
         ) from error
+    _tell(opened, cache)
+
+
+def close_folder(folder: Path) -> None:
+    """Make a folder, if it is not there, and take it and what is in it from everyone but its user.
+
+    Raises:
+        OpenFilesError: That is not possible, or others may put another folder in its place.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if _is_anybodys(folder.parent):
+            raise OpenFilesError(
+                f"Others may put another folder in the place of {folder}: {folder.parent} is "
+                "another user's and others may write into it; name another one."
+            )
+        opened = _closed_below(folder)
+    except OSError as error:
+        raise OpenFilesError(
+            f"The folder {folder} cannot be made, or not be closed to others ({error.strerror})."
+        ) from error
+    _tell(opened, folder)
+
+
+def _tell(opened: int, folder: Path) -> None:
     if opened:
         _logger.warning(
-            "%d files and folders of the cache %s could be used by other users of this machine; "
-            "they are this user's alone now",
+            "%d files and folders of %s could be used by other users of this machine; they are "
+            "this user's alone now",
             opened,
-            cache,
+            folder,
         )
+
+
+def _is_anybodys(folder: Path) -> bool:
+    """Return whether a folder is another user's, and others may replace what is in it."""
+    about = folder.stat()
+    writable = about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return about.st_uid != os.geteuid() and bool(writable) and not about.st_mode & stat.S_ISVTX
 
 
 def _closed_below(folder: Path) -> int:
@@ -86,12 +117,12 @@ def _closed(path: Path, mode: int) -> int:
         about = path.lstat()
         if not (stat.S_ISDIR(about.st_mode) or stat.S_ISREG(about.st_mode)):
             raise OpenFilesError(
-                f"{path} in the cache of this site is a link, or no file at all; remove it."
+                f"{path}, which this site keeps, is a link, or no file at all; remove it."
             )
         if about.st_uid != os.geteuid():
             raise OpenFilesError(
-                f"{path} in the cache of this site is another user's; remove it, or name another "
-                "folder: cache = 'FOLDER' in the node config."
+                f"{path}, which this site keeps, is another user's; remove it, or name another "
+                "folder (cache, ledger) in the node config."
             )
         if not about.st_mode & _OTHERS:
             return 0

@@ -59,6 +59,9 @@ SERVERS_OWN = frozenset(
     }
 )
 
+# A scenario is a layer that a simulation adds; a site with data of its own has none.
+_NO_SCENARIO = "who drops out, is slow or hostile is for simulations; a site has no such layer"
+
 # Why some of the others are refused; of the rest there is nothing more to say.
 REASONS: Mapping[str, str] = {
     "data": "which data is read is the site's own to say",
@@ -67,14 +70,14 @@ REASONS: Mapping[str, str] = {
     "no-cache": "where files are written is the site's own to say",
     "labels": "which files are read is the site's own to say",
     "partition": "a site's data is its own and is not dealt out",
-    "attack": "no site sends false contributions because a server says so",
-    "dropout": "no site stays away because a server says so",
-    "straggle": "no site does less because a server says so",
+    "attack": _NO_SCENARIO,
+    "dropout": _NO_SCENARIO,
+    "straggle": _NO_SCENARIO,
     "holdout-site": (
         "one data set that holds all sites would be needed, but this site brings its own data; "
         "leave the hospital unconnected instead and give it the head (python -m fedtl.predict)"
     ),
 }
 
-# What could not be followed at a site with data of its own, whoever allows it.
-IMPOSSIBLE = frozenset({"holdout-site"})
+# What could not be followed at a site with data of its own, whoever allows it; nor an option of it.
+IMPOSSIBLE = frozenset({"holdout-site", "attack", "dropout", "straggle"})

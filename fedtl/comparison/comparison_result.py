@@ -108,7 +108,7 @@ class ComparisonResult:
             UsageError: The comparison left no page.
             UnwrittenError: The file cannot be written.
         """
-        from fedtl.federation.checkpoint import write_atomically
+        from fedtl.whole_file import write_atomically
 
         page, target = self.path / "comparison.html", Path(path).expanduser()
         if not page.is_file():

@@ -14,6 +14,7 @@ from fedtl.client.answers import answer, head_for
 from fedtl.config import RunConfig
 from fedtl.engine.inline_grid import InlineGrid
 from fedtl.preparation.simulated_sites import SimulatedSites
+from fedtl.scenario.layer import Scenario
 
 _BLOCK_REPLY_BYTES = 16 * 2**20
 _LARGEST_BLOCK = 128
@@ -21,7 +22,9 @@ _LARGEST_BLOCK = 128
 
 @dataclass(frozen=True)
 class FedtlClients:
-    """Answers for a block of clients: see :data:`fedtl.engine.block_app.BlockApp`."""
+    """Answers for a block of clients, as the scenario has it: see
+    :data:`fedtl.engine.block_app.BlockApp`.
+    """
 
     config: RunConfig
     sites: SimulatedSites
@@ -35,6 +38,7 @@ class FedtlClients:
             config=self.config,
             open_site=self.sites,
             lone_heads=self.lone_heads,
+            layer=Scenario(self.config),
             caught=self.config.catches,
         )
 

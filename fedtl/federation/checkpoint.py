@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.client.client_memory import Memories
-from fedtl.errors import FedtlError, UnwrittenError, first_line
+from fedtl.errors import FedtlError, first_line
 from fedtl.federation.round_row import Round
 from fedtl.json_file import parse_json
 from fedtl.transfer.standardisation import Standardisation
+from fedtl.whole_file import write_atomically
 
 _FORMAT = "fedtl-sealed-checkpoint-3"
 # What an older fedtl wrote.
@@ -98,29 +97,6 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, manifest: Mapping[str
     for old in own[_KEPT:]:
         old.unlink()
     return path
-
-
-def write_atomically(path: Path, blob: bytes) -> None:
-    """Write a file under another name, flush it to the disk, and move it into place.
-
-    Raises:
-        UnwrittenError: It cannot be written; what was there before is untouched.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(blob)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):  # as where its folder is none
-            temporary.unlink()
-        raise UnwrittenError(
-            f"{path} cannot be written: {error.strerror or error}; make room, or choose another "
-            "folder."
-        ) from error
 
 
 def checkpoint_paths(folder: Path) -> list[Path]:

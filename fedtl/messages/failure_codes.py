@@ -21,9 +21,13 @@ NOT_RELEASED = 7004
 FAILED = 7005
 """Anything else."""
 
+NOT_ENTERED = 7006
+"""The site cannot write its own ledger, so nothing leaves."""
+
 _ITS_LOG = "its own log says why"
 SENTENCES = {
     NOT_OPENED: f"the site could not open its data; {_ITS_LOG}",
     NOT_RELEASED: f"the site's answer did not pass its own checks, so it was not sent; {_ITS_LOG}",
     FAILED: f"the site failed while it worked on its answer; {_ITS_LOG}",
+    NOT_ENTERED: f"the site could not write its own ledger, so it sent nothing; {_ITS_LOG}",
 }

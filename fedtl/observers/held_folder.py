@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 from fedtl.data.dataset import Dataset
 from fedtl.data.unreadable import left_out
 from fedtl.errors import FedtlError, UnwrittenError, UsageError
-from fedtl.federation.checkpoint import write_atomically
 from fedtl.interruption import in_hand
 from fedtl.preparation.contents import CONTENTS_FILE, Contents
 from fedtl.unforeseen import ErrorLog, let_through, unforeseen
+from fedtl.whole_file import write_atomically
 
 
 class HeldFolder(ABC):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fedtl.federation.checkpoint import write_atomically
 from fedtl.report import heat_maps, plots
 from fedtl.report.clients_section import clients_section
 from fedtl.report.confusion_section import confusion_section
@@ -25,6 +24,7 @@ from fedtl.report.understood_section import understood_section
 from fedtl.report.unseen_section import unseen_section
 from fedtl.report.unseen_sites_section import unseen_sites_section
 from fedtl.results.detail import RunDetail
+from fedtl.whole_file import write_atomically
 from fedtl.wording import own_data
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fedtl.csv_cells import csv_text
 from fedtl.errors import UnwrittenError
-from fedtl.federation.checkpoint import write_atomically
+from fedtl.whole_file import write_atomically
 from fedtl.wording import percent, shortened
 
 if TYPE_CHECKING:

@@ -194,7 +194,7 @@ class RunResult:
             UsageError: The run left no page.
             UnwrittenError: The file cannot be written.
         """
-        from fedtl.federation.checkpoint import write_atomically
+        from fedtl.whole_file import write_atomically
 
         page = None if self.path is None else self.path / "report.html"
         if page is None or not page.is_file():
