@@ -33,7 +33,6 @@ _NAME_WIDTH, _SHORTEST_NAME = 18, 8
 _COLUMN_GAP = 2
 # A remainder below it is rounding.
 _TOLD_SECONDS = 0.05
-_SHORT_TITLES = {"local_only": "Local", "centralised": "Central"}
 _INTERVAL = "  95 % interval"
 
 SCORES = {
@@ -77,7 +76,7 @@ def client_table(result: RunDetail) -> Table:
     from rich.text import Text
 
     ways = ways_of(result)
-    shown = {way: _SHORT_TITLES.get(way, one.title) for way, one in ways.items()}
+    shown = {way: one.title for way, one in ways.items()}
     # Two readings and their gains take the room of the reference, which the totals have.
     gaining = [way for way in ("federated", "corrected", "personal") if way in shown]
     if len(gaining) > 1:
@@ -180,7 +179,7 @@ def totals_table(result: RunDetail) -> Table:
         cells = [percent(scores["accuracy"]) if scores else MISSING for scores in told_new]
         rows.append(("on new data", cells))
     rows += _seed_rows(summary.get("over_seeds"), list(ways))
-    titles = [_SHORT_TITLES.get(way, one.title) for way, one in ways.items()]
+    titles = [one.title for one in ways.values()]
     table = plain_table("All clients", *titles)
     columns = zip(titles, *(cells for _, cells in rows), strict=True)
     taken = sum(max(map(len, column)) + _COLUMN_GAP for column in columns)

@@ -21,7 +21,7 @@ def unseen_sites_table(sites: Sequence[UnseenSite]) -> Table:
     """Return a row per site, of the heads that were learnt without it."""
     from rich.text import Text
 
-    table = plain_table("Unseen site", "Inputs", "Federated", "Central", "Best own", "Beaten")
+    table = plain_table("Unseen site", "Inputs", "Federated", "Centralised", "Best own", "Beaten")
     table.columns[0].min_width = _CAPTION_ROOM - 12
     for site in sites:
         best = site.alone[site.best_first[0]]

@@ -1,8 +1,8 @@
 """Mutants: the code with one line broken as a real bug would break it, and the tests that notice.
 
-A table for each room of the project, TOML: files of the project, the tests that are to fail (files
-beside this folder, or single tests of them), and pairs of what a line says and what it says when
-broken. A mutant may name other tests, third in its row, than those of its file.
+A table for each room of the project, TOML: files of the project, the tests that are to fail (files,
+or single tests of them), and pairs of what a line says and what it says when broken. A mutant may
+name other tests, third in its row, than those of its file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Mutant:
         file: Path in the project.
         old: What stands there, exactly once.
         new: What stands there instead.
-        tests: Those of which one must fail, as pytest names them from the folder of tests.
+        tests: Those of which one must fail, each a file's name, or a test of it.
     """
 
     room: str
@@ -45,6 +45,19 @@ class Mutant:
         if self.old == self.new:
             raise ValueError(f"{self.file}: {self.old!r} is not changed")
         return text.replace(self.old, self.new)
+
+
+def placed(test: str) -> str:
+    """Return a test, as a table names it, by its path in the project.
+
+    Raises:
+        ValueError: There is no such file, or more than one.
+    """
+    file, *rest = test.split("::")
+    found = list((ROOT / "tests").rglob(file))
+    if len(found) != 1:
+        raise ValueError(f"{file} is there {len(found)} times")
+    return "::".join([found[0].relative_to(ROOT).as_posix(), *rest])
 
 
 def mutants(rooms: Sequence[str] = ()) -> Iterator[Mutant]:

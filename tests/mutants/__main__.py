@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.mutants import ROOT, Mutant, mutants
+from tests.mutants import ROOT, Mutant, mutants, placed
 
 _COPIED = ("fedtl", "strategies", "simulations", "tests", "docs", "README.md", "pyproject.toml")
 _SECONDS = 180
@@ -55,7 +55,7 @@ def _status(tests: Sequence[str], root: Path) -> int:
 
 def _outcome(mutant: Mutant, root: Path, whole: dict[tuple[str, ...], int]) -> str:
     """Return what became of a mutant; ``whole`` remembers how tests end without any."""
-    path, tests = root / mutant.file, tuple(f"tests/{test}" for test in mutant.tests)
+    path, tests = root / mutant.file, tuple(map(placed, mutant.tests))
     if tests not in whole:
         whole[tests] = _status(tests, root)
     if whole[tests]:

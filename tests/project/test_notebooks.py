@@ -1,0 +1,50 @@
+"""The notebooks run as they are, and hold what they give."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+PROJECT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((PROJECT / "examples").glob("*.ipynb"))
+# A folder is named after the time.
+TIMED = "runs/"
+
+
+def _tables(notebook: nbformat.NotebookNode) -> list[list[str]]:
+    """Return what each cell shows as text, but for lines that hold the time."""
+    return [
+        [
+            output.data["text/plain"]
+            for output in cell.outputs
+            if output.output_type == "execute_result" and TIMED not in output.data["text/plain"]
+        ]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    ]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_and_holds_what_it_gives(path: Path, tmp_path: Path) -> None:
+    held = nbformat.read(path, 4)
+    run = nbformat.read(path, 4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(PROJECT), *sys.path[1:2]]))
+        client = NotebookClient(
+            run, timeout=240, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+        )
+        client.execute()
+    assert _tables(run) == _tables(held)
+    errors = [
+        output
+        for cell in run.cells
+        for output in cell.get("outputs", ())
+        if output.output_type == "error" or output.get("name") == "stderr"
+    ]
+    assert errors == []
+    assert len(NOTEBOOKS) == 2
