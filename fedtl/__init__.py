@@ -16,7 +16,7 @@ from importlib import import_module  # noqa: E402
 from importlib.machinery import ModuleSpec, PathFinder  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Left to itself, MKL sums a product in an order that depends on where in memory its result lies, so
 # on a client's place in a stack, where sizes are no multiples of 16 bytes. This is its documented

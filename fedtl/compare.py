@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedtl.callable_module import make_callable
-from fedtl.command_line import absolute_paths, run_command, with_config
+from fedtl.command_line import absolute_paths, leave, run_command, with_config
 from fedtl.comparison.axes import Axes, choices, read_values, read_vary, varying_keys
 from fedtl.config import RunConfig
 from fedtl.config_file import Spelt, compare_table, from_mapping, from_toml, toml_keys
@@ -243,3 +243,4 @@ make_callable(__name__)
 
 if __name__ == "__main__":
     run_command(main)
+    leave()

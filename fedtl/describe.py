@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedtl.command_line import absolute_paths, run_command, with_config
+from fedtl.command_line import absolute_paths, leave, run_command, with_config
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping, from_toml, refuse_unchosen, toml_keys
 from fedtl.config_key import kebab
@@ -120,3 +120,4 @@ def _save(path: Path, dataset: Dataset, look: Look) -> None:
 
 if __name__ == "__main__":
     run_command(main)
+    leave()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from fedtl.callable_module import make_callable
-from fedtl.command_line import run_command
+from fedtl.command_line import leave, run_command
 from fedtl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -179,3 +179,4 @@ make_callable(__name__)
 
 if __name__ == "__main__":
     run_command(main)
+    leave()

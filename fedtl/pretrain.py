@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 from rich.progress import TaskID
 
-from fedtl.command_line import run_command
+from fedtl.command_line import leave, run_command
 from fedtl.errors import FedtlError, UsageError
 from fedtl.interruption import in_hand
 from fedtl.pretraining.dead_leaves import dead_leaves
@@ -199,3 +199,4 @@ def _bars(console: Console) -> Iterator[Progress]:
 
 if __name__ == "__main__":
     run_command(main)
+    leave()

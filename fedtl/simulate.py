@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedtl.callable_module import make_callable
-from fedtl.command_line import absolute_paths, run_command, with_config
+from fedtl.command_line import absolute_paths, leave, run_command, with_config
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping, from_toml, refuse_unchosen, toml_keys
+from fedtl.engine.early_start import begin_early, forget
+from fedtl.engine.resources import most_clients
 from fedtl.errors import UsageError
 from fedtl.help_pages import HelpPage
 from fedtl.user_code import unbar
@@ -152,10 +154,16 @@ def _folder(
     keys = flags.keys() | (toml_keys(config) if config is not None else set())
     chosen = absolute_paths(from_mapping(flags, where="the command line", base=base))
     refuse_unchosen(flags, chosen.settled(keys))
-    # Imports torch, seconds; a mistake in the flags has been told by now.
-    from fedtl.observers.run_folder import RunFolder
+    settled = chosen.settled(keys)
+    begin_early(settled, clients=most_clients(settled))
+    try:
+        # Imports torch, seconds; a mistake in the flags has been told by now.
+        from fedtl.observers.run_folder import RunFolder
 
-    return RunFolder.create(chosen.settled(keys)), None
+        return RunFolder.create(settled), None
+    except BaseException:
+        forget()
+        raise
 
 
 def _show(
@@ -194,3 +202,4 @@ make_callable(__name__)
 
 if __name__ == "__main__":
     run_command(main)
+    leave()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import Any
 
 import ray
 
+from fedtl.engine.early_start import machine_options, session_options, taken
 from fedtl.engine.ray_head import RayHead
 from fedtl.engine.ray_internals import job_of_installed_code, quietly_joined, sigterm_kept
 from fedtl.engine.resources import Resources, actor_count
@@ -38,19 +38,15 @@ def start_ray(
     global _head
     stop_ray()
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a warning of Ray's
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    machine = {
-        "num_cpus": max(1, int(resources.cpus)),
-        "num_gpus": int(resources.gpus),
-        "include_dashboard": False,
-    }
+    options = session_options()
     fitting = partial(
         actor_count, clients=clients, client_cpus=client_cpus, client_gpus=client_gpus
     )
     if address:
         _head = RayHead(address, options, actors=0)
     else:
-        _head = RayHead(address, options | machine, actors=fitting(resources))
+        everything, actors = options | machine_options(resources), fitting(resources)
+        _head = taken(everything, actors) or RayHead(address, everything, actors=actors)
     found = _head.answer()
     # It has answered a moment ago, so that this, which nothing could interrupt, takes no time.
     with quietly_joined():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 
+from fedtl.config import RunConfig
 from fedtl.errors import UsageError
 
 
@@ -20,8 +22,20 @@ def this_machine() -> Resources:
     """Return the CPUs this process may use and the GPUs that torch sees."""
     import torch
 
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Resources(float(cpus), float(torch.cuda.device_count()))
+    return Resources(float(usable_cpus()), float(torch.cuda.device_count()))
+
+
+def usable_cpus() -> int:
+    """Return how many CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def most_clients(config: RunConfig) -> int:
+    """Return how many clients there may be; the data tells if they come with it."""
+    counted = config.partition != "natural" and not config.partition.startswith("file:")
+    return config.clients if counted else sys.maxsize
 
 
 def actor_count(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from importlib import import_module
 from pathlib import Path
 
 from fedtl.observers.observer import Observer
@@ -20,8 +22,20 @@ class ReportPage(Observer):
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "report.html"
+        self._importing = False
+
+    def features(self, done: int, total: int) -> None:
+        """Import what draws charts beside the run: that takes as long as many rounds do."""
+        if not self._importing:
+            self._importing = True
+            threading.Thread(target=_import_charts, name="charts", daemon=True).start()
 
     def ended(self, result: RunResult) -> None:
         """Write the page."""
         assert result.detail is not None
         write_report(self._path, result.detail)
+
+
+def _import_charts() -> None:
+    for name in ("matplotlib.figure", "matplotlib.backends.backend_svg"):
+        import_module(name)

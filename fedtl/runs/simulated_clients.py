@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,8 +12,9 @@ from fedtl.client.answers import head_for
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
 from fedtl.data.understood import Understood
+from fedtl.engine.early_start import forget
 from fedtl.engine.fedtl_clients import FedtlClients, MakeFedtlClients, inline_grid
-from fedtl.engine.resources import Resources, actor_count, this_machine
+from fedtl.engine.resources import Resources, actor_count, most_clients, this_machine
 from fedtl.engine.simulation_grid import SimulationGrid
 from fedtl.engine.starting import Starting
 from fedtl.observers.pseudonyms import write_pseudonyms
@@ -124,6 +124,7 @@ class SimulatedClients(Clients):
         """See :class:`Clients`."""
         if self._starting is not None:
             self._starting.abandon(error)
+        forget()
 
 
 def _list_unreadable(
@@ -143,17 +144,11 @@ def _checked_resources(config: RunConfig) -> Resources:
     if config.engine == "ray" and not config.ray_address:
         actor_count(
             resources,
-            clients=_at_most(config),
+            clients=most_clients(config),
             client_cpus=config.client_cpus,
             client_gpus=config.client_gpus,
         )
     return resources
-
-
-def _at_most(config: RunConfig) -> int:
-    """Return how many clients there may be; the data tells where they come with it."""
-    counted = config.partition != "natural" and not config.partition.startswith("file:")
-    return config.clients if counted else sys.maxsize
 
 
 def _start_grid(config: RunConfig, resources: Resources) -> SimulationGrid | None:
@@ -166,7 +161,7 @@ def _start_grid(config: RunConfig, resources: Resources) -> SimulationGrid | Non
     actors = start_ray(
         config.ray_address,
         resources,
-        clients=_at_most(config),
+        clients=most_clients(config),
         client_cpus=config.client_cpus,
         client_gpus=config.client_gpus,
     )

@@ -15,9 +15,9 @@ from fedtl.errors import FedtlError
 from fedtl.federation.handshake import Roll, handshake, wait_for_nodes
 from fedtl.preparation.site import Identity
 
-_OURS = Identity("0.1.0", "aaaa", 512, ("ant", "bee"))
+_OURS = Identity("0.2.0", "aaaa", 512, ("ant", "bee"))
 _DIFFERENCES = {
-    "version": ("9.9.9", ["fedtl 9.9.9", "0.1.0"]),
+    "version": ("9.9.9", ["fedtl 9.9.9", "0.2.0"]),
     "fingerprint": ("bbbb", ["fingerprint bbbb", "aaaa"]),
     "feature_size": (64, ["size 64", "512"]),
     "classes": (("bee", "ant"), ["bee, ant", "ant, bee"]),

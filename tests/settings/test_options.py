@@ -263,7 +263,7 @@ def test_the_command_fedtl(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _console(monkeypatch, "--version")
-    assert capsys.readouterr().out == "fedtl 0.1.0\n"
+    assert capsys.readouterr().out == "fedtl 0.2.0\n"
     _console(monkeypatch)
     told = capsys.readouterr().out
     assert all(name in told for name in console.COMMANDS)

@@ -1,0 +1,71 @@
+"""Ray's first process, started before PyTorch is imported: each of them takes seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fedtl.config import RunConfig
+from fedtl.engine.ray_head import RayHead
+from fedtl.engine.resources import Resources, actor_count, usable_cpus
+from fedtl.errors import FedtlError
+
+# Without it there is no GPU of NVIDIA's here, which PyTorch would have to be asked for.
+_DRIVER = Path("/dev/nvidiactl")
+
+_begun: tuple[dict[str, Any], int, RayHead] | None = None
+
+
+def session_options() -> dict[str, Any]:
+    """Return what every ``ray.init`` of ours is given."""
+    return {"log_to_driver": False, "logging_level": "ERROR"}
+
+
+def machine_options(resources: Resources) -> dict[str, Any]:
+    """Return what Ray is told of this machine."""
+    return {
+        "num_cpus": max(1, int(resources.cpus)),
+        "num_gpus": int(resources.gpus),
+        "include_dashboard": False,
+    }
+
+
+def begin_early(config: RunConfig, *, clients: int) -> None:
+    """Start Ray's first process if the run will need one; whoever starts Ray takes it.
+
+    What is wrong is told then, and not here.
+
+    Args:
+        config: The run's.
+        clients: The most actors that have something to do.
+    """
+    global _begun
+    forget()
+    if config.engine != "ray" or config.ray_address or _DRIVER.exists() or config.client_gpus:
+        return
+    resources = Resources(float(usable_cpus()), 0.0)
+    options = session_options() | machine_options(resources)
+    try:
+        actors = actor_count(
+            resources, clients=clients, client_cpus=config.client_cpus, client_gpus=0.0
+        )
+        _begun = options, actors, RayHead("", options, actors=actors)
+    except FedtlError:
+        return
+
+
+def taken(options: dict[str, Any], actors: int) -> RayHead | None:
+    """Return the process that was begun for the same, to whoever asks first; ``None`` if none."""
+    global _begun
+    if _begun is None or _begun[:2] != (options, actors):
+        return None
+    head, _begun = _begun[2], None
+    return head
+
+
+def forget() -> None:
+    """End a process that was begun and that nobody has taken."""
+    global _begun
+    if _begun is not None:
+        _begun[2].stop()
+        _begun = None
