@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 import nbformat
@@ -33,12 +31,8 @@ def _tables(notebook: nbformat.NotebookNode) -> list[list[str]]:
 def test_a_notebook_runs_and_holds_what_it_gives(path: Path, tmp_path: Path) -> None:
     held = nbformat.read(path, 4)
     run = nbformat.read(path, 4)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(PROJECT), *sys.path[1:2]]))
-        client = NotebookClient(
-            run, timeout=240, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
-        )
-        client.execute()
+    where = {"metadata": {"path": tmp_path}}
+    NotebookClient(run, timeout=240, kernel_name="python3", resources=where).execute()
     assert _tables(run) == _tables(held)
     errors = [
         output
