@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from importlib import import_module
 from pathlib import Path
 
 from fedtl.observers.observer import Observer
@@ -37,5 +36,5 @@ class ReportPage(Observer):
 
 
 def _import_charts() -> None:
-    for name in ("matplotlib.figure", "matplotlib.backends.backend_svg"):
-        import_module(name)
+    import matplotlib.backends.backend_svg
+    import matplotlib.figure  # noqa: F401

@@ -5,6 +5,7 @@ It is forked, as what every test has imported takes seconds to import.
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import pdb
@@ -71,6 +72,8 @@ def _run(module: str, arguments: list[str], folder: Path | None) -> NoReturn:
         sys.argv = [module, *arguments]
         sys.path.insert(0, "")
         sys.modules.pop(module, None)
+        # What the tests' own process does at its end is not this one's to do.
+        atexit._clear()
         runpy.run_module(module, run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as end:
