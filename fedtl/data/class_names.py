@@ -29,7 +29,7 @@ def named(names: Sequence[str]) -> str:
 
 
 def as_a_person_reads(dataset: Dataset, how: str) -> Dataset:
-    """Return the data with classes joined whose names differ by case or space alone.
+    """Return the data with classes joined whose names differ only by case or space.
 
     Args:
         dataset: The data, of which no site is withheld.
@@ -38,7 +38,7 @@ def as_a_person_reads(dataset: Dataset, how: str) -> Dataset:
             one site's training or test part), and otherwise refuses.
 
     Raises:
-        UsageError: Names differ by case or space alone from one part of the data to another.
+        UsageError: Names differ only by case or space from one part of the data to another.
     """
     spellings: dict[str, list[int]] = defaultdict(list)
     if how != EXACT:
@@ -58,16 +58,15 @@ def as_a_person_reads(dataset: Dataset, how: str) -> Dataset:
         if len(set.union(*found)) == sum(map(len, found)):
             first, second = (dataset.classes[number] for number in numbers[:2])
             raise UsageError(
-                f"{dataset.name}: the classes {first!r} and {second!r} differ by case or space "
-                f"alone{_and_so_do(len(alike) - 1)}, and "
-                f"{_where(dataset, numbers)}; --classes fold-case joins them, --classes exact "
-                "keeps them apart"
+                f"{dataset.name}: the classes {first!r} and {second!r} differ only by case or "
+                f"space{_and_so_do(len(alike) - 1)}, and {_where(dataset, numbers)}; --classes "
+                "fold-case joins them, --classes exact keeps them apart"
             )
     first, second = (dataset.classes[number] for number in alike[0][:2])
     note = (
-        f"the classes {first!r} and {second!r} differ by case or space alone"
-        f"{_and_so_do(len(alike) - 1)}, and are kept apart, as they lie side by side; --classes "
-        "fold-case joins them, --classes exact settles that they are different"
+        f"the classes {first!r} and {second!r} differ only by case or "
+        f"space{_and_so_do(len(alike) - 1)}, and are kept apart, as they lie side by side; "
+        "--classes fold-case joins them, --classes exact settles that they are different"
     )
     return replace(dataset, notes=(*dataset.notes, note))
 

@@ -93,7 +93,7 @@ class Dataset:
         groups: Shape ``(N,)``, str: which inputs belong together (a patient's, a slide's, an
             author's) and are never parted between training and scoring; ``None`` where each
             stands for itself.
-        notes: What whoever opened the data has to tell the user, a sentence each.
+        notes: What to tell the user about the data, a sentence each.
         left_aside: What lies in the data and is not among its inputs, sorted by path.
         test_is_held_out: Whether ``test`` was drawn from data that has no test split of its own.
         unseen: Shape ``(N,)``, bool: the inputs of a site that takes part in nothing, whatever
@@ -124,7 +124,7 @@ class Dataset:
 
     @property
     def tested(self) -> NDArray[np.int64]:
-        """Rows of the test split or part, rising, but for those of an unseen site."""
+        """Rows of the test split or part, rising, except those of an unseen site."""
         return np.flatnonzero(self.test if self.unseen is None else self.test & ~self.unseen)
 
     @property

@@ -36,8 +36,8 @@ _OF_FRAMES = ("TIFF", "GIF", "WEBP", "PNG")
 def decode_rgb(data: bytes, scale: GreyScale | None = None) -> NDArray[np.uint8]:
     """Return the picture in an image file, shape ``(height, width, 3)``, upright.
 
-    The EXIF orientation is applied, transparency is laid on white, palettes are resolved, and of
-    several frames the first is taken.
+    The EXIF orientation is applied, transparency is laid on white, palettes are resolved, and the
+    first of several frames is taken.
 
     Args:
         data: The file's bytes, in any format that Pillow or an installed extra reads.
@@ -130,7 +130,7 @@ def _pixels(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
             raise UnreadableImageError(too_many_pixels())
         tags = getattr(picture, "tag_v2", {})
         if not only_deep and picture.format in _OF_FRAMES and _has_more(picture):
-            doubt("several pages or frames, of which the first is read")
+            doubt("several pages or frames; the first is read")
         signed = _SIGNED in _several(tags.get(_SAMPLE_FORMAT))
         bytewise = picture.mode == "L" and signed
         if bytewise or picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
@@ -156,14 +156,14 @@ def _pixels(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
         pixels = _rgb(_upright(picture))
         if _of_deep_colour(data, tags) and pixels.max() < _HALF:
             doubt(
-                "16-bit colour that is not filled, of which the upper 8 bits are read, so that it "
-                "is dark (save it as 8 bits)"
+                "16-bit colour that uses its lower bits only; the upper 8 bits are read, so it is "
+                "dark (save it as 8 bits)"
             )
         return pixels
 
 
 def _upright(picture: Image.Image) -> Image.Image:
-    """Turn a picture as its EXIF orientation says, and return it; it is not copied for nothing."""
+    """Turn a picture as its EXIF orientation says, and return it; copy it only if needed."""
     from PIL import ImageOps
 
     ImageOps.exif_transpose(picture, in_place=True)
@@ -225,7 +225,7 @@ def _all_transparent(picture: Image.Image) -> bool:
         for top in range(0, height, rows)
     )
     if hidden:
-        doubt("all transparent, so that transparency is passed over")
+        doubt("all transparent, so transparency is ignored")
     return hidden
 
 

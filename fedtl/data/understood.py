@@ -78,7 +78,7 @@ class Understood:
         else:
             parts.append("no test split")
         if self.unseen:
-            parts.append(f"{self.unseen:,} at the site that takes no part")
+            parts.append(f"{self.unseen:,} at the holdout-site")
         return ", ".join(parts) + self._left_aside()
 
     def to_mapping(self) -> dict[str, Any]:

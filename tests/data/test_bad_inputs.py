@@ -175,7 +175,7 @@ BAD_INPUTS = {
     "one site left": (
         ("--hospitals-sites", "2", "--partition", "natural", "--holdout-site", "Alder"),
         USAGE,
-        ["leaves training data at Birch alone", "at least 2"],
+        ["leaves training data only at Birch", "at least 2"],
     ),
     # --- combinations
     "fed3r with mlp": ((*SITES, "--strategy", "fed3r", "--head", "mlp"), USAGE, ["fed3r", "mlp"]),
