@@ -2,7 +2,7 @@
 
 The leading axis of everything here is the client. Bits do not depend on which clients are in a
 block: a client's minibatches are of fixed shape (the last padded with weight zero) and its shuffle
-depends on its own partition id alone.
+depends only on its own partition id.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def batch_width(examples: int, batch_size: int) -> int:
     """Return how many lines a client's batches have: its size, a power of two, or ``batch_size``.
 
     A client of five examples needs no batch of 32; powers of two keep clients of many sizes in few
-    stacks. The width depends on the client's own size alone, so its products have the same shape,
+    stacks. The width depends only on the client's own size, so its products have the same shape,
     and its head the same bits, in any block.
     """
     if examples > _EXACT:
