@@ -73,7 +73,7 @@ class Disclosed:
 
         Args:
             score: With its logits, if they are to be binned.
-            smallest: Counts below this, but for 0, do not leave; 0 for all do.
+            smallest: Counts below this, except 0, do not leave; with 0, all counts leave.
             binned: Whether binned scores are asked for.
             probabilities: Whether the softmax of the logits means probabilities.
         """

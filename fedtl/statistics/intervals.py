@@ -99,8 +99,8 @@ class Pairs:
 
     Attributes:
         both: Examples that both got right.
-        only_other: That the other alone got right.
-        only_ours: That ours alone got right.
+        only_other: That only the other got right.
+        only_ours: That only ours got right.
         neither: That both got wrong.
         groups: Number of groups, G.
         groups_other: Groups of which the other got more right, d_g < 0.
@@ -303,8 +303,8 @@ def gain_over_clients(pairs: Sequence[Pairs]) -> Interval | None:
 
     Clients that by chance are more alike than their examples would have them (all gains the same,
     at worst) are no surer for that: on neither side is it narrower than :func:`gain_interval` of
-    all their examples together. It then covers in 94 to 99 of 100. That alone is the interval of
-    fewer than :data:`FEWEST_CLIENTS`: of what these clients gain, and not others.
+    all their examples together. It then covers in 94 to 99 of 100. With fewer than
+    :data:`FEWEST_CLIENTS`, it is that interval: of what these clients gain, and not others.
 
     Args:
         pairs: What each client's head and its own got right.
