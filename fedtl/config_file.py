@@ -165,8 +165,8 @@ def _set(value: Any, where: str) -> dict[str, Spelt]:
 def from_flower(run_config: Mapping[str, Any]) -> RunConfig:
     """Return what Flower's run config says.
 
-    It holds all keys of pyproject.toml, whoever set them: an option that has the default there is
-    taken for one that nobody set.
+    It holds all keys of pyproject.toml, whether or not a person set them: an option that has the
+    default there counts as not set.
 
     Raises:
         UsageError: See :func:`from_mapping`.
@@ -246,7 +246,8 @@ def _read(path: Path) -> dict[str, Any]:
             content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
             raise UsageError(
-                f"The configuration {path} has more than {_MOST_BYTES:,} bytes, as none needs."
+                f"The configuration {path} has more than {_MOST_BYTES:,} bytes, which is more than "
+                "any needs."
             )
         text = content.decode().replace("\r\n", "\n")
         if any(line.count(".") > _MOST_DOTS for line in text.split("\n")):

@@ -101,8 +101,8 @@ class DataKeys:
     )
     classes: str = key(
         "auto",
-        "How names of classes are compared: fold-case joins those that differ by case or space "
-        "alone, exact keeps them apart, auto refuses them unless they lie side by side.",
+        "How names of classes are compared: fold-case joins those that differ only by case or "
+        "space, exact keeps them apart, auto refuses them unless they lie side by side.",
         _READING,
         choices=("auto", "fold-case", "exact"),
     )
@@ -124,7 +124,7 @@ class DataKeys:
         "",
         "Pattern of the folders or files that name what belongs together, such as 'patient_*'; "
         "the group is what (parentheses) enclose, or else the folder, or a file's first *. "
-        "PatientID takes that of DICOM files, which stays where they are.",
+        "PatientID takes the ID in DICOM files, which stays where the files are.",
         _READING,
     )
     labels: str = key(

@@ -36,7 +36,7 @@ class MachineKeys:
     out: str = key("", "Run folder; empty is runs/<time>-<name>.", _OUTPUT)
     track: str = key(
         "",
-        "What else is told of every round: tensorboard, mlflow, or module:Class of your own, "
+        "Where else every round is reported: tensorboard, mlflow, or module:Class of your own, "
         "parted by commas.",
         _OUTPUT,
     )
@@ -48,7 +48,7 @@ class MachineKeys:
     )
     pseudonyms: bool = key(
         False,
-        "Clients are called client-0, client-1, ... in all that is written; pseudonyms.csv alone "
+        "Clients are called client-0, client-1, ... in all that is written; only pseudonyms.csv "
         "says who is who.",
         _OUTPUT,
     )
