@@ -92,7 +92,7 @@ class FedDyn(IterativeStrategy):
         return self._h.state()
 
     def restore_server_state(self, state: Arrays) -> None:
-        """Take h back."""
+        """Restore h."""
         self._h.restore(state)
 
     # --- the client half ----------------------------------------------------------------------

@@ -105,7 +105,7 @@ class Scaffold(WeighedSteps):
         return self._control.state()
 
     def restore_server_state(self, state: Arrays) -> None:
-        """Take c back."""
+        """Restore c."""
         self._control.restore(state)
 
     # --- the client half ----------------------------------------------------------------------

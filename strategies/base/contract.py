@@ -42,7 +42,7 @@ class Contract(ABC):
         precision: Of these arrays.
         standardises: Whether clients are sent the mean and deviation of all training features.
         one_round: Whether its first round is its last.
-        own_start: Whether it brings its own ``starter``, so that ``init`` is none of its concern.
+        own_start: Whether it brings its own ``starter``, so that ``init`` does not apply to it.
         finished: Whether further rounds would change nothing: the run then ends before ``rounds``.
         own_heads: Whether every client ends with a head of its own by the strategy's own rule.
         global_head: Whether the server ends with a whole head. Where it does not, clients' own
@@ -147,7 +147,7 @@ class Contract(ABC):
     def train_alone(self, block: ClientBlock) -> list[AloneHead]:
         """Return the head each client would get by itself, with the same method and budget.
 
-        The block's standardisation is the identity: a lone client has only its own moments.
+        The block's standardisation is the identity: a client by itself has only its own moments.
         """
 
     @property
@@ -250,7 +250,7 @@ class Contract(ABC):
         return {}
 
     def restore_server_state(self, state: Arrays) -> None:  # noqa: B027  (most keep nothing)
-        """Take back what :meth:`server_state` returned."""
+        """Restore what :meth:`server_state` returned."""
 
 
 class Starter(Contract):

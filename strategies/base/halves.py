@@ -72,7 +72,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class AloneHead:
-    """A head that is one client's alone, and the features it expects.
+    """A head that only one client has, and the features it expects.
 
     Attributes:
         arrays: Its parameters.
