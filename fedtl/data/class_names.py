@@ -98,7 +98,7 @@ def _joined(dataset: Dataset, alike: Sequence[Sequence[int]]) -> Dataset:
 
 
 def with_trained_classes(dataset: Dataset) -> Dataset:
-    """Return the data without test rows of classes that no training row has; a note tells so.
+    """Return the data without test rows of classes that no training row has; a note says so.
 
     Test rows that all lie in one such class are unlabelled, as in a folder ``test/unknown``; there
     is then no test split.
@@ -130,8 +130,9 @@ def with_trained_classes(dataset: Dataset) -> Dataset:
     else:
         known = [name for name, known in zip(dataset.classes, trained, strict=True) if known]
         raise UsageError(
-            f"{dataset.name}: the test split's classes ({named(names)}) are none of the training "
-            f"data's ({named(known)}); give both the same names, or take the test split away"
+            f"{dataset.name}: none of the test split's classes ({named(names)}) is among the "
+            f"training data's ({named(known)}); give both the same names, or take the test split "
+            "away"
         )
     kind = _UNTRAINED if left else _UNLABELLED
     return _without_classes(dataset, strange, kind, note)

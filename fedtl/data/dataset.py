@@ -94,11 +94,11 @@ class Dataset:
             author's) and are never parted between training and scoring; ``None`` where each
             stands for itself.
         notes: What to tell the user about the data, a sentence each.
-        left_aside: What lies in the data and is not among its inputs, sorted by path.
+        left_aside: What lies in the data and is not among its inputs, sorted by path; see
+            ``left_aside.told``.
         test_is_held_out: Whether ``test`` was drawn from data that has no test split of its own.
-        unseen: Shape ``(N,)``, bool: the inputs of a site that takes part in nothing, whatever
-            their split (see ``withhold_site``); ``None`` where all sites take part.
-        left_aside: Files that lie with the pictures and are not read; see ``left_aside.told``.
+        unseen: Shape ``(N,)``, bool: the inputs of the holdout-site, whatever their split
+            (see ``withhold_site``); ``None`` where all sites take part.
     """
 
     name: str

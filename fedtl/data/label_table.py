@@ -56,7 +56,7 @@ def labelled_images(path: Path, table: str, *, group_from: str = "") -> Dataset:
     try:
         lines, columns = _lines(_text(store, path, table), table)
     except (csv.Error, MemoryError) as error:
-        raise UsageError(f"--labels {table} is no table ({first_line(error)})") from None
+        raise UsageError(f"--labels {table} is not a table ({first_line(error)})") from None
     found, notes = _matched(lines, store.paths, table)
     notes += store.notes
     # The table itself may lie among the files.

@@ -34,7 +34,7 @@ class ClientData:
         train: Row numbers to train on.
         held_out: Row numbers to score on.
         test: Row numbers of the data's own test split, which is no client's; may be empty.
-        unseen: Row numbers of a site that takes part in nothing but this scoring; may be empty.
+        unseen: Row numbers of the holdout-site, which is only scored; may be empty.
         classes: Number of classes K.
         groups: Shape ``(N,)``, int64: rows of equal number belong together, such as a patient's;
             ``None`` where each stands for itself.
