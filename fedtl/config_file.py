@@ -265,7 +265,7 @@ def _compare_of(values: Mapping[str, Any], where: str) -> dict[str, Scalar]:
     """Return the table ``compare``, nested as in TOML or flattened as in Flower, checked."""
     table = values.get(_COMPARE, {})
     if not isinstance(table, Mapping):
-        raise UsageError(f"{_COMPARE} = {table!r} in {where} is no table; write [{_COMPARE}].")
+        raise UsageError(f"{_COMPARE} = {table!r} in {where} is not a table; write [{_COMPARE}].")
     prefix = f"{_COMPARE}."
     flat = {key[len(prefix) :]: value for key, value in values.items() if key.startswith(prefix)}
     checked: dict[str, Scalar] = {}

@@ -182,7 +182,7 @@ KINDS: Mapping[str, Kind] = {
 
 
 def listed(key: str, value: str) -> tuple[str, ...]:
-    """Return the parts that a key's value names: several, parted by commas, of ``track``."""
+    """Return the parts that a key's value names; ``track`` separates several by commas."""
     if key != "track":
         return (value,)
     return tuple(name.strip() for name in value.split(",") if name.strip())

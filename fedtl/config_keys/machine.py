@@ -37,7 +37,7 @@ class MachineKeys:
     track: str = key(
         "",
         "Where else every round is reported: tensorboard, mlflow, or module:Class of your own, "
-        "parted by commas.",
+        "separated by commas.",
         _OUTPUT,
     )
     samples: str = key(

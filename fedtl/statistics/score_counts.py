@@ -75,7 +75,7 @@ class ScoreCounts:
         """Return counts if only the cells of the scores are known.
 
         The Brier sum is then that of probabilities in the middle of their bins; examples that are
-        in nobody's cells of their own class count as the others there do.
+        in no cells of their own class count as the others there do.
 
         Args:
             cells: As in the attributes.
