@@ -75,7 +75,7 @@ class FedPFT(HeadStrategy):
             "fedpft",
             covariance=Choice(
                 "full",
-                "What clients send of how features vary together within a class.",
+                "What clients send about the covariance of features within a class.",
                 ("full", "diagonal"),
             ),
         )

@@ -54,7 +54,7 @@ class Scaffold(WeighedSteps):
         "scaffold",
         weights=Choice(
             "examples",
-            "What clients count by in the mean change and the control variate.",
+            "How clients are weighted in the mean change and the control variate.",
             ("examples", "clients"),
         ),
     ) | Options(
