@@ -217,7 +217,7 @@ def code_named_in(path: Path) -> dict[str, str]:
 def compare_table(path: Path) -> dict[str, Scalar]:
     """Return the table ``compare`` of a TOML file, checked against :data:`COMPARE_KEYS`.
 
-    It is empty where the file has none; keys that the file does not set are absent.
+    It is empty if the file has none; keys that the file does not set are absent.
 
     Raises:
         UsageError: The file cannot be read, is not TOML, or a key of the table is wrong.

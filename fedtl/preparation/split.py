@@ -28,7 +28,7 @@ class Split:
         train: Training rows of each client.
         held_out: Held-out rows of each client.
         test: The test split or held-out test part, of the sites that take part; may be empty.
-        unseen: All inputs of the site that does not; empty where all do.
+        unseen: All inputs of the holdout-site; empty without one.
     """
 
     names: list[str]

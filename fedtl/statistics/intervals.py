@@ -56,7 +56,7 @@ class Clusters:
 
         Args:
             right: Whether each is right, shape ``(n,)``.
-            groups: The group of each, shape ``(n,)``; ``None`` where each stands for itself.
+            groups: The group of each, shape ``(n,)``; ``None`` if each stands for itself.
         """
         sizes, correct = _by_group(np.ones(len(right), np.int64), right.astype(np.int64), groups)
         return cls(
@@ -84,7 +84,7 @@ class Clusters:
 
     @property
     def interval(self) -> Interval | None:
-        """The accuracy's; ``None`` where nothing was scored. See :func:`accuracy_interval`."""
+        """The accuracy's; ``None`` if nothing was scored. See :func:`accuracy_interval`."""
         return accuracy_interval(self)
 
 
@@ -133,7 +133,7 @@ class Pairs:
         Args:
             other: Whether the other head is right on each, shape ``(n,)``.
             ours: Whether ours is, shape ``(n,)``.
-            groups: The group of each, shape ``(n,)``; ``None`` where each stands for itself.
+            groups: The group of each, shape ``(n,)``; ``None`` if each stands for itself.
         """
         ahead = ours.astype(np.int64) - other.astype(np.int64)
         sizes, leads = _by_group(np.ones(len(ours), np.int64), ahead, groups)
@@ -175,12 +175,12 @@ class Pairs:
 
     @property
     def gain(self) -> float:
-        """Our accuracy minus the other's; NaN where nothing was scored."""
+        """Our accuracy minus the other's; NaN if nothing was scored."""
         return (self.only_ours - self.only_other) / self.examples if self.examples else math.nan
 
     @property
     def interval(self) -> Interval | None:
-        """The gain's; ``None`` where nothing was scored. See :func:`gain_interval`."""
+        """The gain's; ``None`` if nothing was scored. See :func:`gain_interval`."""
         return gain_interval(self)
 
 
@@ -207,7 +207,7 @@ def wilson(share: float, n: float) -> Interval:
 
 
 def accuracy_interval(scored: Clusters) -> Interval | None:
-    """Return the 95 % interval of an accuracy; ``None`` where nothing was scored.
+    """Return the 95 % interval of an accuracy; ``None`` if nothing was scored.
 
     Wilson's, with the number of examples divided by the design effect: how many times larger the
     variance of the share over whole groups, a ratio estimate, is than over as many independent
@@ -233,7 +233,7 @@ def gain_interval(pairs: Pairs) -> Interval | None:
     Newcombe's method 10 ("Improved Confidence Intervals for the Difference Between Binomial
     Proportions Based on Paired Data", Statistics in Medicine 17, 1998): Wilson's intervals of both,
     joined by the correlation of the pairs. With groups, all counts are scaled as in
-    :func:`accuracy_interval`, by the design effect of the difference. ``None`` where nothing was
+    :func:`accuracy_interval`, by the design effect of the difference. ``None`` if nothing was
     scored.
     """
     n = pairs.examples
@@ -310,7 +310,7 @@ def gain_over_clients(pairs: Sequence[Pairs]) -> Interval | None:
         pairs: What each client's head and its own got right.
 
     Returns:
-        ``None`` where nothing was scored.
+        ``None`` if nothing was scored.
     """
     examples = np.array([one.examples for one in pairs], np.int64)
     total = int(examples.sum())

@@ -37,7 +37,7 @@ class ClientData:
         unseen: Row numbers of the holdout-site, which is only scored; may be empty.
         classes: Number of classes K.
         groups: Shape ``(N,)``, int64: rows of equal number belong together, such as a patient's;
-            ``None`` where each stands for itself.
+            ``None`` if each stands for itself.
         unrepeated: Those of ``train`` that no other training row of anybody equals; ``None`` if all
             count as such.
     """
@@ -80,7 +80,7 @@ class ClientBlock:
         effort: Part of its local steps that each client does, from 0 to 1, shape ``(C,)``; ``None``
             where all do all. Each does one at least.
         groups: Shape ``(N,)``: see :class:`ClientData`.
-        seeds: What each client's shuffles are drawn from; ``None`` where it is the run's seed.
+        seeds: What each client's shuffles are drawn from; ``None`` if it is the run's seed.
     """
 
     features: Tensor

@@ -56,7 +56,7 @@ class Contract(ABC):
             ``least-squares``: estimates of one-hot labels; ``cosine``: likenesses to classes.
         class_prior: Which frequency of classes the outputs suppose: that of the ``examples`` it was
             learnt from, or a ``uniform`` one.
-        starter: The closed form whose head the first round starts from; ``None`` where that is the
+        starter: The closed form whose head the first round starts from; ``None`` if that is the
             initial head of its form.
 
     Raises:
@@ -99,7 +99,7 @@ class Contract(ABC):
 
     @abstractmethod
     def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
-        """Return the next global head, or ``None`` where ``replies`` is empty.
+        """Return the next global head, or ``None`` if ``replies`` is empty.
 
         ``head`` is the one that was sent. ``replies`` come once, in partition-id order, with finite
         arrays of the declared names and shapes; a client that failed is not among them.
@@ -195,7 +195,7 @@ class Contract(ABC):
     def memory(self) -> Mapping[str, tuple[int, ...]]:
         """Name and shape of every array that a client keeps between rounds; float32.
 
-        It is kept in Flower's ``Context.state``, at the site, and is sent to nobody.
+        It is kept in Flower's ``Context.state``, at the client, and is sent to nobody.
         """
         return {}
 

@@ -77,8 +77,8 @@ class AloneHead:
     Attributes:
         arrays: Its parameters.
         standardisation: Of the features it expects.
-        form: Its form; ``None`` where that is the run's.
-        method: What it was solved by; empty where it was trained as the run's.
+        form: Its form; ``None`` if that is the run's.
+        method: What it was solved by; empty if it was trained as the run's.
         left_out: What it says of the client's training rows, each left out of it, shape
             ``(n, K)``, float64; ``None`` if that was not asked for.
     """
