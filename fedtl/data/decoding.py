@@ -130,7 +130,7 @@ def _pixels(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
             raise UnreadableImageError(too_many_pixels())
         tags = getattr(picture, "tag_v2", {})
         if not only_deep and picture.format in _OF_FRAMES and _has_more(picture):
-            doubt("several pages or frames; the first is read")
+            doubt("several pages or frames, of which the first is read")
         signed = _SIGNED in _several(tags.get(_SAMPLE_FORMAT))
         bytewise = picture.mode == "L" and signed
         if bytewise or picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
@@ -156,8 +156,8 @@ def _pixels(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
         pixels = _rgb(_upright(picture))
         if _of_deep_colour(data, tags) and pixels.max() < _HALF:
             doubt(
-                "16-bit colour that uses its lower bits only; the upper 8 bits are read, so it is "
-                "dark (save it as 8 bits)"
+                "16-bit colour that is not filled, of which the upper 8 bits are read, so that it "
+                "is dark (save it as 8 bits)"
             )
         return pixels
 
@@ -225,7 +225,7 @@ def _all_transparent(picture: Image.Image) -> bool:
         for top in range(0, height, rows)
     )
     if hidden:
-        doubt("all transparent, so transparency is ignored")
+        doubt("all transparent, so that transparency is passed over")
     return hidden
 
 

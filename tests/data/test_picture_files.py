@@ -74,7 +74,7 @@ def test_dark_colour_of_16_bits_is_told() -> None:
     doubts()
     assert decode_rgb(colour(65535)).max() == 255 and doubts() == ""
     assert decode_rgb(colour(4095)).max() == 15
-    assert "1 × 16-bit colour that uses its lower bits only" in doubts()
+    assert "1 × 16-bit colour that is not filled" in doubts()
 
 
 def test_what_pillow_warns_of_is_told_in_a_sentence_of_ours() -> None:
