@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _POOLED, _POOLED_SITES, _OWN_MIX, _FEWEST_PICTURES = "dirichlet", 5, 3.0, 20
 
 HOLDOUT_PSEUDONYM = "unseen-site"
-"""What the site that takes part in nothing is called if clients have pseudonyms."""
+"""What the holdout-site is called if clients have pseudonyms."""
 _MOST_SAMPLES = 100
 # The rendered hospitals' pictures are nobody's.
 _RENDERED_SAMPLES = 9
@@ -85,7 +85,7 @@ class RunConfig(EveryKey):
 
     @property
     def catches(self) -> bool:
-        """Whether a simulation goes on after what nobody foresaw, or tells it in a sentence."""
+        """Whether unforeseen errors are caught: the run goes on, or reports one in a sentence."""
         return self.engine != "debug"
 
     @property
@@ -97,7 +97,7 @@ class RunConfig(EveryKey):
 
     @property
     def holdout_name(self) -> str:
-        """What the site that takes part in nothing is called in what is written; may be empty."""
+        """What the holdout-site is called in what is written; may be empty."""
         return HOLDOUT_PSEUDONYM if self.pseudonyms and self.holdout_site else self.holdout_site
 
     def settled(self, given: Collection[str] = ()) -> RunConfig:
@@ -108,7 +108,7 @@ class RunConfig(EveryKey):
         too few pictures to learn from.
 
         Args:
-            given: Kebab-case keys that a person set, if only to their defaults.
+            given: Kebab-case keys that a person set, even if to their defaults.
         """
         rendered, partition = self.data == "hospitals", self.partition
         if not rendered:

@@ -165,8 +165,8 @@ def _set(value: Any, where: str) -> dict[str, Spelt]:
 def from_flower(run_config: Mapping[str, Any]) -> RunConfig:
     """Return what Flower's run config says.
 
-    It holds all keys of pyproject.toml, whoever set them: an option that has the default there is
-    taken for one that nobody set.
+    It holds all keys of pyproject.toml, whether or not a person set them: an option that has the
+    default there counts as not set.
 
     Raises:
         UsageError: See :func:`from_mapping`.
@@ -217,7 +217,7 @@ def code_named_in(path: Path) -> dict[str, str]:
 def compare_table(path: Path) -> dict[str, Scalar]:
     """Return the table ``compare`` of a TOML file, checked against :data:`COMPARE_KEYS`.
 
-    It is empty where the file has none; keys that the file does not set are absent.
+    It is empty if the file has none; keys that the file does not set are absent.
 
     Raises:
         UsageError: The file cannot be read, is not TOML, or a key of the table is wrong.
@@ -246,7 +246,8 @@ def _read(path: Path) -> dict[str, Any]:
             content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
             raise UsageError(
-                f"The configuration {path} has more than {_MOST_BYTES:,} bytes, as none needs."
+                f"The configuration {path} has more than {_MOST_BYTES:,} bytes, which is more than "
+                "any needs."
             )
         text = content.decode().replace("\r\n", "\n")
         if any(line.count(".") > _MOST_DOTS for line in text.split("\n")):
@@ -264,7 +265,7 @@ def _compare_of(values: Mapping[str, Any], where: str) -> dict[str, Scalar]:
     """Return the table ``compare``, nested as in TOML or flattened as in Flower, checked."""
     table = values.get(_COMPARE, {})
     if not isinstance(table, Mapping):
-        raise UsageError(f"{_COMPARE} = {table!r} in {where} is no table; write [{_COMPARE}].")
+        raise UsageError(f"{_COMPARE} = {table!r} in {where} is not a table; write [{_COMPARE}].")
     prefix = f"{_COMPARE}."
     flat = {key[len(prefix) :]: value for key, value in values.items() if key.startswith(prefix)}
     checked: dict[str, Scalar] = {}

@@ -34,7 +34,7 @@ class Kind:
         constant: What each of these files calls its class.
         base: What every one of them is, ``module:Class``.
         with_argument: Names of ours that take an argument after a colon, and what that is.
-        otherwise: The one of ours that is meant by what no other is: it takes the whole value.
+        otherwise: The one of ours that takes every value that no other takes, as a whole.
         paths: Whether that may be a path.
         only: Names of ours, if other files lie in the package as well.
     """
@@ -65,7 +65,7 @@ class Kind:
     def found(self, value: str) -> tuple[str, str]:
         """Return what a value names, a name or ``module:Class``, and the argument that it hands on.
 
-        A folder or file that is there goes before a class, and either before what no other is.
+        A folder or file that exists goes before a class, and both go before ``otherwise``.
 
         Raises:
             UsageError: It names nothing, or two things.
@@ -182,7 +182,7 @@ KINDS: Mapping[str, Kind] = {
 
 
 def listed(key: str, value: str) -> tuple[str, ...]:
-    """Return the parts that a key's value names: several, parted by commas, of ``track``."""
+    """Return the parts that a key's value names; ``track`` separates several by commas."""
     if key != "track":
         return (value,)
     return tuple(name.strip() for name in value.split(",") if name.strip())

@@ -34,7 +34,7 @@ def points(group: str) -> dict[str, str]:
 
 
 def forget() -> None:
-    """Look anew for what is there and what is installed."""
+    """Look again for what is there and what is installed."""
     files.cache_clear()
     points.cache_clear()
 

@@ -33,7 +33,7 @@ class AFL(Fed3R):
     inverts for every client.
 
     That last system is Fed3R's: the paper's has no penalty and no intercept, and a singular one
-    where features outnumber examples. Hence AFL's head is Fed3R's but for rounding.
+    where features outnumber examples. So AFL's head is Fed3R's except for rounding.
     """
 
     @property

@@ -112,7 +112,7 @@ class ClassCounts(LinearClosedForm):
         return {"class-counts": torch.bincount(labels, minlength=self.classes).double().numpy()}
 
     def solve(self, statistics: Arrays) -> Arrays:
-        """Keep the counts; there is no head yet but nought."""
+        """Keep the counts; the head is still zero."""
         self.counts = statistics["class-counts"]
         return {
             "weight": np.zeros((self.classes, self.width - 1)),

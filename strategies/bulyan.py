@@ -18,7 +18,7 @@ class Bulyan(RobustStrategy):
     It needs n ≥ 4f + 3.
     """
 
-    mean_at_nought = True
+    mean_at_zero = True
 
     def most_hostile(self, clients: int) -> int:
         """Return the largest f with n ≥ 4f + 3."""

@@ -17,7 +17,8 @@ from strategies.fedavg import FedAvg
 class Ditto(OwnHead, FedAvg):
     """Client k steps vₖ ← vₖ - η (∇Fₖ(vₖ) + λ (vₖ - wₜ)), and from wₜ as FedAvg's clients do.
 
-    The server averages as FedAvg: vₖ is nothing to it and never leaves. λ = ``ditto-lambda``.
+    The server averages as FedAvg: it does not use vₖ, which never leaves the client. λ =
+    ``ditto-lambda``.
 
     Both heads step on the same minibatches, each with a momentum of its own that begins anew every
     round. vₖ begins at the global head that client k receives first; the paper has w₀ for all,

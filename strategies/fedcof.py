@@ -57,8 +57,8 @@ class FedCOF(FedNCM):
         "fedcof",
         parts=Integer(
             0,
-            "Random parts that a client sums its examples of a class in; 0: enough for 100 parts "
-            "in all.",
+            "Random parts into which a client deals its examples of a class; 0: enough for 100 in "
+            "all.",
             low=0,
             high=1000,
         ),

@@ -54,14 +54,14 @@ class FedDyn(IterativeStrategy):
         ),
         steps=Integer(
             60,
-            "Fewest steps that a client solves its local problem by.",
+            "Fewest steps that a client takes on its local problem.",
             low=1,
             high=100_000,
             most_at_sites=1000,
         ),
         weights=Choice(
             "examples",
-            "What clients count by in the mean head and its correction.",
+            "How clients are weighted in the mean head and its correction.",
             ("examples", "clients"),
         ),
     )
@@ -92,7 +92,7 @@ class FedDyn(IterativeStrategy):
         return self._h.state()
 
     def restore_server_state(self, state: Arrays) -> None:
-        """Take h back."""
+        """Restore h."""
         self._h.restore(state)
 
     # --- the client half ----------------------------------------------------------------------

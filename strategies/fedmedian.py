@@ -13,7 +13,7 @@ from strategies.base.robust import Matrix, RobustStrategy
 
 
 class FedMedian(RobustStrategy):
-    """wⱼ ← median over k of wₖⱼ, in every coordinate j; bears f < n/2."""
+    """wⱼ ← median over k of wₖⱼ, in every coordinate j; tolerates f < n/2."""
 
     def most_hostile(self, clients: int) -> int:
         """Return the largest f below n/2."""

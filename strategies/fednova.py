@@ -1,4 +1,4 @@
-"""FedNova: FedAvg of changes per step, so that who takes more steps does not pull further.
+"""FedNova: FedAvg of changes per step, so that clients with more steps do not pull further.
 
 Wang, Liu, Liang, Joshi & Poor, "Tackling the Objective Inconsistency Problem in Heterogeneous
 Federated Optimization", NeurIPS 2020, section 4.
@@ -31,7 +31,7 @@ class FedNova(WeighedSteps):
 
     The limit m = 2 is not the paper's, whose τ has none. A client's change is stretched by
     τ / ‖aₖ‖₁; one of a single step among others of fifty, whose momentum has long gathered, would
-    have it stretched some four hundredfold, far beyond where its one gradient tells anything.
+    have it stretched about four hundred times, far beyond where its one gradient tells anything.
     Clients below half of the mean ‖a‖₁ count for less than their examples instead. On microscope
     pictures, whose features' Gram has one large eigenvalue, seven points are lost without it.
     """

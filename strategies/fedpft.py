@@ -51,7 +51,7 @@ class FedPFT(HeadStrategy):
     head on them.
 
     Client k sends the count nₖ,c, mean μₖ,c and covariance Σₖ,c of its features of each class, or,
-    with ``fedpft-covariance = diagonal``, their variances alone: less to send by half the number of
+    with ``fedpft-covariance = diagonal``, only their variances: less to send by half the number of
     features, but it takes features for independent, and where they are not much is lost. The
     paper's clients fit mixtures of such Gaussians; this is that with one, which takes no iterations
     to fit. The authors' code sends 16 bits a number, here it is 32; it leaves out the classes of
@@ -64,7 +64,7 @@ class FedPFT(HeadStrategy):
     are no way to choose that penalty: the same Gaussians are in all folds, and penalties too weak
     for new pictures win. An ``mlp`` takes the SGD of the iterative strategies, over the draws for
     ``rounds`` times ``local-epochs`` epochs. Either is then put on features as they are. A client
-    alone, and the pooled data, need no Gaussian: they train on the features themselves.
+    by itself, and the pooled data, need no Gaussian: they train on the features themselves.
     """
 
     reply_record = "statistics"
@@ -75,7 +75,7 @@ class FedPFT(HeadStrategy):
             "fedpft",
             covariance=Choice(
                 "full",
-                "What clients send of how features vary together within a class.",
+                "What clients send about the covariance of features within a class.",
                 ("full", "diagonal"),
             ),
         )
@@ -106,9 +106,9 @@ class FedPFT(HeadStrategy):
         return {**gaussian, self._spread: (self.classes, triangle if self.full else self.width)}
 
     def implausible(self, arrays: Arrays, told: Told) -> str:
-        """Look at counts, and that Gaussians of no examples are nought and variances are not less.
+        """Look at counts; Gaussians of no examples are zero, and variances are not negative.
 
-        A covariance that is none of any features is told by its variances alone: see
+        Of a covariance that cannot be one of any features, only the variances count: see
         :func:`_factor`.
         """
         counts, spread = arrays["class-counts"], arrays[self._spread]
@@ -117,7 +117,7 @@ class FedPFT(HeadStrategy):
         if spread[counts == 0].any():
             return "it tells how features vary in a class without examples"
         own = spread[:, _diagonal(self.width)] if self.full else spread
-        return "a variance is less than nought" if (own < 0).any() else ""
+        return "a variance is less than zero" if (own < 0).any() else ""
 
     def client_train(
         self, block: ClientBlock, received: Received, server_round: int
@@ -154,8 +154,8 @@ class FedPFT(HeadStrategy):
         if self._share == 1:
             return ""
         return (
-            f"fedpft drew {_MOST_DRAWS:,} features, the most that it does, for the "
-            f"{_MOST_DRAWS / self._share:,.0f} examples that clients told of."
+            f"fedpft drew {_MOST_DRAWS:,} features, the most that it draws, for the "
+            f"{_MOST_DRAWS / self._share:,.0f} examples that clients reported."
         )
 
     def server_state(self) -> Arrays:
@@ -163,7 +163,7 @@ class FedPFT(HeadStrategy):
         return {"share": np.array([self._share])}
 
     def restore_server_state(self, state: Arrays) -> None:
-        """Take them back."""
+        """Restore them."""
         self._share = float(state["share"][0])
 
     def draw(self, position: int, reply: Reply) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -192,7 +192,7 @@ class FedPFT(HeadStrategy):
 
     @property
     def alone_key(self) -> Hashable:
-        """See :class:`HeadStrategy`: what is solved depends on its penalty alone."""
+        """See :class:`HeadStrategy`: what is solved depends only on its penalty."""
         if isinstance(self.head, LinearHead):
             return type(self), self.head, self.options.penalty
         return LocalSGD(self.config, self.head).alone_key
@@ -262,8 +262,8 @@ def _factor(triangle: NDArray[np.floating], width: int) -> Tensor:
     """Return L, float32, with LLᵀ the covariance of this upper triangle.
 
     A client's classes often have fewer examples than features: what rounding may take from such a
-    singular matrix is added to its diagonal. Of a matrix that is none of a covariance, as a hostile
-    client may send it, the diagonal alone counts.
+    singular matrix is added to its diagonal. Of a matrix that is no covariance, which a hostile
+    client may send, only the diagonal counts.
     """
     covariance = symmetric(triangle, width)
     variances = covariance.diagonal().clamp_min(0)

@@ -54,11 +54,11 @@ class FedSoftmax(HeadStrategy):
     first round: as z has mean 0, it is n times the correlations R, and n for the bias. The same
     sums tell loss and gradient at W = 0, so that round 1 evaluates the first step already.
 
-    A gradient that lacks clients is none of this loss. If some do not answer, the head is sent once
-    more, and once more again; who has answered already is not counted twice. Those who are still
-    missing then are taken for gone: the search begins anew, where it is, with the others' rows,
-    and so it does if someone comes back. A sample of clients a round would make every round such a
-    beginning, so ``fraction`` must be 1.
+    A gradient that lacks clients is not one of this loss. If some do not answer, the head is sent
+    once more, and once more again; a client that has answered already is not counted twice. Clients
+    that are still missing then count as gone: the search begins again, from where it is, with the
+    others' rows; it does the same if a client comes back. A sample of clients a round would make
+    every round such a beginning, so ``fraction`` must be 1.
     """
 
     options = SOFTMAX_PENALTY
@@ -111,7 +111,7 @@ class FedSoftmax(HeadStrategy):
 
     @property
     def note(self) -> str:
-        """Tell whether it got to the end, and of rounds that lacked someone."""
+        """Say whether it got to the end, and how many rounds lacked a client."""
         told = []
         if self._search is not None and not self.finished:
             told.append(
@@ -119,7 +119,7 @@ class FedSoftmax(HeadStrategy):
                 f"{self._search.distance:.1g} of the head's size from the exact one."
             )
         if self._repeated:
-            told.append(f"{self._repeated} of its rounds lacked clients and asked once more.")
+            told.append(f"{self._repeated} of its rounds lacked clients and asked again.")
         return " ".join(told)
 
     def server_state(self) -> Arrays:
@@ -135,7 +135,7 @@ class FedSoftmax(HeadStrategy):
         }
 
     def restore_server_state(self, state: Arrays) -> None:
-        """Take all of it back."""
+        """Restore all of it."""
         parts: dict[str, Arrays] = {"opening": {}, "search": {}, "sums": {}}
         for key, value in state.items():
             part, _, name = key.partition("/")
@@ -166,7 +166,7 @@ class FedSoftmax(HeadStrategy):
         return {"loss": (1,), "gradient": (self.starter.classes, self.starter.width)}
 
     def implausible(self, arrays: Arrays, told: Told) -> str:
-        """Look at a loss and its gradient, of which the parts of all classes add up to nought.
+        """Look at a loss and its gradient, whose parts of all classes add up to zero.
 
         Per example, neither may be more than ``reply-limit`` times what is to be expected.
         """

@@ -13,9 +13,9 @@ from strategies.base.robust import Matrix, RobustStrategy
 
 
 class FedTrimmedAvg(RobustStrategy):
-    """wⱼ ← mean of wₖⱼ over k, without the f smallest and the f largest; bears f < n/2."""
+    """wⱼ ← mean of wₖⱼ over k, without the f smallest and the f largest; tolerates f < n/2."""
 
-    mean_at_nought = True
+    mean_at_zero = True
 
     def most_hostile(self, clients: int) -> int:
         """Return the largest f that leaves something to average."""

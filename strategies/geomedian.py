@@ -17,7 +17,7 @@ _TOLERANCE = 1e-10
 
 
 class GeometricMedian(RobustStrategy):
-    """w ← argmin_z Σₖ ‖z - wₖ‖, every client counting once; bears f < n/2.
+    """w ← argmin_z Σₖ ‖z - wₖ‖, every client counting once; tolerates f < n/2.
 
     z ← Σ βₖ wₖ / Σ βₖ with βₖ = 1 / max(ν, ‖z - wₖ‖), until z moves by less than 10⁻¹⁰ of its
     median distance to the heads, or for 1,000 passes; ν = 10⁻⁶. It begins at the coordinate-wise

@@ -1,4 +1,4 @@
-"""Local training: no federation, as the run of its own that others are held against."""
+"""Local-only training, without federation, as a run of its own to compare others with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Local(IterativeStrategy):
     """wₖ is client k's local-only head: the best that its own examples give, solved exactly.
 
     Clients send no array, and the server's head stays as it was. It is the head that every strategy
-    is held against, bit for bit (:mod:`fedtl.transfer.lone_head`).
+    is compared with, bit for bit (:mod:`fedtl.transfer.lone_head`).
     """
 
     one_round = True
@@ -42,7 +42,7 @@ class Local(IterativeStrategy):
     def personal_heads(
         self, block: ClientBlock, received: Received, alone: Sequence[AloneHead]
     ) -> list[AloneHead]:
-        """Return the heads that clients get alone."""
+        """Return the clients' local-only heads."""
         return list(alone)
 
 

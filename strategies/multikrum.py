@@ -15,7 +15,7 @@ from strategies.base.robust import Matrix, RobustStrategy, krum_scores
 class MultiKrum(RobustStrategy):
     """w ← mean of the n - f heads with the least Krum scores; n ≥ 2f + 3."""
 
-    mean_at_nought = True
+    mean_at_zero = True
 
     def most_hostile(self, clients: int) -> int:
         """Return the largest f with n ≥ 2f + 3."""

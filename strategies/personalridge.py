@@ -37,7 +37,7 @@ class PersonalRidge(Fed3R):
     matrix, rows g left out have the residuals (I - H_gg)⁻¹ (Y - HY)_g. W̄ has seen all rows and is
     taken as given, a small favour to it. Clients with one row, or one group, use W̄.
 
-    Nothing is sent but what Fed3R's clients send: Wₖ, and λₖ too, stay at the site.
+    Nothing is sent but what Fed3R's clients send: Wₖ, and λₖ too, stay at the client.
     """
 
     own_heads = True

@@ -49,7 +49,7 @@ class QFedAvg(WeighedSteps):
         for reply in replies:
             count += 1
             step_weights += float(reply.arrays[_WEIGHT])
-            # A loss of nought has no power below nought.
+            # A loss of zero has no power below zero.
             loss = max(float(reply.arrays[_LOSS]), 1e-10)
             moves = {name: head[name].astype(np.float64) - reply.arrays[name] for name in head}
             powers += loss**q

@@ -54,7 +54,7 @@ class Scaffold(WeighedSteps):
         "scaffold",
         weights=Choice(
             "examples",
-            "What clients count by in the mean change and the control variate.",
+            "How clients are weighted in the mean change and the control variate.",
             ("examples", "clients"),
         ),
     ) | Options(
@@ -105,7 +105,7 @@ class Scaffold(WeighedSteps):
         return self._control.state()
 
     def restore_server_state(self, state: Arrays) -> None:
-        """Take c back."""
+        """Restore c."""
         self._control.restore(state)
 
     # --- the client half ----------------------------------------------------------------------

@@ -45,7 +45,7 @@ class Attack:
 
         Args:
             found: What it found by training.
-            start: What it was sent, under each of these names; nought where it was sent nothing.
+            start: What it was sent, under each of these names; zero if it was sent nothing.
             rng: Random numbers of this client in this round.
         """
         return found

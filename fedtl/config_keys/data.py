@@ -101,15 +101,15 @@ class DataKeys:
     )
     classes: str = key(
         "auto",
-        "How names of classes are compared: fold-case joins those that differ by case or space "
-        "alone, exact keeps them apart, auto refuses them unless they lie side by side.",
+        "How names of classes are compared: fold-case joins those that differ only by case or "
+        "space, exact keeps them apart, auto refuses them unless they lie side by side.",
         _READING,
         choices=("auto", "fold-case", "exact"),
     )
     class_names: str = key(
         "",
-        "All classes by name, parted by commas: a real site may have no example of some; any other "
-        "class is refused. By default, the classes are those that the data has.",
+        "All classes by name, separated by commas: a real site may have no example of some; any "
+        "other class is refused. By default, the classes are those that the data has.",
         _READING,
     )
     min_per_class: int = key(
@@ -124,7 +124,7 @@ class DataKeys:
         "",
         "Pattern of the folders or files that name what belongs together, such as 'patient_*'; "
         "the group is what (parentheses) enclose, or else the folder, or a file's first *. "
-        "PatientID takes that of DICOM files, which stays where they are.",
+        "PatientID takes the ID in DICOM files, which stays where the files are.",
         _READING,
     )
     labels: str = key(
@@ -160,7 +160,7 @@ class DataKeys:
         names = tuple(unicodedata.normalize("NFC", name.strip()) for name in row)
         if not 2 <= len(names) <= _MOST_CLASSES or not all(names):
             raise UsageError(
-                f"class-names is no list of 2 to {_MOST_CLASSES:,} names, parted by commas; "
+                f"class-names is not a list of 2 to {_MOST_CLASSES:,} names, separated by commas; "
                 'a name that has a comma stands in "quotes".'
             )
         name, times = Counter(names).most_common(1)[0]
@@ -194,7 +194,7 @@ class DataKeys:
 
 
 def _pair(name: str, text: str, words: str) -> tuple[float, float]:
-    """Return the two numbers of a key's value, parted by a space or a comma."""
+    """Return the two numbers of a key's value, separated by a space or a comma."""
     try:
         first, second = (float(word) for word in text.replace(",", " ").split())
     except ValueError:

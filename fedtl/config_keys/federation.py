@@ -30,7 +30,7 @@ class FederationKeys:
     )
     min_sites: int = key(
         0,
-        "Fewest sites that must answer, at real sites; 0 is half of those that are asked, but 2.",
+        "Fewest sites that must answer, at real sites; 0 is half of those asked, at least 2.",
         _FEDERATION,
         low=0,
         high=1_000_000,
@@ -40,14 +40,14 @@ class FederationKeys:
     reply_limit: float = key(
         100.0,
         "Leave out a client whose arrays have more than this many times the norm of the head that "
-        "it was sent, or that of a head of ones.",
+        "it was sent, or of a head of ones.",
         _FEDERATION,
         above=0.0,
         high=1e30,
     )
 
     dropout: float = key(
-        0.0, "Probability that a client is missing in a round.", _ADVERSITY, low=0.0, high=0.99
+        0.0, "Probability that a client drops out of a round.", _ADVERSITY, low=0.0, high=0.99
     )
     straggle: float = key(
         0.0,

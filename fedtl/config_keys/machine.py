@@ -36,8 +36,8 @@ class MachineKeys:
     out: str = key("", "Run folder; empty is runs/<time>-<name>.", _OUTPUT)
     track: str = key(
         "",
-        "What else is told of every round: tensorboard, mlflow, or module:Class of your own, "
-        "parted by commas.",
+        "Where else every round is reported: tensorboard, mlflow, or module:Class of your own, "
+        "separated by commas.",
         _OUTPUT,
     )
     samples: str = key(
@@ -48,7 +48,7 @@ class MachineKeys:
     )
     pseudonyms: bool = key(
         False,
-        "Clients are called client-0, client-1, ... in all that is written; pseudonyms.csv alone "
+        "Clients are called client-0, client-1, ... in all that is written; only pseudonyms.csv "
         "says who is who.",
         _OUTPUT,
     )

@@ -35,9 +35,9 @@ class TrainingKeys:
 
     own_data_rows: str = key(
         "auto",
-        "Rows that clients score on: held-out, or all, of which training rows are left out of the "
-        "heads (fed3r, afl, balancedridge, fedcgs, fedncm); auto is all in simulate, else "
-        "held-out.",
+        "Rows that clients score on: held-out, or all; each training row is then left out of the "
+        "head that scores it (fed3r, afl, balancedridge, fedcgs, fedncm); auto is all in "
+        "simulate, else held-out.",
         _PERSONAL,
         choices=("auto", "all", "held-out"),
     )

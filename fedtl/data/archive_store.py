@@ -23,7 +23,7 @@ class ArchiveStore(ABC, Generic[M]):
         unpacked: What owns it, if it is a temporary file.
         members: Where each file lies, by its name.
         folders: Names of the folders that are members of their own.
-        notes: What is to be told of the names, a sentence each.
+        notes: What to tell the user about the names, a sentence each.
     """
 
     def __init__(

@@ -1,8 +1,9 @@
-"""How much a file may make of itself: bytes unpacked, members, pixels.
+"""How large a file may become: bytes unpacked, members, pixels.
 
 Files come from other people, and a small one can claim, or unpack to, more than any machine holds.
-What a file states is held against these limits before anything is read, and what comes out as it
-comes. They lie well above what data sets have; what is beyond them can be unpacked by hand.
+What a file states is checked against these limits before anything is read, and what it unpacks to
+is checked as it unpacks. They lie well above what data sets have; what is beyond them can be
+unpacked by hand.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _ZIP_ENTRY_BYTES = 46
 
 
 def most_unpacked(packed: int, *, ratio: int = _RATIO, always: int = _ALWAYS) -> int:
-    """Return how many bytes so many packed ones may unpack to."""
+    """Return how many bytes a number of packed bytes may unpack to."""
     return max(always, ratio * packed)
 
 
@@ -67,7 +68,7 @@ def unpacked(path: Path) -> Iterator[bytes]:
                 left -= len(piece)
                 if left < 0:
                     raise UsageError(
-                        f"{path} unpacks to more than {_RATIO} times its size, as no archive of "
+                        f"{path} unpacks to more than {_RATIO} times its size, which no archive of "
                         "pictures does: unpack it and pass the folder"
                     )
                 yield piece
@@ -99,9 +100,9 @@ def _decompressor(start: bytes) -> Any:
 
 
 def check_zip_directory(path: Path, *, most: int = MOST_MEMBERS) -> None:
-    """Refuse a zip of more members than ``most`` before anything is made of them.
+    """Refuse a zip of more members than ``most`` before it is read.
 
-    What is no zip is left to its reader.
+    A file that is no zip is left to its reader.
 
     Raises:
         UsageError: It has more.

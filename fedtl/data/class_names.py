@@ -29,7 +29,7 @@ def named(names: Sequence[str]) -> str:
 
 
 def as_a_person_reads(dataset: Dataset, how: str) -> Dataset:
-    """Return the data with classes joined whose names differ by case or space alone.
+    """Return the data with classes joined whose names differ only by case or space.
 
     Args:
         dataset: The data, of which no site is withheld.
@@ -38,7 +38,7 @@ def as_a_person_reads(dataset: Dataset, how: str) -> Dataset:
             one site's training or test part), and otherwise refuses.
 
     Raises:
-        UsageError: Names differ by case or space alone from one part of the data to another.
+        UsageError: Names differ only by case or space from one part of the data to another.
     """
     spellings: dict[str, list[int]] = defaultdict(list)
     if how != EXACT:
@@ -65,9 +65,9 @@ def as_a_person_reads(dataset: Dataset, how: str) -> Dataset:
             )
     first, second = (dataset.classes[number] for number in alike[0][:2])
     note = (
-        f"the classes {first!r} and {second!r} differ by case or space alone"
-        f"{_and_so_do(len(alike) - 1)}, and are kept apart, as they lie side by side; --classes "
-        "fold-case joins them, --classes exact settles that they are different"
+        f"the classes {first!r} and {second!r} differ only by case or "
+        f"space{_and_so_do(len(alike) - 1)}, and are kept apart, as they lie side by side; "
+        "--classes fold-case joins them, --classes exact settles that they are different"
     )
     return replace(dataset, notes=(*dataset.notes, note))
 
@@ -99,7 +99,7 @@ def _joined(dataset: Dataset, alike: Sequence[Sequence[int]]) -> Dataset:
 
 
 def with_trained_classes(dataset: Dataset) -> Dataset:
-    """Return the data without test rows of classes that no training row has; a note tells so.
+    """Return the data without test rows of classes that no training row has; a note says so.
 
     Test rows that all lie in one such class are unlabelled, as in a folder ``test/unknown``; there
     is then no test split.
@@ -131,8 +131,9 @@ def with_trained_classes(dataset: Dataset) -> Dataset:
     else:
         known = [name for name, known in zip(dataset.classes, trained, strict=True) if known]
         raise UsageError(
-            f"{dataset.name}: the test split's classes ({named(names)}) are none of the training "
-            f"data's ({named(known)}); give both the same names, or take the test split away"
+            f"{dataset.name}: none of the test split's classes ({named(names)}) is among the "
+            f"training data's ({named(known)}); give both the same names, or take the test split "
+            "away"
         )
     kind = _UNTRAINED if left else _UNLABELLED
     return _without_classes(dataset, strange, kind, note)

@@ -19,7 +19,7 @@ def decoded_names(names: Sequence[bytes]) -> tuple[list[str], str]:
 
     They are in UTF-8 if all of them can be, as macOS and Linux write them. If not, they are in the
     code page of some Windows: the one in which most of their letters that are not ASCII make words,
-    of equals the one that comes first in ``_PAGES``.
+    or, of several equal ones, the first in ``_PAGES``.
 
     Returns:
         The names, and the code page; empty if all are in UTF-8.
@@ -45,7 +45,7 @@ def decoded_names(names: Sequence[bytes]) -> tuple[list[str], str]:
 
 
 def code_page_note(archive: object, names: Sequence[str], page: str) -> str:
-    """Return what is to be told of names that are read in a code page.
+    """Return what to tell the user about names that are read in a code page.
 
     Args:
         archive: Its path.
@@ -74,7 +74,7 @@ def _score(names: Iterable[str], judge: Callable[[str], float]) -> float:
 
 
 def _latin(word: str) -> float:
-    """Judge a word in Latin letters: seldom do two that are not ASCII meet."""
+    """Judge a word in Latin letters: two that are not ASCII seldom meet."""
     if not all(_script(one) == "LATIN" for one in word) or not _cased(word):
         return _WRONG
     meet = any(not a.isascii() and not b.isascii() for a, b in pairwise(word))

@@ -78,7 +78,7 @@ class _Subset:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """N labelled inputs, in an order that depends on the data alone.
+    """N labelled inputs, in an order that depends only on the data.
 
     Attributes:
         name: Short name for messages and the report.
@@ -88,17 +88,17 @@ class Dataset:
         test: Shape ``(N,)``, bool: the data's own test split, or the part that was held out as one
             (see ``with_test_part``); all false without either.
             Test rows never belong to a client; everyone is scored on them.
-        sites: Shape ``(N,)``, str: where each input was acquired; ``None`` where unknown.
+        sites: Shape ``(N,)``, str: where each input was acquired; ``None`` if unknown.
         keys: A stable, human-readable name per input (a relative path, an index).
         groups: Shape ``(N,)``, str: which inputs belong together (a patient's, a slide's, an
-            author's) and are never parted between training and scoring; ``None`` where each
+            author's) and are never parted between training and scoring; ``None`` if each
             stands for itself.
-        notes: What whoever opened the data has to tell the user, a sentence each.
-        left_aside: What lies in the data and is not among its inputs, sorted by path.
+        notes: What to tell the user about the data, a sentence each.
+        left_aside: What lies in the data and is not among its inputs, sorted by path; see
+            ``left_aside.told``.
         test_is_held_out: Whether ``test`` was drawn from data that has no test split of its own.
-        unseen: Shape ``(N,)``, bool: the inputs of a site that takes part in nothing, whatever
-            their split (see ``withhold_site``); ``None`` where all sites take part.
-        left_aside: Files that lie with the pictures and are not read; see ``left_aside.told``.
+        unseen: Shape ``(N,)``, bool: the inputs of the holdout-site, whatever their split
+            (see ``withhold_site``); ``None`` if all sites take part.
     """
 
     name: str
@@ -124,7 +124,7 @@ class Dataset:
 
     @property
     def tested(self) -> NDArray[np.int64]:
-        """Rows of the test split or part, rising, but for those of an unseen site."""
+        """Rows of the test split or part, rising, except those of an unseen site."""
         return np.flatnonzero(self.test if self.unseen is None else self.test & ~self.unseen)
 
     @property

@@ -23,7 +23,7 @@ def with_declared_classes(dataset: Dataset, declared: Sequence[str], how: str) -
     Args:
         dataset: The data.
         declared: Names of all classes; none leaves the data as it is.
-        how: ``fold-case`` takes names that differ by case or space alone for the declared ones.
+        how: ``fold-case`` takes names that differ only by case or space for the declared ones.
 
     Raises:
         UsageError: The data has a class that is not declared, such as a misspelt one.

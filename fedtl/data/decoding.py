@@ -36,8 +36,8 @@ _OF_FRAMES = ("TIFF", "GIF", "WEBP", "PNG")
 def decode_rgb(data: bytes, scale: GreyScale | None = None) -> NDArray[np.uint8]:
     """Return the picture in an image file, shape ``(height, width, 3)``, upright.
 
-    The EXIF orientation is applied, transparency is laid on white, palettes are resolved, and of
-    several frames the first is taken.
+    The EXIF orientation is applied, transparency is laid on white, palettes are resolved, and the
+    first of several frames is taken.
 
     Args:
         data: The file's bytes, in any format that Pillow or an installed extra reads.
@@ -163,7 +163,7 @@ def _pixels(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
 
 
 def _upright(picture: Image.Image) -> Image.Image:
-    """Turn a picture as its EXIF orientation says, and return it; it is not copied for nothing."""
+    """Turn a picture as its EXIF orientation says, and return it; copy it only if needed."""
     from PIL import ImageOps
 
     ImageOps.exif_transpose(picture, in_place=True)

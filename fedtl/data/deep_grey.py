@@ -22,7 +22,7 @@ class DeepGrey:
         values: Shape ``(height, width)``, whole numbers or fractions.
         whole: Whether they are whole numbers.
         inverted: Whether the largest value is black.
-        extent: Smallest and largest value that counts for the data set; ``None`` where the file
+        extent: Smallest and largest value that counts for the data set; ``None`` if the file
             says itself what is black and white.
         shown: The picture as the file says it is to be shown, 8 bits; ``None`` if it does not say.
     """

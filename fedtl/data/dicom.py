@@ -124,7 +124,7 @@ def _check_deflated(packed: bytes) -> None:
 
 
 def _check_coded(file: Any, bits: int) -> None:
-    """Refuse a compressed picture that says of itself that it is larger than any may be."""
+    """Refuse a compressed picture that says it is larger than any may be."""
     from pydicom.encaps import generate_frames
     from pydicom.uid import UID
 
@@ -164,7 +164,7 @@ def _rescaled(stored: NDArray[Any], file: Any) -> NDArray[np.float64]:
 
 
 def _padding(stored: NDArray[Any], file: Any) -> NDArray[np.bool_] | None:
-    """Return which pixels lie outside of what the device saw; ``None`` if the file has no word."""
+    """Return which pixels lie outside of what the device saw; ``None`` if the file does not say."""
     value = file.get("PixelPaddingValue")
     if value is None:
         return None

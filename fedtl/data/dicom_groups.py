@@ -52,7 +52,7 @@ def patient_groups(
 
 
 def patients_note(store: FileStore) -> str:
-    """Return that DICOM files could tell the patients; empty if they are none, or cannot."""
+    """Return a sentence if the DICOM files could name the patients; else an empty text."""
     if not store.paths or not has_dicom() or not is_dicom(store.head(0, HEAD_BYTES)):
         return ""
     if not _patient(store, 0):

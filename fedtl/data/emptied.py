@@ -15,7 +15,7 @@ _DOCUMENTS = frozenset({".txt", ".csv", ".tsv", ".md", ".json", ".xml", ".pdf", 
 
 
 def note_of(dataset: Dataset, *, named: bool = True) -> str:
-    """Return what is to be told of the files that a data set leaves aside; empty if it has none.
+    """Return what to tell the user about files that a data set leaves aside; empty if none.
 
     Args:
         dataset: The data, unreadable pictures included.
@@ -31,7 +31,7 @@ def note_of(dataset: Dataset, *, named: bool = True) -> str:
 
 
 def emptied(dataset: Dataset) -> list[str]:
-    """Return the classes and sites of which only files that are left aside are there.
+    """Return the classes and sites all of whose files are left aside.
 
     They are not in the data set: ``class cross``, ``site bern``, ``split test``.
     """
@@ -60,7 +60,7 @@ def emptied(dataset: Dataset) -> list[str]:
 
 
 def _empty_splits(dataset: Dataset) -> list[str]:
-    """Return the folders that are called as splits are and hold no picture, and what is in them."""
+    """Return the folders that are named like splits and hold no picture, and what is in them."""
     known = {
         tuple(parts[:level])
         for parts in map(_folders_of, _pictures(dataset))

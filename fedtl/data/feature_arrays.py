@@ -56,14 +56,14 @@ def features_alone(path: Path, width: int) -> NDArray[Any]:
     name = _called(path, names, "x", where="")
     if name is None:
         raise UsageError(
-            f"{path} has no array x; its arrays are {', '.join(names) or 'none'}, and expected are "
-            f"embeddings of shape (n, {width})."
+            f"{path} has no array x; its arrays are {', '.join(names) or 'none'}, but embeddings "
+            f"of shape (n, {width}) are expected."
         )
     return read_npz(path, [name])[name]
 
 
 def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], list[str]]:
-    """Return the file's arrays by what we call them, and what is to be told of that.
+    """Return the file's arrays by what we call them, and what to tell the user about that.
 
     ``x`` and ``y`` are among them; ``site``, ``group``, ``classes`` and ``test`` may be. Parts such
     as ``x_train`` and ``x_test`` are joined, and an array that names each row's split becomes
@@ -97,8 +97,8 @@ def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], list[str]]:
     else:
         missing = "x" if "x" not in whole else "y"
         raise UsageError(
-            f"{path} has no array {missing}; its arrays are {', '.join(names) or 'none'}, and "
-            "expected are x (N by d) and y (N): rename them"
+            f"{path} has no array {missing}; its arrays are {', '.join(names) or 'none'}, but x (N "
+            "by d) and y (N) are expected: rename them"
         )
     if unused := [name for name in names if name not in taken]:
         told.append(f"not used: {', '.join(unused)}")
@@ -108,7 +108,7 @@ def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], list[str]]:
 def _test_of_split(
     path: Path, arrays: dict[str, NDArray[Any]], called: Mapping[str, str]
 ) -> list[str]:
-    """Put ``test`` in the place of ``split``, and return what is to be told of that.
+    """Put ``test`` in the place of ``split``, and return what to tell the user about it.
 
     Raises:
         UsageError: A row's split cannot be told from its name, or ``test`` is there already.

@@ -31,7 +31,7 @@ class FileStore(Protocol):
     Attributes:
         paths: Relative POSIX path of each image file, sorted.
         left_aside: Files and empty folders that no image is read from.
-        notes: What is to be told of how names are read, a sentence each.
+        notes: What to tell the user about how names are read, a sentence each.
     """
 
     paths: list[str]

@@ -88,8 +88,8 @@ def read_layout(
     if layout:
         if top_level != "auto":
             raise UsageError(
-                f"--layout {layout} says what the top level is, so --top-level {top_level} has "
-                "nothing to say; leave it out"
+                f"--layout {layout} says what the top level is, so --top-level {top_level} has no "
+                "effect; leave it out"
             )
         return _as_told(where, paths, folders, parse_layout(layout))
     left = _unlabelled(folders)
@@ -113,7 +113,7 @@ def _as_told(
         deepest = max(range(len(folders)), key=lambda row: len(folders[row]))
         raise UsageError(
             f"--layout is {'/'.join(meanings)}, but no file of {where} lies {len(meanings)} "
-            f"folders deep, the deepest being {paths[deepest]}"
+            f"folders deep; the deepest is {paths[deepest]}"
         )
     left = {row: _TOO_SHALLOW for row, enough in enumerate(deep) if not enough}
     rows = np.flatnonzero(deep).astype(np.int64)
@@ -130,7 +130,7 @@ def _as_told(
             )
         if strange:
             such = " and ".join(strange) if len(strange) < 4 else f"{len(strange)} folders"
-            notes.append(f"{such}, whose name is no split's, counts as training data")
+            notes.append(f"{such}, whose name is not a split's, counts as training data")
     return _with_levels(levels, meanings, rows, left, notes)
 
 
@@ -165,12 +165,12 @@ def _with_levels(
 
 
 def _untrained(splits: NDArray[np.str_]) -> list[str]:
-    """Return what is to be told of splits none of which is called as training data is."""
+    """Return what to tell the user if no split is named like training data."""
     names = {split_role(name): name for name in np.unique(splits).tolist()}
     if set(names) != {VALIDATION, TEST}:
         return []
     return [
-        f"no folder is called as training data is, so {names[VALIDATION]} is trained on and "
+        f"no folder is named like training data, so {names[VALIDATION]} is trained on and "
         f"{names[TEST]} scored"
     ]
 
@@ -178,7 +178,7 @@ def _untrained(splits: NDArray[np.str_]) -> list[str]:
 def _unlabelled(folders: Folders) -> dict[int, str]:
     """Return the files that lie in a split's folder and in no class folder, as others do.
 
-    They are those of a test split, or of a folder called as predictions are, whose other splits are
+    They are those of a test split, or of a folder named like predictions, whose other splits are
     a level deeper; and those of a folder called unlabelled beside others that are no shallower.
     """
     depths: dict[str, Counter[int]] = {}
@@ -215,7 +215,7 @@ def _as_deep_as(depths: Mapping[str, Counter[int]], top: str) -> bool:
 def _meanings(
     where: Path, paths: Sequence[str], levels: Sequence[NDArray[np.str_]], top_level: str
 ) -> tuple[tuple[str, ...], str]:
-    """Return what each level is, and what is to be told of it."""
+    """Return what each level is, and what to tell the user about it."""
     depth = len(levels)
     if depth == 1:
         if top_level not in ("auto", "class"):
@@ -231,7 +231,7 @@ def _meanings(
         if depth > 2:
             raise UsageError(
                 f"--top-level is {top_level}, but the folders of {where} have {depth} levels; say "
-                "what each is by --layout, as in --layout group/class/-"
+                "what each is with --layout, as in --layout group/class/-"
             )
         return ((GROUP, CLASS) if top_level == "group" else (CLASS, GROUP)), ""
     if top_level in ("auto", "split"):
@@ -245,7 +245,7 @@ def _meanings(
     if found is None or (top_level == "site" and found[0][0] != SITE):
         raise UsageError(
             f"{where}: {paths[0]} lies {depth} folders deep, and which level names classes is not "
-            "clear; say what each level is by --layout, as in --layout "
+            "clear; say what each level is with --layout, as in --layout "
             f"{suggested_layout(levels)}, or arrange the files as {LAYOUTS}"
         )
     return found

@@ -58,7 +58,7 @@ class GreyScale:
         whole: Of pictures of whole numbers.
         real: Of pictures of fractions; ``None`` if that is not known.
         asked: Whether a person set it, so that it comes before a file's own window.
-        note: What is to be told of how it was found; empty if nothing is.
+        note: What to tell the user about how it was found; empty if nothing.
     """
 
     whole: Limits = _SIXTEEN_BITS

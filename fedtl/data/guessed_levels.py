@@ -26,18 +26,18 @@ from fedtl.data.level_names import (
 from fedtl.data.split_names import TRAINING, split_role, words_of
 
 Guess = tuple[tuple[str, ...], str]
-"""What each level is, outermost first, and what is to be told of it; empty if it is plain."""
+"""What each level is, outermost first, and what to tell the user about it; empty if it is plain."""
 
 
 def guessed(levels: Sequence[Names]) -> Guess | None:
     """Return what each level is; ``None`` if that is not clear.
 
-    A level whose folders are all called as splits are names splits. Of what is left, a single
-    level names classes. Of two, the upper names sites; but groups or nothing are the lower level's
-    if its names say so, or if none of them recurs under another upper folder: as sites, each of
-    the upper folders would then have classes of its own. Of three, the upper names sites, and the
-    groups are the level whose names say so, or whose folders lie in one folder each while those of
-    the other level recur.
+    A level whose folders are all named like splits names splits. If one other level is left, it
+    names classes. If two are left, the upper names sites; but groups or nothing are the lower
+    level's if its names say so, or if none of them recurs under another upper folder: as sites,
+    each of the upper folders would then have classes of its own. If three are left, the upper names
+    sites, and the groups are the level whose names say so, or whose folders lie in one folder each
+    while those of the other level recur.
 
     Args:
         levels: Folder of every file at each level, outermost first; each of shape ``(N,)``.
@@ -79,7 +79,7 @@ def _idle_level(levels: Sequence[Names], split: int | None) -> int | None:
 
 
 def _idle(names: Names, meanings: tuple[str, ...], level: int) -> str:
-    """Return what is to be told of a level that is taken to say nothing; empty if it is plain."""
+    """Return what to tell the user of a level that is taken to say nothing; empty if plain."""
     found = np.unique(names).tolist()
     settled = "/".join(meanings).removesuffix(f"/{NOTHING}")
     if len(found) == 1:
@@ -87,14 +87,14 @@ def _idle(names: Names, meanings: tuple[str, ...], level: int) -> str:
             return ""
         said = f"all folders of its level are called {found[0]}, so that level"
     else:
-        said = f"the folders {', '.join(found[:2])} are called as parts of one whole are, so they"
+        said = f"the folders {', '.join(found[:2])} are named like parts of one whole, so they"
     as_classes = meanings.count(CLASS) == 1 and level > meanings.index(CLASS)
     another = SITE if SITE not in meanings else GROUP
     other = [another if meaning == NOTHING else meaning for meaning in meanings]
     if as_classes:
         other = [{CLASS: another, NOTHING: CLASS}.get(meaning, meaning) for meaning in meanings]
     leak = (
-        "; where one trains on what another tests, pass one of them alone"
+        "; if one trains on what another tests, pass only one of them"
         if len(found) > 1 and SPLIT in meanings
         else ""
     )
@@ -107,7 +107,7 @@ def _idle(names: Names, meanings: tuple[str, ...], level: int) -> str:
 
 
 def split_level(levels: Sequence[Names]) -> int | None:
-    """Return the level whose folders are all called as splits are; ``None`` if there is none.
+    """Return the level whose folders are all named like splits; ``None`` if there is none.
 
     Below the top it takes training data and something else, so that ``train`` may be a class.
     """
@@ -168,7 +168,7 @@ def _of_their_own(names: Names, grouped: bool) -> str:
 
 
 def _rather_classes(tops: Names, names: Names, *, grouped: bool) -> str:
-    """Return what is to be told of upper folders that are called as classes are."""
+    """Return what to tell the user if upper folders are named like classes."""
     below = "groups" if grouped else "subfolders that say nothing"
     read, other = ("class/group", "class") if grouped else ("class", "class/group")
     return (
@@ -180,7 +180,7 @@ def _rather_classes(tops: Names, names: Names, *, grouped: bool) -> str:
 
 
 def _numbered_classes(tops: Names, names: Names) -> str:
-    """Return what is to be told of classes that are rather numbers of patients."""
+    """Return what to tell the user if classes look like numbers of patients."""
     if len(names) <= len(tops) or not identifiers(names) or identifiers(tops):
         return ""
     return (
@@ -191,7 +191,7 @@ def _numbered_classes(tops: Names, names: Names) -> str:
 
 
 def _numbered_sites(tops: Names, names: Names) -> str:
-    """Return what is to be told of sites that are rather numbers of patients."""
+    """Return what to tell the user if sites look like numbers of patients."""
     if not long_numbers(tops) or long_numbers(names):
         return ""
     return (
@@ -202,7 +202,7 @@ def _numbered_sites(tops: Names, names: Names) -> str:
 
 
 def _with_own_classes(upper: Names, lower: Names) -> str:
-    """Return what is to be told of sites none of whose classes another site has."""
+    """Return what to tell the user if sites have classes that no other site has."""
     shared = {top for tops in parents(upper, lower).values() if len(tops) > 1 for top in tops}
     alone = [top for top in np.unique(upper).tolist() if top not in shared]
     if not alone:

@@ -17,8 +17,8 @@ def held_out_split(
 ) -> tuple[Rows, Rows]:
     """Return a client's training rows and its held-out rows, each sorted.
 
-    See :func:`drawn_share`; a group counts to its most frequent class. Whoever has a single group,
-    or a single row, holds out nothing.
+    See :func:`drawn_share`; a group counts to its most frequent class. A client with a single
+    group, or a single row, holds out nothing.
 
     Args:
         labels: Label of every row of the data set, shape ``(N,)``.

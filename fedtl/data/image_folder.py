@@ -172,7 +172,7 @@ def image_folder(
 
 
 def _doubts(around: str, read: Layout) -> list[str]:
-    """Return what is to be told of a lone split, and of sites that may be one.
+    """Return what to tell the user about a lone split, and about sites that may be one.
 
     Args:
         around: The folder that holds everything; empty for none.
@@ -181,7 +181,7 @@ def _doubts(around: str, read: Layout) -> list[str]:
     notes = []
     if split_role(around) in (TEST, VALIDATION) and read.splits is None:
         notes.append(
-            f"all images lie in the folder {around}, beside which there is no training data, so it "
+            f"all images lie in the folder {around} and there is no training data beside it, so it "
             "is taken to be all of the data"
         )
     names = [] if read.sites is None else np.unique(read.sites).tolist()
@@ -190,14 +190,14 @@ def _doubts(around: str, read: Layout) -> list[str]:
         alike.setdefault(folded(name), []).append(name)
     for first, second, *_ in (found for found in alike.values() if len(found) > 1):
         notes.append(
-            f"the sites {first!r} and {second!r} differ by case or space alone and are kept apart; "
+            f"the sites {first!r} and {second!r} differ only by case or space and are kept apart; "
             "if they are one, give their folders one name"
         )
     return notes
 
 
 def _no_images(path: Path, left_aside: Sequence[LeftAside]) -> str:
-    """Return that there are no images, and what to do about it."""
+    """Return a sentence that there are no images, and what to do about it."""
     archives = [
         one.path
         for one in left_aside
@@ -213,7 +213,7 @@ def _no_images(path: Path, left_aside: Sequence[LeftAside]) -> str:
 
 
 def _without_unlabelled(read: Layout) -> Layout:
-    """Return the layout without a test split whose one folder is no class that anybody trains."""
+    """Return the layout without a test split whose one folder is a class that nobody trains."""
     assert read.splits is not None
     test = read.splits == TEST
     names = {folded(name) for name in read.classes[test].tolist()}

@@ -107,7 +107,7 @@ def has_heif() -> bool:
 
 
 def remedy_of(kind: str) -> str:
-    """Return what makes files of a kind readable; empty if nothing is known to."""
+    """Return what makes files of a kind readable; empty if that is not known."""
     if kind in _DICOM_SUFFIXES:
         return "pip install 'fedtl[dicom]'"
     if kind in _HEIF_SUFFIXES:

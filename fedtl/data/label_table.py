@@ -56,7 +56,7 @@ def labelled_images(path: Path, table: str, *, group_from: str = "") -> Dataset:
     try:
         lines, columns = _lines(_text(store, path, table), table)
     except (csv.Error, MemoryError) as error:
-        raise UsageError(f"--labels {table} is no table ({first_line(error)})") from None
+        raise UsageError(f"--labels {table} is not a table ({first_line(error)})") from None
     found, notes = _matched(lines, store.paths, table)
     notes += store.notes
     # The table itself may lie among the files.
@@ -65,7 +65,8 @@ def labelled_images(path: Path, table: str, *, group_from: str = "") -> Dataset:
     if not len(rows):
         raise UsageError(
             f"--labels {table} names none of the {len(store.paths):,} images of {path}; its first "
-            f"file is {lines[0].file}, the data's {store.paths[0] if store.paths else 'none'}"
+            f"file is {lines[0].file}; the first of the data is "
+            f"{store.paths[0] if store.paths else 'none'}"
         )
     chosen = [found[row] for row in rows.tolist()]
     classes, labels = np.unique([line.label for line in chosen], return_inverse=True)
@@ -73,8 +74,8 @@ def labelled_images(path: Path, table: str, *, group_from: str = "") -> Dataset:
     if "group" in columns:
         if group_from:
             raise UsageError(
-                f"--labels {table} has a column group, so --group-from {group_from} has nothing to "
-                "say; leave one of them out"
+                f"--labels {table} has a column group, so --group-from {group_from} has no effect; "
+                "leave one of them out"
             )
         groups = np.array([line.group or f"file {line.file}" for line in chosen])
         lone = sum(not line.group for line in chosen)
@@ -182,7 +183,7 @@ def _lines(text: str, table: str) -> tuple[list[_Line], set[str]]:
 def _matched(
     lines: Sequence[_Line], paths: Sequence[str], table: str
 ) -> tuple[dict[int, _Line], list[str]]:
-    """Return the line of each image that has one, and what is to be told of the others."""
+    """Return the line of each image that has one, and what to tell the user about the others."""
     index = _endings(paths)
     found: dict[int, _Line] = {}
     missing, twice = [], []

@@ -28,7 +28,7 @@ def parse_layout(text: str) -> tuple[str, ...]:
     """Return what each level of folders is, outermost first.
 
     Args:
-        text: Names of levels, parted by slashes: class, and if there are such levels split, site
+        text: Names of levels, separated by slashes: class, and if there are such levels split, site
             (or client), group (or patient), and - for a level that says nothing. A last ``file``
             may stand for the files themselves. Deeper folders say nothing.
 
@@ -41,8 +41,8 @@ def parse_layout(text: str) -> tuple[str, ...]:
     unknown = [word for word in words if word not in _MEANINGS]
     if unknown:
         raise UsageError(
-            f"--layout {text}: {unknown[0] or 'an empty name'} is no level; levels are split, site "
-            "(or client), group (or patient), class, and - for one that says nothing, as in "
+            f"--layout {text}: {unknown[0] or 'an empty name'} is not a level; levels are split, "
+            "site (or client), group (or patient), class, and - for one that says nothing, as in "
             "site/class or split/-/class"
         )
     levels = tuple(_MEANINGS[word] for word in words)

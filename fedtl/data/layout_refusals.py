@@ -47,8 +47,8 @@ def depth_of(where: Path, paths: Sequence[str], folders: Folders) -> int:
         )
     if deepest > _DEEPEST:
         raise UsageError(
-            f"{where}: {examples[deepest]} lies {deepest} folders deep; say what each level is by "
-            "--layout, as in --layout class/-/group"
+            f"{where}: {examples[deepest]} lies {deepest} folders deep; say what each level is "
+            "with --layout, as in --layout class/-/group"
         )
     return deepest
 
@@ -63,7 +63,7 @@ def _remedy(folders: Folders) -> str:
     levels = [np.array([folder[level] for folder in rows]) for level in range(depth)]
     found = guessed(levels)
     if found is None:
-        return "; say what each level is by --layout, as in --layout site/group/class"
+        return "; say what each level is with --layout, as in --layout site/group/class"
     meanings = list(found[0])
     if depth > 1 and all(split_role(name) for name in set(levels[0].tolist())):
         meanings[0] = SPLIT
@@ -87,7 +87,7 @@ def suggested_layout(levels: Sequence[Names]) -> str:
 
 
 def refuse_mixed_below(where: Path, levels: Sequence[Names]) -> None:
-    """Refuse a lower level of which some folders are called as splits are and others are not."""
+    """Refuse a lower level if only some of its folders are named like splits."""
     for level, names in enumerate(levels):
         if level and split_level(levels) is None and _some_splits(names):
             found = np.unique(names).tolist()
@@ -97,7 +97,7 @@ def refuse_mixed_below(where: Path, levels: Sequence[Names]) -> None:
             rest.insert(level, SPLIT)
             raise UsageError(
                 f"{where} mixes layouts: lower folders such as {splits[0]} and {splits[1]} are "
-                f"splits and {other} is not called so; --layout {'/'.join(rest)} reads all of "
+                f"splits and {other} is not; --layout {'/'.join(rest)} reads all of "
                 f"them as splits, {other} being training data"
             )
 
@@ -109,30 +109,30 @@ def _some_splits(names: Names) -> bool:
 
 
 def refuse_splits_without_classes(where: Path, tops: Names) -> None:
-    """Refuse folders all of which are called as splits are, and hold files."""
+    """Refuse folders that are all named like splits and hold files."""
     names = np.unique(tops).tolist()
     roles = [split_role(name) for name in names]
     if TRAINING in roles and "" not in roles and len(set(roles)) > 1:
         raise UsageError(
-            f"{where}: the folders {', '.join(names[:4])} are called as splits are, and no folder "
+            f"{where}: the folders {', '.join(names[:4])} are named like splits, and no folder "
             "within them names a class; name classes by a table (--labels FILE.csv), or say that "
             "these are the classes (--layout class)"
         )
 
 
 def refuse_parts(where: Path, tops: Names) -> None:
-    """Refuse classes that are called as parts of one collection are: ``images_001``."""
+    """Refuse classes that are named like parts of one collection: ``images_001``."""
     names = np.unique(tops)
     if parts(names):
         raise UsageError(
-            f"{where}: the folders {', '.join(names[:2].tolist())} are called as parts of one "
-            "collection are, so none of them names a class; name classes by a table (--labels "
+            f"{where}: the folders {', '.join(names[:2].tolist())} are named like parts of one "
+            "collection, so none of them names a class; name classes by a table (--labels "
             "FILE.csv), or say that these are the classes (--layout class)"
         )
 
 
 def refuse_mixed_tops(where: Path, levels: Sequence[Names], top_level: str) -> None:
-    """Refuse tops of which some are called as splits are and others are not."""
+    """Refuse top folders if only some of them are named like splits."""
     names = np.unique(levels[0]).tolist()
     splits = [name for name in names if split_role(name)]
     others = [name for name in names if not split_role(name)]
@@ -143,7 +143,7 @@ def refuse_mixed_tops(where: Path, levels: Sequence[Names], top_level: str) -> N
         )
     if len(splits) > 1 and not others and {split_role(name) for name in splits} == {TEST}:
         raise UsageError(
-            f"{where}: the folders {', '.join(splits[:3])} are all called as test splits are, and "
+            f"{where}: the folders {', '.join(splits[:3])} are all named like test splits, and "
             "nothing is training data; --layout -/class takes all as training data, --layout "
             "site/class makes them sites"
         )
@@ -156,8 +156,8 @@ def refuse_mixed_tops(where: Path, levels: Sequence[Names], top_level: str) -> N
             else f"folders {', '.join(splits[:3])} are splits"
         )
         raise UsageError(
-            f"{where} mixes layouts: {such} and {others[0]} looks like a site; "
-            f"--layout {as_splits} reads them as splits, {others[0]} being "
-            f"training data, and --layout {as_sites} reads all {len(names)} as sites "
-            f"({written(as_splits.split('/'))} or {written(as_sites.split('/'))})"
+            f"{where} mixes layouts: {such} and {others[0]} looks like a site; --layout "
+            f"{as_splits} reads them as splits, {others[0]} being training data, and --layout "
+            f"{as_sites} reads all {len(names)} as sites ({written(as_splits.split('/'))} or "
+            f"{written(as_sites.split('/'))})"
         )

@@ -34,7 +34,7 @@ class LeftAside:
 
     @property
     def reason(self) -> str:
-        """Why it was left aside, and what would have it read."""
+        """Why it was left aside, and what would make it readable."""
         if self.kind == EMPTY_FOLDER:
             return "the folder holds no file"
         remedy = remedy_of(self.kind)
@@ -44,7 +44,7 @@ class LeftAside:
 def sorted_out(
     names: Iterable[str], head: Callable[[str], bytes]
 ) -> tuple[list[str], list[LeftAside]]:
-    """Return the pictures among some files, sorted, and the others but for those of systems.
+    """Return the pictures among some files, sorted, and the others except those of systems.
 
     Args:
         names: Relative paths with slashes.
@@ -93,7 +93,7 @@ def told(left_aside: Collection[LeftAside], emptied: Sequence[str] = ()) -> str:
 
 
 def none_left(emptied: Sequence[str]) -> str:
-    """Return that these classes and sites have nothing left; the first few are named."""
+    """Return a sentence that these classes and sites have nothing left; it names the first few."""
     more = len(emptied) - _FIRST_NAMED
     names = ", ".join(emptied[:_FIRST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
     return f"{names} {'has' if len(emptied) == 1 else 'have'} none left"

@@ -65,7 +65,7 @@ def _from_package(name: str) -> Dataset:
 def _from_npz(path: Path, names: tuple[str, ...] | None) -> Dataset:
     arrays = read_npz(path, [f"{s}_{kind}" for s in _SPLITS for kind in ("images", "labels")])
     if "train_images" not in arrays:
-        raise UsageError(f"{path} has no array train_images, so it is no MedMNIST file")
+        raise UsageError(f"{path} has no array train_images, so it is not a MedMNIST file")
     present = [split for split in _SPLITS if f"{split}_images" in arrays]
     pixels, labels, test = [], [], []
     held_out = "test" if "test" in present else "val"
@@ -115,7 +115,7 @@ def _labels(
     path: Path, name: str, arrays: dict[str, NDArray[Any]], count: int
 ) -> NDArray[np.int64]:
     if name not in arrays:
-        raise UsageError(f"{path} has no array {name}, so it is no MedMNIST file")
+        raise UsageError(f"{path} has no array {name}, so it is not a MedMNIST file")
     labels = arrays[name]
     if labels.ndim == 2 and labels.shape[1] > 1:
         raise UsageError(

@@ -24,19 +24,19 @@ def plain_name(archive: Path, name: str) -> str:
     parts = [part for part in slashed.split("/") if part not in ("", ".")]
     if slashed.startswith("/") or _DRIVE.match(slashed):
         raise UsageError(
-            f"{archive} holds a file of absolute name ({name}), which nothing is read from: pack "
+            f"{archive} holds a file with an absolute name ({name}), so it is not read: pack "
             "the folder again with relative names"
         )
     if ".." in parts:
         raise UsageError(
-            f"{archive} holds a file whose name leads out of it ({name}), which nothing is read "
-            "from: pack the folder again"
+            f"{archive} holds a file whose name leads out of it ({name}), so it is not read: pack "
+            "the folder again"
         )
     return "/".join(parts)
 
 
 def names_as_meant(archive: Path, raw: Sequence[bytes]) -> tuple[list[str], list[str]]:
-    """Return members' names that do not say their code page, and what is to be told of them.
+    """Return members' names that do not say their code page, and what to tell the user about them.
 
     Args:
         archive: The archive.

@@ -136,7 +136,7 @@ def check_array(path: Path, archive: np.lib.npyio.NpzFile, name: str) -> None:
     if size != held:
         raise UsageError(
             f"{path} is damaged: array {name} says that it has {byte_size(size)}, and holds "
-            f"{byte_size(held)}; copy it again, or save it anew"
+            f"{byte_size(held)}; copy or save it again"
         )
     free = free_memory()
     many = size > most_unpacked(info.compress_size, ratio=_RATIO, always=_ALWAYS)
@@ -169,11 +169,11 @@ def _no_npz(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if what := foreign_content(head):
-        return f"is no .npz file, but {what}"
+        return f"is not a .npz file, but {what}"
     what = next((what for mark, what in _OTHER_FILES if head.startswith(mark)), "")
     if what or path.suffix.lower() in _TABLES:
         return f"is {what or 'a table of text'}, not a .npz file: {_ADVICE}"
-    return "is damaged or no .npz file: copy it again, or save it anew"
+    return "is damaged or not a .npz file: copy or save it again"
 
 
 def _other_archive(members: Sequence[str]) -> str:

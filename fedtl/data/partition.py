@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def partition_rows(dataset: Dataset, config: RunConfig) -> tuple[list[Rows], list[str]]:
     """Return the training rows of each client, sorted, and the clients' names.
 
-    Every training row goes to exactly one client and no client is empty, but for ``file:``, where
-    a row in no list is left out. Groups go to clients whole: each is dealt as one row of its most
-    frequent class would be, and counts as one.
+    Every training row goes to exactly one client and no client is empty, except with ``file:``,
+    where a row in no list is left out. Groups go to clients whole: each is dealt as one row of its
+    most frequent class would be, and counts as one.
 
     Args:
         dataset: The data; its test rows, and those of an unseen site, go to nobody.

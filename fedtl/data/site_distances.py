@@ -21,7 +21,7 @@ class SiteDistances:
         sites: Their names, sorted.
         mix: Total variation of the shares of classes: 0 is the same mix, 1 no class in common.
         look: Root mean square over traits of the difference of means, in standard deviations
-            within sites; what chance would give is taken off. NaN where a site has fewer than two
+            within sites; what chance would give is taken off. NaN if a site has fewer than two
             inputs among those looked at.
     """
 

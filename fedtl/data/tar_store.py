@@ -117,7 +117,7 @@ def _decompressed(path: Path) -> tuple[Path, Any]:
 
 
 def _check_headers(path: Path, tar: Path) -> None:
-    """Refuse what no archive of pictures is before anything is made of its members.
+    """Refuse a tar that cannot be an archive of pictures before its members are read.
 
     Raises:
         UsageError: It has too many members, or the text that a header announces has no end.
@@ -133,7 +133,7 @@ def _check_headers(path: Path, tar: Path) -> None:
                 return
             if header[_KIND] in _OF_TEXT and length > _LONGEST_TEXT:
                 raise UsageError(
-                    f"{path} has a header of {length:,} bytes, as no archive of pictures has: "
+                    f"{path} has a header of {length:,} bytes, which no archive of pictures has: "
                     "unpack it and pass the folder"
                 )
             if length > size:

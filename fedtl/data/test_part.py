@@ -28,8 +28,8 @@ def with_test_part(dataset: Dataset, fraction: float, seed: int) -> Dataset:
     same for every partition. Every class keeps training rows, and every site. Whole groups are in
     it or are not.
 
-    Nothing is held out, and a note tells so, if the part would have fewer than 20 rows, than two
-    for every class on average, or than five groups if there are any.
+    Nothing is held out, and a note says so, if the part would have fewer than 20 rows, fewer than
+    two rows for every class on average, or fewer than five groups if there are any.
 
     Args:
         dataset: The data; rows of an unseen site are not drawn.

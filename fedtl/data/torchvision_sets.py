@@ -109,8 +109,8 @@ def torchvision_set(name: str, root: Path) -> Dataset:
         folded = {known.lower(): known for known in _PARTS}
         close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0)[0]
         raise UsageError(
-            f"torchvision:{name} is no classification data set that torchvision can download; did "
-            f"you mean torchvision:{folded[close]}?"
+            f"torchvision:{name} is not a classification data set that torchvision can download; "
+            f"did you mean torchvision:{folded[close]}?"
         )
     from torchvision import datasets
 

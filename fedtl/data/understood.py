@@ -29,7 +29,7 @@ class Understood:
         group_word: What a group is called: ``patient`` if their names say so.
         test: Inputs of the test split or part.
         test_is_held_out: Whether that part was drawn from data without a test split.
-        unseen: Inputs of the site that takes part in nothing.
+        unseen: Inputs of the holdout-site.
         left_aside: Files or rows that are not used, by kind, most frequent first.
     """
 
@@ -78,7 +78,7 @@ class Understood:
         else:
             parts.append("no test split")
         if self.unseen:
-            parts.append(f"{self.unseen:,} at the site that takes no part")
+            parts.append(f"{self.unseen:,} at the holdout-site")
         return ", ".join(parts) + self._left_aside()
 
     def to_mapping(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"-?\d[\d.,]*")
 def by_kind(reasons: Iterable[str]) -> str:
     """Return the reasons with how often each occurs: ``200 × signed pixels, 1 × truncated file``.
 
-    Reasons that differ by numbers alone are of one kind; its first one is told.
+    Reasons that differ only by numbers are of one kind; its first one is told.
     """
     first: dict[str, str] = {}
     counts: Counter[str] = Counter()

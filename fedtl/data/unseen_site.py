@@ -17,7 +17,7 @@ _MOST_NAMED = 8
 def withhold_site(dataset: Dataset, site: str, *, fewest_sites: int) -> Dataset:
     """Return the data with all of one site's inputs, training and test alike, marked unseen.
 
-    The class list stays that of the whole data: a class that the unseen site alone has is one that
+    The class list stays that of the whole data: a class that only the unseen site has is one that
     no head can have learnt, and counts as wrong there.
 
     Args:
@@ -46,22 +46,22 @@ def withhold_site(dataset: Dataset, site: str, *, fewest_sites: int) -> Dataset:
         if len(both):
             other = dataset.sites[~there & (dataset.groups == both[0])][0]
             raise UsageError(
-                f"--holdout-site {site}: group {both[0]} has rows there and at {other}, so that "
-                "the site's scores would not be of what nobody has seen; hold out another site, or "
-                "let the group's name hold the site"
+                f"--holdout-site {site}: group {both[0]} has rows there and at {other}, so the "
+                "site's scores would not be on unseen data; hold out another site, or let the "
+                "group's name hold the site"
             )
     left = _names(dataset.sites[withheld.training])
     if len(left) < fewest_sites:
         raise UsageError(
-            f"--holdout-site {site} leaves training data at {', '.join(left) or 'no other site'}"
-            f"{' alone' if left else ''}, but at least {fewest_sites} of the other sites must have "
-            "some"
+            f"--holdout-site {site} leaves training data {'only at' if left else 'at'} "
+            f"{', '.join(left) or 'no other site'}, but at least {fewest_sites} of the other sites "
+            "must have some"
         )
     learnt = np.unique(dataset.labels[withheld.training])
     if len(learnt) < 2:
         raise UsageError(
-            f"--holdout-site {site} leaves training data of class {dataset.classes[learnt[0]]} "
-            "alone, but at least two classes are needed"
+            f"--holdout-site {site} leaves training data of only one class, "
+            f"{dataset.classes[learnt[0]]}, but at least two classes are needed"
         )
     return withheld
 

@@ -145,13 +145,13 @@ def _check_sizes(path: Path, size: int, infos: Sequence[zipfile.ZipInfo]) -> Non
     """
     if sum(info.compress_size for info in infos) > size:
         raise UsageError(
-            f"{path} says of its members that they have more bytes than the whole archive: it is "
+            f"{path} says that its members have more bytes than the whole archive: it is "
             "damaged, or made to fill a disk"
         )
     total = sum(info.file_size for info in infos)
     if total > most_unpacked(size, ratio=_RATIO_OF_ALL, always=_ALWAYS_OF_ALL):
         raise UsageError(
-            f"{path}, of {byte_size(size)}, says that it unpacks to {byte_size(total)}, as no "
+            f"{path}, of {byte_size(size)}, says that it unpacks to {byte_size(total)}, which no "
             "archive of pictures does: if it is right, unpack it and pass the folder"
         )
 

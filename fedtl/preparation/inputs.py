@@ -52,7 +52,7 @@ class Inputs:
         content: Shape ``(N,)``: rows of the data set of equal number are the same to the byte.
         contents: Digests of all that was there, the unreadable included.
         scale: What is black and white in pictures of more than 8 bits.
-        notes: What is to be told of the pictures as they were decoded, a sentence each.
+        notes: What to tell the user about how pictures were decoded, a sentence each.
     """
 
     dataset: Dataset
@@ -91,16 +91,16 @@ def prepare_inputs(
         dataset: The data.
         on_progress: Called with the images that have their features and their total number.
         runner: Runs the backbone elsewhere than in this process.
-        on_wait: Told for whom, before another process that fills the cache is waited for.
-        on_unreadable: Told of images that cannot be decoded before too few of them are a reason to
-            fail.
+        on_wait: Called with the name of a process that fills the cache, before a wait for it.
+        on_unreadable: Called with the images that cannot be decoded, before the run fails if too
+            few are left.
         everybody: Whether it is all clients' data, so that what is black and white can be found in
             it; one client's own cannot say that for the others.
         own: Whether it is one real site's own data, whose classes are others', too.
 
     Raises:
-        FedtlError: The backbone's weights are not to be had, or too few images can be read.
-        UsageError: What is black and white has to be said.
+        FedtlError: The backbone's weights cannot be obtained, or too few images can be read.
+        UsageError: What is black and white has to be given.
     """
     from fedtl.transfer.embeddings import embedding_fingerprint
 

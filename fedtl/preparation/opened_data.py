@@ -1,4 +1,4 @@
-"""The configured data set, opened, and what is to be told of it before anything is computed."""
+"""The configured data set, opened, and what to tell the user before anything is computed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def open_data(config: RunConfig, *, own: bool = False) -> Dataset:
 
 
 def data_notes(config: RunConfig, dataset: Dataset) -> list[str]:
-    """Return what is to be told of the data before anything is computed, a sentence each."""
+    """Return what to tell the user about the data before anything is computed, a sentence each."""
     natural, named = config.partition == "natural", not config.pseudonyms
     seen = not isinstance(dataset.inputs, np.ndarray)
     notes = [
@@ -47,8 +47,9 @@ def data_notes(config: RunConfig, dataset: Dataset) -> list[str]:
     if straddling:
         first = f", first {straddling[0]}" if named else ""
         notes.append(
-            f"of the groups, {len(straddling):,} lie both in training and in the test split "
-            f"that the data brings{first}, so that accuracy on it is too good"
+            f"{len(straddling):,} {'group lies' if len(straddling) == 1 else 'groups lie'} both in "
+            f"training and in the test split that the data brings{first}, so that accuracy on it "
+            "is too good"
         )
     return [note for note in notes if note]
 
@@ -56,6 +57,6 @@ def data_notes(config: RunConfig, dataset: Dataset) -> list[str]:
 def fewest_sites(config: RunConfig) -> int:
     """Return how many sites must have training data beside one that takes no part.
 
-    One client alone is no federation, and its own head would be the federated one.
+    A single client is no federation: its local-only head would be the federated one.
     """
     return 2 if config.partition == "natural" else 1

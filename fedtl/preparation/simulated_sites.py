@@ -27,7 +27,7 @@ class SimulatedSites:
         train: Rows of the matrix, per client.
         held_out: Rows of the matrix, per client.
         test: Rows of the matrix.
-        unseen: Rows of the matrix: the site that takes part in nothing.
+        unseen: Rows of the matrix: the holdout-site.
         class_names: In label order.
         fingerprint: The backbone's.
         groups: Of the matrix's rows, shape ``(N,)``: see :class:`ClientData`; ``None`` for none.

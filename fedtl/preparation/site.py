@@ -18,7 +18,7 @@ class Site:
         data: Its rows of a feature matrix.
         class_names: Names of the classes that labels index.
         backbone_fingerprint: SHA-256 that names backbone, weights and preprocessing.
-        smallest_cell: Counts below this, but for 0, do not leave in tables of scores; 0 in a
+        smallest_cell: Counts below this, except 0, do not leave in tables of scores; 0 in a
             simulation, where nobody is behind them. See :mod:`fedtl.statistics.disclosure`.
         classes_left_out: Classes that it has too few training examples of to train on them.
     """

@@ -28,7 +28,7 @@ class Split:
         train: Training rows of each client.
         held_out: Held-out rows of each client.
         test: The test split or held-out test part, of the sites that take part; may be empty.
-        unseen: All inputs of the site that does not; empty where all do.
+        unseen: All inputs of the holdout-site; empty without one.
     """
 
     names: list[str]
@@ -82,7 +82,7 @@ class Split:
 def _rows(numbers: list[int], count: int) -> NDArray[np.int64]:
     """Return row numbers of data that has ``count`` rows."""
     if not all(type(number) is int and 0 <= number < count for number in numbers):
-        raise ValueError("it names rows that the data has not")
+        raise ValueError("it names rows that the data does not have")
     return np.array(numbers, np.int64)
 
 

@@ -16,7 +16,7 @@ from fedtl.preparation.split import Split
 
 
 def split_notes(config: RunConfig, dataset: Dataset, split: Split) -> list[str]:
-    """Return what is to be told of who holds what, a sentence each."""
+    """Return what to tell the user about who holds what, a sentence each."""
     notes = []
     if config.min_examples_per_class > 1:
         held = sum(map(len, (*split.train, *split.held_out)))
@@ -36,8 +36,8 @@ def split_notes(config: RunConfig, dataset: Dataset, split: Split) -> list[str]:
         return notes
     return [
         *notes,
-        f"of the clients, {len(lone):,} have a single group, first {lone[0]}, and can hold nothing "
-        "out: they have no score on data of their own",
+        f"{len(lone):,} {'client has' if len(lone) == 1 else 'clients have'} a single group, "
+        f"first {lone[0]}, and can hold nothing out: they have no score on data of their own",
     ]
 
 
@@ -94,8 +94,8 @@ def hold_out(
         if not len(train):
             raise UsageError(
                 f"client {partition_id} has fewer than {fewest} training "
-                f"{'examples' if dataset.groups is None else 'groups'} of every class, so that "
-                "nothing of it may leave; lower min-examples-per-class, or give it more data."
+                f"{'examples' if dataset.groups is None else 'groups'} of every class, so nothing "
+                "may leave it; lower min-examples-per-class, or give it more data."
             )
     return train, held_out
 

@@ -1,7 +1,8 @@
 """What a scenario lets go wrong at clients: some drop out, some are slow, some are hostile.
 
 Each client finds out for itself, from the configuration, the round and its own partition id, so
-that it is the same in every way to run. Whoever runs a federation for real leaves these keys alone.
+that it is the same in every way to run. A federation of real sites leaves these keys at their
+defaults.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from strategies.base import Arrays, Trained
 
 
 def drops_out(config: RunConfig, server_round: int, partition_id: int) -> bool:
-    """Return whether a client is missing in a round: with probability ``dropout``."""
+    """Return whether a client drops out of a round: with probability ``dropout``."""
     if not config.dropout:
         return False
     draw = generator(config.seed, "dropout", server_round, partition_id).random()

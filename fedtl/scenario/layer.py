@@ -31,7 +31,7 @@ class Scenario:
         """Return why a client that drops out does not train."""
         if not drops_out(self.config, server_round, partition_id):
             return ""
-        return f"missing, as dropout = {self.config.dropout:g} has it"
+        return f"dropped out (dropout = {self.config.dropout:g})"
 
     def before_training(self, server_round: int, block: ClientBlock) -> ClientBlock:
         """See :func:`fedtl.scenario.adversity.before_training`."""

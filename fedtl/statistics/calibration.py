@@ -1,4 +1,4 @@
-"""How sure a head says to be beside how often it is right, and the temperature that mends it."""
+"""How sure a head says it is, how often it is right, and the temperature that mends it."""
 
 from __future__ import annotations
 
@@ -96,9 +96,9 @@ class Calibration:
 
 
 def best_temperature(told: Sequence[Calibration]) -> float | None:
-    """Return the T at which clients' summed losses are least; ``None`` if nobody tells any.
+    """Return the T at which clients' summed losses are least; ``None`` if no client sends any.
 
-    A head's accuracy does not depend on T, how sure it says to be does.
+    A head's accuracy does not depend on T; its confidence does.
     """
     best = _best(told)
     return None if best is None else float(TEMPERATURES[best])

@@ -73,7 +73,7 @@ class Disclosed:
 
         Args:
             score: With its logits, if they are to be binned.
-            smallest: Counts below this, but for 0, do not leave; 0 for all do.
+            smallest: Counts below this, except 0, do not leave; with 0, all counts leave.
             binned: Whether binned scores are asked for.
             probabilities: Whether the softmax of the logits means probabilities.
         """
@@ -172,11 +172,11 @@ def completed(
     counts: ScoreCounts | None,
     rare: Floats,
 ) -> tuple[Floats, ScoreCounts | None]:
-    """Return how many of each class are right, and binned scores, with estimates where untold.
+    """Return how many of each class are right, and binned scores; untold numbers are estimated.
 
-    As many are right as is told of all, and so in the classes of which that is not told: in each of
-    these the same share; what these cannot make up for, the others do. Those that are wrong are
-    called other classes in proportion to these.
+    The examples that are right in all, less those of the told classes, are shared out over the
+    untold classes, the same share of each; if these cannot take them up, the told classes do. Wrong
+    examples are called other classes in proportion to the size of these.
 
     Args:
         correct: As a site tells it, -1 for untold, shape ``(K,)``.
@@ -207,7 +207,7 @@ def completed(
 
 
 def _with_rare(cells: Floats, rare: Floats, untold: NDArray[np.int64]) -> Floats:
-    """Return cells with what is told of untold classes together, given to each by its size."""
+    """Return cells with the joint bins of untold classes, given to each by its size."""
     if not rare.any():
         return cells
     added = cells.copy()

@@ -56,7 +56,7 @@ class Clusters:
 
         Args:
             right: Whether each is right, shape ``(n,)``.
-            groups: The group of each, shape ``(n,)``; ``None`` where each stands for itself.
+            groups: The group of each, shape ``(n,)``; ``None`` if each stands for itself.
         """
         sizes, correct = _by_group(np.ones(len(right), np.int64), right.astype(np.int64), groups)
         return cls(
@@ -84,7 +84,7 @@ class Clusters:
 
     @property
     def interval(self) -> Interval | None:
-        """The accuracy's; ``None`` where nothing was scored. See :func:`accuracy_interval`."""
+        """The accuracy's; ``None`` if nothing was scored. See :func:`accuracy_interval`."""
         return accuracy_interval(self)
 
 
@@ -99,8 +99,8 @@ class Pairs:
 
     Attributes:
         both: Examples that both got right.
-        only_other: That the other alone got right.
-        only_ours: That ours alone got right.
+        only_other: That only the other got right.
+        only_ours: That only ours got right.
         neither: That both got wrong.
         groups: Number of groups, G.
         groups_other: Groups of which the other got more right, d_g < 0.
@@ -133,7 +133,7 @@ class Pairs:
         Args:
             other: Whether the other head is right on each, shape ``(n,)``.
             ours: Whether ours is, shape ``(n,)``.
-            groups: The group of each, shape ``(n,)``; ``None`` where each stands for itself.
+            groups: The group of each, shape ``(n,)``; ``None`` if each stands for itself.
         """
         ahead = ours.astype(np.int64) - other.astype(np.int64)
         sizes, leads = _by_group(np.ones(len(ours), np.int64), ahead, groups)
@@ -175,12 +175,12 @@ class Pairs:
 
     @property
     def gain(self) -> float:
-        """Our accuracy minus the other's; NaN where nothing was scored."""
+        """Our accuracy minus the other's; NaN if nothing was scored."""
         return (self.only_ours - self.only_other) / self.examples if self.examples else math.nan
 
     @property
     def interval(self) -> Interval | None:
-        """The gain's; ``None`` where nothing was scored. See :func:`gain_interval`."""
+        """The gain's; ``None`` if nothing was scored. See :func:`gain_interval`."""
         return gain_interval(self)
 
 
@@ -207,7 +207,7 @@ def wilson(share: float, n: float) -> Interval:
 
 
 def accuracy_interval(scored: Clusters) -> Interval | None:
-    """Return the 95 % interval of an accuracy; ``None`` where nothing was scored.
+    """Return the 95 % interval of an accuracy; ``None`` if nothing was scored.
 
     Wilson's, with the number of examples divided by the design effect: how many times larger the
     variance of the share over whole groups, a ratio estimate, is than over as many independent
@@ -233,7 +233,7 @@ def gain_interval(pairs: Pairs) -> Interval | None:
     Newcombe's method 10 ("Improved Confidence Intervals for the Difference Between Binomial
     Proportions Based on Paired Data", Statistics in Medicine 17, 1998): Wilson's intervals of both,
     joined by the correlation of the pairs. With groups, all counts are scaled as in
-    :func:`accuracy_interval`, by the design effect of the difference. ``None`` where nothing was
+    :func:`accuracy_interval`, by the design effect of the difference. ``None`` if nothing was
     scored.
     """
     n = pairs.examples
@@ -303,14 +303,14 @@ def gain_over_clients(pairs: Sequence[Pairs]) -> Interval | None:
 
     Clients that by chance are more alike than their examples would have them (all gains the same,
     at worst) are no surer for that: on neither side is it narrower than :func:`gain_interval` of
-    all their examples together. It then covers in 94 to 99 of 100. That alone is the interval of
-    fewer than :data:`FEWEST_CLIENTS`: of what these clients gain, and not others.
+    all their examples together. It then covers in 94 to 99 of 100. With fewer than
+    :data:`FEWEST_CLIENTS`, it is that interval: of what these clients gain, and not others.
 
     Args:
         pairs: What each client's head and its own got right.
 
     Returns:
-        ``None`` where nothing was scored.
+        ``None`` if nothing was scored.
     """
     examples = np.array([one.examples for one in pairs], np.int64)
     total = int(examples.sum())

@@ -72,10 +72,10 @@ class ScoreCounts:
 
     @classmethod
     def of_cells(cls, cells: Floats, predicted: Floats, calibration: Floats | None) -> ScoreCounts:
-        """Return counts of which the cells are all that is known of scores.
+        """Return counts if only the cells of the scores are known.
 
         The Brier sum is then that of probabilities in the middle of their bins; examples that are
-        in nobody's cells of their own class count as the others there do.
+        in no cells of their own class count as the others there do.
 
         Args:
             cells: As in the attributes.

@@ -19,7 +19,7 @@ _Value = TypeVar("_Value", bound=np.generic)
 
 
 def lots_of(score: Score) -> np.random.Generator:
-    """Return what draws, from what this site alone knows."""
+    """Return what draws, from what only this site knows."""
     content = np.float64(score.loss_sum).tobytes() + score.truth.tobytes()
     digest = hashlib.sha256(content + score.predicted.tobytes()).digest()
     return generator(int.from_bytes(digest, "little"), "stand-ins")

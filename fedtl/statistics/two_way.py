@@ -85,7 +85,7 @@ class TwoWay:
 
     @property
     def interval(self) -> Interval | None:
-        """The 95 % interval of a difference; ``None`` where the spread is unknown."""
+        """The 95 % interval of a difference; ``None`` if the spread is unknown."""
         half = self._half_width(1 - LEVEL)
         return None if half is None else Interval(self.mean - half, self.mean + half)
 
@@ -106,7 +106,7 @@ class TwoWay:
 
     @property
     def p(self) -> float:
-        """Two-sided p-value of a mean of 0; NaN where the spread is unknown."""
+        """Two-sided p-value of a mean of 0; NaN if the spread is unknown."""
         from scipy.optimize import brentq
 
         if math.isnan(self.between_seeds) or math.isnan(self.between_units):

@@ -47,8 +47,8 @@ def stands_up(
     that its errors come all together and are no independent draws: a McNemar test then calls one of
     ten clients *better* in up to half of simulated federations. So the better head must be surely
     better than naming the most frequent class. With something to learn, of accuracies from 60 %,
-    false alarms are in at most 3 of 100. Who is harmed by a head that is surely worse than that is
-    harmed whatever the other does.
+    false alarms are in at most 3 of 100. A client whose head is surely worse than that is harmed,
+    whatever the other head does.
 
     Args:
         verdict: What the test says.

@@ -1,4 +1,4 @@
-"""A file of weights, read without running anything in it; what is none is told for what it is."""
+"""A file of weights, read without running anything in it; a file of another kind is named."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def _other_zip(path: Path) -> str:
         names = archive.namelist()
         total = sum(member.file_size for member in archive.infolist())
         if total > most_unpacked(path.stat().st_size):
-            return "says that it unpacks to far more than its size, as no weights do"
+            return "says that it unpacks to far more than its size, which no weights do"
         rotten = _rotten(archive)
     if rotten:
         return f"is damaged (the checksum of {rotten} differs): download or copy it again"
@@ -198,7 +198,7 @@ def _other_zip(path: Path) -> str:
 def _rotten(archive: zipfile.ZipFile) -> str:
     """Return the first member whose bytes differ from its checksum; empty if none does.
 
-    PyTorch does not look at checksums, and may leave them out, which is told by noughts.
+    PyTorch does not look at checksums, and may leave them out and write zeros instead.
     """
     for member in archive.infolist():
         if member.CRC:

@@ -2,7 +2,7 @@
 
 The leading axis of everything here is the client. Bits do not depend on which clients are in a
 block: a client's minibatches are of fixed shape (the last padded with weight zero) and its shuffle
-depends on its own partition id alone.
+depends only on its own partition id.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class ClientData:
         train: Row numbers to train on.
         held_out: Row numbers to score on.
         test: Row numbers of the data's own test split, which is no client's; may be empty.
-        unseen: Row numbers of a site that takes part in nothing but this scoring; may be empty.
+        unseen: Row numbers of the holdout-site, which is only scored; may be empty.
         classes: Number of classes K.
         groups: Shape ``(N,)``, int64: rows of equal number belong together, such as a patient's;
-            ``None`` where each stands for itself.
+            ``None`` if each stands for itself.
         unrepeated: Those of ``train`` that no other training row of anybody equals; ``None`` if all
             count as such.
     """
@@ -80,7 +80,7 @@ class ClientBlock:
         effort: Part of its local steps that each client does, from 0 to 1, shape ``(C,)``; ``None``
             where all do all. Each does one at least.
         groups: Shape ``(N,)``: see :class:`ClientData`.
-        seeds: What each client's shuffles are drawn from; ``None`` where it is the run's seed.
+        seeds: What each client's shuffles are drawn from; ``None`` if it is the run's seed.
     """
 
     features: Tensor
@@ -175,7 +175,7 @@ def batch_width(examples: int, batch_size: int) -> int:
     """Return how many lines a client's batches have: its size, a power of two, or ``batch_size``.
 
     A client of five examples needs no batch of 32; powers of two keep clients of many sizes in few
-    stacks. The width depends on the client's own size alone, so its products have the same shape,
+    stacks. The width depends only on the client's own size, so its products have the same shape,
     and its head the same bits, in any block.
     """
     if examples > _EXACT:

@@ -75,7 +75,7 @@ def extract_features(
     runner: Runner | None = None,
     on_wait: Callable[[str], None] | None = None,
 ) -> Features:
-    """Return every image's features, running the backbone only over images it never saw.
+    """Return every image's features, running the backbone only over images it has not seen.
 
     An image's features depend on that image alone, not on its batch, nor on the number of workers:
     batches have a fixed shape, the last one padded, and each runs on one thread.
@@ -92,7 +92,7 @@ def extract_features(
             this thread.
         workers: Threads that decode, and without a GPU run the backbone; all cores by default.
         runner: Runs the backbone elsewhere, in place of this process's threads.
-        on_wait: Told for whom, before another process that fills the cache is waited for.
+        on_wait: Called with the name of a process that fills the cache, before a wait for it.
 
     Raises:
         UsageError: The precision or the device is unknown or not there.

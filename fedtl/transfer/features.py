@@ -5,8 +5,8 @@ named by their digests, and *segments*, the pieces of a view that is being compu
 a backbone (its fingerprint) at a precision. A set that was asked for before is one view, mapped
 into memory; any other takes the rows it shares with existing views and segments from there.
 
-Whoever adds to an extractor's folder holds its lock, a ``flock`` that the kernel takes back from a
-killed process. Readers need no lock: files appear whole, by renaming, and never change.
+A process that adds to an extractor's folder holds its lock, a ``flock`` that the kernel takes back
+from a killed process. Readers need no lock: files appear whole, by renaming, and never change.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ class FeatureStore:
 
     @contextmanager
     def filling(self, on_wait: Callable[[str], None]) -> Iterator[None]:
-        """Hold the right to add files; waits for a process that has it.
+        """Hold the lock to add files; wait for a process that holds it.
 
         Args:
-            on_wait: Told, before a wait, for whom.
+            on_wait: Called with the name of that process, before a wait.
         """
         with self._failing_in_a_sentence():
             lock = (self._folder / "lock").open("a+")
@@ -209,7 +209,7 @@ class FeatureStore:
 
 
 def _this_process() -> str:
-    """Return what tells this process to whoever waits for it."""
+    """Return a name of this process for those that wait for it."""
     since = time.strftime("%H:%M:%S")
     return f"process {os.getpid()} on {socket.gethostname()} (since {since})"
 

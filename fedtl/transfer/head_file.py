@@ -28,7 +28,7 @@ class TrainedHead:
 
     Attributes:
         arrays: Its parameters by name.
-        standardisation: Of the features it expects; ``None`` where it takes them raw.
+        standardisation: Of the features it expects; ``None`` if it takes them raw.
         classes: Class names in label order.
         fingerprint: Of the backbone whose features it was trained on.
         class_counts: All clients' examples of each class; empty if unknown.

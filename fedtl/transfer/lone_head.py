@@ -1,4 +1,4 @@
-"""The best head that one party's rows give by themselves: what a federation is held against.
+"""The best head that one party's rows give by themselves: what a federation is compared with.
 
 One reference for every strategy: ridge regression, linear discriminant analysis and softmax
 regression, each solved exactly, and of these the one that does best over folds of the same rows. It

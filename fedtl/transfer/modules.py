@@ -1,4 +1,4 @@
-"""A trained head, alone or on its backbone, as a module of PyTorch's."""
+"""A trained head, by itself or on its backbone, as a module of PyTorch's."""
 
 from __future__ import annotations
 

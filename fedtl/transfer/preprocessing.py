@@ -1,4 +1,4 @@
-"""From a decoded picture to a network's input, the same for a picture whoever shares its batch."""
+"""From a decoded picture to a network's input, the same whatever pictures share its batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_RATIO = 16
 class Preprocessing:
     """Resize, crop and normalise, as torchvision's ``ImageClassification`` does on PIL pictures.
 
-    Resizing is PIL's antialiased one: integer arithmetic, hence the same on every processor.
+    Resizing is PIL's antialiased one: integer arithmetic, so it is the same on every processor.
 
     Attributes:
         image_size: Side of the square network input, in pixels.

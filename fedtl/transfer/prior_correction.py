@@ -10,7 +10,7 @@ scale of their own; heads that took few steps, or large ones, are too little or 
 themselves. A temperature mends that. *What it knows already*: the rule supposes that pictures of a
 class look alike everywhere. Where stain or optics tell the hospital from the picture, a head has
 learnt the hospital's mix with it, and the whole correction would count that twice. A weight between
-nought and one says how much of it there is to add. Both are what makes labels likeliest.
+zero and one says how much of it there is to add. Both are what makes the labels most likely.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class RowReadings:
 class Readings:
     """The loss of every example under every reading of a grid.
 
-    The grid has fifteen temperatures a decade and five weights from nought to one.
+    The grid has fifteen temperatures a decade and five weights from zero to one.
 
     Args:
         scores: Shape ``(n, K)``.

@@ -19,7 +19,7 @@ _NEWTON_STEPS = 100
 _CONJUGATE_STEPS = 500
 # Relative differences of losses below this are rounding, and lengths of steps below that nothing.
 _RESOLVED, _SHORTEST = 1e-6, 1e-6
-# For a residual of nought.
+# For a residual of zero.
 _TINY = 1e-30
 # Outputs that are in memory at a time, of all rows by regressions and classes.
 _OUTPUTS = 2**23

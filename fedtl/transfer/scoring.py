@@ -61,7 +61,7 @@ class Score:
 
     @property
     def loss(self) -> float:
-        """Mean cross-entropy in nats; NaN where nothing was scored."""
+        """Mean cross-entropy in nats; NaN if nothing was scored."""
         return self.loss_sum / self.examples if self.examples else float("nan")
 
     @property
@@ -72,7 +72,7 @@ class Score:
 
     @property
     def accuracy(self) -> float:
-        """Fraction of examples that are right; NaN where nothing was scored."""
+        """Fraction of examples that are right; NaN if nothing was scored."""
         return float(self.right.mean()) if self.examples else float("nan")
 
     @property
@@ -102,7 +102,7 @@ def balanced_accuracy(
 ) -> float:
     """Return mean recall over the classes that occur; both arguments have shape ``(K,)``.
 
-    The same as scikit-learn's ``balanced_accuracy_score``; NaN where no class occurs.
+    The same as scikit-learn's ``balanced_accuracy_score``; NaN if no class occurs.
     """
     occurs = examples > 0
     return float((correct[occurs] / examples[occurs]).mean()) if occurs.any() else float("nan")

@@ -26,7 +26,7 @@ class SharedFeatures:
 
     Attributes:
         shape: ``(N, d)``; float32.
-        path: The file that holds it, or ``None`` where ``array`` does.
+        path: The file that holds it, or ``None`` if ``array`` does.
         offset: Where in the file it begins, in bytes.
         array: The matrix itself, where processes on other machines must be sent it.
     """

@@ -155,7 +155,7 @@ class Whitened:
         found = found * scales
         weight = torch.zeros(len(self.seen), len(self.mean), dtype=torch.float64)
         bias = torch.full((len(self.seen),), -1.0, dtype=torch.float64)
-        # Both are about nought over the classes seen, so that an unseen one has their mean.
+        # Both are about zero over the classes seen, so that an unseen one has their mean.
         weight[self.seen] = found[:, :-1] @ self.directions.T
         bias[self.seen] = found[:, -1] - found[:, -1].mean()
         return (weight, bias - weight @ self.mean), found

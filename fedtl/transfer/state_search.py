@@ -103,8 +103,8 @@ def find_state(
     if others and not (best.plain and best.prefix in _USUAL_PREFIXES):
         places = " and ".join(candidate.told for candidate in (best, *others))
         raise UsageError(
-            f"The {source} holds the network more than once, {places}: save the one that is "
-            "meant alone."
+            f"The {source} holds the network more than once, {places}: save only the one that is "
+            "meant."
         )
     told = f"{source}: the network lies {best.told or 'at the top'}"
     if others:

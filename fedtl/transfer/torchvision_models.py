@@ -200,7 +200,7 @@ def uninitialised(name: str, image_size: int) -> CutNetwork:
 
 
 def randomly_initialised(name: str, image_size: int, seed: int) -> CutNetwork:
-    """Return the cut network with torchvision's own initialisation, drawn from ``seed`` alone.
+    """Return the cut network with torchvision's own initialisation, drawn only from ``seed``.
 
     Raises:
         UsageError: The architecture cannot take pictures of that size.

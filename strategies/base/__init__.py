@@ -2,7 +2,7 @@
 
 A strategy file states two things. The server half: what becomes of the replies of a round. The
 client half: what a client does with what it was sent, and what it keeps for itself. Messages,
-sampling, order, failures and what may leave a site are not its concern.
+sampling, order, failures and what may leave a client are not its concern.
 """
 
 from fedtl.options import Choice, Integer, Number, Options, Range, Switch, Text

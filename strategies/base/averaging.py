@@ -11,7 +11,7 @@ from strategies.base.halves import Arrays, Reply
 
 
 def weighted_mean(replies: Iterable[Reply]) -> Arrays | None:
-    """Return Σₖ (nₖ / n) xₖ, float64; ``None`` where there are no examples.
+    """Return Σₖ (nₖ / n) xₖ, float64; ``None`` if there are no examples.
 
     Replies are added as they come, so that they need not all be in memory.
     """

@@ -117,7 +117,7 @@ class ClosedFormStrategy(HeadStrategy, Starter):
         return {"summed": np.array(self._summed, np.float64), **self._leverage}
 
     def restore_server_state(self, state: Arrays) -> None:
-        """Take them back."""
+        """Restore them."""
         self._summed = state["summed"].astype(np.int64).tolist()
         self._leverage = {name: state[name] for name in self.leverage if name in state}
 

@@ -42,7 +42,7 @@ class Contract(ABC):
         precision: Of these arrays.
         standardises: Whether clients are sent the mean and deviation of all training features.
         one_round: Whether its first round is its last.
-        own_start: Whether it brings its own ``starter``, so that ``init`` is none of its concern.
+        own_start: Whether it brings its own ``starter``, so that ``init`` does not apply to it.
         finished: Whether further rounds would change nothing: the run then ends before ``rounds``.
         own_heads: Whether every client ends with a head of its own by the strategy's own rule.
         global_head: Whether the server ends with a whole head. Where it does not, clients' own
@@ -56,7 +56,7 @@ class Contract(ABC):
             ``least-squares``: estimates of one-hot labels; ``cosine``: likenesses to classes.
         class_prior: Which frequency of classes the outputs suppose: that of the ``examples`` it was
             learnt from, or a ``uniform`` one.
-        starter: The closed form whose head the first round starts from; ``None`` where that is the
+        starter: The closed form whose head the first round starts from; ``None`` if that is the
             initial head of its form.
 
     Raises:
@@ -99,7 +99,7 @@ class Contract(ABC):
 
     @abstractmethod
     def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
-        """Return the next global head, or ``None`` where ``replies`` is empty.
+        """Return the next global head, or ``None`` if ``replies`` is empty.
 
         ``head`` is the one that was sent. ``replies`` come once, in partition-id order, with finite
         arrays of the declared names and shapes; a client that failed is not among them.
@@ -147,7 +147,7 @@ class Contract(ABC):
     def train_alone(self, block: ClientBlock) -> list[AloneHead]:
         """Return the head each client would get by itself, with the same method and budget.
 
-        The block's standardisation is the identity: a lone client has only its own moments.
+        The block's standardisation is the identity: a client by itself has only its own moments.
         """
 
     @property
@@ -195,7 +195,7 @@ class Contract(ABC):
     def memory(self) -> Mapping[str, tuple[int, ...]]:
         """Name and shape of every array that a client keeps between rounds; float32.
 
-        It is kept in Flower's ``Context.state``, at the site, and is sent to nobody.
+        It is kept in Flower's ``Context.state``, at the client, and is sent to nobody.
         """
         return {}
 
@@ -250,7 +250,7 @@ class Contract(ABC):
         return {}
 
     def restore_server_state(self, state: Arrays) -> None:  # noqa: B027  (most keep nothing)
-        """Take back what :meth:`server_state` returned."""
+        """Restore what :meth:`server_state` returned."""
 
 
 class Starter(Contract):

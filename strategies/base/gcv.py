@@ -1,4 +1,4 @@
-"""A ridge penalty from sums alone, by generalised cross-validation.
+"""A ridge penalty from nothing but sums, by generalised cross-validation.
 
 Golub, Heath & Wahba, "Generalized Cross-Validation as a Method for Choosing a Good Ridge
 Parameter", Technometrics 21, 1979.

@@ -72,13 +72,13 @@ class Trained:
 
 @dataclass(frozen=True)
 class AloneHead:
-    """A head that is one client's alone, and the features it expects.
+    """A head that only one client has, and the features it expects.
 
     Attributes:
         arrays: Its parameters.
         standardisation: Of the features it expects.
-        form: Its form; ``None`` where that is the run's.
-        method: What it was solved by; empty where it was trained as the run's.
+        form: Its form; ``None`` if that is the run's.
+        method: What it was solved by; empty if it was trained as the run's.
         left_out: What it says of the client's training rows, each left out of it, shape
             ``(n, K)``, float64; ``None`` if that was not asked for.
     """

@@ -53,14 +53,15 @@ class IterativeStrategy(LocalSteps, HeadStrategy):
 
     @property
     def shuffles_stack(self) -> bool:
-        """Whether lone clients of one block may each have a seed of their own."""
+        """Whether clients that train by themselves may each have a seed within one block."""
         return type(self).train_alone is IterativeStrategy.train_alone and self.starter is None
 
     def train_alone(self, block: ClientBlock) -> list[AloneHead]:
-        """Run local SGD for as many epochs as the federation takes, on own data alone.
+        """Run local SGD for as many epochs as the federation takes, on each client's own data only.
 
-        It is the same for every iterative strategy: alone, there is nothing to correct for. Where
-        the federation starts from a closed form, so does every client, from its own.
+        It is the same for every iterative strategy: without other clients, there is nothing to
+        correct for. Where the federation starts from a closed form, so does every client, from its
+        own.
         """
         own = [
             Standardisation.from_moments(Moments.of(block.features, rows)) for rows in block.rows
@@ -73,7 +74,7 @@ class IterativeStrategy(LocalSteps, HeadStrategy):
         return heads_of(block, heads)
 
     def _initial_alone(self, block: ClientBlock, own: Sequence[Standardisation]) -> Tensors:
-        """Return the heads that lone clients start from."""
+        """Return the heads that clients start from by themselves."""
         if self.starter is None:
             seeds = block.seeds or [self.config.seed]
             initial = [self.head.initial(self.config.head_init, seed) for seed in seeds]

@@ -135,7 +135,7 @@ class LocalSteps:
     ) -> Iterator[tuple[NDArray[np.int64] | None, NDArray[np.int64]]]:
         """Yield, for each local epoch, the order of clients by falling steps, and their steps.
 
-        The order is ``None`` where it is the block's own. Stragglers end early, in whichever epoch
+        The order is ``None`` if it is the block's own. Stragglers end early, in whichever epoch
         that is, and so do clients that need fewer epochs than others.
         """
         steps = steps_of(block.sizes, width)

@@ -57,7 +57,7 @@ def norm(arrays: Mapping[str, Floats]) -> float:
 
 
 def scale_of(head: Mapping[str, Floats]) -> float:
-    """Return the norm that a head's is measured by: its own, but at least that of one of ones."""
+    """Return the reference norm of a head: its own, but at least that of a head of ones."""
     return max(norm(head), math.sqrt(sum(value.size for value in head.values())), 1.0)
 
 
@@ -81,20 +81,20 @@ def too_large(arrays: Arrays, head: Arrays, limit: float) -> str:
         if (size := norm(part)) > limit * scale:
             return (
                 f"the norm of {' and '.join(part)} is {size:.3g}, more than reply-limit = "
-                f"{limit:g} times {scale:.3g}, which the head that was sent is measured by"
+                f"{limit:g} times {scale:.3g}, the reference norm of the head that was sent"
             )
     return ""
 
 
 def too_large_loss(loss: float, classes: int, limit: float) -> str:
-    """Look at a mean loss in nats, beside log K of K classes: what knowing nothing costs."""
+    """Look at a mean loss in nats, beside log K, the loss of a head that knows nothing."""
     nothing = math.log(max(classes, 3))
     if not loss <= limit * nothing:
         return (
             f"its loss is {loss:.3g} nats an example, more than reply-limit = {limit:g} times "
-            f"{nothing:.3g}, which knowing nothing costs"
+            f"{nothing:.3g}, the loss of a head that knows nothing"
         )
-    return "" if loss >= -_ROUNDING else "its loss is less than nought"
+    return "" if loss >= -_ROUNDING else "its loss is less than zero"
 
 
 def wrong_counts(counts: Floats, told: Told, noise: float = 0.0) -> str:
@@ -102,29 +102,29 @@ def wrong_counts(counts: Floats, told: Told, noise: float = 0.0) -> str:
     of_class = counts.reshape(-1, counts.shape[-1]).astype(np.float64)
     slack = _ROUNDING * np.maximum(of_class, 1) + noise
     if (of_class < -slack).any() or (np.abs(of_class - np.rint(of_class)) > slack).any():
-        return "counts of classes are no whole numbers"
+        return "counts of classes are not whole numbers"
     total = np.rint(of_class).sum(0)
     if total.sum() != told.examples:
         return f"counts of classes add up to {total.sum():.15g}, not to {told.examples:,} examples"
     if over := np.flatnonzero(total > np.asarray(told.label_counts, np.float64)).tolist():
         return (
-            f"class {over[0]} has {total[over[0]]:.15g} examples where the site first told of "
+            f"class {over[0]} has {total[over[0]]:.15g} examples, but the client first reported "
             f"{told.label_counts[over[0]]:,}"
         )
     return ""
 
 
 def wrong_class_sums(sums: Floats, counts: Floats) -> str:
-    """Look at sums of features: those of no examples are nought.
+    """Look at sums of features: those of no examples are zero.
 
     Args:
         sums: Shape ``(…, K, d)``.
         counts: Shape ``(…, K)``.
     """
     if sums[counts == 0].any():
-        return "features are summed of a class without examples"
+        return "a class without examples has a sum of features"
     bound = counts[..., None].astype(np.float64) * math.sqrt(_LARGEST_SQUARE)
-    return "" if (np.abs(sums) <= bound).all() else "a sum of features is larger than any can be"
+    return "" if (np.abs(sums) <= bound).all() else "a sum of features is larger than possible"
 
 
 def wrong_moments(total: Floats, squares: Floats, examples: float, noise: float = 0.0) -> str:
@@ -167,7 +167,7 @@ def wrong_gram(
     """
     weight = np.ones(sums.shape[1]) if weights is None else weights
     if sums[-1][weight == 0].any():
-        return "it has examples of a class of which nobody has any"
+        return "it has examples of a class that no client has"
     counts = np.divide(sums[-1], weight, out=np.zeros_like(weight), where=weight != 0)
     if fault := wrong_counts(counts, told, noise):
         return fault
@@ -187,7 +187,7 @@ def wrong_gram(
 
 
 def _semidefinite(gram: Floats, size: Floats, rank: int) -> bool:
-    """Return whether a matrix is a Gram matrix of at most ``rank`` vectors, but for rounding.
+    """Return whether a matrix is a Gram matrix of at most ``rank`` vectors, except for rounding.
 
     Args:
         gram: Shape ``(d, d)``.

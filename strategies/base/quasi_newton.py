@@ -92,7 +92,7 @@ class QuasiNewton:
             self.finished = True
 
     def forget(self) -> None:
-        """Begin anew at :attr:`trial`: the function has become another one."""
+        """Begin again at :attr:`trial`: the function has changed."""
         self.finished, self._loss = False, np.inf
         self._steps, self._changes = [], []
 
@@ -147,7 +147,7 @@ class QuasiNewton:
         }
 
     def restore(self, state: Arrays) -> None:
-        """Take back what :meth:`state` returned."""
+        """Restore what :meth:`state` returned."""
         self.trial, self.best = state["trial"], state["best"]
         self._gradient, self._direction = state["gradient"], state["direction"]
         self._steps, self._changes = list(state["steps"]), list(state["changes"])

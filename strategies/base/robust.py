@@ -1,4 +1,4 @@
-"""Servers that some of their clients may want to mislead: no mean of all heads, but a sturdier one.
+"""Robust aggregation: rules that replace the mean of the clients' heads.
 
 A single hostile head moves a mean anywhere. The rules built on this see heads as vectors, in
 float64, and tolerate a number f of hostile ones among n.
@@ -30,18 +30,18 @@ Matrix = NDArray[np.float64]
 class RobustStrategy(IterativeStrategy):
     """w ← a subclass's rule of the clients' heads, of which f may be hostile.
 
-    f = ⌊``byzantine`` · n⌋ of n clients, but one at least: a rule that reckons with nobody is no
-    robust rule. f is 0 only with ``byzantine`` = 0 or where n clients are too few for any, and
+    f = ⌊``byzantine`` · n⌋ of n clients, but at least one: a rule that expects no hostile client is
+    no robust rule. f is 0 only with ``byzantine`` = 0 or where n clients are too few for any, and
     :attr:`note` then says so. The client half is local SGD.
 
     Attributes:
-        mean_at_nought: Whether the rule is the plain mean of all heads if f = 0.
+        mean_at_zero: Whether the rule is the plain mean of all heads if f = 0.
     """
 
     options = Options(
         byzantine=Number(0.1, "Fraction of the clients that may be hostile.", low=0.0, high=0.5),
     )
-    mean_at_nought: ClassVar[bool] = False
+    mean_at_zero: ClassVar[bool] = False
 
     def __init__(self, config: RunConfig, head: Head) -> None:
         super().__init__(config, head)
@@ -90,22 +90,22 @@ class RobustStrategy(IterativeStrategy):
         return as_head({name: part.reshape(value.shape) for (name, value), part in parts})
 
     def server_state(self) -> Arrays:
-        """Return in how many rounds no hostile client was reckoned with because too few came."""
+        """Return in how many rounds no hostile client was expected because too few clients came."""
         return {"unguarded": np.array([float(self._unguarded)])}
 
     def restore_server_state(self, state: Arrays) -> None:
-        """Take it back."""
+        """Restore it."""
         self._unguarded = int(state["unguarded"][0])
 
     @property
     def forewarning(self) -> str:
-        """See :class:`HeadStrategy`: whether hostile clients are reckoned with at all."""
+        """See :class:`HeadStrategy`: whether hostile clients are expected at all."""
         config = self.config
         if self._expected(self._asked):
             return ""
-        what = ", which makes it the plain mean of all heads" if self.mean_at_nought else ""
+        what = ", which makes it the plain mean of all heads" if self.mean_at_zero else ""
         if not self.options.byzantine:
-            return f"{config.strategy} tolerates no hostile client, as byzantine = 0 asks{what}."
+            return f"{config.strategy} tolerates no hostile client, because byzantine = 0{what}."
         needed = next(n for n in count(self._asked) if self.most_hostile(n) > 0)
         return (
             f"{config.strategy} tolerates no hostile client of {self._asked}{what}; it needs at "

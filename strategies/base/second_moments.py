@@ -142,7 +142,7 @@ class Penalised(SecondMoments):
         return {**super().server_state(), "penalty": np.array([self._chosen])}
 
     def restore_server_state(self, state: Arrays) -> None:
-        """Take it back."""
+        """Restore it."""
         super().restore_server_state(state)
         self._chosen = float(state["penalty"][0])
 

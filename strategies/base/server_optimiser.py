@@ -79,5 +79,5 @@ class ServerOptimiser(IterativeStrategy):
         return dict(self._moments)
 
     def restore_server_state(self, state: Arrays) -> None:
-        """Take the moments back."""
+        """Restore the moments."""
         self._moments = dict(state)

@@ -33,7 +33,7 @@ class SharedSum:
     Σₖ nₖ xₖ is exact, whoever replies: each change enters it once, with its own weight. The total n
     of clients that never replied is not known to a server; it is N times the mean weight of the
     replies so far, which is n itself if everyone replies. A mistaken n only scales the sum, and the
-    sum is nought where it should be, so that no limit depends on it.
+    sum is zero where it should be, so that no limit depends on it.
 
     Args:
         clients: N.
@@ -85,7 +85,7 @@ class SharedSum:
         return {**self._sums, _SEEN: self._seen}
 
     def restore(self, state: Arrays) -> None:
-        """Take back what :meth:`state` returned."""
+        """Restore what :meth:`state` returned."""
         self._sums = {name: value for name, value in state.items() if name != _SEEN}
         self._seen = state[_SEEN]
 

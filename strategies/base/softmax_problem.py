@@ -27,7 +27,7 @@ SOFTMAX_PENALTY = Options(
 # The metric exceeds the Hessian where examples are told apart, so that the true distance is up to
 # twenty times the estimated one: with this below 1e-6.
 _TOLERANCE = 5e-8
-# The bias of a class that nobody has; the others' sum to nought. e⁻³⁰ is lost beside their shares.
+# The bias of a class that nobody has; the others' sum to zero. e⁻³⁰ is lost beside their shares.
 _UNSEEN = -30.0
 
 

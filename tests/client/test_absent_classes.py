@@ -272,7 +272,7 @@ def test_names_are_parted_by_commas(text: str, found: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("text", ["a", "a,,b", '"a', "a\nb,c", ",".join(map(str, range(10_001)))])
 def test_what_is_no_list_of_names_is_refused(text: str) -> None:
-    with pytest.raises(FedtlError, match="class-names is no list of 2 to 10,000 names"):
+    with pytest.raises(FedtlError, match="class-names is not a list of 2 to 10,000 names"):
         RunConfig(class_names=text)
     with pytest.raises(FedtlError, match="class-names has 'a' 2 times"):
         RunConfig(class_names="a,b,a")

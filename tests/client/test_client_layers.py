@@ -129,7 +129,7 @@ def test_a_simulated_client_in_flowers_process_has_its_scenario(tmp_path: Path) 
     reply = flower_app.reply(message, context)
     assert (reply.error.code, reply.error.reason) == (
         DROPPED_OUT,
-        "missing, as dropout = 0.99 has it",
+        "dropped out (dropout = 0.99)",
     )
 
 

@@ -90,7 +90,7 @@ BAD_INPUTS = {
     "one class": (("--data", "{inputs}/one-class"), USAGE, ["two classes", "only cat"]),
     "single image": (("--data", "{inputs}/single"), USAGE, ["class dog has a single image"]),
     "NaN": (("--data", "features:{inputs}/nan.npz"), USAGE, ["nan.npz: row 17 of x", "NaN"]),
-    "no npz": (("--data", "features:{inputs}/text.npz"), USAGE, ["text.npz is damaged or no .npz"]),
+    "no npz": (("--data", "features:{inputs}/text.npz"), USAGE, ["text.npz is damaged or not a"]),
     # --- weights
     "weights of a sister": (
         (*PICTURES, "--weights", "{inputs}/squeezenet1_0.pth"),
@@ -175,7 +175,7 @@ BAD_INPUTS = {
     "one site left": (
         ("--hospitals-sites", "2", "--partition", "natural", "--holdout-site", "Alder"),
         USAGE,
-        ["leaves training data at Birch alone", "at least 2"],
+        ["leaves training data only at Birch", "at least 2"],
     ),
     # --- combinations
     "fed3r with mlp": ((*SITES, "--strategy", "fed3r", "--head", "mlp"), USAGE, ["fed3r", "mlp"]),

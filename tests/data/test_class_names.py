@@ -82,7 +82,7 @@ def test_classes_that_nobody_trains_are_left_out_of_scores(tmp_path: Path) -> No
 
 def test_a_test_split_of_other_classes_is_refused(tmp_path: Path) -> None:
     counts = {"train/cat": 3, "train/dog": 3, "test/0": 2, "test/1": 2}
-    with pytest.raises(UsageError, match=r"\(0, 1\) are none of the training data's \(cat, dog\)"):
+    with pytest.raises(UsageError, match=r"\(0, 1\) is among the training data's \(cat, dog\)"):
         _open(_tree(tmp_path / "d", counts))
 
 

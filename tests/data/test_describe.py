@@ -56,8 +56,7 @@ def _dataset(**more: object) -> Dataset:
         ),
         (
             {"unseen": np.arange(1000) % 5 == 1, "sites": None, "groups": None},
-            "1,000 rows, 2 classes (a 700, b 300), test split of 200, 200 at the site that takes "
-            "no part",
+            "1,000 rows, 2 classes (a 700, b 300), test split of 200, 200 at the holdout-site",
         ),
         (
             {"classes": tuple("abcdefghijklmnop"), "labels": np.arange(1000) % 16, "sites": None,

@@ -209,7 +209,7 @@ def test_files_that_are_no_npz(tmp_path: Path) -> None:
     path = tmp_path / "x.npz"
     for content in (b"hello", b"PK\x03\x04hello"):
         path.write_bytes(content)
-        with pytest.raises(UsageError, match=r"damaged or no \.npz"):
+        with pytest.raises(UsageError, match=r"damaged or not a \.npz"):
             opened(f"features:{path}")
     with path.open("wb") as file:
         np.save(file, np.zeros(3))

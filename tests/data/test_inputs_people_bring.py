@@ -76,7 +76,7 @@ def test_splits_and_layouts(case: str, sentence: str, made: Made, tmp_path: Path
 def test_names_of_test_classes(case: str, made: Made, tmp_path: Path) -> None:
     data = made(case)
     said = complaint(simulate.main, *flags(data, tmp_path / "run"))
-    assert "'disc" in said and "differ by case or space alone" in said
+    assert "'disc" in said and "differ only by case or space" in said
     run(data, tmp_path / "run", "--classes", "fold-case")
     assert accuracies(tmp_path / "run") == {1.0}
 

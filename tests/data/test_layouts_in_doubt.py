@@ -16,9 +16,7 @@ def test_a_lone_test_split_is_all_of_the_data_and_that_is_told(lone: str, tmp_pa
     data = opened_as(tree(tmp_path / "d", names_in(lone, "cat dog")))
     assert data.classes == ("cat", "dog") and not data.test.any()
     [note] = data.notes
-    assert note.startswith(
-        f"all images lie in the folder {lone}, beside which there is no training"
-    )
+    assert note.startswith(f"all images lie in the folder {lone} and there is no training")
     assert opened_as(tmp_path / "d" / lone).notes == ()
     assert opened_as(tree(tmp_path / "e", names_in("train", "cat dog"))).notes == ()
 
@@ -29,7 +27,7 @@ def test_validation_data_without_training_data_are_trained_on_and_that_is_told(
     data = opened_as(tree(tmp_path / "d", names_in("val test", "cat dog")))
     assert tops_of(data, data.test) == {"test"} and len(data.training) == 4
     assert data.notes == (
-        "no folder is called as training data is, so val is trained on and test scored",
+        "no folder is named like training data, so val is trained on and test scored",
     )
 
 
@@ -46,7 +44,7 @@ def test_parts_of_a_collection_are_no_classes(
     tops: str, inner: tuple[str, ...], tmp_path: Path
 ) -> None:
     folder = tree(tmp_path / "d", names_in(tops, *inner))
-    with pytest.raises(UsageError, match=r"parts of one collection .*--labels FILE.csv"):
+    with pytest.raises(UsageError, match=r"parts of one collection, .*--labels FILE.csv"):
         opened_as(folder)
     assert opened_as(folder, layout="class").classes == tuple(tops.split())
 
@@ -80,7 +78,7 @@ def test_sites_of_one_unicode_name_are_one_and_of_another_case_are_told(tmp_path
     data = opened_as(tree(tmp_path / "d", names), layout="split/site/class")
     assert data.sites is not None and set(data.sites.tolist()) == {"zürich", "Bern", "bern"}
     [note] = data.notes
-    assert note.startswith("the sites 'Bern' and 'bern' differ by case or space alone")
+    assert note.startswith("the sites 'Bern' and 'bern' differ only by case or space")
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_hospitals_number_their_own_patients_below_a_split(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("layout", "complaint"),
     [
-        ("split/klass", "klass is no level"),
+        ("split/klass", "klass is not a level"),
         ("site", "names no level class"),
         ("class/class", "two levels are class"),
         ("site/client/class", "two levels are site"),

@@ -70,7 +70,7 @@ def test_every_training_row_goes_to_one_client_or_the_request_is_refused(
 def test_pathological_gives_each_client_so_many_classes(clients: int, each: int, seed: int) -> None:
     data = dataset(np.arange(1200) % 12)
     if clients * each < 12:
-        with pytest.raises(UsageError, match="leave classes to nobody"):
+        with pytest.raises(UsageError, match="leave some classes without a client"):
             partition(data, "pathological", clients, classes_per_client=each, seed=seed)
         return
     parts, _ = partition(data, "pathological", clients, classes_per_client=each, seed=seed)
@@ -223,7 +223,7 @@ def test_file_lists_are_taken_as_they_are(tmp_path: Path) -> None:
         ("[[0], [0]]", "row 0, which list 0 already has"),
         ("[[6]]", "row 6, but rows are numbered from 0 to 5"),
         ("[[-1]]", "row -1, but"),
-        ("[[true]]", "true, which is no row number"),
+        ("[[true]]", "true, which is not a row number"),
         ("[[5]]", "row 5, which belongs to the test split"),
     ],
 )

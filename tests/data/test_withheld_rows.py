@@ -77,13 +77,13 @@ def test_a_subset_remembers_what_is_unseen() -> None:
             {"sites": np.array(["a", "b"] * 100)},
             "a",
             2,
-            "leaves training data at b alone, but at least 2 of the other sites must have some",
+            "leaves training data only at b, but at least 2 of the other sites must have some",
         ),
         (
             {"sites": np.array(["a", "b"] * 100), "labels": np.array([0, 1] * 100)},
             "a",
             1,
-            "leaves training data of class b alone",
+            "leaves training data of only one class, b",
         ),
     ],
 )

@@ -112,7 +112,7 @@ def test_a_list_of_rows_may_not_name_the_unseen(folder: Path, tmp_path: Path) ->
     flags += ["--partition", f"file:{tmp_path / 'parts.json'}", "--engine", "inline", "--quiet"]
     end = finished(simulate.main, *flags, "--out", tmp_path / "run")
     assert end.exit_code == 2
-    assert f"holds row {away}, which belongs to the holdout site" in end.stderr
+    assert f"holds row {away}, which belongs to the holdout-site" in end.stderr
 
 
 # --- it influences nothing ------------------------------------------------------------------------

@@ -183,7 +183,7 @@ def test_who_is_missing_is_named_and_as_often_as_asked(data: Path, tmp_path: Pat
     missing = {(server_round, client) for server_round, client, _ in outcome.failures}
     assert len(missing) == len(outcome.failures)
     assert 8 * CLIENTS * 0.1 < len(missing) < 8 * CLIENTS * 0.5
-    assert {why for *_, why in outcome.failures} == {"missing, as dropout = 0.3 has it"}
+    assert {why for *_, why in outcome.failures} == {"dropped out (dropout = 0.3)"}
 
 
 def test_hostile_clients_are_marked_by_name(data: Path, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_what_is_for_comparisons_changes_no_run(tmp_path: Path) -> None:
         ("[compare]\nseeds = 'x'\n", "compare.seeds = 'x' in {} is of type str"),
         ("[compare]\nseeds = true\n", "compare.seeds = True in {} is of type bool"),
         ("[compare.vary]\nalpha = 1\n", "{} has a table [compare.vary]"),
-        ("compare = 3\n", "compare = 3 in {} is no table; write [compare]."),
+        ("compare = 3\n", "compare = 3 in {} is not a table; write [compare]."),
         ("[comparison]\nseeds = 3\n", "{} has a table [comparison]"),
     ],
 )

@@ -296,7 +296,9 @@ def test_a_server_draws_no_more_than_it_can_hold_whatever_clients_tell(
     strategy = _strategy(3, 2)
     strategy.aggregate(1, {}, [honest, liar])
     assert [len(strategy.draw(at, one)[1]) for at, one in enumerate((honest, liar))] == [0, 999]
-    assert "drew 1,000 features, the most that it does, for the 1,000,090 examples" in strategy.note
+    assert (
+        "drew 1,000 features, the most that it draws, for the 1,000,090 examples" in strategy.note
+    )
     again = _strategy(3, 2)
     again.restore_server_state(strategy.server_state())
     assert again.note == strategy.note

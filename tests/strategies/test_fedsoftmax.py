@@ -172,7 +172,7 @@ def test_a_round_that_lacks_clients_is_completed_by_the_next() -> None:
             for name, value in outcome.arrays.items():
                 assert resumed.arrays[name].tobytes() == value.tobytes()
     assert abs(outcome.rounds - whole.rounds - 3) <= 1
-    assert outcome.strategy.note == "3 of its rounds lacked clients and asked once more."
+    assert outcome.strategy.note == "3 of its rounds lacked clients and asked again."
     assert _distance(outcome, _sklearn(x, y, 0.5)) < 1e-6
 
 

@@ -99,8 +99,8 @@ def test_no_entry_of_a_gram_matrix_may_be_another(i: int, j: int, by: float, sig
     ("change", "said"),
     [
         (lambda gram, sums: sums.__setitem__((-1, 0), sums[-1, 0] + 1), "add up to 10"),
-        (lambda gram, sums: sums.__setitem__(-1, [10.5, -1.0, -0.5]), "no whole numbers"),
-        (lambda gram, sums: sums.__setitem__(-1, sums[-1, ::-1].copy()), "first told of"),
+        (lambda gram, sums: sums.__setitem__(-1, [10.5, -1.0, -0.5]), "not whole numbers"),
+        (lambda gram, sums: sums.__setitem__(-1, sums[-1, ::-1].copy()), "first reported"),
         (lambda gram, sums: sums.__setitem__((0, 0), 1e3), "differ between its Gram"),
         (lambda gram, sums: gram.__imul__(0.5), "differ between its Gram"),
         (lambda gram, sums: gram.__setitem__((0, 0), -1.0), "a sum of squares"),
@@ -115,7 +115,7 @@ def test_sums_that_contradict_one_another_are_refused_in_words(change: Any, said
 def test_a_class_has_no_more_examples_than_the_census_said() -> None:
     told = Told(5, [3, 4], {}, {})
     assert wrong_counts(np.array([3.0, 2.0]), told) == ""
-    assert "class 0 has 4 examples where the site first told of 3" in wrong_counts(
+    assert "class 0 has 4 examples, but the client first reported 3" in wrong_counts(
         np.array([4.0, 1.0]), told
     )
     assert "add up to 6" in wrong_counts(np.array([2.0, 4.0]), told)

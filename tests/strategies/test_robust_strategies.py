@@ -260,7 +260,7 @@ def test_a_rule_that_reckons_with_nobody_says_so(name: str) -> None:
     strategy = rule(name, byzantine=0.0)
     found = flat(strategy.aggregate(1, ZERO, replies(matrix)))
     is_mean = bool(np.allclose(found, matrix.mean(0), atol=1e-6))
-    assert "tolerates no hostile client, as byzantine = 0 asks" in strategy.forewarning
+    assert "tolerates no hostile client, because byzantine = 0" in strategy.forewarning
     assert ("plain mean" in strategy.forewarning) == is_mean
     few = rule(name, clients=2)
     assert "tolerates no hostile client of 2" in few.forewarning
@@ -283,7 +283,7 @@ def test_rounds_of_too_few_to_tolerate_anyone_are_counted(name: str) -> None:
 
 
 def test_which_rules_are_means_without_hostile_clients() -> None:
-    assert {name for name in RULES if rule(name).mean_at_nought} == {
+    assert {name for name in RULES if rule(name).mean_at_zero} == {
         "fedtrimmedavg",
         "multikrum",
         "bulyan",

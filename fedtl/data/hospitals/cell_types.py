@@ -1,6 +1,6 @@
 """What a haematologist tells white cells apart by: nucleus, chromatin, granules, cytoplasm.
 
-Lengths are fractions of the picture's width, but for the nucleus, whose lengths are fractions of
+Lengths are fractions of the picture's width, except for the nucleus, whose lengths are fractions of
 the cell's radius. Every nucleus is a row of lobes along an arc, with a bridge between neighbours:
 one lobe makes a round nucleus, five equal lobes with bridges as thick a horseshoe or a kidney,
 three to five with thin bridges a segmented nucleus.

@@ -1,7 +1,7 @@
 """What the hospitals are like: the stain, instruments and patients that each has of its own.
 
 Every departure from the nominal hospital is a draw times the strength of its effect, held within
-what a picture bears: whatever the strength, a cell stays visible.
+limits: whatever the strength, a cell stays visible.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ def _from_file(path: Path, dataset: Dataset) -> list[Rows]:
             content = file.read(most + 1)
         if len(content) > most:
             raise UsageError(
-                f"--partition file: {path} has more than {most:,} bytes, as no list of the "
-                "rows of such data has"
+                f"--partition file: {path} has more than {most:,} bytes, which is more than a list "
+                "of the data's rows has"
             )
         lists = json.loads(content.decode("utf-8-sig"))
     except OSError as error:
@@ -51,7 +51,7 @@ def _from_file(path: Path, dataset: Dataset) -> list[Rows]:
         for row in numbers:
             # JSON's true is an int to Python.
             if not isinstance(row, int) or isinstance(row, bool):
-                raise UsageError(f"{where} holds {json.dumps(row)}, which is no row number")
+                raise UsageError(f"{where} holds {json.dumps(row)}, which is not a row number")
             if not 0 <= row < len(dataset):
                 raise UsageError(
                     f"{where} holds row {row}, but rows are numbered from 0 to {len(dataset) - 1}"
@@ -59,7 +59,7 @@ def _from_file(path: Path, dataset: Dataset) -> list[Rows]:
             if dataset.test[row]:
                 raise UsageError(f"{where} holds row {row}, which belongs to the test split")
             if dataset.unseen is not None and dataset.unseen[row]:
-                raise UsageError(f"{where} holds row {row}, which belongs to the holdout site")
+                raise UsageError(f"{where} holds row {row}, which belongs to the holdout-site")
             if owner[row] >= 0:
                 raise UsageError(f"{where} holds row {row}, which list {owner[row]} already has")
             owner[row] = client
@@ -71,7 +71,7 @@ def _from_file(path: Path, dataset: Dataset) -> list[Rows]:
             row = int(named[parted])
             raise UsageError(
                 f"--partition file: {path}: list {owner[row]} (counting from 0) holds row {row} of "
-                f"group {dataset.groups[row]}, other rows of which are in another list; give the "
-                "whole group to one client"
+                f"group {dataset.groups[row]}, but other rows of the group are in another list; "
+                "give the whole group to one client"
             )
     return parts

@@ -33,8 +33,8 @@ class Pathological(Partition):
             )
         if clients * each < count:
             raise UsageError(
-                f"{clients} clients with {each} of {count} classes each leave classes to nobody; "
-                "raise --clients or --classes-per-client"
+                f"{clients} clients with {each} of {count} classes each leave some classes without "
+                "a client; raise --clients or --classes-per-client"
             )
         if clients < count:
             return self._in_turn(units)

@@ -57,7 +57,7 @@ def images(path: Path, reading: Reading) -> Dataset:
         if reading.layout:
             raise UsageError(
                 f"--labels {reading.labels} says what folders would, so --layout {reading.layout} "
-                "has nothing to say; leave one of them out"
+                "has no effect; leave one of them out"
             )
         return labelled_images(path, reading.labels, group_from=reading.group_from)
     return image_folder(

@@ -46,7 +46,7 @@ class Backbone:
         fingerprint: SHA-256, hexadecimal, of everything that determines the features: the
             architecture, where it is cut, every tensor, the preprocessing and the picture size.
             Two sites with the same fingerprint have the same backbone.
-        told: Where in a file the weights were found, in a sentence; empty where that is plain.
+        told: Where in a file the weights were found, in a sentence; empty if that is plain.
     """
 
     name: str
