@@ -47,6 +47,8 @@ def _values_of(key: str) -> st.SearchStrategy[Scalar]:
         return st.sampled_from(["none", *sorted(KINDS[key].shipped())])
     if key == "head":
         return st.sampled_from(sorted(KINDS[key].shipped()))
+    if key == "track":  # a colon names a class, which is looked for
+        return st.sampled_from(("", "tensorboard", "tensorboard, mlflow"))
     if key == "samples":
         return st.sampled_from(("auto", "none")) | st.integers(0, 100).map(str)
     if key == "grey-range":  # contradicts window
