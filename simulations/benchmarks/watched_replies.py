@@ -159,6 +159,6 @@ def alarm_of(warning: str) -> str:
         return "stood out"
     if "is taken back" in warning:
         return "taken back"
-    if "tells of" in warning:
+    if "averages weighted by examples" in warning:
         return "dominated"
     return "refused" if warning.startswith("Round") else ""

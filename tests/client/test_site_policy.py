@@ -247,7 +247,7 @@ def test_a_server_cannot_make_a_real_site_a_simulated_one(monkeypatch: pytest.Mo
             is_simulated({**simulations, "cache": "own"})
         with pytest.raises(NodeConfigError, match="leave one of them out"):
             is_simulated({**SITE, "simulated": True})
-        with pytest.raises(NodeConfigError, match="no true, false"):
+        with pytest.raises(NodeConfigError, match="neither true nor false"):
             is_simulated({**simulations, "simulated": "yes"})
     assert is_simulated(simulations)
     monkeypatch.setattr(own_data, "_in_ray", lambda: False)

@@ -213,7 +213,7 @@ def test_an_older_folder_is_read_with_a_warning(copy: Path, runs: tuple[Path, Pa
     end = finished(simulate.main, *flags)
     assert end.exit_code == 0, end.stderr
     [warning] = end.stderr.splitlines()
-    assert warning.startswith(f"warning: {copy} was written by an older fedtl: nothing vouches")
+    assert warning.startswith(f"warning: {copy} was written by an older fedtl: whether its files")
     assert _concluded(copy) == _concluded(run)
 
 
