@@ -193,7 +193,7 @@ def totals_table(result: RunDetail) -> Table:
         [
             *filter(None, [summary.get("note")]),
             f"on {shortened(summary['scored_on'], 70)}",
-            *([f"new data: {shortened(new['scored_on'], 65)}"] if new else []),
+            *([f"new data: {shortened(new['scored_on'], 70)}"] if new else []),
             *gain_lines(result),
             f"up {byte_size(summary['bytes_up'])}, down {byte_size(summary['bytes_down'])} · "
             f"peak {byte_size(1e6 * summary['peak_rss_mb'])}",

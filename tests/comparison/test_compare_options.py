@@ -72,9 +72,9 @@ def test_a_mistake_that_the_data_shows_leaves_nothing_behind(
 @pytest.mark.parametrize(
     ("vary", "said"),
     [
-        ("seed=1,2", "seed cannot vary: seeds says how many there are"),
+        ("seed=1,2", "seed cannot vary: seeds sets their number"),
         ("strategy=fedavg", "strategy cannot vary: strategies lists them"),
-        ("data=a,b", "data cannot vary: it is the same for a whole comparison"),
+        ("data=a,b", "data cannot vary: it has one value for the whole comparison"),
         ("hospitals-shift=1,2", "hospitals-shift cannot vary"),
         ("client-cpus=1,2", "client-cpus cannot vary"),
         ("alpah=1,2", "did you mean 'alpha'"),

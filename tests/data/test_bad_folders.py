@@ -95,7 +95,7 @@ def test_a_run_has_one_process_at_a_time(a_run: Path) -> None:
     with (a_run / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         sentence = complaint(simulate.main, "--quiet", "--resume", a_run)
-        assert f"Another process is at work in {a_run}" in sentence
+        assert f"Another process uses {a_run}" in sentence
     assert _files(a_run) == before
 
 
@@ -201,5 +201,5 @@ def test_a_second_process_is_refused(a_run: Path) -> None:
         end = run_module("fedtl.simulate", "--resume", a_run)
     assert (end.returncode, end.stdout) == (USAGE, "")
     assert end.stderr == (
-        f"error: Another process is at work in {a_run}; wait for it, or choose another --out.\n"
+        f"error: Another process uses {a_run}; wait for it, or choose another --out.\n"
     )

@@ -73,7 +73,7 @@ def test_only_one_process_at_a_time_is_at_it(
 ) -> None:
     path = tmp_path / "out"
     folder = _run(path) if kind is RunFolder else _comparison(path)
-    with pytest.raises(UsageError, match="Another process is at work"):
+    with pytest.raises(UsageError, match="Another process uses"):
         kind.reopen(path)
     folder.close()
     again = kind.reopen(path)

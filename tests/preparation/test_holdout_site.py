@@ -217,7 +217,7 @@ def test_the_scores_are_those_of_the_heads(folder: Path, tmp_path: Path) -> None
     assert (site["name"], site["examples"]) == (UNSEEN, away.sum())
     tested = int((data["test"] & ~away).sum())
     told = _summary(run)["on_new_data"]["scored_on"]
-    assert told == f"a test part that is no client's without {UNSEEN} ({tested} examples)"
+    assert told == f"a test split that belongs to no client without {UNSEEN} ({tested} examples)"
 
 
 # --- the same however it is run -------------------------------------------------------------------
@@ -346,4 +346,4 @@ def test_each_site_in_turn_is_a_run_of_its_own(folder: Path, tmp_path: Path) -> 
     said = complaint(
         simulate.main, "--data", f"features:{lone}", "--holdout-site", "each", "--engine", "inline"
     )
-    assert "holdout-site = each needs to know each input's site" in said
+    assert "holdout-site = each needs the site of each input" in said
