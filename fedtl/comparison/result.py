@@ -33,7 +33,7 @@ class ClientScore:
         return "personal" if "personal" in self.accuracies else "federated"
 
     def gain(self, way: str) -> float | None:
-        """Return the gain of a way of learning over its local-only head; ``None`` else ``None``."""
+        """Return the gain of a way of learning over its local-only head; else ``None``."""
         if way not in self.accuracies:
             return None
         return self.accuracies[way] - self.accuracies["local_only"]

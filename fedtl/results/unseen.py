@@ -91,14 +91,14 @@ class UnseenSite:
         name, own = self.client_names[best], percent(self.alone[best].accuracy)
         beaten, count = self.beaten("accuracy"), len(self.alone)
         if beaten == count:
-            told = f"better than every client's own head (the best is {name}'s with {own})"
+            told = f"better than every local-only head (the best is {name}'s with {own})"
         elif beaten:
             told = (
-                f"better than the own heads of {beaten:,} of {count:,} clients, but not than "
-                f"{name}'s with {own}"
+                f"better than the local-only heads of {beaten:,} of {count:,} clients, but not "
+                f"than {name}'s with {own}"
             )
         else:
-            told = f"no better than any client's own head (the best is {name}'s with {own})"
+            told = f"no better than any local-only head (the best is {name}'s with {own})"
         return (
             f"On {self.name}, which took no part, the federated head scores "
             f"{percent(self.federated.accuracy)}: {told}."
@@ -110,8 +110,8 @@ class UnseenSite:
         beaten, count = self.beaten("balanced_accuracy"), len(self.alone)
         return (
             f"By balanced accuracy, where every class counts alike, it scores "
-            f"{percent(self.federated.balanced_accuracy)} against {percent(best)} for the best own "
-            f"head, and is better than {beaten:,} of {count:,}."
+            f"{percent(self.federated.balanced_accuracy)} against {percent(best)} for the best "
+            f"local-only head, and is better than {beaten:,} of {count:,}."
         )
 
     def unlearnt_note(self) -> str:

@@ -45,7 +45,7 @@ def test_a_scenario_says_what_is_compared_and_flags_override_it(data: Path, tmp_
         (["--strategies", "fed3r", "--head", "linear,mlp"], "fed3r"),
         (["--strategy", "fedavg"], "--strategy"),
         (["--resume", "none"], "none holds no comparison to resume"),
-        (["--resume", "none", "--seeds", "2"], "give nothing else"),
+        (["--resume", "none", "--seeds", "2"], "give no other option"),
     ],
 )
 def test_every_mistake_is_one_sentence(

@@ -66,7 +66,7 @@ def test_an_output_folder_that_cannot_be_written(out: str, data: Path) -> None:
 def test_an_output_folder_that_holds_a_run_is_left_as_it_is(a_run: Path, data: Path) -> None:
     before = _files(a_run)
     sentence = complaint(simulate.main, *_flags(data), "--out", a_run)
-    assert f"{a_run} holds a run already; go on with --resume {a_run}" in sentence
+    assert f"{a_run} already holds a run; go on with --resume {a_run}" in sentence
     assert _files(a_run) == before
 
 

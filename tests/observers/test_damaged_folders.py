@@ -261,5 +261,5 @@ def test_a_run_of_real_sites_is_not_simulated(copy: Path) -> None:
     assert "is a run of real sites" in end.stderr or "holds a run of real sites" in end.stderr
     assert "flwr run" in end.stderr
     assert {p: p.read_bytes() for p in sites.path.rglob("*") if p.is_file()} == before
-    with pytest.raises(FedtlError, match="holds a run already; choose another out"):
+    with pytest.raises(FedtlError, match="already holds a run; choose another out"):
         RunFolder.create(config, "sites")

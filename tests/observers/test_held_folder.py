@@ -51,7 +51,7 @@ def test_what_began_stays(create: Create, sign: str, tmp_path: Path) -> None:
     folder.discard_if_unbegun()
     folder.close()
     assert sorted((tmp_path / "out").rglob("*")) == before
-    with pytest.raises(UsageError, match=f"holds a (run|comparison) already.*{tmp_path}"):
+    with pytest.raises(UsageError, match=f"already holds a (run|comparison).*{tmp_path}"):
         create(tmp_path / "out")
 
 

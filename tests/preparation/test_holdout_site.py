@@ -327,7 +327,7 @@ def test_each_site_in_turn_is_a_run_of_its_own(folder: Path, tmp_path: Path) -> 
         assert matrix[site][site] == matrix[site][f"{site}_low"] == ""
     page = (run / "report.html").read_text()
     (section,) = re.findall(r'<section id="unseen-sites">(.*?)</section>', page, re.DOTALL)
-    shown = dict(re.findall(r'title="(\S+(?: alone)? on \S+): ([^"]*)"', section))
+    shown = dict(re.findall(r'title="(\S+(?: local-only)? on \S+): ([^"]*)"', section))
     assert len(shown) == (1 + len(SITES)) * len(SITES), "two shared heads and every other site's"
     for site, one in told.items():
         ours = one["federated"]
@@ -338,7 +338,7 @@ def test_each_site_in_turn_is_a_run_of_its_own(folder: Path, tmp_path: Path) -> 
             f"{ours[key]:.6f}" for key in ("accuracy", "accuracy_low", "accuracy_high")
         ]
         assert shown[f"federated on {site}"].startswith(accuracy)
-        assert f"{site} alone on {site}" not in shown
+        assert f"{site} local-only on {site}" not in shown
     lone = tmp_path / "lone.npz"
     arrays = _arrays()
     del arrays["site"]
