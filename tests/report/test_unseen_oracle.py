@@ -88,8 +88,8 @@ def test_page_and_terminal_have_them_and_say_who_is_not_beaten(
         f"On {AWAY}, which took no part, the federated head scores {pc(ours[0])}: better than the "
         f"local-only heads of {4 - len(unbeaten)} of 4 clients, but not than {best}&#39;s with "
         f"{pc(away[f'{best} local-only'][0])}. By balanced accuracy, where every class counts "
-        f"alike, it scores {pc(ours[1])} against {pc(most)} for the best local-only head, and is better than "
-        f"{by_balanced} of 4."
+        f"alike, it scores {pc(ours[1])} against {pc(most)} for the best local-only "
+        f"head, and is better than {by_balanced} of 4."
     )
     assert '<a href="#unseen">' in page
     assert f"<b>{4 - len(unbeaten)}</b> of 4 local-only heads beaten on <b>{AWAY}</b>" in page
