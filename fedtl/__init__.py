@@ -4,7 +4,7 @@ import os
 import sys
 
 launch_folder = ""
-"""Where Python looked first as it was started with ``-m``, and looks no more; else empty."""
+"""The folder that Python searched first with ``-m``, and no longer searches; else empty."""
 
 # Before anything else is imported: a folder that a command is given in may hold a module of any
 # name, and somebody may have sent it. Python says -m in place of a command's name while it looks
@@ -29,7 +29,7 @@ _OURS = str(Path(__file__).parents[1])
 
 
 class _Beside:
-    """Finds ``strategies`` beside fedtl, whatever is called so where Python looks first."""
+    """Finds ``strategies`` beside fedtl, even if another is first on Python's path."""
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:

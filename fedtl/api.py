@@ -1,4 +1,4 @@
-"""The Python API: what the commands do, with results to go on with.
+"""The Python API: what the commands do, with results for further work.
 
 from fedtl import compare, predict, simulate
 
@@ -51,20 +51,20 @@ def simulate(
 ) -> RunResult:
     """Run one federation on this machine or Ray cluster, as ``fedtl simulate`` does.
 
-    The run has a folder, as ``out`` says; a run that was cut off goes on with ``fedtl simulate
+    The run has a folder, set by ``out``; an interrupted run goes on with ``fedtl simulate
     --resume FOLDER``.
 
     Args:
-        config: The run's configuration; by default all keys are as by default.
-        seeds: How many seeds it is run with, its own included.
+        config: The run's configuration; by default all keys have their defaults.
+        seeds: Number of seeds of the run, its own included.
         observers: Who watches it, in order.
-        progress: Whether lines on standard output say where it is.
+        progress: Whether lines on standard output show progress.
         keys: Keys of the configuration by Python name, such as ``learning_rate=0.1`` or
-            ``fedprox_mu=0.01``, instead of what ``config`` says.
+            ``fedprox_mu=0.01``, which override ``config``.
 
     Raises:
-        UsageError: A key is unknown, or a value cannot be.
-        FedtlError: Something that the run needs cannot be had; every message is one sentence.
+        UsageError: A key is unknown, or a value is invalid.
+        FedtlError: Something that the run needs is not available; every message is one sentence.
     """
     began = time.perf_counter()
     given = {kebab(name): value for name, value in keys.items()}
@@ -90,16 +90,16 @@ def compare(
 
     Args:
         strategies: As ``strategy`` takes them, two or more for a ranking.
-        config: What all runs have in common; by default all keys are as by default.
+        config: What all runs have in common; by default all keys have their defaults.
         seeds: Number of seeds; a test needs five.
-        target: Accuracy that the rounds and bytes needed are told for; 0 is 95 % of the best.
+        target: Accuracy for which rounds and bytes are reported; 0 is 95 % of the best.
         tune: Trials of each strategy's search for its own parameters; 0 is none.
-        progress: Whether lines on standard output say where it is.
+        progress: Whether lines on standard output show progress.
         keys: Keys of the configuration by Python name; a list of values is compared.
 
     Raises:
-        UsageError: A key is unknown, or a value cannot be.
-        FedtlError: Something that all runs need cannot be had, or every run failed.
+        UsageError: A key is unknown, or a value is invalid.
+        FedtlError: Something that all runs need is not available, or every run failed.
     """
     chosen, given = tuple(strategies), {kebab(name): value for name, value in keys.items()}
     vary: Axes = {key: tuple(v) for key, v in given.items() if not isinstance(v, Scalar)}
@@ -136,8 +136,8 @@ def predict(
         probabilities or scores per class; scores of closed forms are about 1 for its class.
 
     Raises:
-        UsageError: The run has no head to classify with, or the inputs are not of its kind.
-        FedtlError: An input or the backbone cannot be had.
+        UsageError: The run has no head to classify with, or the inputs do not fit it.
+        FedtlError: An input or the backbone is not available.
     """
     import pandas as pd
 
@@ -166,7 +166,7 @@ def _pictures(classifier: Classifier, given: Sequence[str]) -> tuple[list[str], 
 
 
 def _shown(progress: bool) -> RunProgress:
-    """Return what says where a run is: in lines alone, which a notebook shows, too."""
+    """Return a progress display in plain lines, which also suits notebooks."""
     from rich.console import Console
 
     console = Console(file=sys.stdout, force_terminal=False, force_jupyter=False)

@@ -1,7 +1,7 @@
 """Commands that are functions, too: ``fedtl.simulate`` is a module, and can be called.
 
-``python -m fedtl.simulate`` needs a module of this name, and whoever writes ``from fedtl import
-simulate`` wants the function: one object is both, whichever was imported first.
+``python -m fedtl.simulate`` needs a module of this name, and ``from fedtl import simulate`` should
+give the function: one object is both, in any order of imports.
 """
 
 from __future__ import annotations
@@ -31,6 +31,6 @@ class CallableModule(ModuleType):
 
 
 def make_callable(name: str) -> None:
-    """Make a module callable; one that runs as a command is called ``__main__`` and stays."""
+    """Make a module callable; one that runs as a command is ``__main__`` and is not changed."""
     if name in sys.modules and name != "__main__":
         sys.modules[name].__class__ = CallableModule

@@ -1,4 +1,4 @@
-"""What the commands share: flags made from the configuration, and errors in one sentence."""
+"""Shared parts of the commands: flags made from the configuration, errors in one sentence."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def config_parameters(
 ) -> list[inspect.Parameter]:
     """Return one optional flag per configuration key, for a typer command's signature.
 
-    A flag that is not given is ``None``, so that a TOML file's value stands.
+    A flag that is not given is ``None``, so that a TOML file's value applies.
 
     Args:
         listed: Keys whose flags take several values, as one text with commas.
@@ -85,7 +85,7 @@ _OPTION_PARAMETERS = [
             Optional[list[str]],  # noqa: UP045 - typer reads it
             typer.Option(
                 "--set",
-                help="An option of what is chosen, such as one of your own; may be given several "
+                help="An option of a chosen part, such as one of your own; may be given several "
                 "times. --KEY VALUE does the same.",
                 metavar="KEY=VALUE",
             ),
@@ -97,7 +97,7 @@ _OPTION_PARAMETERS = [
 def _further(
     arguments: Sequence[str], pairs: Sequence[str] | None
 ) -> tuple[dict[str, Spelt], list[str]]:
-    """Return what flags that are no key of every run say, with ``--set``; and values without one.
+    """Return the values of other flags and of ``--set``, and values without a flag.
 
     Raises:
         UsageError: A flag has no value.
@@ -122,7 +122,7 @@ def _further(
 
 
 def _negated(key: str) -> str:
-    """Return the flag that switches a key off; the first word tells, and leaves room for others."""
+    """Return the flag that switches a key off."""
     if key.startswith("no-"):
         return key.removeprefix("no-") + "-on"
     return f"no-{key.partition('-')[0]}"
@@ -149,8 +149,8 @@ def with_config(
 
     The command's own parameters come first; the flags that were given arrive in its ``flags``, a
     mapping of kebab-case keys. See :func:`config_parameters`. With ``options`` it takes flags of
-    parts' options as well, which arrive as they were spelt; ``positional`` is then its one
-    argument without a flag, a path; ``page`` is what ``--help`` shows first.
+    parts' options as well, which arrive as spelt; ``positional`` is then its only argument without
+    a flag, a path; ``page`` is what ``--help`` shows first.
     """
     signature = inspect.signature(command, eval_str=True)
     own = [p for p in signature.parameters.values() if p.name != "flags"]
@@ -193,7 +193,7 @@ def with_config(
 
 
 def absolute_paths(config: RunConfig) -> RunConfig:
-    """Make paths absolute, so that a written configuration means the same from anywhere."""
+    """Make paths absolute, so that a written configuration works from any folder."""
 
     def absolute(text: str) -> str:
         return str(Path(text).expanduser().resolve())
@@ -221,7 +221,7 @@ def absolute_paths(config: RunConfig) -> RunConfig:
 
 
 def run_command(command: Callable[..., None]) -> None:
-    """Run a command; whatever ends it early is one sentence on standard error, and no traceback."""
+    """Run a command; if it ends early, print one sentence on standard error, and no traceback."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     further = getattr(command, "takes_options", False)
     settings = {"allow_extra_args": True, "ignore_unknown_options": True} if further else {}
@@ -254,10 +254,9 @@ def run_command(command: Callable[..., None]) -> None:
 
 
 def leave() -> NoReturn:
-    """End the process of a command that has ended well, once its threads have.
+    """End the process of a successful command, once its threads have ended.
 
-    Python would take all its modules apart first, which takes a second and is for nothing: the
-    system frees them at once.
+    Python would first tear down all modules, which takes a second; the system frees them at once.
     """
     threading._shutdown()  # type: ignore[attr-defined] # waits for threads that are no daemons
     atexit._run_exitfuncs()

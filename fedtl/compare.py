@@ -38,7 +38,7 @@ _PAGE = HelpPage(
         "--strategies NAMES": "Strategies, separated by commas.",
         "--seeds N": "Number of seeds, from --seed on [5].",
         "--tune N": "Trials of each strategy's search for its own parameters.",
-        "--resume DIR": "Go on with one that was cut off.",
+        "--resume DIR": "Go on with an interrupted comparison.",
         "--quiet, --json": "Print only the folder, or the summary as JSON.",
     },
     {
@@ -85,7 +85,7 @@ def main(
         float | None,
         typer.Option(
             "--target",
-            help="Accuracy to tell rounds and bytes for; by default 95 % of the best.",
+            help="Accuracy for which rounds and bytes are reported; by default 95 % of the best.",
             metavar="X",
         ),
     ] = None,
@@ -94,13 +94,13 @@ def main(
         typer.Option(
             "--tune",
             help="Trials of each strategy's search, at each seed, for its learning rate and own "
-            "parameters, on training data held out for it; 0 is none.",
+            "parameters, on training data held out for it; 0 is no search.",
             metavar="N",
         ),
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option("--resume", help="Go on with one that was cut off.", metavar="DIR"),
+        typer.Option("--resume", help="Go on with an interrupted comparison.", metavar="DIR"),
     ] = None,
     trust: Annotated[
         bool,
@@ -120,7 +120,7 @@ def main(
     """Compare strategies on one federation: the same data, features, clients, start and scores.
 
     A flag with VALUES, or with choices, takes several, separated by commas; every combination is
-    compared. Runs go side by side, and one that has finished is not run again by --resume.
+    compared. Runs go side by side, and --resume does not repeat finished runs.
     """
     from rich.console import Console
 
@@ -152,10 +152,10 @@ def _folder(
     *,
     trust: bool,
 ) -> ComparisonFolder:
-    """Return the folder, new or taken up."""
+    """Return the folder, new or resumed."""
     if resume is not None:
         if scenario is not None or given or flags:
-            raise UsageError("--resume goes on with the comparison as it was; give nothing else.")
+            raise UsageError("--resume continues the comparison unchanged; give no other option.")
         from fedtl.comparison.folder import ComparisonFolder
 
         if trust:

@@ -14,7 +14,7 @@ from fedtl.errors import UsageError
 COMMANDS = {
     "simulate": "one federation on this machine",
     "compare": "many strategies on one federation, one table",
-    "describe": "how data is read, and what is in it",
+    "describe": "how data is read, and what it contains",
     "predict": "the head of a finished run on new pictures",
     "pretrain": "learn a backbone like the one that is shipped",
 }
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def _other(name: str) -> Callable[[], None]:
-    """Return a command that says which commands there are, the version, or what is wrong."""
+    """Return a command that prints the list of commands, the version, or an error."""
 
     def tell() -> None:
         if name == "--version":

@@ -1,7 +1,8 @@
-"""CSV that a spreadsheet reads and never runs: names come from people, files and clients.
+"""CSV that a spreadsheet never runs as formulas: names come from people, files and clients.
 
 A cell that begins like a formula gets an apostrophe in front, as spreadsheets themselves mark text.
-A cell that begins with an apostrophe and such a sign gets another, so that reading is exact.
+A cell that begins with an apostrophe and such a sign gets a second apostrophe, so that reading is
+exact.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def csv_text(rows: Iterable[Sequence[Any]], *, line_end: str = "\r\n") -> str:
 def csv_table(
     columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, line_end: str = "\r\n"
 ) -> str:
-    """Return rows as CSV below a line of their columns; what a row lacks is empty."""
+    """Return rows as CSV below a line of their columns; missing values are empty."""
     cells = ([row.get(column, "") for column in columns] for row in rows)
     return csv_text([columns, *cells], line_end=line_end)
 

@@ -1,4 +1,4 @@
-"""``python -m fedtl.describe``: what a run would understand of its data; nothing is trained."""
+"""``python -m fedtl.describe``: how a run would read its data; nothing is trained."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def main(
     *,
     flags: dict[str, Any],
 ) -> None:
-    """Say what a run would understand of its data: inputs, classes, sites, groups, splits.
+    """Show how a run would read its data: inputs, classes, sites, groups, splits.
 
-    It shows picture sizes, nine samples, what each site holds and how far sites lie apart. Nothing
-    is trained, and nothing is written but the file of --pictures.
+    It shows picture sizes, nine samples, what each site holds and how far apart sites are. Nothing
+    is trained, and only the file of --pictures is written.
     """
     base = RunConfig() if config is None else from_toml(config)
     keys = flags.keys() | (toml_keys(config) if config is not None else set())
@@ -89,7 +89,7 @@ def main(
 
 
 def _on_one_scale(dataset: Dataset, config: RunConfig) -> tuple[Dataset, str]:
-    """Return the data with its pictures on one grey scale, and what is to be told of that."""
+    """Return the data with its pictures on one grey scale, and notes on that scale."""
     import numpy as np
 
     from fedtl.data.grey_scanning import on_one_scale

@@ -1,4 +1,4 @@
-"""Mistakes a user can make, each told in one sentence and without a traceback."""
+"""Mistakes that a user can make, each reported in one sentence without a traceback."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class FedtlError(Exception):
 
 
 class UnwrittenError(FedtlError):
-    """A file that could not be written, as on a full disk; what was there before is whole."""
+    """A file that could not be written, as on a full disk; an earlier file is unchanged."""
 
 
 class ImpossibleTotalError(FedtlError):
-    """What clients sent adds up to what no sums of features are, or to no finite head."""
+    """The clients' contributions add up to impossible sums of features, or to no finite head."""
 
     exit_code = 2
 
@@ -33,5 +33,5 @@ class UnreadableImageError(Exception):
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of what another library's error says; its type if it says nothing."""
+    """Return the first line of another library's error; its type if the message is empty."""
     return str(error).partition("\n")[0] or type(error).__name__

@@ -1,6 +1,6 @@
-"""An exception that nobody foresaw, as it is told and written down: cut to a size that is safe.
+"""An unexpected exception, as it is reported and written: cut to a safe size.
 
-What an exception says may be of any length, and it may come from each of thousands of clients.
+A message of an exception may have any length, and may come from thousands of clients.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ FAULT_KIND = "kind of error: "
 """Begins the second line of a fault's text."""
 
 MOST_OF_A_KIND = 3
-"""Faults of a kind that are worth keeping: what fails at one client fails at all, in all rounds."""
+"""Faults of one kind that are kept: what fails at one client often fails at all."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """An exception that nobody foresaw, without the exception.
+    """The text of an unexpected exception.
 
     Attributes:
-        sentence: Its type, the first line of what it says and, if it passed through the user's own
+        sentence: Its type, the first line of its message and, if it passed through the user's own
             code, file and line there; without a full stop.
-        kind: Its type and the place where it arose: what is of one kind has one cause.
+        kind: Its type and the place where it arose: faults of one kind have one cause.
         traceback: Its traceback, 41,000 characters at most.
     """
 
@@ -44,7 +44,7 @@ class Fault:
 
     @classmethod
     def of(cls, error: BaseException) -> Self:
-        """Return what an exception is told as."""
+        """Return the fault of an exception."""
         parts = traceback.TracebackException.from_exception(error)
         name = type(error).__name__
         text = str(error.msg) if isinstance(error, SyntaxError) else str(parts)
@@ -61,9 +61,9 @@ class Fault:
 
     @classmethod
     def read(cls, text: str) -> Self | None:
-        """Return the fault that :attr:`text` holds; ``None`` where it holds none.
+        """Return the fault that :attr:`text` holds; ``None`` if it holds none.
 
-        Whoever wrote the text is believed: it is for clients of this machine's own simulation.
+        The text is trusted, so use it only for clients of this machine's own simulation.
         """
         sentence, _, rest = text.partition("\n")
         if not rest.startswith(FAULT_KIND):
@@ -73,7 +73,7 @@ class Fault:
 
 
 Enter = Callable[[str, Fault], None]
-"""Is told where a fault arose, such as ``"round 2, client 0"``, and the fault."""
+"""Receives where a fault arose, such as ``"round 2, client 0"``, and the fault."""
 
 
 class Kinds:
@@ -83,7 +83,7 @@ class Kinds:
         self._counts: Counter[str] = Counter()
 
     def count(self, fault: Fault) -> int:
-        """Count a fault, and return how many of its kind there are now."""
+        """Count a fault, and return the new count of its kind."""
         known = fault.kind in self._counts or len(self._counts) < _MOST_KINDS
         kind = fault.kind if known else _OTHERS
         self._counts[kind] += 1
@@ -91,7 +91,7 @@ class Kinds:
 
 
 class Kept:
-    """Faults on their way to where they are written down: a few of every kind.
+    """Faults that wait to be written: a few of every kind.
 
     Attributes:
         faults: Where each arose, and the fault.
@@ -102,7 +102,7 @@ class Kept:
         self.faults: list[tuple[str, Fault]] = []
 
     def enter(self, where: str, fault: Fault) -> None:
-        """Keep a fault, unless enough of its kind are kept."""
+        """Keep a fault, unless enough of its kind are kept already."""
         if self._kinds.count(fault) <= MOST_OF_A_KIND:
             self.faults.append((where, fault))
 
@@ -134,7 +134,7 @@ def _innermost(error: BaseException) -> str:
 
 
 def _cut(parts: list[str]) -> str:
-    """Return a traceback's parts, the middle of many and the end of long ones left out."""
+    """Return a traceback's parts, without the middle of many and the end of long ones."""
     if len(parts) > _FIRST + _LAST:
         left = len(parts) - _FIRST - _LAST
         parts = [*parts[:_FIRST], f"  ... {left:,} parts are left out ...\n", *parts[-_LAST:]]
@@ -147,7 +147,7 @@ def _cut(parts: list[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return text without what would control a terminal, or has no place in a file."""
+    """Return text without characters that control a terminal or do not belong in a file."""
     return "".join(
         letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}"
         for letter in text

@@ -1,4 +1,4 @@
-"""The same federation inside Flower's own runtimes: what the thin app in ``simulations/`` calls."""
+"""The same federation inside Flower's own runtimes, called by the thin app in ``simulations/``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fedtl.engine.flower_internals import client_raised
 
 
 def reply(message: Message, context: Context) -> Message:
-    """Return this client's reply, in whatever process Flower runs it."""
+    """Return this client's reply, in any process of Flower's."""
     try:
         simulated = is_simulated(context.node_config)
     except NodeConfigError as error:
@@ -31,7 +31,7 @@ def reply(message: Message, context: Context) -> Message:
 
 
 def _answer_simulated(message: Message, context: Context) -> Message:
-    """Return what a simulated client replies, as the scenario has it."""
+    """Return a simulated client's reply in the scenario."""
     # A real site's process has none of this in it.
     from fedtl.runs.dealt_site import prepare_dealt
     from fedtl.scenario.layer import Scenario

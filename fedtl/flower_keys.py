@@ -1,7 +1,7 @@
 """``python -m fedtl.flower_keys``: write the keys that Flower's ``-c`` may set into pyproject.toml.
 
-Flower refuses a key that the app's pyproject.toml does not have, so that it lists them all: those
-of every run, the options of all parts that are shipped, and what a comparison adds.
+Flower refuses a key that the app's pyproject.toml does not have, so the file lists them all: those
+of every run, the options of all shipped parts, and those that a comparison adds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a file is that came in the place of another: a pointer, a page, some other format."""
+"""Recognises a file that replaces the expected one: a pointer, a page, another format."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BYTE_ORDER_AND_SPACE = b"\xef\xbb\xbf \t\r\n"
 
 
 def foreign_content(content: bytes) -> str:
-    """Return what a file is, with the remedy; empty if it is none of what comes in place of others.
+    """Return what a file is, with the remedy; empty if it is not recognised.
 
     Args:
         content: The whole file, or its first ``HEAD_BYTES`` bytes if it is longer.
@@ -50,7 +50,7 @@ def foreign_content(content: bytes) -> str:
 
 
 def foreign_file(head: bytes) -> str:
-    """Return what a file is that is no picture's, with the remedy; empty if its head does not tell.
+    """Return what a file is that is not a picture, with the remedy; empty if unknown.
 
     Args:
         head: The whole file, or its first ``HEAD_BYTES`` bytes if it is longer.

@@ -1,4 +1,4 @@
-"""How much memory, and how much of it to share, this process may still take."""
+"""How much memory and shared memory this process may still use."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _FILES_OF_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes")
 def free_memory() -> int | None:
     """Return bytes that are free or can be freed, of the machine and of its control group.
 
-    ``None`` where the system does not tell.
+    ``None`` if the system does not report it.
     """
     told = [left for left in (_of_machine(), _of_control_group()) if left is not None]
     return min(told, default=None)
 
 
 def own_memory() -> int:
-    """Return bytes that this process holds; 0 where the system does not tell."""
+    """Return bytes that this process holds; 0 if the system does not report it."""
     try:
         pages = int(_OWN_PAGES.read_text().split()[1])
     except OSError:
@@ -33,12 +33,12 @@ def own_memory() -> int:
 
 
 def free_shared_memory() -> int:
-    """Return bytes that a file in ``/dev/shm`` may take; 0 where nobody may write there."""
+    """Return bytes that a file in ``/dev/shm`` may take; 0 if nobody may write there."""
     return free_in(SHARED_MEMORY)
 
 
 def free_in(folder: Path) -> int:
-    """Return bytes that are free in a folder; 0 where this process may not write there."""
+    """Return bytes that are free in a folder; 0 if this process may not write there."""
     try:
         found = os.statvfs(folder)
     except OSError:
@@ -66,7 +66,7 @@ def _of_control_group() -> int | None:
 
 
 def _control_groups() -> Iterator[tuple[Path, str, str]]:
-    """Yield folders that may tell a limit, with the names of its files (cgroups 2 and 1)."""
+    """Yield folders that may hold a limit, with the names of its files (cgroups 2 and 1)."""
     try:
         lines = _OWN_GROUPS.read_text().splitlines()
     except OSError:

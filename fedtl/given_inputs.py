@@ -1,4 +1,4 @@
-"""What ``predict`` is given: pictures wherever they lie, or rows of files of embeddings."""
+"""Inputs of ``predict``: pictures in any folders, or rows of files of embeddings."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def extract_pictures(classifier: Classifier, arguments: Sequence[str], *, quiet:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Image files by name, wherever they lie: :class:`fedtl.data.dataset.Images`."""
+    """Image files by name, in any folders: :class:`fedtl.data.dataset.Images`."""
 
     names: list[str]
     readers: list[Callable[[], bytes]]
@@ -111,7 +111,7 @@ class Pictures:
         return len(self.names)
 
     def digest(self, index: int) -> bytes:
-        """Return the SHA-256 of the name, which stands for the picture: no cache outlives us."""
+        """Return the SHA-256 of the name, which is enough: no cache outlives this process."""
         return hashlib.sha256(os.fsencode(self.names[index])).digest()
 
     def load(self, index: int) -> NDArray[np.uint8]:

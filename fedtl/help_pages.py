@@ -1,4 +1,4 @@
-"""What ``--help`` shows: a page that fits a screen, and a page for each part's own options."""
+"""The pages of ``--help``: one that fits a screen, and one for each part's own options."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from fedtl.known_options import shipped_option, shipped_options
 from fedtl.options import Option, declared
 
 ALL = "all"
-"""What stands after ``--help`` for every flag."""
+"""The word after ``--help`` that shows every flag."""
 
 _WIDTH, _FLAG_COLUMN = 79, 22
 
 
 @dataclass(frozen=True)
 class HelpPage:
-    """What a command's first page says.
+    """A command's first help page.
 
     Attributes:
         command: Its name.
@@ -71,13 +71,13 @@ class HelpPage:
 
 
 def part_pages(name: str) -> str:
-    """Return what there is to know of all parts of a name: what each does, and its options.
+    """Return the help on all parts of a name: what each does, and its options.
 
     Args:
         name: As ``--strategy``, ``--data``, ``--partition`` or ``--attack`` takes it.
 
     Raises:
-        UsageError: There is none of this name, or it cannot be loaded.
+        UsageError: No part has this name, or it cannot be loaded.
     """
     of_name = [kind for kind in KINDS.values() if name.partition(":")[0] in kind.available()]
     if not of_name and ":" in name:
@@ -138,7 +138,7 @@ def _limits(option: Option) -> str:
     bounds = " and ".join(filter(None, (low, high)))
     said = f" It is {bounds}." if bounds else ""
     if option.tune is not None:
-        said += f" compare --tune looks from {option.tune.low:g} to {option.tune.high:g}."
+        said += f" compare --tune searches from {option.tune.low:g} to {option.tune.high:g}."
     return said
 
 

@@ -1,9 +1,9 @@
-"""How a command ends that is told to: by Ctrl-C, SIGTERM or SIGHUP, alike, within two seconds.
+"""How a command ends after Ctrl-C, SIGTERM or SIGHUP: within two seconds.
 
-The signal raises ``KeyboardInterrupt`` where the command is; what it has in hand is let go on the
-way out. Some of it cannot be interrupted (a batch in a thread, an equation in LAPACK, a read from a
-disk that hangs), so a thread that the system wakes waits for a moment only, and then ends the
-process, in which nothing of value is: files appear whole, and what we started ends with us.
+The signal raises ``KeyboardInterrupt`` where the command is; what it holds is freed on the way out.
+Some of it cannot be interrupted (a batch in a thread, an equation in LAPACK, a read from a disk
+that hangs), so a thread that the system wakes waits for a moment and then ends the process. Nothing
+is lost: files are complete or absent, and what the process started ends with it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _in_hand: list[Callable[[], str]] = []
 
 
 class Ending:
-    """What becomes of a command that is told to end.
+    """State of a command that is told to end.
 
     Attributes:
-        signal_number: Which signal told it; SIGINT if none did.
+        signal_number: The signal; SIGINT if there was none.
         heard: The signal, once it has raised ``KeyboardInterrupt``.
         answered: The signals that end it; none outside a command.
-        cause: Why it ends, if no user told it to.
+        cause: Why it ends, if no user asked for it.
     """
 
     def __init__(self) -> None:
@@ -47,16 +47,16 @@ class Ending:
 
     @property
     def exit_code(self) -> int:
-        """What shells expect of a command that a signal ended, or that failed."""
+        """The exit code that shells expect after a signal or a failure."""
         return FedtlError.exit_code if self.cause else 128 + self.signal_number
 
     def let_go(self, what: Callable[[], str]) -> None:
-        """Let go of something, and keep the advice for :meth:`tell`."""
+        """Free something, and keep the advice for :meth:`tell`."""
         with suppress(Exception):  # what cannot be removed now is no reason to stay
             self._advice.append(what())
 
     def tell(self) -> None:
-        """Let go of what is still in hand and write one sentence, once."""
+        """Free what is still held and write one sentence, once."""
         if not self._told.acquire(blocking=False):
             return
         while _in_hand:
@@ -81,7 +81,7 @@ _ending = Ending()
 
 @contextmanager
 def in_hand(let_go: Callable[[], str]) -> Iterator[None]:
-    """Within this block, an interruption calls ``let_go`` and tells the user what it returns."""
+    """Within this block, an interruption calls ``let_go`` and prints what it returns."""
     _in_hand.append(let_go)
     try:
         yield
@@ -99,7 +99,7 @@ def end_for(cause: str) -> None:
     """End the command that this process runs, as a signal does; outside a command, do nothing.
 
     Args:
-        cause: What is told, without a full stop.
+        cause: The sentence for the user, without a full stop.
     """
     if _ending.answered:
         _ending.cause = cause
@@ -146,7 +146,7 @@ def ended_by_signals() -> Iterator[Ending]:
 
 
 def _end(ending: Ending, ears: int, numbers: set[int], over: threading.Event) -> None:
-    """Wait for a signal, and a moment more; end the process if that is still there."""
+    """Wait for a signal, and a moment more; then end the process if it is still running."""
     while told := os.read(ears, 1):
         if told[0] in numbers:
             ending.signal_number = told[0]

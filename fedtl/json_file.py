@@ -1,4 +1,4 @@
-"""JSON files: what JSON can hold, and reading what somebody may have damaged or made up."""
+"""JSON files: what JSON can hold, and safe reading of damaged or forged files."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 from fedtl.errors import FedtlError
 
 MOST_BYTES = 8 * 2**20
-"""Far more than any such file of a run needs; what is parsed takes up to 30 times as much."""
+"""Far more than any such file of a run needs; parsed data takes up to 30 times as much."""
 
 
 def read_json(path: Path, most_bytes: int = MOST_BYTES) -> Any:
     """Return what a JSON file holds.
 
     Raises:
-        FedtlError: It cannot be read, is too large, nested too deeply, or no JSON.
+        FedtlError: It cannot be read, is too large, nested too deeply, or not JSON.
     """
     try:
         with path.open("rb") as file:
@@ -28,7 +28,7 @@ def read_json(path: Path, most_bytes: int = MOST_BYTES) -> Any:
     if len(content) > most_bytes:
         raise FedtlError(
             f"{path} is larger than the {most_bytes:,} bytes that such a file may have: it is "
-            "damaged, or another file is in its place."
+            "damaged, or another file was put in its place."
         )
     return parse_json(content, str(path))
 
@@ -41,12 +41,12 @@ def parse_json(content: str | bytes, where: str) -> Any:
         where: What it came from, for messages.
 
     Raises:
-        FedtlError: It is nested too deeply, or no JSON.
+        FedtlError: It is nested too deeply, or not JSON.
     """
     try:
         return json.loads(content)
     except MemoryError as error:
-        raise FedtlError(f"{where} takes more memory than there is.") from error
+        raise FedtlError(f"{where} needs more memory than is available.") from error
     except RecursionError as error:
         raise FedtlError(f"{where} is damaged: it is nested too deeply.") from error
     except ValueError as error:
@@ -54,7 +54,7 @@ def parse_json(content: str | bytes, where: str) -> Any:
 
 
 def without_nan(value: Any) -> Any:
-    """Return JSON-like data with NaN, which JSON has not, as null."""
+    """Return JSON-like data with NaN, which JSON lacks, as null."""
     if isinstance(value, float) and math.isnan(value):
         return None
     if isinstance(value, Mapping):

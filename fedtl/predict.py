@@ -1,4 +1,4 @@
-"""``python -m fedtl.predict``: what a run has learned, used on new pictures or embeddings."""
+"""``python -m fedtl.predict``: a finished run's head, used on new pictures or embeddings."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def main(
         bool,
         typer.Option(
             "--score",
-            help="INPUT is labelled (class/file, or arrays x and y): tell the accuracy, its "
-            "interval and what is confused.",
+            help="INPUT is labelled (class/file, or arrays x and y): print the accuracy, its "
+            "interval and confusions.",
         ),
     ] = False,
     case_mix: Annotated[
@@ -161,7 +161,7 @@ def main(
 
 
 def _labelled(classifier: Classifier, source: str, reading: Reading, *, quiet: bool) -> Labelled:
-    """Return labelled inputs; warn of those that are left out."""
+    """Return labelled inputs; warn of inputs that are left out."""
     from rich.console import Console
 
     from fedtl.federation.labelled import read_labelled

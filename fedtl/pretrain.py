@@ -37,7 +37,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def recipe_metadata(recipe: Recipe) -> dict[str, str]:
-    """Return what the weights file says of its origin.
+    """Return what the weights file says about its origin.
 
     It is a single entry, because safetensors writes several in an order that changes.
     """
@@ -57,16 +57,16 @@ def pretrain(
     Args:
         recipe: Everything that determines the weights.
         out: File to write, ``.safetensors``.
-        work: Folder for the rendered world and the checkpoint, made if need be and removed at the
+        work: Folder for the rendered world and the checkpoint, made if needed and removed at the
             end.
         device: ``cpu``, ``cuda``, or ``auto`` for a GPU if there is one.
-        resume: Whether to go on from what an interrupted run left in ``work``, if it did.
+        resume: Whether to go on with an interrupted run in ``work``, if there is one.
         on_progress: Called after each part of the work.
 
     Raises:
         FedtlError: A file cannot be written, or learning diverged.
-        UsageError: There is no such device, or an interrupted run is there that is not to be
-            resumed, or has another recipe.
+        UsageError: There is no such device, or there is an interrupted run that is not resumed or
+            has another recipe.
     """
     from safetensors.torch import save
 
@@ -74,7 +74,7 @@ def pretrain(
     try:
         if work.exists() and not resume:
             raise UsageError(
-                f"{work} holds an unfinished run: --resume goes on with it; or remove it."
+                f"{work} holds an unfinished run: continue it with --resume, or remove it."
             )
         work.mkdir(parents=True, exist_ok=True)
         with _threads(_THREADS):
@@ -139,7 +139,7 @@ def _threads(number: int) -> Iterator[None]:
 def main(
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("fedtl-tiny.safetensors"),
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")
+        bool, typer.Option("--resume", help="Go on with an interrupted run.")
     ] = False,
     device: Annotated[
         str, typer.Option(help="cpu, cuda, or auto: a GPU if there is one.")
@@ -175,7 +175,7 @@ def main(
     work = out.with_name(f"{out.name}.work")
 
     def interrupted() -> str:
-        return f"{work} has what was done; go on with --resume" if work.exists() else ""
+        return f"{work} holds what was done; go on with --resume" if work.exists() else ""
 
     with in_hand(interrupted), _bars(console) as on_progress:
         pretrain(recipe, out, work, device=device, resume=resume, on_progress=on_progress)
@@ -184,7 +184,7 @@ def main(
 
 @contextmanager
 def _bars(console: Console) -> Iterator[Progress]:
-    """Show a progress bar per kind of work; what it does may be told in changing words."""
+    """Show a progress bar per kind of work; its text may change."""
     with Bars(console=console) as bars:
         tasks: dict[str, TaskID] = {}
 

@@ -1,4 +1,4 @@
-"""Named arrays to and from Flower's records, at memory speed.
+"""Converts named arrays to and from Flower's records, at memory speed.
 
 Flower's own conversion goes through ``numpy.save`` and ``numpy.load``, about 35 µs an array each
 way, which for a thousand clients is most of a round. The bytes are the same: NPY format 1.0
@@ -53,7 +53,7 @@ def to_array(value: NDArray[Any]) -> Array:
 
 @lru_cache(maxsize=256)
 def _form(dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[dict[str, Any], bytes]:
-    """Return the fields of an array of this form, but for its data, and its NPY header."""
+    """Return the fields of an array of this form, without its data, and its NPY header."""
     shape = tuple(int(side) for side in shape)
     return dict(vars(Array(str(dtype), shape, _STYPE, b""))), _npy_header(dtype.str, shape)
 
@@ -69,7 +69,7 @@ def from_array(array: Array) -> NDArray[Any]:
     """Return the numbers of Flower's array, read-only.
 
     Raises:
-        ValueError: The bytes are not the NPY form of the shape and dtype that it states.
+        ValueError: The bytes are not NPY of the stated shape and dtype.
     """
     if array.stype != _STYPE:
         raise ValueError(f"an array is serialised as {array.stype!r}, not as {_STYPE!r}")
@@ -89,7 +89,7 @@ def from_array(array: Array) -> NDArray[Any]:
 
 
 def _of_another_writer(data: bytes) -> NDArray[Any]:
-    """Return an array of NPY format 1.0 or 2.0; no memory is taken for what is not there."""
+    """Return an array of NPY format 1.0 or 2.0; memory is taken only for bytes that exist."""
     file = io.BytesIO(data)
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0

@@ -31,17 +31,17 @@ _EACH = "each"
 _PAGE = HelpPage(
     "simulate",
     "Simulate federated transfer learning: many clients, one frozen backbone, one head. Every run "
-    "shows the federated head beside what each client would get alone and what pooling all data "
-    "would give, and leaves a folder with the head, the numbers and a report.",
+    "shows the federated head beside each client's local-only head and the centralised head of all "
+    "data, and writes a folder with the head, the numbers and a report.",
     (
         "--clients 10",
         "--data ~/scans/ --clients 8 --strategy fedcgs",
         "--config scenario.toml --rounds 20 --seeds 5",
     ),
     {
-        "--seeds N": "Run with N seeds: intervals over who holds what.",
+        "--seeds N": "Run with N seeds: intervals over the random split.",
         "--config FILE": "Take keys from a TOML file.",
-        "--resume RUN": "Go on with a run that was cut off.",
+        "--resume RUN": "Go on with an interrupted run.",
         "--quiet, --json": "Print only the folder, or the summary as JSON.",
     },
     {
@@ -65,7 +65,7 @@ def main(
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option("--resume", help="Go on with a run that was cut off.", metavar="RUN"),
+        typer.Option("--resume", help="Go on with an interrupted run.", metavar="RUN"),
     ] = None,
     trust: Annotated[
         bool,
@@ -75,7 +75,7 @@ def main(
         int,
         typer.Option(
             "--seeds",
-            help="Run with this many seeds, from --seed on: intervals over who holds what.",
+            help="Run with this many seeds, from --seed on: intervals over the random split.",
             metavar="N",
             min=1,
         ),
@@ -93,8 +93,8 @@ def main(
 ) -> None:
     """Simulate federated transfer learning: many clients, one frozen backbone, one head.
 
-    Every run shows the federated head beside what each client would get alone and what pooling
-    all data would give, and leaves a folder with the head, the numbers and a report.
+    Every run shows the federated head beside each client's local-only head and the centralised head
+    of all data, and writes a folder with the head, the numbers and a report.
     """
     from rich.console import Console
 
@@ -126,9 +126,9 @@ def _folder(
     *,
     trust: bool,
 ) -> tuple[RunFolder, Any]:
-    """Return the run folder, new or taken up, and the checkpoint to go on from.
+    """Return the run folder, new or resumed, and the checkpoint to go on from.
 
-    What is to be told of a folder that is taken up is put into ``told``.
+    Notes on a resumed folder are put into ``told``.
     """
     if resume is not None:
         if config is not None:

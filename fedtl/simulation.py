@@ -1,4 +1,4 @@
-"""A simulation as its users start it: one run, who watches it, and what is run besides."""
+"""A simulation as its users start it: one run, its observers, and further runs."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def simulation(
     """Return a simulation, ready to run.
 
     Args:
-        folder: Where it is written down.
-        progress: Shows where it is.
-        seeds: How many seeds it is run with, its own included.
-        each_site: Whether it is run once more without each site of the data.
+        folder: The run folder.
+        progress: Shows progress.
+        seeds: Number of seeds of the run, its own included.
+        each_site: Whether to run it again without each site of the data.
         began: When the command began, as :func:`time.perf_counter` counts.
-        observers: Who else watches it.
+        observers: Further observers.
     """
     return Run(
         SimulatedClients(folder, check_sites if each_site else None),

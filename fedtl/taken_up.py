@@ -1,4 +1,4 @@
-"""A run that is taken up from its folder: what the folder says, beside what the user says."""
+"""A run that is resumed from its folder: the folder's settings and the user's."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fedtl.federation.foreign_folder import MOVABLE, told_places
 def taken_up(
     config: RunConfig, folder: Path, flags: Mapping[str, Any]
 ) -> tuple[RunConfig, list[str]]:
-    """Return the configuration to go on with, and what is to be told before it is used.
+    """Return the configuration to go on with, and notes to print before it is used.
 
     Args:
-        config: As the folder has it; its code was barred before it was read.
+        config: The folder's; its code was barred before it was read.
         folder: The run folder.
-        flags: What the user gives anew, by kebab-case key.
+        flags: Options that the user gives again, by kebab-case key.
 
     Raises:
         UsageError: The user gives a key another value than the run has.

@@ -1,8 +1,7 @@
-"""The net below all commands: what nobody foresaw is a sentence, and its traceback a file.
+"""The last resort of all commands: an unexpected error becomes a sentence, its traceback a file.
 
-It is the net, not the cure: a mistake that users make has a sentence of its own where it is made.
-With ``engine = debug`` there is no net: what nobody foresaw ends the command as it ends any other
-Python program.
+Mistakes that users make have their own sentence where they occur. With ``engine = debug`` an
+unexpected error ends the command with its traceback.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def unforeseen(error: BaseException, folder: Path | None) -> FedtlError:
-    """Return what to tell of an exception, and write its traceback to a file.
+    """Return the sentence for an exception, and write its traceback to a file.
 
     Args:
         error: The exception.
@@ -38,7 +37,7 @@ def unforeseen(error: BaseException, folder: Path | None) -> FedtlError:
 
 
 class ErrorLog:
-    """A folder's ``errors.log``, for faults that work goes on after: a few of every kind.
+    """A folder's ``errors.log``, for faults that do not end the work: a few of every kind.
 
     Args:
         folder: The folder.
@@ -49,21 +48,21 @@ class ErrorLog:
         self._kinds = Kinds()
 
     def enter(self, where: str, fault: Fault) -> str:
-        """Write a fault down, unless enough of its kind are.
+        """Write a fault, unless enough of its kind are written.
 
         Args:
             where: Round and client, or the run.
             fault: The fault.
 
         Returns:
-            What to tell the user, a sentence; empty if a fault of its kind was told before.
+            A sentence for the user; empty if a fault of its kind was reported before.
         """
         count = self._kinds.count(fault)
         if count > MOST_OF_A_KIND:
             return ""
         text = f"{_now()} {where}: {fault.sentence}\n{fault.traceback}"
         if count == MOST_OF_A_KIND:
-            text += "Further errors of this kind are not written down.\n"
+            text += "Further errors of this kind are not written.\n"
         try:
             log = _appended(self._folder, text)
         except OSError as error:
@@ -74,18 +73,18 @@ class ErrorLog:
 
 
 class _Loose:
-    """The exception that nothing is to catch; ``None`` but at its end, and the command's."""
+    """The exception that nothing may catch; ``None`` unless the command is ending."""
 
     error: BaseException | None = None
 
 
 def let_through(error: BaseException) -> None:
-    """Have an exception end the command with its traceback, and not with a sentence."""
+    """Let an exception end the command with its traceback instead of a sentence."""
     _Loose.error = error
 
 
 def is_let_through(error: BaseException) -> bool:
-    """Return whether an exception is the one that nothing is to catch."""
+    """Return whether an exception is the one that nothing may catch."""
     return error is _Loose.error
 
 
@@ -100,7 +99,7 @@ def _appended(folder: Path, text: str) -> Path:
 
 
 def _written(folder: Path | None, text: str) -> Path | None:
-    """Return the file that has the text now; ``None`` if none could be written."""
+    """Return the file with the text; ``None`` if none could be written."""
     try:
         if folder is not None:
             return _appended(folder, text)
@@ -132,21 +131,21 @@ def _remedy(error: BaseException, own: str) -> str:
     """Return what to do; ``own`` is where in the user's own code the error arose, or empty."""
     if isinstance(error, OSError):
         if error.errno in _NO_ROOM:
-            return "make room, or choose another --out, --cache or TMPDIR"
+            return "free space, or choose another --out, --cache or TMPDIR"
         if error.errno in _NO_ACCESS:
-            return "mend the permissions there, or choose another folder"
+            return "correct the permissions there, or choose another folder"
         if error.errno == errno.EMFILE:
             return "let the process open more files (ulimit -n 4096)"
         if isinstance(error, FileNotFoundError) and not own:
-            return "something removed it while it was needed: put it back and start again"
+            return "something removed it while it was needed: restore it and start again"
     if _is_memory(error):
         return "free some, or use fewer actors (--client-cpus 2) or --engine inline"
     if type(error).__module__.partition(".")[0] == "ray":
         return "--engine inline needs no Ray"
     if own:
-        return "that is code of yours: mend it there, or let --engine debug show more"
+        return "that is your own code: correct it there, or use --engine debug to see more"
     if isinstance(error, ImportError):
-        return "the installation is not whole: pip install --force-reinstall fedtl"
+        return "the installation is incomplete: pip install --force-reinstall fedtl"
     return "this is a defect of fedtl; please report it"
 
 

@@ -1,10 +1,10 @@
-"""Whose code runs: classes that a configuration names, and what lies where a command is given.
+"""Whose code runs: classes that a configuration names, and modules in the working directory.
 
-``python -m`` looks for every module in the working directory first. There a folder's ``json.py`` or
+``python -m`` looks for every module in the working directory first. A folder's ``json.py`` or
 ``strategies`` would run unasked, so ``fedtl/__init__.py`` takes that directory off the path. It is
-put back for a ``module:Class`` that the user names, and for no other. Where a folder names one that
-somebody may have sent (``--resume``, ``predict``), code in that folder or in the working directory
-is refused unless the user vouches for it.
+put back for a ``module:Class`` that the user names, and for no other. If a folder that may come
+from somebody else names one (``--resume``, ``predict``), code in that folder or in the working
+directory is refused unless the user vouches for it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _named: set[str] = set()
 
 
 class _Barred:
-    """Folders whose code is not to run, and what would let it."""
+    """Folders whose code must not run, and the option that allows it."""
 
     folders: tuple[Path, ...] = ()
     remedy = ""
@@ -40,8 +40,8 @@ def bar(folder: Path, remedy: str) -> None:
     """Refuse, from now on, classes whose code lies in a folder or in the working directory.
 
     Args:
-        folder: One that somebody may have sent.
-        remedy: What the user can give to let such code run, for messages.
+        folder: A folder that may come from somebody else.
+        remedy: The option that lets such code run, for messages.
     """
     named = folder.expanduser()
     folders = (named.absolute(), named.resolve(), Path.cwd())
@@ -50,12 +50,12 @@ def bar(folder: Path, remedy: str) -> None:
 
 
 def unbar() -> None:
-    """Let classes run wherever their code lies: the user has named them."""
+    """Let classes run from any folder: the user has named them."""
     _Barred.folders = ()
 
 
 def is_there(module: str) -> bool:
-    """Return whether Python would find a module where a command is given, without importing it."""
+    """Return whether Python would find a module in the working directory, without importing it."""
     import fedtl
 
     places = [str(folder) for folder in _Barred.folders]
@@ -88,7 +88,7 @@ def importing(name: str) -> Iterator[None]:
 
 
 def is_own(file: str, module: str) -> bool:
-    """Return whether code is the user's own: not fedtl's, nor of what is installed.
+    """Return whether code is the user's own: neither fedtl's nor installed.
 
     Args:
         file: As its frames name it.
@@ -113,7 +113,7 @@ def _restore_working_folder() -> None:
 
 
 class _Guard(MetaPathFinder):
-    """Finds nothing, and refuses what Python would find in a barred folder.
+    """Finds nothing, and refuses modules that Python would find in a barred folder.
 
     Args:
         named: The package or module that a configuration names: it may be meant to lie there.
@@ -153,7 +153,7 @@ def refuse_barred(file: Path) -> None:
 
 
 def _barred_folder(origin: Path) -> Path | None:
-    """Return the barred folder that a file lies in; ``None`` where it is installed or elsewhere."""
+    """Return the barred folder that holds a file; ``None`` if it is installed or elsewhere."""
     for file in (Path(os.path.abspath(origin)), origin.resolve()):  # noqa: PTH100 - links kept
         if any(file.is_relative_to(place) for place in _installed()):
             continue
@@ -165,6 +165,6 @@ def _barred_folder(origin: Path) -> Path | None:
 
 @cache
 def _installed() -> tuple[Path, ...]:
-    """Return where installed code lies, which may be within the working directory (``.venv``)."""
+    """Return folders of installed code, which may be in the working directory (``.venv``)."""
     kinds = ("stdlib", "platstdlib", "purelib", "platlib")
     return (*_OF_FEDTL, *(Path(sysconfig.get_path(kind)) for kind in kinds))

@@ -1,4 +1,4 @@
-"""Who watches a run besides its folder: what shows it, and its page."""
+"""The observers of a run besides its folder: progress, and the page."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fedtl.report.report_page import ReportPage
 def watchers(
     folder: RunFolder, progress: RunProgress, observers: Sequence[Observer]
 ) -> list[Observer]:
-    """Return who watches a run, whichever way it runs.
+    """Return the observers of a run, for every way to run.
 
     Args:
         folder: The run's.
-        progress: Shows where it is.
-        observers: Who else watches it.
+        progress: Shows progress.
+        observers: Further observers.
     """
     return [progress, *observers, ReportPage(folder.path)]

@@ -1,4 +1,4 @@
-"""A file that is there whole, or not at all."""
+"""A file that is complete or absent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def write_atomically(path: Path, blob: bytes) -> None:
     """Write a file under another name, flush it to the disk, and move it into place.
 
     Raises:
-        UnwrittenError: It cannot be written; what was there before is untouched.
+        UnwrittenError: It cannot be written; an earlier file is unchanged.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -27,6 +27,6 @@ def write_atomically(path: Path, blob: bytes) -> None:
         with suppress(OSError):  # as where its folder is none
             temporary.unlink()
         raise UnwrittenError(
-            f"{path} cannot be written: {error.strerror or error}; make room, or choose another "
+            f"{path} cannot be written: {error.strerror or error}; free space, or choose another "
             "folder."
         ) from error

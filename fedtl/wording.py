@@ -1,4 +1,4 @@
-"""How scores, sizes, durations and names are written for people, the same in terminal and page."""
+"""How scores, sizes, durations and names are written, the same in terminal and page."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def points_span(low: float | None, high: float | None) -> str:
 
 
 def share_of(correct: int, examples: int) -> str:
-    """Return how many are right: a percentage, or the counts of fewer than 100 examples."""
+    """Return how many are right: a percentage, or counts below 100 examples."""
     if examples < _FEWEST_FOR_PERCENT:
         return f"{correct} of {examples}"
     return percent(correct / examples)
@@ -100,7 +100,7 @@ def printable(text: object) -> str:
 
 
 def shortened(name: object, width: int) -> str:
-    """Return a name in at most ``width`` characters; both ends tell names apart, so both stay."""
+    """Return a name in at most ``width`` characters; both ends distinguish names, so both stay."""
     text = printable(name)
     if len(text) <= width:
         return text
@@ -111,5 +111,5 @@ def shortened(name: object, width: int) -> str:
 def own_data(summary: Mapping[str, Any]) -> str:
     """Return which of each client's own examples a run scored, to follow "on"."""
     if summary.get("own_data_rows") == "all":
-        return "each client's own data, every example scored by heads without it"
-    return "each client's own held-out data"
+        return "each client's own data, every example scored by heads trained without it"
+    return "each client's held-out rows"

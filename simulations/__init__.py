@@ -1,1 +1,1 @@
-"""Scenarios as TOML, and the thin Flower app that is all a bundle carries."""
+"""Scenarios as TOML, and the thin Flower app, the only content of a bundle."""

@@ -10,13 +10,13 @@ app = ClientApp()
 
 @app.query("handshake")
 def handshake(message: Message, context: Context) -> Message:
-    """Say who we are."""
+    """Identify this client."""
     return reply(message, context)
 
 
 @app.query("moments")
 def moments(message: Message, context: Context) -> Message:
-    """Sum our features and their squares."""
+    """Sum this client's features and their squares."""
     return reply(message, context)
 
 
@@ -34,5 +34,5 @@ def train(message: Message, context: Context) -> Message:
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
-    """Score the final head, and the one we would have got alone."""
+    """Score the final head and the local-only head."""
     return reply(message, context)

@@ -1,4 +1,4 @@
-"""What clients, and all data in one place, give without a federation: trained or solved once."""
+"""The heads that clients, and all data in one place, give without a federation: found once."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from strategies.base import AloneHead, HeadStrategy
 LoneHeads = Callable[[RunConfig, Sequence[ClientData], bool], list[AloneHead]]
 """Returns the best head that each client's training rows give by themselves.
 
-The flag asks for what it says of those rows without each of them.
+The flag asks for its outputs on each of those rows without that row, too.
 """
 
 TrainAlone = Callable[[HeadStrategy, ClientBlock], list[AloneHead]]
-"""Returns the head each client of a block would get by itself, by the strategy's own method."""
+"""Returns each client's local-only head, by the strategy's own method, for a block."""
 
 
 def lone_heads(
@@ -56,7 +56,7 @@ class LoneHeadsOnce:
     def __call__(
         self, config: RunConfig, clients: Sequence[ClientData], leave_out: bool = False
     ) -> list[AloneHead]:
-        """Return heads solved before, if these clients' were."""
+        """Return the heads, if those of these clients were solved before."""
         key = (config.seed, leave_out, tuple(data.partition_id for data in clients))
         if key not in self._heads:
             self._heads[key] = lone_heads(config, clients, leave_out)
@@ -75,7 +75,7 @@ class TrainAloneOnce:
         self._heads: dict[Hashable, list[AloneHead]] = {}
 
     def __call__(self, strategy: HeadStrategy, block: ClientBlock) -> list[AloneHead]:
-        """Return heads trained before, where the strategy says that it would train the same."""
+        """Return heads trained before, if the strategy says that it would train the same."""
         key = (strategy.alone_key, tuple(block.partition_ids), tuple(block.seeds or ()))
         if key not in self._heads:
             self._heads[key] = strategy.train_alone(block)

@@ -49,7 +49,7 @@ _NO_LAYER = NoLayer()
 
 
 class _Answer(NamedTuple):
-    """What a client says, and what it remembers once it has been allowed to say it."""
+    """A client's reply, and what it remembers once the reply may leave."""
 
     content: RecordDict
     memory: Arrays = {}  # noqa: RUF012 - nobody writes into it
@@ -73,16 +73,17 @@ def answer(
     """Return the reply to each message; all are of one kind, from one phase of the run.
 
     A client whose data cannot be opened, or whose reply may not leave, gets an error reply of its
-    own; the others are not concerned. Whatever else is raised, as by a strategy, is not caught.
+    own; the other clients are not affected. Whatever else is raised, as by a strategy, is not
+    caught.
 
     Args:
         messages: What is asked.
         contexts: Each client's.
         config: The run.
         open_site: Opens a client's data.
-        lone_heads: Trains clients alone.
-        layer: What a simulation has go wrong; nothing by default.
-        caught: Whether what nobody foresaw of opening a client's data is an error reply, too.
+        lone_heads: Finds local-only heads.
+        layer: What goes wrong in a simulation; nothing by default.
+        caught: Whether an unexpected error while opening a client's data is an error reply, too.
     """
     replies: list[Message | None] = [None] * len(messages)
     sites: dict[int, Site] = {}
@@ -133,7 +134,7 @@ def _round(message: Message) -> int:
 
 
 def _handshake(clients: Sequence[Asked], strategy: HeadStrategy, layer: Layer) -> list[_Answer]:
-    """Say who we are: version, backbone, classes, and how many examples of each."""
+    """Identify this client: version, backbone, classes, and how many examples of each."""
     answers = []
     for _, _, site in clients:
         data = site.data
@@ -151,7 +152,7 @@ def _handshake(clients: Sequence[Asked], strategy: HeadStrategy, layer: Layer) -
 
 
 def _card(site: Site, layer: Layer) -> SiteCard:
-    """Return what a site tells of its data: of the labels as it learns them."""
+    """Return what a site reports of its data, with the labels that it learns."""
     return SiteCard.of(site, layer.labels_learnt(site.data))
 
 
@@ -170,7 +171,7 @@ def _init(clients: Sequence[Asked], strategy: HeadStrategy, layer: Layer) -> lis
     """Compute the statistics of the closed form that the first round starts from."""
     starter = strategy.starter
     if starter is None:
-        raise ValueError("no init is configured")
+        raise ValueError("init is not configured")
     block = layer.before_training(0, block_of(clients))
     found = starter.client_train(block, Received({}), 0)
     sent = layer.as_sent(_round(clients[0].message), block.partition_ids, {}, found)
@@ -183,7 +184,7 @@ def _init(clients: Sequence[Asked], strategy: HeadStrategy, layer: Layer) -> lis
 
 
 def _train(clients: Sequence[Asked], strategy: HeadStrategy, layer: Layer) -> list[_Answer]:
-    """Score the incoming head on the held-out part, then train from it."""
+    """Score the incoming head on the held-out rows, then train from it."""
     block, head = block_of(clients), heads_sent(clients, strategy.head)
     received = Received(
         head=head,
@@ -214,7 +215,7 @@ def _train(clients: Sequence[Asked], strategy: HeadStrategy, layer: Layer) -> li
 def _evaluate(
     clients: Sequence[Asked], strategy: HeadStrategy, lone_heads: LoneHeads
 ) -> list[_Answer]:
-    """Score the final head, and beside it the heads that are this client's alone."""
+    """Score the final head, the local-only head and this client's personal head."""
     head = heads_sent(clients, strategy.head)
     memory = recall([context for _, context, _ in clients], strategy, head)
     received, data = Received(head, memory=memory), [site.data for *_, site in clients]
@@ -237,7 +238,7 @@ def _training_logits(
 ) -> list[torch.Tensor]:
     """Return what the final head says of each client's training rows, each left out of it.
 
-    Nothing is to be left out for a client whose rows did not make the head.
+    Nothing is left out for a client whose rows were not used for the head.
     """
     made = [one for one in clients if LEVERAGE_RECORD in one.message.content]
     leverage = arrays_sent(made, LEVERAGE_RECORD, strategy.leverage) if made else {}

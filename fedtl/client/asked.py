@@ -1,4 +1,4 @@
-"""Clients of a block as they were asked: by which message, and with which arrays."""
+"""What the clients of a block were asked: by which message, and with which arrays."""
 
 from __future__ import annotations
 

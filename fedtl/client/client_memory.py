@@ -19,7 +19,7 @@ from fedtl.transfer.heads import Tensors
 from strategies.base import HeadStrategy
 
 Memories = dict[int, dict[str, NDArray[np.floating]]]
-"""What each client remembers, by partition id; those that remember nothing are not in it."""
+"""What each client remembers, by partition id; clients that remember nothing are absent."""
 
 _RECORD = "fedtl-memory"
 

@@ -1,4 +1,4 @@
-"""What clients measure at the end of a run: the final head, and the heads that are theirs alone."""
+"""What clients measure at the end of a run: the final head, local-only and personal heads."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ClosingScores:
         received: The final head and what clients remember.
         clients: What they hold.
         everyone: All clients' examples of each class, shape ``(K,)``.
-        lone_heads: Finds the heads that they would have alone.
+        lone_heads: Finds their local-only heads.
         smallest_cells: Smaller counts of each client's tables do not leave.
         training: What the final head says of each client's training rows, each left out of it,
             shape ``(n, K)``; ``None`` if held-out rows alone are scored.
@@ -101,7 +101,7 @@ class ClosingScores:
         self._tell()
 
     def _tell(self) -> None:
-        """Count what is asked for, and let go of all logits."""
+        """Count what is asked for, and free all logits."""
         strategy = self._strategy
         self.told: dict[str, list[Disclosed]] = {}
         self.calibration: list[Calibration] = []
@@ -150,7 +150,7 @@ class ClosingScores:
 def closing_metrics(
     strategy: HeadStrategy, closing: ClosingScores, at: int, client: ClientData
 ) -> dict[str, MetricRecordValues]:
-    """Return the metrics in which a client tells its scores: :func:`phases.evaluate_keys`.
+    """Return the metrics in which a client sends its scores: :func:`phases.evaluate_keys`.
 
     Args:
         strategy: The run's.
@@ -199,7 +199,7 @@ def closing_metrics(
 def _score_on_common(
     head: Head, parameters: Tensors, block: ClientBlock, common: Sequence[NDArray[np.int64]]
 ) -> list[Score]:
-    """Score on rows that are nobody's; in a simulation one head on one set of them, once."""
+    """Score on rows that belong to no client; in a simulation each head once."""
     keep = block.classes <= phases.CONFUSION_CLASSES
     one_head = all(value.stride(0) == 0 for value in parameters.values())
     if not (one_head and all(rows is common[0] for rows in common)):

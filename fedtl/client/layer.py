@@ -1,6 +1,6 @@
-"""Where a layer of another's may lie between what a client is asked and what it does.
+"""The place for a layer between what a client is asked and what it does.
 
-At a site nothing lies there. A simulation puts a scenario there; the code of a client does not know
+A site has no such layer. A simulation puts a scenario there; the code of a client does not know
 which, and imports none.
 """
 
@@ -29,7 +29,7 @@ class Layer(Protocol):
         ...
 
     def labels_learnt(self, data: ClientData) -> NDArray[np.int64]:
-        """Return the labels of a client's training rows as it learns them, shape ``(n,)``."""
+        """Return the labels that a client learns for its training rows, shape ``(n,)``."""
         ...
 
     def as_sent(

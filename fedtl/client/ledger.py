@@ -1,9 +1,9 @@
-"""A site's own ledger: what came in and what left, one line for each record, for good.
+"""A site's own ledger: what came in and what left, one line for each record, kept for ever.
 
-It is a CSV file that only ever grows, whichever runs and processes write to it. A line is on the
-disk before what it says leaves, so a site that cannot write it sends nothing. What a process began
-to write when it was killed stays, and the next one ends that line: its last column, of 64
-characters in a whole line, is too short or not there.
+It is a CSV file that only grows, whichever runs and processes write to it. A line is on the disk
+before its record leaves, so a site that cannot write it sends nothing. If a process is killed while
+it writes, its line stays and the next process ends it: the last column, 64 characters in a whole
+line, is then too short or missing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _LOCK_SECONDS, _LOCK_POLL = 10.0, 0.05
 
 
 class LedgerError(FedtlError):
-    """The ledger cannot be written, so nothing may leave; the message is for the site alone."""
+    """The ledger cannot be written, so nothing may leave; only the site sees the message."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ class Ledger:
 
     @classmethod
     def of(cls, node_config: Mapping[str, Any], run: int) -> Ledger:
-        """Return a site's ledger; where it lies is the site's to say, and never the run's.
+        """Return a site's ledger; the site decides where it lies, never the run.
 
         Raises:
-            LedgerError: There is no folder for it, or others may change what is in it.
+            LedgerError: There is no folder for it, or other users may change what is in it.
         """
         folder = _folder(node_config)
         try:
@@ -95,7 +95,7 @@ class Ledger:
         self._append(message, "down", lines)
 
     def enter_up(self, message: Message, reply: Message) -> None:
-        """Enter what is to leave: the records of a reply, or its error.
+        """Enter what will leave: the records of a reply, or its error.
 
         Raises:
             LedgerError: It cannot be written, so the reply may not leave.
@@ -123,7 +123,7 @@ class Ledger:
         except OSError as error:
             raise LedgerError(
                 f"The ledger {self.path} cannot be written ({error.strerror or error}), so nothing "
-                "leaves this site; make room, mend its permissions, or name another folder: "
+                "leaves this site; free space, correct its permissions, or name another folder: "
                 f"{LEDGER_KEY} = 'FOLDER' in the node config."
             ) from error
 
@@ -176,7 +176,7 @@ def _folder(node_config: Mapping[str, Any]) -> Path:
     for key, below in ((LEDGER_KEY, "."), ("cache", LEDGER_KEY)):
         value = node_config.get(key, "")
         if not isinstance(value, str):
-            raise LedgerError(f"{key} = {value!r} in this site's node config is no folder.")
+            raise LedgerError(f"{key} = {value!r} in this site's node config is not a folder.")
         if value:
             return Path(value).expanduser() / below
     cache = cache_folder(RunConfig())
@@ -193,7 +193,7 @@ def _held(path: Path) -> Iterator[int]:
     """Yield the file, open to read and to append, held by this process.
 
     Raises:
-        OSError: It is no file of its own, it cannot be opened, or another process holds it on.
+        OSError: It is not a regular file, it cannot be opened, or another process keeps it locked.
     """
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     file = os.open(path, flags, 0o600)

@@ -1,4 +1,4 @@
-"""Scores on the rows that heads were made from, each row by heads without it."""
+"""Scores on training rows, each by heads trained without that row."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def left_out_scores(
 ) -> dict[str, list[Score]]:
     """Return scores on each client's ``left_out`` rows, by the prefix of what is scored.
 
-    The correction by a client's own frequencies of classes counts them without the row, too.
+    The correction by a client's own class frequencies counts them without the row, too.
 
     Args:
         strategy: With a global head.
@@ -57,7 +57,7 @@ def left_out_scores(
 
 
 def _offsets(data: ClientData, everyone: NDArray[np.int64] | None) -> Tensor:
-    """Return log π_k - log π for each training row of a client, which neither counts: (n, K)."""
+    """Return log π_k - log π, without counting the row itself, for each training row: (n, K)."""
     labels = data.labels.numpy()[data.train]
     own = np.bincount(labels, minlength=data.classes)
     offsets = np.empty((len(labels), data.classes))

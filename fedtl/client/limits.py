@@ -1,4 +1,4 @@
-"""How long and how much: what one message may cost a site, whatever the server asks for."""
+"""Limits on the time and size of one message at a site, whatever the server asks for."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def answer_within(
 ) -> Message | None:
     """Return an answer, or ``None`` if there is none after so many seconds.
 
-    What comes too late is forgotten: the context changes only by an answer that came in time. The
-    work itself ends with the process, which Flower starts anew for every message.
+    A late answer is dropped: only an answer that came in time changes the context. The
+    work itself ends with the process, which Flower starts again for every message.
 
     Args:
-        seconds: ``None`` waits for as long as it takes.
+        seconds: ``None`` waits without a limit.
         answer: Answers a message, and may change the context's state.
         message: What is asked.
         context: The client's.

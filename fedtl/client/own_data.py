@@ -1,9 +1,10 @@
-"""A site that brings its own data: what it makes of a message before anything else happens.
+"""A real site: how it handles a message before anything else happens.
 
 Whether a client is such a site is decided by what runs it and by its node config, never by what
 the server sends. A client is simulated only if its node config names no data *and* either says
 ``simulated = true`` or is what Flower's simulation gives its clients, inside Ray. Everything else
-is a real site, and one that forgot to name its data is refused, not lent to the server.
+is a real site; if its node config names no data, it refuses, so that the server cannot choose the
+data.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def is_simulated(node_config: Mapping[str, Any]) -> bool:
     """
     said = node_config.get("simulated", False)
     if not isinstance(said, bool):
-        raise NodeConfigError(f"simulated = {said!r} in this site's node config is no true, false.")
+        raise NodeConfigError(
+            f"simulated = {said!r} in this site's node config is neither true nor false."
+        )
     if "data" in node_config:
         if said:
             raise NodeConfigError(
@@ -66,7 +69,7 @@ def _in_ray() -> bool:
 
 
 def answer_at_site(message: Message, context: Context) -> Message:
-    """Return what a site with data of its own replies.
+    """Return the reply of a real site.
 
     The layers are: the site's policy, training, release, and the ledger around all of them.
 
@@ -78,12 +81,12 @@ def answer_at_site(message: Message, context: Context) -> Message:
 
 
 def refuse_at_site(message: Message, context: Context, error: FedtlError) -> Message:
-    """Return the reply of a site that cannot take part as it is set up."""
+    """Return the reply of a site whose settings do not let it take part."""
     return _entered(message, context, lambda: _refusal(message, error))
 
 
 def _entered(message: Message, context: Context, answered: Callable[[], Message]) -> Message:
-    """Return an answer once the site's ledger has what came in and what is to leave.
+    """Return an answer once the site's ledger lists what came in and what will leave.
 
     A site whose ledger cannot be written answers so, and remembers nothing of the message.
     """
@@ -104,7 +107,7 @@ def _entered(message: Message, context: Context, answered: Callable[[], Message]
 
 
 def _by_policy(message: Message, context: Context) -> Message:
-    """Return the answer as far as the site's policy lets it; its own trouble stays at home."""
+    """Return the answer that the site's policy allows; details of failures stay at the site."""
     state = RecordDict(dict(context.state))
     try:
         policy = SitePolicy.of(context.node_config)
@@ -137,13 +140,13 @@ def _by_policy(message: Message, context: Context) -> Message:
 
 
 def _answer(config: RunConfig, message: Message, context: Context) -> Message:
-    """Return what the site's data has to say, and no layer of anybody's before it."""
+    """Return the answer from the site's data, without a scenario's layer."""
     opened = partial(kept_site, config, prepare_own)
     return answer([message], [context], config=config, open_site=opened)[0]
 
 
 def _refusal(message: Message, error: FedtlError) -> Message:
-    """Return the reply of a site that refuses; the server learns nothing of the site from it."""
+    """Return the reply of a site that refuses; it tells the server nothing about the site."""
     _logger.error("%s", error)
     told = "This site's own settings are wrong; its log says how"
     if isinstance(error, RefusedError):

@@ -1,4 +1,4 @@
-"""The shared head read with each client's own mix of classes, as sure as new examples allow."""
+"""The shared head, read with each client's own mix of classes."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _ENOUGH = 1000
 
 @dataclass(frozen=True, eq=False)
 class OwnMix:
-    """What reads the shared head with each client's own mix of classes.
+    """Reads the shared head with each client's own mix of classes.
 
     Attributes:
         adjustment: For any example.
         left_out: For each client's training rows that are left out of the head, in their order;
             each to be read by what other examples were fitted to.
-        held_out: Scores of each client's held-out examples, likewise.
+        held_out: Scores of each client's held-out rows, likewise.
     """
 
     adjustment: Adjustment
@@ -106,7 +106,7 @@ def _fitted(
     offset: NDArray[np.float64],
     guess: float,
 ) -> tuple[Reading, list[Reading]]:
-    """Return how these rows are read best, and for each row how those of other parts are."""
+    """Return the best reading of these rows, and for each row that of the other parts."""
     labels = data.labels.numpy()[rows]
     groups = None if data.groups is None else data.groups[rows]
     some = _spread(len(labels))
@@ -146,7 +146,7 @@ class _Client:
 
 
 def _spread(count: int) -> NDArray[np.int64]:
-    """Return the numbers of so many rows, or of some that are evenly spread over more."""
+    """Return so many row numbers, evenly spread if there are more."""
     if count <= _ENOUGH:
         return np.arange(count)
     return np.linspace(0, count - 1, _ENOUGH).astype(np.int64)

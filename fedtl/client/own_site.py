@@ -1,4 +1,4 @@
-"""A site's own data made ready: opened, turned into features, its held-out part split off."""
+"""A site's own data made ready: opened, turned into features, its held-out rows split off."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _logger = logging.getLogger(__name__)
 
 
 def prepare_own(config: RunConfig, context: Context) -> tuple[Site, SharedFeatures]:
-    """Return the site and its features; what there is to say of the data is in the site's log.
+    """Return the site and its features; notes on the data go to the site's log.
 
     Raises:
         FedtlError: The data cannot be used.
@@ -56,7 +56,7 @@ def _log_unreadable(dataset: Dataset, unreadable: list[tuple[str, str]]) -> None
 
 
 def _one_site(config: RunConfig, inputs: Inputs, partition_id: int) -> SimulatedSites:
-    """Return the clients of which one, this site, holds all the data there is here."""
+    """Return the clients, of which this site is one and holds all the data here."""
     dataset = inputs.dataset
     train, held_out = hold_out(config, dataset, dataset.training, partition_id)
     nobody = np.empty(0, np.int64)

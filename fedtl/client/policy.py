@@ -1,7 +1,7 @@
-"""What a server's configuration may decide at a site with data of its own: its first layer.
+"""What a server's configuration may decide at a real site: the site's first layer.
 
-It is decided by the site's node config alone, before anything is read or imported, or more written
-than the site's own ledger, because of what the server sent. No other file of this package reads
+Only the site's node config decides that, before the site reads or imports anything, or writes more
+than its own ledger, because of what the server sent. No other file of this package reads
 the configuration of a run; a policy file of a site's own takes this module's place later.
 """
 
@@ -58,15 +58,15 @@ _SHIPPED_BACKBONE = "fedtl-tiny"
 
 
 class RefusedError(UsageError):
-    """A site does not do what a run's configuration asks; the message names the keys."""
+    """A site refuses what a run's configuration asks; the message names the keys."""
 
 
 class NodeConfigError(UsageError):
-    """A site's own node config is wrong; the message may name what only the site should read."""
+    """A site's own node config is wrong; the message may hold what only the site should read."""
 
 
 class _Against(NamedTuple):
-    """What is refused, why, and the word of ``allow`` by which a site may agree to it after all."""
+    """What is refused, why, and the word of ``allow`` with which a site can accept it."""
 
     what: str
     why: str
@@ -78,7 +78,7 @@ class SitePolicy:
     """What one site agrees to.
 
     Attributes:
-        own: What the site sets for itself, which goes before what a run says.
+        own: What the site sets for itself, which overrides what a run says.
         allowed: What a run may ask here besides what all sites follow.
         most_epochs: Epochs of one message.
         most_seconds: Seconds for one message; the first, which reads the data, may take longer.
@@ -115,11 +115,12 @@ class SitePolicy:
     def configuration(self, run_config: Mapping[str, Any]) -> RunConfig:
         """Return a run's configuration as it applies at this site.
 
-        It holds what the site follows and its own settings; all else is as by default, whatever
-        the run says. A run may ask for more examples of a class than the site does, not for fewer.
+        It holds what the site follows and its own settings; all other keys keep their defaults,
+        whatever the run says. A run may ask for more examples of a class than the site does, not
+        for fewer.
 
         Raises:
-            RefusedError: The run asks what this site does not agree to; every such key is named.
+            RefusedError: The run asks for what this site does not accept; every such key is named.
             NodeConfigError: The site's own settings are wrong.
         """
         asked = _asked(run_config)
@@ -151,7 +152,7 @@ class SitePolicy:
             )
 
     def _against(self, key: str, value: Any) -> _Against | None:
-        """Return what the site has against one key; ``None`` if nothing."""
+        """Return why the site refuses one key; ``None`` if it accepts it."""
         if chooser := _impossible(key):
             return _Against(key, REASONS[chooser])
         if key == "set" and OWN_CLASS not in self.allowed:
@@ -175,7 +176,7 @@ class SitePolicy:
         return None
 
     def _against_part(self, key: str, value: Any) -> _Against | None:
-        """Return what the site has against a part: no code runs but what is installed here."""
+        """Return why the site refuses a part: only installed code may run."""
         kind = kind_of(key)
         if isinstance(value, str) and names_class(key, value):
             why = f"only {_PLURALS[kind.key]} of the package that is installed here run"
@@ -188,7 +189,7 @@ class SitePolicy:
         return _Against(key, f"it names no {kind.key} of the package that is installed here")
 
     def _against_option(self, key: str, value: Any, known: Known) -> _Against | None:
-        """Return what the site has against an option: it follows those of what a run may choose."""
+        """Return why the site refuses an option; it follows options of parts that it accepts."""
         if known.key not in FOLLOWED and known.key not in self.allowed and key not in self.allowed:
             why = REASONS.get(known.key, "it is not among the keys that a run may set at a site")
             return _Against(key, why, key)
@@ -198,7 +199,7 @@ class SitePolicy:
         return None
 
     def _against_downloads(self, asked: Mapping[str, Any]) -> list[_Against]:
-        """Return what the site has against fetching weights that it did not name itself."""
+        """Return why the site refuses to download weights that it did not name itself."""
         backbone = asked.get("backbone", _SHIPPED_BACKBONE)
         weights = asked.get("weights", "DEFAULT")
         if backbone == _SHIPPED_BACKBONE or "weights" in self.own or DOWNLOADS in self.allowed:
@@ -211,23 +212,23 @@ class SitePolicy:
 
 
 def _impossible(key: str) -> str:
-    """Return what no site can follow: the key itself, or what it is an option of; else nothing."""
+    """Return what no site can follow: the key, or the part it is an option of; else ``None``."""
     chooser = _OPTIONS[key].key if key in _OPTIONS else key
     return chooser if chooser in IMPOSSIBLE else ""
 
 
 def configuration_here(context: Context) -> RunConfig:
-    """Return the configuration that holds at a site with data of its own.
+    """Return the configuration that a real site uses.
 
     Raises:
-        RefusedError: The run asks what this site does not agree to.
+        RefusedError: The run asks for what this site does not accept.
         NodeConfigError: The site's own settings are wrong.
     """
     return SitePolicy.of(context.node_config).configuration(context.run_config)
 
 
 def _refused(against: Sequence[_Against]) -> str:
-    """Return the sentence of a refusal: all that is refused comes first, lest it be cut off."""
+    """Return a refusal's sentence; the refused keys come first, so that no cut removes them."""
     allow = ", ".join(dict.fromkeys(one.allow for one in against if one.allow))
     may = f" (its node config may allow it: allow = '{allow}')" if allow else ""
     names, reasons = (one.what for one in against), dict.fromkeys(one.why for one in against)
@@ -235,7 +236,7 @@ def _refused(against: Sequence[_Against]) -> str:
 
 
 def _asked(run_config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run sets to something else than the default; a comparison's table is none."""
+    """Return the keys that a run sets to another value than the default, without ``[compare]``."""
     defaults = {key: known.option.default for key, known in _OPTIONS.items()}
     defaults |= RunConfig().to_mapping()
     defaults["set"] = ""
@@ -262,7 +263,9 @@ def _limit(key: str, value: Any) -> float:
     """Return a limit of the node config as a number above 0."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (number and math.isfinite(value) and value > 0):
-        raise NodeConfigError(f"{key} = {value!r} in this site's node config is no number above 0.")
+        raise NodeConfigError(
+            f"{key} = {value!r} in this site's node config is not a number above 0."
+        )
     return float(value)
 
 

@@ -1,4 +1,4 @@
-"""What a site keeps of its data is its own: files of mode 0600 in folders of mode 0700."""
+"""Files that a site keeps are private: mode 0600, in folders of mode 0700."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class OpenFilesError(FedtlError):
-    """What a site keeps could be read or changed by others, and cannot be closed to them."""
+    """Other users could read or change what a site keeps, and that cannot be prevented."""
 
 
 @contextmanager
 def private() -> Iterator[None]:
-    """Have all files and folders that this process makes in the block be its user's alone."""
+    """Make all files and folders that this process creates in the block private to its user."""
     before = os.umask(_OTHERS)
     try:
         yield
@@ -33,10 +33,10 @@ def private() -> Iterator[None]:
 
 
 def close_to_others(cache: Path) -> None:
-    """Take what a site keeps in its cache from everyone but its user, and say so if it was open.
+    """Make what a site keeps in its cache private to its user, and say so if it was not.
 
-    The cache itself is made if it is not there. If it is another user's, only the folders in it
-    are held to be private, and nobody may be able to put others in their place.
+    The cache itself is made if it is not there. If it belongs to another user, only the folders in
+    it must be private, and nobody may be able to replace them.
 
     Raises:
         OpenFilesError: That is not possible.
@@ -47,8 +47,8 @@ def close_to_others(cache: Path) -> None:
             opened = _closed(cache, 0o700)
         elif _is_anybodys(cache):
             raise OpenFilesError(
-                f"The cache {cache} is another user's and others may write into it; name a folder "
-                "of this user's own: cache = 'FOLDER' in the node config."
+                f"The cache {cache} belongs to another user and others may write into it; name "
+                "a folder of this user's own: cache = 'FOLDER' in the node config."
             )
         else:
             opened = 0
@@ -58,29 +58,29 @@ def close_to_others(cache: Path) -> None:
             opened += _closed_below(cache / name)
     except OSError as error:
         raise OpenFilesError(
-            f"The cache {cache} cannot be closed to others ({error.strerror}); name a folder of "
+            f"The cache {cache} cannot be made private ({error.strerror}); name a folder of "
             "this user's own: cache = 'FOLDER' in the node config."
         ) from error
     _tell(opened, cache)
 
 
 def close_folder(folder: Path) -> None:
-    """Make a folder, if it is not there, and take it and what is in it from everyone but its user.
+    """Make a folder, if it is missing, and make it and its content private to its user.
 
     Raises:
-        OpenFilesError: That is not possible, or others may put another folder in its place.
+        OpenFilesError: That is not possible, or others may replace the folder.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if _is_anybodys(folder.parent):
             raise OpenFilesError(
-                f"Others may put another folder in the place of {folder}: {folder.parent} is "
-                "another user's and others may write into it; name another one."
+                f"Others may replace {folder}: {folder.parent} belongs to another user and others "
+                "may write into it; name another folder."
             )
         opened = _closed_below(folder)
     except OSError as error:
         raise OpenFilesError(
-            f"The folder {folder} cannot be made, or not be closed to others ({error.strerror})."
+            f"The folder {folder} cannot be made, or cannot be made private ({error.strerror})."
         ) from error
     _tell(opened, folder)
 
@@ -88,22 +88,22 @@ def close_folder(folder: Path) -> None:
 def _tell(opened: int, folder: Path) -> None:
     if opened:
         _logger.warning(
-            "%d files and folders of %s could be used by other users of this machine; they are "
-            "this user's alone now",
+            "%d files and folders of %s were open to other users of this machine; only this user "
+            "can use them now",
             opened,
             folder,
         )
 
 
 def _is_anybodys(folder: Path) -> bool:
-    """Return whether a folder is another user's, and others may replace what is in it."""
+    """Return whether a folder belongs to another user, and others may replace its content."""
     about = folder.stat()
     writable = about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     return about.st_uid != os.geteuid() and bool(writable) and not about.st_mode & stat.S_ISVTX
 
 
 def _closed_below(folder: Path) -> int:
-    """Close a folder and all below it; return how many things had been open."""
+    """Make a folder and all below it private; return how many entries were not."""
     opened = _closed(folder, 0o700)
     for root, folders, files in os.walk(folder):
         opened += sum(_closed(Path(root, name), 0o700) for name in folders)
@@ -112,17 +112,17 @@ def _closed_below(folder: Path) -> int:
 
 
 def _closed(path: Path, mode: int) -> int:
-    """Give a file or folder of this user's a mode that others have no part in; 1 if they had."""
+    """Make a file or folder of this user private; return 1 if it was not."""
     try:
         about = path.lstat()
         if not (stat.S_ISDIR(about.st_mode) or stat.S_ISREG(about.st_mode)):
             raise OpenFilesError(
-                f"{path}, which this site keeps, is a link, or no file at all; remove it."
+                f"{path}, which this site keeps, is a link or not a regular file; remove it."
             )
         if about.st_uid != os.geteuid():
             raise OpenFilesError(
-                f"{path}, which this site keeps, is another user's; remove it, or name another "
-                "folder (cache, ledger) in the node config."
+                f"{path}, which this site keeps, belongs to another user; remove it, or name "
+                "another folder (cache, ledger) in the node config."
             )
         if not about.st_mode & _OTHERS:
             return 0

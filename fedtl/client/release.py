@@ -1,4 +1,4 @@
-"""The one door of a client: every reply is made here, and content leaves by :func:`released` alone.
+"""The one door of a client: every reply is made here, and content leaves only by :func:`released`.
 
 What may leave is decided by :mod:`fedtl.privacy.egress`, from what the strategy declares.
 """
@@ -12,7 +12,7 @@ from flwr.app import Error, Message, RecordDict
 from fedtl.privacy.egress import Declaration, release
 
 Check = Callable[[RecordDict, RecordDict], None]
-"""Raises :class:`EgressError` if a reply contradicts itself, given it and what it replies to."""
+"""Takes a reply and what it replies to; raises :class:`EgressError` on a contradiction."""
 
 
 def released(
@@ -21,7 +21,7 @@ def released(
     """Return the reply to a message that carries ``content``.
 
     Raises:
-        EgressError: It is not as declared, or contradicts itself, so it may not leave.
+        EgressError: It is not as declared, or contradicts itself; it must not leave.
     """
     release(content, declared)
     check(content, message.content)

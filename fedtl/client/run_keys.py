@@ -1,6 +1,6 @@
-"""Which keys of a run's configuration a site with data of its own follows, and how far.
+"""Which keys of a run's configuration a real site follows, and how far.
 
-A key that is on neither list, a new one too, is refused at a site until somebody decides otherwise.
+A site refuses a key that is on neither list, new ones included, until somebody adds it to one.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ _NO_SCENARIO = "who drops out, is slow or hostile is for simulations; a site has
 
 # Why some of the others are refused; of the rest there is nothing more to say.
 REASONS: Mapping[str, str] = {
-    "data": "which data is read is the site's own to say",
-    "weights": "which files are read and what is downloaded is the site's own to say",
-    "cache": "where files are written is the site's own to say",
-    "no-cache": "where files are written is the site's own to say",
-    "labels": "which files are read is the site's own to say",
-    "partition": "a site's data is its own and is not dealt out",
+    "data": "the site itself decides which data is read",
+    "weights": "the site itself decides which files are read and what is downloaded",
+    "cache": "the site itself decides where files are written",
+    "no-cache": "the site itself decides where files are written",
+    "labels": "the site itself decides which files are read",
+    "partition": "a site keeps its own data, and nothing is dealt out",
     "attack": _NO_SCENARIO,
     "dropout": _NO_SCENARIO,
     "straggle": _NO_SCENARIO,

@@ -1,4 +1,4 @@
-"""What a site prepared, kept between messages: a client process may be new for every message.
+"""What a site prepared, kept between messages: each message may get a new client process.
 
 The split and where the features lie are a file in the cache, and ``context.state`` says which.
 """
@@ -28,11 +28,11 @@ from fedtl.whole_file import write_atomically
 _STATE = "fedtl-site"
 
 Prepare = Callable[[RunConfig, Context], tuple[Site, SharedFeatures]]
-"""Opens a client's data, extracts its features, and splits off its held-out part."""
+"""Opens a client's data, extracts its features, and splits off its held-out rows."""
 
 
 def kept_site(config: RunConfig, prepare: Prepare, context: Context) -> Site:
-    """Return a client's data: prepared at its first message, found again at every other.
+    """Return a client's data: prepared at its first message, read from the cache later.
 
     Raises:
         UsageError: There is no cache to keep what is prepared.

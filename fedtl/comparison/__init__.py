@@ -1,1 +1,1 @@
-"""Many strategies on one federation: which runs, what each came to, and how they compare."""
+"""Many strategies on one federation: the runs, their results, and how they compare."""

@@ -1,4 +1,4 @@
-"""Keys that have several values in a comparison, and how those are written."""
+"""Keys with several values in a comparison, and how they are written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _INPUTS = (
 )
 _SECTIONS_APART = ("Machine", "Output")
 _COUNTED = {
-    "seed": "seeds says how many there are, from seed on",
+    "seed": "seeds sets their number, starting from seed",
     "strategy": "strategies lists them",
 }
 
@@ -65,7 +65,7 @@ def check_varies(key: str, chosen: Sequence[Choice]) -> None:
     shipped, inputs = shipped_option(key), [one for one in chosen if one[0] in _INPUTS]
     of_inputs = key in options_of(*inputs) or (shipped is not None and shipped.key in _INPUTS)
     if known is None or of_inputs:
-        why = _COUNTED.get(key, "it is the same for a whole comparison")
+        why = _COUNTED.get(key, "it has one value for the whole comparison")
         raise UsageError(f"{key} cannot vary: {why}.")
 
 
@@ -99,10 +99,10 @@ def _option(key: str, chosen: Sequence[Choice]) -> Option:
 
 
 def read_vary(text: str, chosen: Sequence[Choice]) -> Axes:
-    """Return what ``"alpha=0.1,1 fraction=0.5,1"`` says of keys, and of options.
+    """Return the keys and options in ``"alpha=0.1,1 fraction=0.5,1"``.
 
     Raises:
-        UsageError: It is not of that form.
+        UsageError: It does not have that form.
     """
     listed = {}
     for part in text.split():
@@ -116,7 +116,7 @@ def read_vary(text: str, chosen: Sequence[Choice]) -> Axes:
 
 
 def choices(named: Mapping[str, Sequence[Scalar]]) -> tuple[Choice, ...]:
-    """Return the parts that values of keys choose, whatever other keys there are."""
+    """Return the parts that values of keys choose; other keys are ignored."""
     return tuple(
         (key, str(value))
         for key, values in named.items()

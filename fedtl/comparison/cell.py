@@ -36,12 +36,12 @@ _FIGURES = tuple(field.name for field in dataclasses.fields(Summary))
 
 @dataclass(frozen=True)
 class Scene:
-    """What all runs over the same clients look at.
+    """What all runs over the same clients share.
 
     Attributes:
         sites: The clients.
-        lone_heads: Remembers the best heads of clients alone, and of all data in one place.
-        train_alone: Remembers what training makes of all data in one place.
+        lone_heads: Remembers local-only heads and the centralised head.
+        train_alone: Remembers the strategy's training on all data in one place.
     """
 
     sites: SimulatedSites
@@ -67,11 +67,11 @@ class RunCell:
     config: RunConfig
 
     def __call__(self, scene: Scene, enter: Enter) -> CellResult:
-        """Run the federation and what it is held against.
+        """Run the federation and its references.
 
         Args:
             scene: The clients.
-            enter: Is told of exceptions that nobody foresaw, each of which costs one contribution.
+            enter: Receives unexpected exceptions, each of which costs one contribution.
 
         Raises:
             FedtlError: See :class:`Federation`.
@@ -118,7 +118,7 @@ def _known(value: float | None) -> float | None:
 def _points(ran: Remembered, final: float | None, *, tested: bool) -> list[RoundPoint]:
     """Return the state after every round; ``final`` is the accuracy after the last.
 
-    Without a global head there is nothing to score.
+    Without a global head the accuracy is ``None``.
     """
     points, sent = [], ran.bytes_before
     for row in ran.rounds:
@@ -129,7 +129,7 @@ def _points(ran: Remembered, final: float | None, *, tested: bool) -> list[Round
 
 
 def _marks(head: TrainedHead, config: RunConfig, scene: Scene) -> Marks:
-    """Return which examples the global head gets right, those that it is ranked by."""
+    """Return which of the ranking's examples the global head gets right."""
     sites = scene.sites
     rows = sites.test if len(sites.test) else np.concatenate(sites.held_out)
     data = sites.site(0).data

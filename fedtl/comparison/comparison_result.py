@@ -1,4 +1,4 @@
-"""What a comparison came to, from the folder that it left."""
+"""The result of a comparison, from its folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_SUMMARY_BYTES = 2**28
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ComparisonResult:
-    """What a comparison came to.
+    """The result of a comparison.
 
     Attributes:
         path: Its folder.
@@ -33,16 +33,16 @@ class ComparisonResult:
 
     @classmethod
     def load(cls, folder: str | Path) -> ComparisonResult:
-        """Return what the folder of a comparison holds that has come to its end.
+        """Return the result in the folder of a finished comparison.
 
         Raises:
-            UsageError: It is no such folder.
+            UsageError: It is not such a folder.
             FedtlError: A file is damaged.
         """
         path = Path(folder).expanduser()
         if not (path / "comparison.csv").is_file() or not (path / "summary.json").is_file():
             raise UsageError(
-                f"{folder} is not the folder of a finished comparison, as it has no comparison.csv "
+                f"{folder} is not the folder of a finished comparison: it has no comparison.csv "
                 "and summary.json."
             )
         return cls(path, read_json(path / "summary.json", _MOST_SUMMARY_BYTES))
@@ -53,8 +53,8 @@ class ComparisonResult:
 
         ``accuracy`` is the mean over seeds on what global heads are ranked by, with ``sd`` and its
         95 % interval (``low``, ``high``); ``behind_best`` says whether a test finds it behind the
-        first. ``own_data`` is the mean accuracy on clients' own held-out data of the best reading
-        of its head, and ``local_only`` that of clients' own heads there. A strategy without a
+        best. ``own_data`` is the mean accuracy on clients' held-out rows of the best reading of its
+        head, and ``local_only`` that of local-only heads there. A strategy without a
         global head has no ``accuracy`` and comes last.
         """
         import pandas as pd
@@ -112,7 +112,7 @@ class ComparisonResult:
 
         page, target = self.path / "comparison.html", Path(path).expanduser()
         if not page.is_file():
-            raise UsageError(f"{self.path} has no comparison.html, so that there is no page.")
+            raise UsageError(f"{self.path} has no comparison.html, so there is no page.")
         write_atomically(target, page.read_bytes())
         return target
 

@@ -1,4 +1,4 @@
-"""Every site in turn takes no part, and all heads are scored on it."""
+"""Each site in turn is the holdout-site, and all heads are scored on it."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from fedtl.runs.run import Run
 
 
 def check_sites(dataset: Dataset) -> list[str]:
-    """Return the names of the sites of data that are to be left out in turn.
+    """Return the names of the sites to leave out in turn.
 
     Raises:
         UsageError: The data has no sites.
     """
     if dataset.sites is None:
         raise UsageError(
-            f"holdout-site = each needs to know each input's site, but {dataset.name} has no "
-            "sites; arrange images as site/class/file, give a table or embeddings a site, or "
+            f"holdout-site = each needs the site of each input, but {dataset.name} has no sites; "
+            "arrange images as site/class/file, give a table or embeddings a site, or "
             "leave the option out."
         )
     return [str(name) for name in np.unique(dataset.sites)]
@@ -52,10 +52,10 @@ def each_site_unseen(
         config: The run, in which all sites take part.
         inputs: Its data and features.
         on_progress: Called with the sites done, their number, and the last.
-        enter: Is told of exceptions that nobody foresaw.
+        enter: Receives unexpected exceptions.
 
     Raises:
-        FedtlError: The data has no sites, or without one of them there is too little to learn from.
+        FedtlError: The data has no sites, or too little is left without one of them.
     """
     dataset = inputs.dataset
     names = check_sites(dataset)

@@ -40,7 +40,7 @@ class ComparisonFolder(HeldFolder):
         """Make the folder and write the plan first.
 
         Raises:
-            FedtlError: It cannot be made, or it holds a comparison already.
+            FedtlError: It cannot be made, or it already holds a comparison.
         """
         path = Path(out).expanduser() if out else fresh_path(plan.base.name or "comparison")
         lock, made = cls.make(path)
@@ -51,10 +51,10 @@ class ComparisonFolder(HeldFolder):
 
     @classmethod
     def reopen(cls, path: Path) -> ComparisonFolder:
-        """Take up a comparison that was cut off.
+        """Reopen an interrupted comparison.
 
         Raises:
-            UsageError: There is none in the folder, or another process is at it.
+            UsageError: There is none in the folder, or another process uses it.
         """
         lock = cls.take_up(path)
         with told(path):
@@ -68,11 +68,11 @@ class ComparisonFolder(HeldFolder):
 
     @property
     def catches(self) -> bool:
-        """Whether what nobody foresaw is told in a sentence, or else let through."""
+        """Whether unexpected errors become a sentence, or are passed on."""
         return self.plan.base.catches
 
     def result_of(self, cell: Cell) -> CellResult | None:
-        """Return what a cell came to; ``None`` where it has yet to run, or ran differently."""
+        """Return the result of a cell; ``None`` if it has not run, or ran differently."""
         path = self._cells / f"{cell.name}.json"
         if not path.is_file():
             return None
@@ -83,12 +83,12 @@ class ComparisonFolder(HeldFolder):
         return result if result.config == cell.config.to_mapping() else None
 
     def enter(self, cell: Cell, result: CellResult) -> None:
-        """Keep what a cell came to, and the configuration that gives it again."""
+        """Keep the result of a cell, and the configuration that reproduces it."""
         self.write(f"cells/{cell.name}.toml", to_toml(cell.config))
         self.write(f"cells/{cell.name}.json", result.to_json())
 
     def read_tuned(self, cell: Cell) -> dict[str, float] | None:
-        """Return what a finished search chose for a cell; ``None`` where it has yet to be made."""
+        """Return what a finished search chose for a cell; ``None`` if it has not finished."""
         path = self.path / "tuned" / f"{cell.name}.json"
         if not path.is_file():
             return None

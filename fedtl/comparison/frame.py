@@ -25,10 +25,10 @@ _WHOLE_ENDINGS = ("_correct", "_examples", "_groups", "_better", "_worse", "_cli
 
 
 def to_frame(folder: str | Path) -> DataFrame:
-    """Return the runs of a comparison's folder, as ``comparison.csv`` has them, each of its type.
+    """Return the runs in ``comparison.csv`` of a comparison's folder, with typed columns.
 
-    Counts are of pandas' ``Int64``, which knows missing values; figures are ``float64``, NaN where
-    there is none; what varied has the type of its key.
+    Counts are pandas' ``Int64``, which knows missing values; figures are ``float64``, NaN if
+    missing; what varied has the type of its key.
 
     Raises:
         UsageError: The folder holds no finished comparison.

@@ -1,6 +1,6 @@
-"""Which examples a head got right: what a comparison of two heads on the same examples needs.
+"""Which examples a head got right, for comparing two heads on the same examples.
 
-Only a simulation, which holds the examples, can know; nothing of it leaves a site.
+Only a simulation, which holds the examples, knows this; none of it leaves a site.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from fedtl.statistics.two_way import TwoWay
 
 @dataclass(frozen=True)
 class Marks:
-    """Which of n examples are right, a bit each, small enough to lie in a run's file.
+    """Which of n examples are right, a bit each, small enough for a run's file.
 
     Attributes:
         count: n.
         bits: Whether each is right, packed, in base64.
-        numbers: What each belongs to, in base64: its group or, where each stands for itself, its
-            own number in the data. Differences of one to the next, int64, compressed.
+        numbers: The unit of each, in base64: its group or, without groups, its own number in the
+            data. Differences of one to the next, int64, compressed.
     """
 
     count: int
@@ -50,13 +50,13 @@ class Marks:
 
     @property
     def units(self) -> NDArray[np.int64]:
-        """What each example belongs to, shape ``(n,)``."""
+        """The unit of each example, shape ``(n,)``."""
         steps = np.frombuffer(zlib.decompress(base64.b64decode(self.numbers)), "<i8")
         return np.cumsum(steps).astype(np.int64)
 
 
 def accuracy_of(marks: Mapping[int, Marks]) -> TwoWay | None:
-    """Return the accuracy over seeds and examples; ``None`` where nothing was scored.
+    """Return the accuracy over seeds and examples; ``None`` if nothing was scored.
 
     Args:
         marks: By seed.
@@ -66,7 +66,7 @@ def accuracy_of(marks: Mapping[int, Marks]) -> TwoWay | None:
 
 
 def difference_of(first: Mapping[int, Marks], second: Mapping[int, Marks]) -> TwoWay | None:
-    """Return how far the first is ahead, over the seeds that both have; ``None`` without any.
+    """Return the lead of the first, over the seeds that both have; ``None`` without any.
 
     Raises:
         UsageError: They were not scored on the same examples.
@@ -83,7 +83,7 @@ def difference_of(first: Mapping[int, Marks], second: Mapping[int, Marks]) -> Tw
 def values_of(
     marks: Sequence[Sequence[Marks]],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return what k heads get right with S seeds, by unit; ``None`` where nothing was scored.
+    """Return how often k heads are right with S seeds, by unit; ``None`` if nothing was scored.
 
     Args:
         marks: By head and seed.
@@ -107,8 +107,8 @@ def values_of(
 def _check_same(first: Marks, second: Marks) -> None:
     if (first.count, first.numbers) != (second.count, second.numbers):
         raise UsageError(
-            "The data has changed since a part of this comparison ran; compare anew, with another "
-            "--out."
+            "The data has changed since a part of this comparison ran; start a new comparison, "
+            "with another --out."
         )
 
 

@@ -1,4 +1,4 @@
-"""What clients get on their own held-out examples, from every strategy and from going alone."""
+"""Scores on clients' held-out rows, of every strategy and of local-only heads."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Reading:
     """One kind of head on clients' own data, over seeds.
 
     Attributes:
-        accuracy: Of all clients' own held-out examples together.
+        accuracy: Of all clients' own held-out rows together.
         worst_client: The minimum over clients, each on its own.
-        better: Clients that it makes better off than alone, by the test.
-        worse: Clients that it makes worse off.
+        better: Clients that are better off than with their local-only heads, by the test.
+        worse: Clients that are worse off.
     """
 
     accuracy: Spread
@@ -33,7 +33,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class OwnStanding:
-    """What one strategy gives clients on their own data.
+    """Scores of one strategy on clients' own data.
 
     Attributes:
         strategy: Its name.
@@ -47,7 +47,7 @@ class OwnStanding:
 
     @property
     def best(self) -> float:
-        """Accuracy of its best reading; NaN where nothing was scored."""
+        """Accuracy of its best reading; NaN if nothing was scored."""
         known = [
             one.accuracy.mean for one in self.readings.values() if not math.isnan(one.accuracy.mean)
         ]
@@ -60,8 +60,8 @@ class OwnData:
 
     Attributes:
         rows: The strategies.
-        references: Accuracy and worst client of ``local_only``, clients' own heads without any
-            federation, and ``centralised``, the head of all data; the same for all strategies.
+        references: Accuracy and worst client of ``local_only``, without any federation, and
+            ``centralised``, the head of all data; the same for all strategies.
     """
 
     rows: Sequence[OwnStanding]
@@ -69,10 +69,10 @@ class OwnData:
 
 
 def own_data(runs: Mapping[str, Mapping[int, CellResult]]) -> OwnData:
-    """Return what clients get on their own data.
+    """Return the scores on clients' own data.
 
     Args:
-        runs: What runs came to, by strategy and seed; there is at least one.
+        runs: Results of runs, by strategy and seed; at least one.
     """
     rows = [OwnStanding(name, by_seed, _readings(by_seed)) for name, by_seed in runs.items()]
     rows.sort(key=lambda row: 1.0 if math.isnan(row.best) else -row.best)

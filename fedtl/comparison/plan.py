@@ -40,7 +40,7 @@ class Cell:
 
     @property
     def scene(self) -> str:
-        """Name of who holds what, which all strategies see alike."""
+        """Name of the split, which is the same for all strategies."""
         return "_".join([*_spelt(self.point), f"seed={self.config.seed}"])
 
     @property
@@ -58,11 +58,11 @@ class Plan:
         strategies: As ``--strategy`` takes them.
         seeds: Number of seeds.
         vary: The values of each key that varies.
-        target: Accuracy that the rounds and bytes needed are told for; 0 is 95 % of the best.
-        tune: Trials of each strategy's own search; 0 takes the hyper-parameters as they are.
+        target: Accuracy for which rounds and bytes are reported; 0 is 95 % of the best.
+        tune: Trials of each strategy's own search; 0 uses the configured hyper-parameters.
 
     Raises:
-        UsageError: A strategy is unknown, twice there, or does not suit; a key cannot vary; a value
+        UsageError: A strategy is unknown, given twice, or does not fit; a key cannot vary; a value
             is out of range.
     """
 
@@ -100,7 +100,7 @@ class Plan:
     def cells(self) -> Iterator[Cell]:
         """Yield the runs, point by point, seed by seed, strategy by strategy.
 
-        Those without an attack that runs under attack are held against come last.
+        Runs without an attack, with which runs under attack are compared, come last.
         """
         clean = [self.without_attack(point) for point in self.points]
         beside = [point for point in dict.fromkeys(clean) if point not in {None, *self.points}]
@@ -110,9 +110,9 @@ class Plan:
                     yield Cell(point, strategy, self._config(point, seed, strategy))
 
     def without_attack(self, point: Point) -> Point | None:
-        """Return the same point without its attack; ``None`` where there is no attack.
+        """Return the same point without its attack; ``None`` if there is no attack.
 
-        All points that differ in nothing but their attack have one in common.
+        Points that differ only in their attack share it.
         """
         attack = dict(point).get("attack", self.base.attack)
         if attack == "none":
@@ -180,7 +180,7 @@ class Plan:
                 tune=int(content["tune"]),
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise UsageError(f"{where} is no plan of a comparison: {error!r}.") from error
+            raise UsageError(f"{where} is not a plan of a comparison: {error!r}.") from error
 
 
 def _no_twins(what: str, values: Sequence[Any]) -> None:

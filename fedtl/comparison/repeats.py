@@ -23,15 +23,15 @@ def repeated(
 ) -> list[SeedScores]:
     """Run with the seeds after the configured one, ``seeds`` - 1 of them.
 
-    The data stay those of the configured seed: what differs is who holds what, who takes part,
-    shuffles and seeded starts, as between the seeds of a comparison.
+    The data stay those of the configured seed: the split, participation, shuffles and seeded starts
+    differ, as between the seeds of a comparison.
 
     Args:
         config: The run.
         inputs: Its data and features.
         seeds: How many there are, the configured one included.
         on_progress: Called with the seeds done, their number, and the last.
-        enter: Is told of exceptions that nobody foresaw.
+        enter: Receives unexpected exceptions.
 
     Raises:
         FedtlError: A partition cannot be drawn, or a federation fails.

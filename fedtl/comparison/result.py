@@ -1,4 +1,4 @@
-"""What one run of a comparison came to, as a file that is whole or absent."""
+"""The result of one run of a comparison, as a file that is complete or absent."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from fedtl.statistics.verdicts import Verdict
 
 @dataclass(frozen=True)
 class ClientScore:
-    """One client's accuracies on its own held-out examples.
+    """One client's accuracies on its held-out rows.
 
     Attributes:
         examples: Examples it trains on.
-        accuracies: By way of learning; empty where it holds out none.
-        verdicts: By way of the federation, on it against the client's own head; a hostile client
-            has none.
+        accuracies: By way of learning; empty if it holds out no rows.
+        verdicts: By way of the federation, compared with the client's local-only head; a hostile
+            client has none.
     """
 
     examples: int
@@ -33,7 +33,7 @@ class ClientScore:
         return "personal" if "personal" in self.accuracies else "federated"
 
     def gain(self, way: str) -> float | None:
-        """Return what a way of learning brings it over its own head; ``None`` if it has none."""
+        """Return the gain of a way of learning over its local-only head; else ``None``."""
         if way not in self.accuracies:
             return None
         return self.accuracies[way] - self.accuracies["local_only"]
@@ -45,9 +45,9 @@ class RoundPoint:
 
     Attributes:
         server_round: Round, 1 for the first.
-        accuracy: Of the global head, on the global test part, or else on all clients' own held-out
-            examples; ``None`` where there is none.
-        bytes: That crossed the sites' borders until then, both ways, from the handshake on.
+        accuracy: Of the global head, on the test split, or else on all clients' held-out rows;
+            ``None`` if there is none.
+        bytes: That crossed the sites' borders until then, both ways, handshake included.
     """
 
     server_round: int
@@ -57,22 +57,22 @@ class RoundPoint:
 
 @dataclass(frozen=True)
 class CellResult:
-    """What one run came to.
+    """The result of one run.
 
     Attributes:
         config: Its configuration, kebab-case keys.
         global_head: Whether there is a global head, which can be ranked.
         own_data: By way of learning (``federated``, ``local_only``, ``centralised`` and, if there
             are, ``personal`` and ``corrected``), the figures of
-            :class:`fedtl.federation.evaluation.Summary` on clients' own held-out examples.
-        new_data: The same on the global test part; empty without one.
-        trained: Accuracies, on own data and on new data, of the head that the strategy's training
-            gives of all clients' rows in one place, once for every shuffle; ``None`` without data.
+            :class:`fedtl.federation.evaluation.Summary` on clients' own held-out rows.
+        new_data: The same on the test split; empty without one.
+        trained: Accuracies, on own data and on new data, of the strategy's training on all clients'
+            rows in one place, once for every shuffle; ``None`` without data.
         rounds: One per round.
-        marks: Which examples the global head gets right, of the global test part, or else of all
-            clients' own held-out ones; ``None`` without a global head.
+        marks: Which examples the global head gets right, of the test split, or else of all clients'
+            held-out rows; ``None`` without a global head.
         clients: In partition-id order.
-        failures: Contributions that the rounds did without.
+        failures: Contributions that are missing from the rounds.
         bytes_up: Bytes from the sites, handshake and closing evaluation included.
         bytes_down: Bytes to them.
         seconds: Of the rounds.
@@ -106,7 +106,7 @@ class CellResult:
 
     @property
     def harmed(self) -> int:
-        """How many clients the head that they would use makes worse off, by the test."""
+        """How many clients are worse off with the head they would use, by the test."""
         return sum(client.verdicts.get(client.used) == "worse" for client in self.clients)
 
     def verdicts(self, way: str, verdict: Verdict) -> int:

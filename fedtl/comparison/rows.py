@@ -22,8 +22,9 @@ _COUNTED: tuple[Verdict, ...] = ("better", "worse")
 def cell_rows(compared: Compared) -> list[dict[str, Any]]:
     """Return the row of ``comparison.csv`` for every run that finished.
 
-    Figures of own data begin with the way of learning, those of new data with ``new_data_`` before
-    it. ``better`` and ``worse`` count clients by the test of their head against their own.
+    Figures of own data begin with the way of learning, those of new data have ``new_data_`` before
+    it. ``better`` and ``worse`` count clients by the test of their head against their local-only
+    head.
     """
     plan = compared.plan
     targets = {at.point: at.target for at in compared.points}
@@ -75,7 +76,7 @@ def _figures(
 
 
 def _training(result: CellResult) -> dict[str, float | int | None]:
-    """Return what the same training makes of pooled data: its mean over shuffles, and spread."""
+    """Return the accuracy of the same training on pooled data: mean over shuffles, and spread."""
     figures: dict[str, float | int | None] = {}
     for place, prefix in enumerate(("", "new_data_")):
         spread = Spread.of(pair[place] for pair in result.trained)
@@ -112,12 +113,12 @@ def _key(cell: Cell) -> dict[str, Any]:
 
 
 def _standings(at: Standings) -> dict[str, Any]:
-    """Return one point: global heads ranked, and what clients get on their own data."""
+    """Return one point: ranked global heads, and scores on clients' own data."""
     return {
         "point": dict(at.point),
         "seeds": at.seeds,
         "ranking": {
-            "measured_on": "new data" if at.new_data else "all clients' held-out examples",
+            "measured_on": "new data" if at.new_data else "all clients' held-out rows",
             "examples": at.examples,
             "groups": at.groups,
             "target": at.target,

@@ -1,4 +1,4 @@
-"""A whole comparison on this machine or Ray cluster: features once, then run beside run."""
+"""A whole comparison on this machine or Ray cluster: features once, then runs in parallel."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Compared:
-    """What a comparison came to.
+    """The result of a comparison.
 
     Attributes:
-        plan: What was compared.
-        results: What each run came to; those that failed are not among them.
-        failed: Why the others did.
-        chosen: Hyper-parameters that were tuned, by the cell's name.
+        plan: The plan.
+        results: Results of the runs that did not fail.
+        failed: Why the other runs failed.
+        chosen: Tuned hyper-parameters, by the cell's name.
     """
 
     plan: Plan
@@ -60,11 +60,11 @@ class Compared:
 
 
 def run_comparison(folder: ComparisonFolder, progress: RunProgress) -> Compared:
-    """Run what has yet to run of a comparison.
+    """Run the unfinished runs of a comparison.
 
     Raises:
-        FedtlError: The data, the features or a partition cannot be had; every message is one
-            sentence. A run that fails is told in the result instead.
+        FedtlError: The data, the features or a partition is not available; every message is one
+            sentence. A run that fails is named in the result instead.
     """
     plan = folder.plan
     chosen = {
@@ -108,7 +108,7 @@ def _run(
     results: dict[Cell, CellResult],
     progress: RunProgress,
 ) -> dict[Cell, str]:
-    """Run the cells that have no result yet, and enter those; return why the others failed."""
+    """Run the cells without a result, and enter their results; return why cells failed."""
     waiting = {cell.name: cell for cell in cells if cell not in results}
     failed: dict[Cell, str] = {}
     for name, cell in waiting.items():
@@ -130,7 +130,7 @@ def _run(
 def _enter(
     folder: ComparisonFolder, progress: RunProgress, task: Task, where: str, fault: Fault
 ) -> None:
-    """Write down what nobody foresaw in a run, and tell the first of its kind."""
+    """Write an unexpected error of a run to ``errors.log``, and report the first of its kind."""
     if first := folder.errors.enter(", ".join(filter(None, (task.name, where))), fault):
         progress.warned(first)
 

@@ -1,8 +1,8 @@
 """How strategies compare at one point: global heads ranked by one test, and clients' own data.
 
-Only global heads are ranked, on a global test part that is no client's: the best, the target set by
-it, and who is behind it. What clients would use themselves, each on its own data, is told beside
-that and never ranked with it: see :mod:`fedtl.comparison.own_data`.
+Only global heads are ranked, on a test split that belongs to no client: the best, the target that
+it sets, and who is behind it. The heads that clients would use, each scored on its own data, are
+reported separately and never ranked with them: see :mod:`fedtl.comparison.own_data`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fedtl.statistics.verdicts import SIGNIFICANT, holm
 _OF_THE_BEST = 0.95
 
 Runs = Mapping[str, Mapping[int, CellResult]]
-"""What runs came to, by strategy and seed."""
+"""Results of runs, by strategy and seed."""
 
 
 class Finished(Protocol):
@@ -33,12 +33,12 @@ class Finished(Protocol):
 
     @property
     def plan(self) -> Plan:
-        """What was compared."""
+        """The plan."""
         ...
 
     @property
     def results(self) -> Mapping[Cell, CellResult]:
-        """What each run came to."""
+        """Results of the runs."""
         ...
 
     @property
@@ -49,7 +49,7 @@ class Finished(Protocol):
 
 @dataclass(frozen=True)
 class Standing:
-    """How one strategy's global head did at one point.
+    """Scores of one strategy's global head at one point.
 
     Attributes:
         strategy: Its name.
@@ -57,8 +57,8 @@ class Standing:
         accuracy: On new data, over seeds.
         interval: Its 95 % interval, over seeds and test examples; ``None`` if that is unknown.
         balanced: Mean recall over classes, over seeds.
-        pooled: What its training gives of all clients' data in one place, over seeds and shuffles.
-        clean: Its accuracy without the attack, over the same seeds; ``None`` where there is none.
+        pooled: Its training on all clients' data in one place, over seeds and shuffles.
+        clean: Its accuracy without the attack, over the same seeds; ``None`` if there is none.
         reached: Runs that reached the target.
         rounds: Rounds to the target, over the runs that reached it.
         bytes: Bytes to the target, likewise.
@@ -84,13 +84,13 @@ class Standing:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far one strategy is from another, on the same seeds and test examples.
+    """Difference of two strategies, on the same seeds and test examples.
 
     Attributes:
         mean: Mean difference in accuracy, a fraction.
         interval: Its 95 % interval, not corrected; ``None`` if it is unknown.
         p: After Holm's correction for all pairs of the point; NaN if it is unknown.
-        seeds: How many both have.
+        seeds: How many seeds both have.
     """
 
     mean: float
@@ -100,7 +100,7 @@ class Difference:
 
     @property
     def significant(self) -> bool:
-        """Whether chance would hardly give it, and enough seeds say so."""
+        """Whether chance is an unlikely cause, with enough seeds."""
         return self.seeds >= FEWEST_SEEDS and self.p < SIGNIFICANT
 
 
@@ -110,15 +110,15 @@ class Standings:
 
     Attributes:
         point: What varies, and its value here.
-        target: The accuracy that rounds and bytes are told for; NaN where nothing was ranked.
+        target: The accuracy for which rounds and bytes are reported; NaN if nothing was ranked.
         rows: The strategies with a global head, the most accurate first.
         differences: By a pair of those, the first minus the second.
         centralised: Accuracy of the head of all data on what ``rows`` are ranked by.
-        new_data: Whether that is a test part that is no client's; else it is all clients' own
-            held-out examples.
+        new_data: Whether that is a test split that belongs to no client; else it is all clients'
+            held-out rows.
         examples: How many examples that are, in the first run.
-        groups: How many groups they form; as many as examples where each stands for itself.
-        own: What clients get on their own data, from every strategy.
+        groups: How many groups they form; as many as examples if there are no groups.
+        own: Scores on clients' own data, for every strategy.
         attacked: Whether clients are hostile here.
         tuned: Hyper-parameters that searches chose, by strategy and key, one value a seed.
     """
@@ -137,12 +137,12 @@ class Standings:
 
     @property
     def seeds(self) -> int:
-        """The most seeds that a strategy has results of."""
+        """The largest number of seeds with results of one strategy."""
         return max(len(row.results) for row in self.own.rows)
 
     @property
     def judged(self) -> int:
-        """The most clients of a run on which there is a verdict: honest, with held-out examples."""
+        """The most clients of a run with a verdict: honest, with held-out rows."""
         runs = [run for row in self.own.rows for run in row.results.values()]
         return max(sum(bool(client.verdicts) for client in run.clients) for run in runs)
 
@@ -198,7 +198,7 @@ def _at(point: Point, runs: Runs, clean: Runs | None, compared: Finished) -> Sta
 
 
 def _tuned(point: Point, strategy: str, compared: Finished) -> dict[str, tuple[float, ...]]:
-    """Return what the searches of one strategy at one point chose, one value a seed."""
+    """Return what the searches of one strategy at one point chose, one value per seed."""
     each = [
         chosen
         for cell in compared.plan.cells()
@@ -246,7 +246,7 @@ Estimates = Mapping[tuple[str, str], TwoWay | None]
 
 
 def _estimates(ranked: Runs, order: Sequence[str]) -> Estimates:
-    """Return how far the first of every pair is ahead of the second, the more accurate first."""
+    """Return the difference of every pair, the more accurate first."""
     marks = {
         name: {seed: run.marks for seed, run in ranked[name].items() if run.marks} for name in order
     }
@@ -260,7 +260,7 @@ def _estimates(ranked: Runs, order: Sequence[str]) -> Estimates:
 def _behind(ranked: Runs, order: Sequence[str]) -> set[str]:
     """Return the strategies that are significantly behind the first.
 
-    Over the seeds that all have; a strategy with fewer than five is held against none.
+    Over the seeds that all have; a strategy with fewer than five is not compared.
     """
     marks = {
         name: {seed: run.marks for seed, run in ranked[name].items() if run.marks} for name in order

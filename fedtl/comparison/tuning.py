@@ -1,17 +1,17 @@
 """Each strategy's own search for its hyper-parameters, all with the same number of trials.
 
 A trial trains on three quarters of every client's training examples and is scored on the rest, so
-that nothing of what a comparison reports is seen. The searches go side by side; each waits for
-its own last trial, so that what it chooses does not depend on how many there are.
+it never sees rows that the comparison reports. The searches run in parallel; each waits for its own
+last trial, so that its choice does not depend on the number of searches.
 
-Every seed has a search of its own. A seed deals anew and holds out other rows: four fifths of what
+Every seed has a search of its own. A seed deals again and holds out other rows: four fifths of what
 one seed trains on is held out under some other of a few seeds, so a search on the first seed's
 training rows would choose by rows that the other seeds are scored on. Nested in the seed, a search
 sees training rows of its seed alone, and each seed's score is that of the whole procedure, search
-included, on rows that the procedure never saw; the spread over seeds holds what searching adds to
-it. (One held-out set for all seeds would cost fewer trials. But clients would hold out what falls
-to them by chance, small ones all or nothing, and the spread over seeds would no longer hold that
-of the held-out rows.)
+included, on rows that the procedure never saw; the spread over seeds includes that of the search.
+(One held-out set for all seeds would cost fewer trials. But clients would hold out what they
+get by chance, small ones all or nothing, and the spread over seeds would no longer include that of
+the held-out rows.)
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ def tune(
 ) -> dict[str, Chosen]:
     """Search the hyper-parameters of every cell, on the clients of its own seed.
 
-    A search that finished before is not made again. Cells whose strategy has no hyper-parameters
-    of its own are not in what is returned, which is by the cell's name. ``enter`` is told of
-    exceptions that nobody foresaw.
+    A finished search is not repeated. The result is by the cell's name, without cells whose
+    strategy has no hyper-parameters of its own. ``enter`` receives
+    unexpected exceptions.
     """
     chosen: dict[str, Chosen] = {}
     searches: dict[str, _Search] = {}
@@ -107,7 +107,7 @@ def tune(
 
 
 class _Search:
-    """The search of one cell: Optuna's TPE, begun with the values as configured."""
+    """The search of one cell: Optuna's TPE, starting with the configured values."""
 
     def __init__(self, cell: Cell, trials: int) -> None:
         self.cell, self.left = cell, trials
@@ -119,7 +119,7 @@ class _Search:
         self.trials: list[dict[str, Any]] = []
 
     def ask(self) -> RunTrial:
-        """Return the work of the next trial; of the first, that of the configuration as it is."""
+        """Return the work of the next trial; the first uses the configured values."""
         self.left -= 1
         if not self.trials:
             self._asked = None, self._configured
@@ -133,7 +133,7 @@ class _Search:
         return RunTrial(_with(self.cell.config, values))
 
     def tell(self, accuracy: float) -> None:
-        """Learn what the trial came to; NaN where it failed."""
+        """Record the result of a trial; NaN if it failed."""
         trial, values = self._asked
         score = 0.0 if math.isnan(accuracy) else accuracy
         self.trials.append({**values, "accuracy": score})
@@ -144,7 +144,7 @@ class _Search:
 
     @property
     def chosen(self) -> Chosen:
-        """The values of the best trial, the first of equals."""
+        """The values of the best trial; of equals, of the first."""
         best = max(self.trials, key=lambda trial: trial["accuracy"])
         return {key: best[key] for key in self.ranges}
 
@@ -185,7 +185,7 @@ class RunTrial:
 
 
 def validation_sites(sites: SimulatedSites, config: RunConfig) -> SimulatedSites:
-    """Return the clients with a part of their training rows held out, and nothing else to score."""
+    """Return the clients with some training rows held out, and no other rows to score."""
     halves = [
         held_out_split(
             sites.labels,
@@ -209,7 +209,7 @@ def validation_sites(sites: SimulatedSites, config: RunConfig) -> SimulatedSites
 def _untrained(
     config: RunConfig, clients: Sequence[ClientData], leave_out: bool
 ) -> list[AloneHead]:
-    """Return heads of nought for clients alone, where a search does not look at them."""
+    """Return local-only heads of zeros, since a search does not use them."""
     width = clients[0].features.shape[1]
     form = LinearHead(width, clients[0].classes)
     arrays = form.initial("zero", config.seed)

@@ -18,11 +18,11 @@ MakeApp = Callable[[], BlockApp]
 class ClientActor:
     """Answers blocks of messages; Ray keeps one of these per process for the whole run.
 
-    What its clients remember goes back with every reply, so that nothing of a client lives only
-    here and an actor that dies can be replaced.
+    What its clients remember is returned with every reply, so that an actor that dies can be
+    replaced.
 
     Args:
-        import_path: Where the starting process looks for modules.
+        import_path: Where the starting process searches for modules.
     """
 
     def __init__(self, import_path: Sequence[str]) -> None:
@@ -46,7 +46,7 @@ class ClientActor:
         run_config: dict[str, str | int | float | bool],
         states: bytes,
     ) -> None:
-        """Take up the clients' app, and what clients of a lost actor remembered."""
+        """Receive the clients' app, and what clients of a lost actor remembered."""
         self._app, self._clients, self._run_config = make_app(), clients, run_config
         self._contexts = {}
         for node, state in pickle.loads(states).items():
@@ -54,7 +54,7 @@ class ClientActor:
 
     def answer(self, blob: bytes) -> bytes:
         """Return the pickled replies to pickled messages, and the states that are not empty."""
-        assert self._app is not None, "open comes first"
+        assert self._app is not None, "call open first"
         with collector_paused():
             return self._answered(self._app, pickle.loads(blob))
 

@@ -11,7 +11,7 @@ from flwr.clientapp import ClientApp
 from fedtl.engine.flower_internals import RUN_ID, client_raised
 
 BlockApp = Callable[[Sequence[Message], Sequence[Context]], list[Message]]
-"""Replies to messages, in order. It may raise for all; the engine then asks for each alone."""
+"""Replies to messages, in order. If it raises, the engine asks each client separately."""
 
 FIRST_NODE_ID = 2
 
@@ -39,7 +39,7 @@ def context_of(
 
 @dataclass(frozen=True)
 class OneByOne:
-    """Any Flower ``ClientApp``, called once per message; a client that raises fails alone."""
+    """Any Flower ``ClientApp``, called once per message; a client that raises fails by itself."""
 
     client_app: ClientApp
 

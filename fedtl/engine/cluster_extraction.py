@@ -25,7 +25,7 @@ _IMAGES_PER_TASK = 512
 class ClusterRunner:
     """Runs the backbone in Ray tasks on every machine of the cluster.
 
-    Machines must find the images where this one does; the backbone is sent to them. Features are
+    All machines must find the images at the same paths; the backbone is sent to them. Features are
     the same bytes wherever they are computed, on CPUs of one type.
 
     Attributes:
@@ -66,8 +66,8 @@ def _taken(call: Any) -> Batch:
     except RayTaskError as error:
         cause = error.cause
         raise FedtlError(
-            f"Features cannot be extracted on a machine of the Ray cluster: {cause}; every "
-            "machine must find the images where this one does."
+            f"Features cannot be extracted on a machine of the Ray cluster: {cause}; every machine "
+            "must find the images at the same paths."
         ) from error
     return batch
 
@@ -78,7 +78,7 @@ def _extract(
     slots: NDArray[np.int64],
     first: NDArray[np.int64],
 ) -> Batch:
-    """Return one batch for all of ``slots``, computed on one core of whatever machine this is."""
+    """Return one batch for all of ``slots``, computed on one core of this machine."""
     images, backbone = shared
     extractor = Extractor(images, backbone, precision=precision, device="cpu", workers=1)
     batches = list(extractor.run(slots, first))

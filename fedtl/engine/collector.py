@@ -1,4 +1,4 @@
-"""Python's garbage collector, out of the way while many messages are made or read."""
+"""Pauses Python's garbage collector while many messages are made or read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Make no search for cyclic garbage in this block.
+    """Pause the search for cyclic garbage in this block.
 
     Reading a thousand messages makes tens of thousands of objects, none of them garbage; looking
     for it among them takes as long as reading them.

@@ -17,12 +17,12 @@ _begun: tuple[dict[str, Any], int, RayHead] | None = None
 
 
 def session_options() -> dict[str, Any]:
-    """Return what every ``ray.init`` of ours is given."""
+    """Return the options of every ``ray.init`` here."""
     return {"log_to_driver": False, "logging_level": "ERROR"}
 
 
 def machine_options(resources: Resources) -> dict[str, Any]:
-    """Return what Ray is told of this machine."""
+    """Return Ray's options for this machine."""
     return {
         "num_cpus": max(1, int(resources.cpus)),
         "num_gpus": int(resources.gpus),
@@ -31,9 +31,9 @@ def machine_options(resources: Resources) -> dict[str, Any]:
 
 
 def begin_early(config: RunConfig, *, clients: int) -> None:
-    """Start Ray's first process if the run will need one; whoever starts Ray takes it.
+    """Start Ray's first process if the run will need one; the later start of Ray uses it.
 
-    What is wrong is told then, and not here.
+    Errors are reported then, not here.
 
     Args:
         config: The run's.
@@ -55,7 +55,7 @@ def begin_early(config: RunConfig, *, clients: int) -> None:
 
 
 def taken(options: dict[str, Any], actors: int) -> RayHead | None:
-    """Return the process that was begun for the same, to whoever asks first; ``None`` if none."""
+    """Return the process that was started for the same, to the first caller; else ``None``."""
     global _begun
     if _begun is None or _begun[:2] != (options, actors):
         return None
@@ -64,7 +64,7 @@ def taken(options: dict[str, Any], actors: int) -> RayHead | None:
 
 
 def forget() -> None:
-    """End a process that was begun and that nobody has taken."""
+    """End a started process that nothing uses."""
     global _begun
     if _begun is not None:
         _begun[2].stop()

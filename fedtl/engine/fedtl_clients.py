@@ -22,7 +22,7 @@ _LARGEST_BLOCK = 128
 
 @dataclass(frozen=True)
 class FedtlClients:
-    """Answers for a block of clients, as the scenario has it: see
+    """Answers for a block of clients in the scenario: see
     :data:`fedtl.engine.block_app.BlockApp`.
     """
 

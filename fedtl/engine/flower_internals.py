@@ -1,4 +1,4 @@
-"""The few places where running Flower's apps ourselves needs what Flower does not make public.
+"""The few places where we need parts of Flower that are not public.
 
 Written against Flower 1.41 (pyproject pins the minor version); everything else uses its public API.
 """
@@ -35,7 +35,7 @@ def number(messages: Iterable[Message], serial: count[int]) -> None:
 
 
 def empty_run() -> Run:
-    """Return the description of a run that is nobody's but this process's."""
+    """Return the description of a run that belongs to this process only."""
     return Run.create_empty(RUN_ID)
 
 
@@ -45,16 +45,16 @@ def client_failed(message: Message, reason: str) -> Message:
 
 
 def client_raised(message: Message, error: Exception) -> Message:
-    """Return the reply of a client of a simulation that raised: what nobody foresaw, whole."""
+    """Return the reply of a simulated client that raised unexpectedly, with the whole fault."""
     if isinstance(error, FedtlError):
         return client_failed(message, f"{type(error).__name__}: {error}")
     return client_failed(message, Fault.of(error).text)
 
 
 def is_simulation(grid: Grid) -> bool:
-    """Return whether a server app's grid is that of Flower's simulation, in which all is one's own.
+    """Return whether a server app's grid is that of Flower's simulation, where all data is local.
 
-    What is not known to be so is taken for real sites.
+    Any other grid is taken for real sites.
     """
     # It takes a second to import, which no client's process has to spare.
     from flwr.superlink.grid.inmemory_grid import InMemoryGrid

@@ -1,4 +1,4 @@
-"""All clients in the calling process: for debugging, and to state plainly what Ray does."""
+"""All clients in the calling process: for debugging, and as a reference for Ray."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class InlineGrid(SimulationGrid):
         app: What runs them.
         run_config: Flower's run config, given to every client.
         block: Clients answered at a time.
-        caught: Whether what a client raises costs that client alone, or else ends the run; then
-            ``block`` is 1.
+        caught: Whether what a client raises costs only that client, or ends the run; then ``block``
+            is 1.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class InlineGrid(SimulationGrid):
 def _answer_uncaught(
     app: BlockApp, messages: Sequence[Message], contexts: Sequence[Context]
 ) -> list[Message]:
-    """Return the reply of one client; what nobody foresaw is not to be taken for the server's."""
+    """Return the reply of one client; an unexpected error is marked as the client's."""
     try:
         return app(messages, contexts)
     except FedtlError as error:
@@ -77,7 +77,7 @@ def _answer_uncaught(
 def answer_block(
     app: BlockApp, messages: Sequence[Message], contexts: Sequence[Context]
 ) -> list[Message]:
-    """Return the replies of a block; where it raises, ask each client alone to find the culprit."""
+    """Return the replies of a block; if it raises, ask each client separately to find the cause."""
     try:
         return app(messages, contexts)
     except Exception as error:  # a client's trouble is its own

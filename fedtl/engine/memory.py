@@ -1,4 +1,4 @@
-"""How much memory a run takes, all its processes together, shared pages counted once."""
+"""The memory of a run: all its processes together, shared pages counted once."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ class MemoryWatch:
     def sample(self) -> None:
         """Measure now: the proportional set size of this process and all it started.
 
-        Where the system does not tell (not Linux), this process's own peak resident size stands
-        for it.
+        If the system does not report it (not Linux), this process's peak resident size is used.
         """
         if (_PROC / "self/smaps_rollup").exists():
             total = sum(map(_pss_kb, _family())) / 1024

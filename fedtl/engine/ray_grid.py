@@ -58,8 +58,8 @@ class RayGrid(SimulationGrid):
         actors: Number of actors.
         client_cpus: CPU share of an actor.
         client_gpus: GPU share of an actor.
-        client_timeout: Seconds a block may take; past that its actor is replaced and each of its
-            clients is asked alone, so that only one that stalls is lost.
+        client_timeout: Seconds a block may take; after that its actor is replaced and each of its
+            clients is asked separately, so that only a stalled one is lost.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class RayGrid(SimulationGrid):
             block: Clients answered in one call; never more than an actor's share of them.
 
         Raises:
-            FedtlError: The actors did not start, as others hold the CPUs or GPUs.
+            FedtlError: The actors did not start, because others hold the CPUs or GPUs.
         """
         self.clients = clients
         self._opening = ray.put(make_app)
@@ -111,7 +111,7 @@ class RayGrid(SimulationGrid):
                 f"{len(late)} of {len(opened)} client actors did not start in "
                 f"{_START_PATIENCE:.0f} s: each needs {self._shares.cpus:g} CPUs and "
                 f"{self._shares.gpus:g} GPUs, but Ray has {free.get('CPU', 0):g} CPUs and "
-                f"{free.get('GPU', 0):g} GPUs free; ask for less, or wait for who holds them."
+                f"{free.get('GPU', 0):g} GPUs free; ask for less, or wait until they are free."
             )
         _opened(ready)
 
@@ -183,8 +183,8 @@ class RayGrid(SimulationGrid):
     def _finish(self, block: _Block, queue: deque[_Block]) -> list[Message]:
         """Return a block's replies; on trouble repeat it, and then ask its clients one by one.
 
-        A death is repeated whole first, as it may have been nobody's fault; a stall is not, as it
-        would cost the time limit again.
+        After a death the whole block is repeated first, since no client may be at fault; after a
+        stall it is not, since that would cost the time limit again.
         """
         try:
             return self._take(block)
@@ -223,7 +223,7 @@ class RayGrid(SimulationGrid):
     def _replace(self, actor: int, queue: deque[_Block]) -> None:
         """Put a new actor in a lost one's place; calls that were lost with it are made again later.
 
-        Not at once: the clients of the block in trouble are asked first, each with its whole time.
+        That comes after the clients of the failed block are asked, each with its full time limit.
         """
         ray.kill(self._actors[actor])
         self._actors[actor] = self._start()
@@ -232,7 +232,7 @@ class RayGrid(SimulationGrid):
             block.call = None
 
     def close(self) -> None:
-        """Stop the actors; Ray itself stays up for whoever started it."""
+        """Stop the actors; Ray itself keeps running for its starter."""
         for actor in self._actors:
             ray.kill(actor)
 
@@ -247,14 +247,14 @@ def _opened(calls: Sequence[Any]) -> None:
         ray.get(calls)
     except RayActorError as error:
         raise FedtlError(
-            "A client process ended while it started, as the system ends one if memory is short; "
-            f"now there is {memory_told()}: free memory, use fewer processes (--client-cpus 2), or "
+            "A client process ended while it started, as happens if memory is short; now there is "
+            f"{memory_told()}: free memory, use fewer processes (--client-cpus 2), or "
             "--engine inline, which needs no Ray."
         ) from error
 
 
 class _BlockLostError(Exception):
-    """A block got no usable answer; ``repeat`` where asking again may help."""
+    """A block got no usable answer; ``repeat`` if asking again may help."""
 
     def __init__(self, text: str, *, repeat: bool = False) -> None:
         super().__init__(text)

@@ -1,4 +1,4 @@
-"""Ray on this machine for one run: started within a deadline, and ended however the run ends."""
+"""Ray on this machine for one run: started within a deadline, ended with the run."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ _INTERNALS = Path(__file__).with_name("ray_internals.py")
 
 
 class RayHead:
-    """A process of ours that starts Ray and keeps it, or knocks at a cluster: see :meth:`answer`.
+    """A process that starts Ray and keeps it, or tries a cluster: see :meth:`answer`.
 
     Args:
-        address: A cluster to knock at; empty to start Ray on this machine.
+        address: A cluster to join; empty to start Ray on this machine.
         options: For ``ray.init``.
-        actors: How many client processes it will be asked for.
+        actors: How many client processes it will start.
 
     Raises:
         FedtlError: There is too little memory, or no place for Ray's files.
@@ -87,7 +87,8 @@ class RayHead:
         """Return the address at which Ray has answered.
 
         Raises:
-            FedtlError: It has not, within a minute, or cannot; nothing of it is left then.
+            FedtlError: It has not answered within a minute, or cannot start; then nothing of it is
+                left.
         """
         try:
             found = self._answer()
@@ -99,16 +100,16 @@ class RayHead:
         return found
 
     def _hear(self) -> None:
-        """Wait until Ray ends before the run does, which then cannot go on."""
+        """Wait until Ray ends; if it ends before the run, the run cannot go on."""
         assert self._process.stdout is not None
         if self._process.stdout.readline() and not self._stopped:
             end_for(
-                "a process of Ray's has ended, as the system ends one if memory is short; now "
-                f"there is {memory_told()}"
+                "one of Ray's processes ended, as happens if memory is short; now there is "
+                f"{memory_told()}"
             )
 
     def stop(self) -> None:
-        """End Ray and all its processes, and remove its files; a second time, nothing."""
+        """End Ray and all its processes, and remove its files; a second call does nothing."""
         assert self._process.stdin is not None
         self._stopped = True
         with suppress(OSError):
@@ -149,14 +150,14 @@ class RayHead:
         except ValueError:
             self._said.seek(0)
             last = self._said.read().decode(errors="replace").strip().rpartition("\n")[2]
-            told = {"error": f"it ended while it started ({last or 'without a word'})"}
+            told = {"error": f"it ended while it started ({last or 'without a message'})"}
         if "error" in told:
             raise FedtlError(f"Cannot {where}: {told['error']}; --engine inline needs no Ray.")
         return told["address"]
 
 
 def remove_leftovers() -> None:
-    """Remove the folders of runs that are dead: the system has freed their locks."""
+    """Remove the folders of runs that have ended: the system has freed their locks."""
     for parent in dict.fromkeys(_parents()):
         for lock in parent.glob(f"{_PREFIX}*/{_LOCK}"):
             with suppress(OSError), lock.open("r+b") as file:
@@ -195,7 +196,7 @@ def _environment() -> dict[str, str]:
 
 
 def _line(process: subprocess.Popen[bytes], deadline: float) -> bytes | None:
-    """Return the first line that a process writes; what there is at its end; ``None`` if late."""
+    """Return the first line that a process writes, or all if it ends; ``None`` if late."""
     assert process.stdout is not None
     said = b""
     while not said.endswith(b"\n"):
@@ -250,6 +251,6 @@ def _new_folder() -> tuple[Path, int]:
     raise FedtlError(
         f"Ray's sockets need a folder that can be written, with {byte_size(_LEAST_DISK)} free and "
         f"a path of at most {_LONGEST_FOLDER - len(_PREFIX) - 9} characters, but "
-        f"{', '.join(str(parent) for parent in dict.fromkeys(_parents()))} are none; set TMPDIR to "
-        "such a folder, or use --engine inline, which needs no Ray."
+        f"{', '.join(str(parent) for parent in dict.fromkeys(_parents()))} do not qualify; set "
+        "TMPDIR to such a folder, or use --engine inline, which needs no Ray."
     )

@@ -1,11 +1,12 @@
-"""The process that starts Ray for a run, or knocks at a cluster, and ends a blink after the run.
+"""The process that starts Ray for a run, or tries a cluster, and ends just after the run.
 
-Ray's ``connect`` holds Python's lock until the raylet has answered, so whoever calls it may never
-hear of anything again, not even of Ctrl-C. It is called here first: the run waits for this process
+Ray's ``connect`` holds Python's lock until the raylet has answered, so its caller may block for
+ever and not even react to Ctrl-C. It is called here first: the run waits for this process
 with a deadline, and connects to a raylet that has answered once.
 
 Run as a script, with one argument, a JSON object; see :class:`fedtl.engine.ray_head.RayHead`. It
-imports nothing of fedtl but the file that the request names, so that no path need be right.
+imports nothing of fedtl but the file that the request names, so that it does not depend on any
+path.
 """
 
 from __future__ import annotations
@@ -69,14 +70,14 @@ shutil.rmtree(folder, ignore_errors=True)
 
 
 def _prctl(option: int, value: int) -> None:
-    """Tell Linux; other systems have no such call."""
+    """Make the call on Linux; other systems have none."""
     call = getattr(ctypes.CDLL(None), "prctl", None)
     if call is not None:
         call(option, value, 0, 0, 0)
 
 
 def _die_with(parent: int) -> None:
-    """Have the system end this process with its parent, which may have ended already."""
+    """Make the system end this process with its parent, which may have ended already."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
@@ -103,7 +104,7 @@ def _become_keeper(folder: str, lock: int) -> None:
 
 
 def _children() -> list[str]:
-    """Return the ids of this process's children: Ray's own two, as its clients' are theirs."""
+    """Return the ids of this process's children: Ray's own two."""
     found: list[str] = []
     for file in Path("/proc/self/task").glob("*/children"):
         found += file.read_text().split()
@@ -111,7 +112,7 @@ def _children() -> list[str]:
 
 
 def main() -> None:
-    """Start Ray or join it, say where it is in a line of JSON, and keep what was started."""
+    """Start Ray or join it, print its address as a line of JSON, and keep it running."""
     request = json.loads(sys.argv[1])
     _die_with(request["parent"])
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)

@@ -1,4 +1,4 @@
-"""Starting Ray without the helpers that a simulation has no use for, and quietly.
+"""Starting Ray quietly, without the helpers that a simulation does not need.
 
 ``ray.init`` starts seven processes beside the workers. The autoscaler's monitor, the log monitor
 and the dashboard's head serve clusters and people at a browser; without them Ray starts in 3 s
@@ -6,8 +6,8 @@ instead of 4 to 7, stops in 0.15 s instead of 1.3, and holds 170 MB less (measur
 Ray has no switch for them, so their start is skipped here. Written against ray 2.55.1, the version
 that flwr 1.41 pins; a version without these methods starts as it always does.
 
-Whoever joins Ray gets two things that write to the terminal, whatever Ray is told of logs: a thread
-that prints messages of Ray's own processes, and a handler of SIGTERM that prints addresses.
+A process that joins Ray gets two things that write to the terminal, whatever its log settings: a
+thread that prints messages of Ray's own processes, and a handler of SIGTERM that prints addresses.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def lean_head() -> Iterator[None]:
 
 @contextmanager
 def quietly_joined() -> Iterator[None]:
-    """Within this block, a process joins Ray without being made to write to its terminal.
+    """Within this block, a process joins Ray without writing to its terminal.
 
     What fails reaches the caller as an exception, or as the end of Ray's processes.
     """
@@ -58,10 +58,10 @@ def quietly_joined() -> Iterator[None]:
 
 
 def job_of_installed_code() -> JobConfig:
-    """Return a job whose processes do not look for modules in the working directory first.
+    """Return a job whose processes do not search the working directory for modules first.
 
-    There a module of any name may lie, and somebody may have sent it. Ray puts the directory on
-    their path unless the job is a remote client's. What they do need is where fedtl lies.
+    A module of any name may lie there, and may come from somebody else. Ray puts the directory on
+    their path unless the job is a remote client's. They do need the folder of fedtl.
     """
     ours = str(Path(__file__).parents[2])
     installed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
@@ -72,7 +72,7 @@ def job_of_installed_code() -> JobConfig:
 def sigterm_kept() -> Iterator[None]:
     """Within this block, Ray may come or go without changing what SIGTERM does to this process.
 
-    As Ray comes it installs a handler of its own, and as it goes none at all.
+    When Ray starts it installs its own handler, and when it stops it leaves none.
     """
     # Python's own functions for this work in its main thread only.
     python = ctypes.pythonapi

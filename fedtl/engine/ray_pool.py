@@ -37,14 +37,14 @@ class _Worker:
 
 @dataclass
 class _Busy:
-    """A task that an actor is at."""
+    """A task that an actor is working on."""
 
     task: Task
     actor: int
 
 
 class RayPool(TaskPool):
-    """Does tasks in as many actors as there are shares of the machine.
+    """Does tasks in as many actors as the machine has shares.
 
     Args:
         actors: Number of actors; they start at once.
@@ -65,7 +65,7 @@ class RayPool(TaskPool):
         self._scenes[name] = ray.put(make)
 
     def _finished(self) -> Iterator[tuple[Task, Done]]:
-        """See :class:`TaskPool`; a task whose actor died is done again, once."""
+        """See :class:`TaskPool`; a task whose actor died is repeated once."""
         idle = list(range(len(self._actors)))
         busy: dict[Any, _Busy] = {}
         while self._queue or busy:
@@ -94,7 +94,7 @@ class RayPool(TaskPool):
             yield done.task, found
 
     def close(self) -> None:
-        """Stop the actors; Ray itself stays up for whoever started it."""
+        """Stop the actors; Ray itself keeps running for its starter."""
         for actor in self._actors:
             ray.kill(actor)
 

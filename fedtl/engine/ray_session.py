@@ -56,7 +56,7 @@ def start_ray(
 
 
 def stop_ray() -> None:
-    """Leave Ray, and end it and all its processes if it was started for this process."""
+    """Leave Ray; if it was started for this process, end it and all its processes."""
     global _head
     with sigterm_kept():
         ray.shutdown()
@@ -66,11 +66,11 @@ def stop_ray() -> None:
 
 
 def end_processes() -> None:
-    """End all processes of Ray's at once, and leave this one as it is: it is ending, too."""
+    """End all of Ray's processes at once; this process is ending, too."""
     if _head is not None:
         _head.stop()
 
 
 def on_many_machines() -> bool:
-    """Return whether Ray has nodes that do not see this machine's files."""
+    """Return whether Ray has nodes that cannot read this machine's files."""
     return sum(bool(node["Alive"]) for node in ray.nodes()) > 1

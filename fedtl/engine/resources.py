@@ -1,4 +1,4 @@
-"""Which machine a simulation gets, and whether it can hold what was asked for."""
+"""Which machine a simulation gets, and whether it has what was asked for."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def usable_cpus() -> int:
 
 
 def most_clients(config: RunConfig) -> int:
-    """Return how many clients there may be; the data tells if they come with it."""
+    """Return how many clients there may be; the data decides if it brings its clients."""
     counted = config.partition != "natural" and not config.partition.startswith("file:")
     return config.clients if counted else sys.maxsize
 
@@ -44,7 +44,7 @@ def actor_count(
     """Return how many client actors fit side by side; never more than there are clients.
 
     Raises:
-        UsageError: Not even one fits.
+        UsageError: Not even one actor fits.
     """
     if client_cpus > resources.cpus:
         raise UsageError(

@@ -90,4 +90,4 @@ class SimulationGrid(Grid):
         """Have clients, by node id, remember this; the others nothing."""
 
     def close(self) -> None:
-        """Let go of everything the grid holds."""
+        """Free everything that the grid holds."""

@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 class _Closable(Protocol):
     def close(self) -> None:
-        """Let go of everything."""
+        """Free everything."""
         ...
 
 
@@ -27,7 +27,7 @@ class Starting(Generic[T]):
     """A grid or pool that starts in a thread of its own.
 
     Args:
-        start: Starts it; ``None`` where there is nothing to start.
+        start: Starts it; ``None`` if there is nothing to start.
     """
 
     def __init__(self, start: Callable[[], T | None]) -> None:
@@ -41,15 +41,15 @@ class Starting(Generic[T]):
         return self._future.result()
 
     def stop(self) -> None:
-        """Stop it, and Ray where this process uses it, without waiting for that."""
+        """Stop it, and Ray if this process uses it, without waiting."""
         self._thread.submit(_stop, self._future.result())
         self._thread.shutdown(wait=False)
 
     def abandon(self, error: BaseException) -> None:
-        """Let go of what was being started, or has been, when an error ends its use.
+        """Free what was started, or is starting, when an error ends its use.
 
         Args:
-            error: If it is an interruption, Ray's processes are ended and nothing is waited for.
+            error: If it is an interruption, Ray's processes are ended without waiting.
         """
         if self._future.cancel():
             return
@@ -80,7 +80,7 @@ def _started_after(before: Future[None] | None, start: Callable[[], T | None]) -
 
 
 def _ray_session() -> ModuleType | None:
-    """Return the module that knows Ray, if anything here has used it."""
+    """Return the module that uses Ray, if it was imported."""
     module = sys.modules.get("fedtl.engine.ray_session")
     return module if hasattr(module, "end_processes") else None  # not while it is being imported
 

@@ -1,7 +1,7 @@
-"""Independent tasks that have scenes in common: what does them, and does them in this process.
+"""Independent tasks that share scenes, and a pool that does them in this process.
 
-A task belongs to a scene: data, and whatever was worked out about it, that many tasks look at.
-Whoever does them opens a scene once and prefers tasks of the one that is open.
+A task belongs to a scene: data, and results computed from it, that many tasks use. A pool opens a
+scene once and prefers tasks of the open scene.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class Task:
     """Something to be done.
 
     Attributes:
-        name: Told with its result.
+        name: Reported with its result.
         scene: Name of its scene.
-        work: Does it, given the scene and whom to tell of faults that it goes on after; sent to an
-            actor, and its result back.
+        work: Does it, given the scene and a function that receives faults that do not end it; it is
+            sent to an actor, which sends its result back.
     """
 
     name: str
@@ -33,16 +33,16 @@ class Task:
 
 
 EnterOfTask = Callable[[Task, str, Fault], None]
-"""Is told of a task's fault, and where in the task it arose: empty if the task ended with it."""
+"""Receives a task's fault, and where in the task it arose: empty if it ended the task."""
 
 
 @dataclass(frozen=True)
 class TaskFailure:
-    """What a task came to that has no result.
+    """The outcome of a task without a result.
 
     Attributes:
         reason: Why, one sentence.
-        entered: Whether it is a fault that has been told already.
+        entered: Whether it is a fault that has been reported already.
     """
 
     reason: str
@@ -51,7 +51,7 @@ class TaskFailure:
 
 @dataclass(frozen=True)
 class Done:
-    """What a task came to, and the faults on the way."""
+    """The outcome of a task, and the faults on the way."""
 
     result: Any
     faults: Sequence[tuple[str, Fault]] = ()
@@ -64,7 +64,7 @@ class TaskPool(ABC):
         self._queue: deque[Task] = deque()
 
     def submit(self, task: Task) -> None:
-        """Have a task done."""
+        """Submit a task."""
         self._queue.append(task)
 
     @abstractmethod
@@ -75,7 +75,7 @@ class TaskPool(ABC):
         """Yield every submitted task with its result or :class:`TaskFailure`, as they finish.
 
         Args:
-            enter: Is told of a task's faults, a few of every kind, before it is yielded.
+            enter: Receives a task's faults, a few of every kind, before the task is yielded.
         """
         for task, done in self._finished():
             for where, fault in done.faults:
@@ -88,10 +88,10 @@ class TaskPool(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of everything the pool holds."""
+        """Free everything that the pool holds."""
 
     def _next(self, scene: str | None) -> Task:
-        """Take a task of this scene, or else of the one with most tasks waiting."""
+        """Take a task of this scene, or else of the scene with most waiting tasks."""
         waiting = [task.scene for task in self._queue]
         if scene not in waiting:
             scene = max(waiting, key=waiting.count)
@@ -104,7 +104,7 @@ class InlinePool(TaskPool):
     """Does tasks one after the other in the calling process.
 
     Args:
-        caught: Whether what a task raises costs that task alone, or else ends all.
+        caught: Whether what a task raises costs only that task, or ends all.
     """
 
     def __init__(self, *, caught: bool = True) -> None:
@@ -130,7 +130,7 @@ class InlinePool(TaskPool):
 
 
 def attempt(work: Callable[[Any, Enter], Any], scene: Any) -> Done:
-    """Do a task; whatever it raises costs that task alone."""
+    """Do a task; whatever it raises costs only that task."""
     kept = Kept()
     try:
         return Done(work(scene, kept.enter), kept.faults)

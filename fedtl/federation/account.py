@@ -1,4 +1,4 @@
-"""What a run has cost so far, who failed in it, and what the user is told of that."""
+"""What a run has cost so far, who failed in it, and what the user is told about it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Account:
     """The account of one run.
 
     Args:
-        journal: Is told how it goes.
+        journal: Receives what happens.
 
     Attributes:
         bytes_up: Bytes from the sites.
@@ -43,13 +43,13 @@ class Account:
             if card.classes_left_out:
                 self._journal.warned(
                     f"Client {client} does not train on {card.classes_left_out} of its classes: it "
-                    "has fewer examples of them than min-examples-per-class there."
+                    "has fewer examples of each than min-examples-per-class at that client."
                 )
         classes = zip(roll.identity.classes, roll.class_counts, strict=True)
         if unknown := [name for name, count in classes if not count]:
             self._journal.warned(
                 f"Of the {len(roll.identity.classes):,} classes, no client has an example of "
-                f"{named(unknown)}: nothing is learnt of it."
+                f"{named(unknown)}, so it is not learnt."
             )
         if told := dominating(roll.cards):
             self._journal.warned(told)
@@ -61,7 +61,7 @@ class Account:
         self.failures = list(checkpoint.failures)
 
     def settle(self, phase: Phase, server_round: int) -> None:
-        """Enter a finished phase: its ledger, its bytes, its failures, and who stands out."""
+        """Enter a finished phase: its ledger, bytes, failures and unusually large contributions."""
         self._enter(phase)
         self._note_failures(server_round, phase.failures)
         for client, times in standing_out(self.sizes, STANDS_OUT).items():
@@ -69,18 +69,18 @@ class Account:
                 self._told.add(client)
                 self._journal.warned(
                     f"Round {server_round}, client {client}: its numbers are {times:.3g} times the "
-                    "median of all clients', so that what comes of them is nearly its alone; look "
-                    "at its data, or at it."
+                    "median of all clients', so the result is nearly that client's own; check its "
+                    "data, or the client itself."
                 )
         self.sizes.clear()
 
     def drop(self, phase: Phase) -> None:
-        """Enter a phase that is asked once more: what crossed the border has crossed it."""
+        """Enter a phase that is repeated: its bytes have crossed the border all the same."""
         self._enter(phase)
         self.sizes.clear()
 
     def take_back(self, server_round: int, fault: str) -> None:
-        """Tell that a round's total is not kept, and whose contributions were the largest."""
+        """Warn that a round's total is not kept, and whose contributions were the largest."""
         largest = largest_named(self.sizes)
         self._journal.warned(f"Round {server_round} is taken back: {fault}{largest}.")
 

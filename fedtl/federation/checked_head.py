@@ -1,4 +1,4 @@
-"""A finished run's head, held against what the run's other files say of it."""
+"""A finished run's head, checked against the run's other files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_SUMMARY_BYTES = 2**28
 
 
 def checked_head(run: Path, identity: RunIdentity | None) -> tuple[TrainedHead, list[str]]:
-    """Return the head of a run folder, and what leaves it in doubt, one sentence each.
+    """Return the head of a run folder, and doubts about it, one sentence each.
 
     Args:
         run: The folder, which has a ``head.safetensors``.
@@ -22,31 +22,31 @@ def checked_head(run: Path, identity: RunIdentity | None) -> tuple[TrainedHead, 
 
     Raises:
         UsageError: The run is not finished, or there is no head in the file.
-        FedtlError: The head is not what ``run.json`` and ``summary.json`` say of it, or one of the
-            files is damaged.
+        FedtlError: The head contradicts ``run.json`` or ``summary.json``, or one of the files is
+            damaged.
     """
     path = run / "head.safetensors"
     finish = f"python -m fedtl.simulate --resume {run}"
     if identity is not None and not identity.head:
-        raise UsageError(f"The run in {run} has not come to its end; finish it with {finish}.")
+        raise UsageError(f"The run in {run} is not finished; finish it with {finish}.")
     head = read_head(path)
     if identity is not None and file_digest(path) != identity.head:
         raise FedtlError(
-            f"{path} is damaged, or another run's: it is not the head that {run / IDENTITY_FILE} "
-            f"names; put it back, or have it made again with {finish}."
+            f"{path} is damaged, or belongs to another run: it is not the head that "
+            f"{run / IDENTITY_FILE} names; restore it, or make it again with {finish}."
         )
     summary = run / "summary.json"
     if not summary.exists() and identity is None:
-        return head, [f"Nothing vouches for {path}: {run} has no run.json and no summary.json."]
+        return head, [f"{path} cannot be checked: {run} has no run.json and no summary.json."]
     content = read_json(summary, _MOST_SUMMARY_BYTES)
     said = content.get("head_sha256") if isinstance(content, dict) else None
     if said != head.sha256():
         raise FedtlError(
             f"{path} is not the head that {summary} names ({said}): one of them is damaged, or "
-            f"another run's; put it back, or have both made again with {finish}."
+            f"belongs to another run; restore it, or make both again with {finish}."
         )
     if identity is None:
         return head, [
-            f"{run} was written by an older fedtl: beside summary.json nothing vouches for {path}."
+            f"{run} was written by an older fedtl: {path} can be checked against summary.json only."
         ]
     return head, []

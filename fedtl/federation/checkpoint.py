@@ -1,4 +1,4 @@
-"""All that a run needs to go on after any round, as one file that is whole or absent."""
+"""Everything that a run needs to go on after any round, in one file that is complete or absent."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Checkpoint:
     Attributes:
         server_round: The last whole round.
         arrays: The global head.
-        standardisation: What the sites were told; ``None`` where the strategy wants none.
+        standardisation: What the sites received; ``None`` if the strategy uses none.
         server_state: What the strategy remembers between rounds.
-        pending: The facts of this round that await the score of its head.
+        pending: The facts of this round, whose head is not scored yet.
         bytes_up: Bytes from the sites so far.
         bytes_down: Bytes to them so far.
         seconds: Seconds of every round so far.
@@ -60,7 +60,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, manifest: Mapping[str
     Args:
         folder: Where the run's checkpoints lie.
         checkpoint: The state.
-        manifest: What it vouches for: the run, and the files beside it.
+        manifest: The run that it belongs to, and the files beside it.
 
     Raises:
         FedtlError: The disk is full or the folder cannot be written.
@@ -107,10 +107,10 @@ def checkpoint_paths(folder: Path) -> list[Path]:
 def read_checkpoint(path: Path) -> tuple[Checkpoint, dict[str, Any] | None]:
     """Return a checkpoint, and what it says of the run and of the files beside it.
 
-    That is ``None`` in a checkpoint of an older fedtl, for which nothing vouches.
+    That is ``None`` in a checkpoint of an older fedtl.
 
     Raises:
-        FedtlError: It is damaged, or no checkpoint.
+        FedtlError: It is damaged, or not a checkpoint.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -125,7 +125,9 @@ def read_checkpoint(path: Path) -> tuple[Checkpoint, dict[str, Any] | None]:
     sealed = metadata["format"] == _FORMAT
     text = metadata["facts"]
     if sealed and metadata.get("seal") != _seal(text, tensors):
-        raise FedtlError(f"The checkpoint {path} is damaged: its content is not what it says.")
+        raise FedtlError(
+            f"The checkpoint {path} is damaged: its content does not match its digest."
+        )
     facts = parse_json(text, f"The checkpoint {path}")
     try:
         return _checkpoint(facts, tensors), facts["manifest"] if sealed else None
@@ -155,7 +157,7 @@ def _checkpoint(facts: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Chec
 
 
 def _seal(facts: str, tensors: Mapping[str, NDArray[Any]]) -> str:
-    """Return the SHA-256 of all that a checkpoint says."""
+    """Return the SHA-256 of everything that a checkpoint holds."""
     digest = hashlib.sha256(facts.encode())
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {value.dtype.str} {value.shape}\n".encode())

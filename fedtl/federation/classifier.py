@@ -31,7 +31,7 @@ class Classifier:
         run: The run folder.
         config: Its configuration.
         trained: Its head.
-        told: What the user is to know before it is used, one sentence each.
+        told: What the user should know before it is used, one sentence each.
     """
 
     run: Path
@@ -48,8 +48,8 @@ class Classifier:
             trust: Whether a class that the folder names may run, wherever its code lies.
 
         Raises:
-            UsageError: It is no run folder, the run has not come to its end, or its files do not
-                belong together.
+            UsageError: It is not a run folder, the run is not finished, or its files do not belong
+                together.
             FedtlError: A file is damaged.
         """
         from fedtl.federation.checked_head import checked_head
@@ -60,8 +60,8 @@ class Classifier:
         # Path.is_file would raise where a folder above may not be entered.
         if not os.path.isfile(folder / "config.toml"):  # noqa: PTH113
             raise UsageError(
-                f"{run} is not a run folder, as it has no config.toml; "
-                "a run is where its --out said, or in runs/."
+                f"{run} is not a run folder: it has no config.toml; a run lies where --out said, "
+                "or in runs/."
             )
         identity = RunIdentity.read(folder)
         bar_code(folder, trust=trust)
@@ -71,12 +71,12 @@ class Classifier:
 
             if not strategies.load(config.strategy).global_head:
                 raise UsageError(
-                    f"{run} has no head to classify with: under strategy = {config.strategy!r} "
-                    "every client has its own, which stays with the client."
+                    f"{run} has no head to classify with: with strategy = {config.strategy!r} "
+                    "every client has its own head, which stays with the client."
                 )
             raise UsageError(
-                f"{run} has no head.safetensors yet, as the run is not finished; "
-                f"finish it with python -m fedtl.simulate --resume {run}"
+                f"{run} has no head.safetensors: the run is not finished; finish it with "
+                f"python -m fedtl.simulate --resume {run}"
             )
         head, doubts = checked_head(folder, identity)
         classifier = cls(run, config, head, tuple(doubts))
@@ -93,10 +93,10 @@ class Classifier:
 
     @property
     def measure(self) -> Literal["probability", "score"]:
-        """What :meth:`values` are: probabilities, or scores, as the strategy declares its outputs.
+        """What :meth:`values` are: probabilities or scores, as the strategy declares.
 
         A least-squares head estimates the one-hot label itself: about 1 for an example's class,
-        about 0 for the others. A cosine is no log-odds either: a softmax of these would mean
+        about 0 for the others. A cosine is not a log-odds either: a softmax of these would mean
         nothing.
         """
         import strategies
@@ -112,7 +112,7 @@ class Classifier:
         return int(self.trained.arrays[first].shape[-1])
 
     def on_scale(self, limits: tuple[float, float]) -> Classifier:
-        """Return the classifier with other values for black and white than its head was trained on.
+        """Return the classifier with other values for black and white than in training.
 
         Raises:
             UsageError: The limits leave nothing between them.
@@ -125,7 +125,7 @@ class Classifier:
         """Return the backbone that the head was trained on.
 
         Raises:
-            FedtlError: It cannot be had, or what can be had is another one.
+            FedtlError: It is not available, or differs from the run's.
         """
         from fedtl.transfer.backbones import backbone_of
 
@@ -134,7 +134,7 @@ class Classifier:
         if backbone.fingerprint != self.trained.fingerprint:
             raise UsageError(
                 f"The backbone {config.backbone} with weights {config.weights} has fingerprint "
-                f"{backbone.fingerprint} here, but the head of {self.run} was trained on "
+                f"{backbone.fingerprint} here, but the head of {self.run} was trained with "
                 f"{self.trained.fingerprint}; use the weights and the fedtl version of the run."
             )
         return backbone
@@ -146,8 +146,8 @@ class Classifier:
 
         Args:
             features: Shape ``(n, d)``, not standardised.
-            case_mix: How to read the head with another mix of classes than it was trained on;
-                values are then probabilities, whatever its outputs.
+            case_mix: How to read the head with another mix of classes than in training; values are
+                then probabilities, whatever its outputs.
 
         Returns:
             Shape ``(n, K)``, in the order of the head's classes.
@@ -164,7 +164,7 @@ class Classifier:
         return outputs.softmax(1).numpy()
 
     def outputs(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the head's outputs as they are, shape ``(n, K)``.
+        """Return the head's raw outputs, shape ``(n, K)``.
 
         The arithmetic is that of the run's own scoring, in batches of one fixed shape, so that a
         row's values do not depend on the other rows.

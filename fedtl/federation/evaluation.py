@@ -22,7 +22,7 @@ from fedtl.transfer.scoring import Score, balanced_accuracy
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What a client tells of a head's score: counts, no examples.
+    """What a client sends of a head's score: counts, no examples.
 
     Attributes:
         loss: Mean cross-entropy in nats; NaN where there was nothing to score.
@@ -50,7 +50,7 @@ class Tally:
         Args:
             score: What is counted.
             groups: Those of its examples.
-            probabilities: Whether the softmax of its logits means probabilities.
+            probabilities: Whether the softmax of its logits gives probabilities.
         """
         counts = None
         if score.logits is not None and score.examples:
@@ -124,12 +124,12 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class ClientTallies:
-    """One client's scores of one kind of head: on its held-out data, and on what is nobody's.
+    """One client's scores of one kind of head: on its held-out rows, and on rows of no client.
 
     Attributes:
-        held_out: On its own held-out examples.
-        test: On the global test part; nothing scored there for heads of which that is not asked.
-        unseen: On the site that took part in nothing else.
+        held_out: On its own held-out rows.
+        test: On the test split; empty for heads that are not scored there.
+        unseen: On the holdout-site.
     """
 
     held_out: Tally
@@ -139,18 +139,18 @@ class ClientTallies:
 
 @dataclass(frozen=True)
 class Summary:
-    """How one kind of head does on some examples; NaN where nothing could be scored.
+    """Scores of one kind of head on some examples; NaN where nothing could be scored.
 
     Attributes:
         accuracy: Of all examples together.
         accuracy_low: Lower end of its 95 % interval, over examples or groups.
         accuracy_high: Upper end.
         balanced_accuracy: Mean recall on the same examples.
-        mean_client_accuracy: Plain mean over clients, each on its own held-out examples.
+        mean_client_accuracy: Plain mean over clients, each on its own held-out rows.
         worst_client_accuracy: Their minimum.
         correct: Examples that are right.
         examples: Examples that were scored.
-        groups: Groups that they form; as many as examples where each stands for itself.
+        groups: Groups that they form; as many as examples if there are no groups.
     """
 
     accuracy: float
@@ -165,17 +165,17 @@ class Summary:
 
 
 def on_own_data(clients: Sequence[ClientTallies]) -> Summary:
-    """Return how a kind of head does on all clients' own held-out examples."""
+    """Return the scores of a kind of head on all clients' held-out rows."""
     own = [client.held_out for client in clients]
     each = [tally.accuracy for tally in own if tally.total]
     return _summary(own, each, sum((tally.clusters for tally in own), NO_CLUSTERS))
 
 
 def on_new_data(clients: Sequence[ClientTallies]) -> Summary | None:
-    """Return how a kind of head does on the global test part; ``None`` where there is none.
+    """Return the scores of a kind of head on the test split; ``None`` if there is none.
 
-    Heads that are clients' own are scored on it one by one: their accuracy is the mean over them,
-    and the same examples scored many times give no interval.
+    Clients' own heads are scored on it one by one: their accuracy is the mean over them, without an
+    interval, since the same examples are scored many times.
     """
     tested = [client.test for client in clients if client.test.total]
     if not tested:
@@ -195,7 +195,7 @@ def field_metrics(tallies: Sequence[Tally], *, shared: bool) -> FieldMetrics | N
 
     Args:
         tallies: One per client.
-        shared: Whether clients that scored as many of each class scored the very same examples.
+        shared: Whether clients with equal counts of each class scored the same examples.
     """
     scored = [tally for tally in tallies if tally.total]
     if shared and _alike(scored):
@@ -210,7 +210,7 @@ def field_metrics(tallies: Sequence[Tally], *, shared: bool) -> FieldMetrics | N
 
 
 def _alike(tallies: Sequence[Tally]) -> bool:
-    """Return whether all scored as many examples of each class."""
+    """Return whether all scored equally many examples of each class."""
     return len({(tally.total, tally.examples.tobytes()) for tally in tallies}) == 1
 
 
@@ -237,7 +237,7 @@ def _summary(tallies: Sequence[Tally], each: Sequence[float], clusters: Clusters
 
 @dataclass(frozen=True, slots=True)
 class RoundScore:
-    """How the incoming head did on a client's held-out examples.
+    """Scores of the incoming head on a client's held-out rows.
 
     Attributes:
         held_out: Examples scored.
@@ -251,7 +251,7 @@ class RoundScore:
 
     @classmethod
     def read(cls, metrics: MetricRecord) -> RoundScore:
-        """Return what a training reply tells."""
+        """Return what a training reply reports."""
         return cls(
             held_out=int(metrics["held-out"]),  # type: ignore[arg-type]
             loss=float(metrics["loss"]),  # type: ignore[arg-type]
@@ -264,16 +264,16 @@ _PREFIXES = {"federated": "", "personal": "personal-", "corrected": "corrected-"
 
 @dataclass(frozen=True, slots=True)
 class ClientEvaluation:
-    """What a client tells in the closing evaluation.
+    """What a client reports in the closing evaluation.
 
     Attributes:
-        federated: Scores of the final head; of its own head where the server has no whole one.
-        local_only: Scores of the best head that its own examples give.
-        personal: Scores of its own head beside the final one; ``None`` where it has none.
+        federated: Scores of the final head; of its own head if the server has no whole one.
+        local_only: Scores of its local-only head.
+        personal: Scores of its personal head; ``None`` if it has none.
         corrected: Scores of the final head, read with its own frequencies of classes; ``None``
             where there is no global head.
         method: What its local-only head was solved by.
-        calibration: How sure the final head should be; ``None`` if it is not told.
+        calibration: How sure the final head should be; ``None`` if it is not sent.
         pairs: What the federated, the personal and the corrected head got right beside the
             local-only one, by ``federated``, ``personal`` and ``corrected``.
     """
@@ -288,7 +288,7 @@ class ClientEvaluation:
 
     @classmethod
     def read(cls, metrics: MetricRecord, classes: int) -> ClientEvaluation:
-        """Return what a closing reply tells."""
+        """Return what a closing reply reports."""
 
         def tallies(prefix: str) -> ClientTallies:
             return ClientTallies(
@@ -317,7 +317,7 @@ class ClientEvaluation:
 
     @property
     def round_score(self) -> RoundScore:
-        """The final head's score, as a further round would have told it."""
+        """The final head's score, as a further round would have reported it."""
         own = self.federated.held_out
         return RoundScore(own.total, own.loss, own.accuracy)
 

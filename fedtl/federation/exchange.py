@@ -1,4 +1,4 @@
-"""The server's view of the sites: one order, every reply checked, every byte on the ledger.
+"""The server's view of the sites: one order, every reply checked, every byte in the ledger.
 
 :class:`Exchange` wraps whatever grid carries the messages, ours or Flower's, so that every
 strategy, Flower's own included, sees nodes and replies in partition-id order and never sees what
@@ -28,13 +28,13 @@ _FEW = 8
 
 @dataclass(frozen=True)
 class Failure:
-    """A client whose contribution a phase did without.
+    """A client whose contribution is missing from a phase.
 
     Attributes:
         client: Partition id.
         reason: What happened, one sentence.
-        intended: Whether the scenario has it so.
-        entered: Whether it is an exception that has been told already.
+        intended: Whether the scenario intends it.
+        entered: Whether it is an exception that has been reported already.
     """
 
     client: int
@@ -69,12 +69,12 @@ Check = Callable[[str, int, RecordDict, RecordDict], None]
 
 @dataclass(frozen=True)
 class Errors:
-    """What becomes of exceptions that nobody foresaw.
+    """How unexpected exceptions are handled.
 
     Attributes:
-        enter: Is told of each, with the round and the client's partition id, as it comes.
+        enter: Receives each, with the round and the client's partition id, when it occurs.
         believed: Whether an error reply may bring one: clients of this machine's own simulation.
-        caught: Whether one that is raised in reading a reply costs that client alone, or else ends
+        caught: Whether an exception raised while a reply is read costs only that client, or ends
             the run.
     """
 
@@ -84,7 +84,7 @@ class Errors:
 
 
 class Exchange(Grid):
-    """A grid over the accepted sites alone, in partition-id order.
+    """A grid over the accepted sites only, in partition-id order.
 
     Args:
         grid: What carries the messages.
@@ -92,16 +92,16 @@ class Exchange(Grid):
         declared: What a reply to each kind of message may carry.
         digests: By kind of message, what to keep of a reply's metrics; all of it by default, which
             for ten thousand clients is a hundred megabytes.
-        check: Looks at a reply that is as declared, given its kind, the partition id, its content
+        check: Checks a reply that is as declared, given its kind, the partition id, its content
             and the content of what it replies to; raises :class:`EgressError`.
-        drops_out: Whether the scenario has a client, by round and partition id, not answer.
-        errors: What becomes of exceptions that nobody foresaw.
+        drops_out: Whether a client does not answer in the scenario, by round and partition id.
+        errors: How unexpected exceptions are handled.
         timeout: Seconds to wait for the replies of a phase; ``None`` waits for all.
 
     Attributes:
         partitions: Partition id of every accepted node id.
-        standardisation: Joined to every message, so that clients need not remember it.
-        phase: The exchange that is under way, or was last.
+        standardisation: Added to every message, so that clients need not remember it.
+        phase: The current exchange, or the last one.
         left_out: Clients that are not asked, by partition id, and why.
     """
 
@@ -172,9 +172,9 @@ class Exchange(Grid):
             yield self._admit(phase, sent[place], reply)
 
     def _admit(self, phase: Phase, instruction: Message, reply: Message) -> Message:
-        """Hold a reply against its declaration, enter it on the ledger, and pass it on.
+        """Check a reply against its declaration, enter it in the ledger, and pass it on.
 
-        Whatever is wrong with a reply is its client's failure, and nobody else's.
+        A faulty reply is the failure of its client only.
         """
         client = self._partition(instruction)
         kind = instruction.metadata.message_type
@@ -204,9 +204,9 @@ class Exchange(Grid):
         return reply
 
     def _read(self, phase: Phase, kind: str, instruction: Message, reply: Message) -> None:
-        """Look at an answer and enter it; what was refused has crossed the border all the same."""
+        """Check an answer and enter it; a refused answer has crossed the border as well."""
         if reply.metadata.src_node_id != instruction.metadata.dst_node_id:
-            raise EgressError("the answer came from another node than was asked")
+            raise EgressError("the answer came from another node than the one asked")
         client, content = self._partition(instruction), reply.content
         lines = weigh(content)
         try:
@@ -262,16 +262,16 @@ class Exchange(Grid):
         return self._grid.create_message(*args, **kwargs)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """See :class:`flwr.serverapp.Grid`; what is pushed so is on no ledger, so it is refused."""
-        raise NotImplementedError("use send_and_receive: only what it carries is on the ledger")
+        """See :class:`flwr.serverapp.Grid`; pushing is refused, as no ledger would list it."""
+        raise NotImplementedError("use send_and_receive: only what it carries is in the ledger")
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """See :meth:`push_messages`."""
-        raise NotImplementedError("use send_and_receive: only what it carries is on the ledger")
+        raise NotImplementedError("use send_and_receive: only what it carries is in the ledger")
 
 
 def _is_expected(error: Exception) -> bool:
-    """Return whether an error tells of a reply, and not of the code that reads it."""
+    """Return whether an error is the reply's fault, not that of the code that reads it."""
     if isinstance(error, ValueError):
         return not own_place(error)
     return isinstance(error, EgressError)

@@ -1,4 +1,4 @@
-"""A folder that somebody may have sent: what it names that would run or be read."""
+"""A folder that may come from somebody else: the code and files that it names."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def bar_code(
     trust: bool,
     given: Mapping[str, Any] | None = None,
 ) -> None:
-    """Bar the classes that a folder names, and the user does not, from running.
+    """Bar classes that the folder names, and the user does not, from running.
 
-    From then on their code is not run if it lies in the folder or in the working directory. This
-    comes before the folder's configuration is read: reading it asks its strategy for options.
+    Their code is then not run if it lies in the folder or in the working directory. Call this
+    before the folder's configuration is read: reading it asks its strategy for options.
 
     Args:
         folder: The folder.
         trust: Whether the user vouches for the folder's code.
-        given: What the user gives anew; ``None`` where a command takes no such options.
+        given: Options that the user gives again; ``None`` if a command takes none.
     """
     values = code_named_in(folder.expanduser() / "config.toml")
     named = [key for key in names_code(values) if key not in (given or {})]
@@ -38,7 +38,7 @@ def bar_code(
         unbar()
         return
     anew = " ".join(f"--{key} {values[key]}" for key in named)
-    bar(folder, "add --trust" + (f", or give {anew} anew" if given is not None else ""))
+    bar(folder, "add --trust" + (f", or give {anew} again" if given is not None else ""))
 
 
 def told_places(
@@ -48,12 +48,12 @@ def told_places(
     given: Mapping[str, Any] | None = None,
     keys: tuple[str, ...] = (*MOVABLE, "partition"),
 ) -> list[str]:
-    """Return a sentence that names the paths and addresses outside a folder that it would use.
+    """Return a sentence that names the paths and addresses that a folder uses outside itself.
 
     Args:
         values: The folder's configuration, by kebab-case key.
         folder: The folder.
-        given: What the user gives anew, which is not told.
+        given: Options that the user gives again; they are not named.
         keys: Those that are used.
     """
     places = [
@@ -63,11 +63,11 @@ def told_places(
     ]
     if not places:
         return []
-    return [f"As {folder} has it, and you have not said, the run uses {', '.join(places)}."]
+    return [f"The run uses {', '.join(places)}: {folder} names it, and your command does not."]
 
 
 def _outside(key: str, value: str, folder: Path) -> Iterator[bool]:
-    """Yield whether a value's place is outside a folder; nothing where it names no place."""
+    """Yield whether a value's place is outside a folder; nothing if it names no place."""
     if key == "ray-address":
         yield bool(value)
         return

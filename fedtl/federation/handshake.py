@@ -30,7 +30,7 @@ class Roll:
         identity: What they have in common.
         partitions: Partition id of every accepted node id.
         cards: By partition id.
-        refused: Who does not, and why.
+        refused: Who does not take part, and why.
         entries: The handshake's lines for the ledger.
         bytes_down: Bytes to the sites.
         bytes_up: Bytes from them.
@@ -54,18 +54,18 @@ class Roll:
 def wait_for_nodes(
     grid: Grid, clients: int, *, patience: float, waits: Callable[[str], None]
 ) -> list[int]:
-    """Return the node ids, once at least ``clients`` of them are connected.
+    """Return the node ids as soon as at least ``clients`` nodes are connected.
 
-    Flower samples from whoever is there when a round begins, so a run must not begin before.
+    Flower samples from the nodes that are connected when a round begins, so a run must wait.
 
     Args:
         grid: Knows who is connected.
         clients: How many there must be.
         patience: Seconds to wait for them.
-        waits: Told how many are there whenever that changes and more are needed.
+        waits: Called with the number of connected nodes whenever it changes and more are needed.
 
     Raises:
-        FedtlError: They are not there after ``patience`` seconds.
+        FedtlError: They are not connected after ``patience`` seconds.
     """
     deadline = time.monotonic() + patience
     told = -1
@@ -98,15 +98,15 @@ def handshake(
         grid: What carries the messages.
         nodes: Node ids to ask.
         clients: Number of partitions; a node of a higher partition id is refused.
-        expected: What to hold them against, where the server knows; otherwise what most of them
-            say (of equally many, the one with the lowest partition id).
-        errors: What becomes of exceptions that nobody foresaw.
+        expected: What they must match, if the server knows it; otherwise what most of them say (in
+            a tie, what the lowest partition id says).
+        errors: How unexpected exceptions are handled.
 
-    There is no time limit but Flower's own, twelve hours: a site's first answer may have to wait
-    for its backbone to see every image.
+    There is no time limit but Flower's own, twelve hours: before a site's first answer its backbone
+    must see every image.
 
     Raises:
-        FedtlError: Nobody is left. Nodes that claim the same partition are all left out.
+        FedtlError: No client is left. Nodes that claim the same partition are all left out.
     """
     declared = {phases.HANDSHAKE: phases.HANDSHAKE_REPLY}
     provisional = {node: place for place, node in enumerate(nodes)}
@@ -134,7 +134,7 @@ def handshake(
             refused += [Failure(client, reason) for _ in claims]
         elif len(claims) > 1:
             reason = (
-                f"refused: {len(claims)} nodes claim partition-id {client}, and only one can be "
+                f"refused: {len(claims)} nodes claim partition-id {client}, but only one can have "
                 "it; give every node its own (--node-config 'partition-id=… num-partitions=…')"
             )
             refused += [Failure(client, reason) for _ in claims]
@@ -167,7 +167,7 @@ def handshake(
 
 
 def _read(reply: Message) -> tuple[Identity, SiteCard]:
-    """Return what a site says of itself; its records are of their declared form."""
+    """Return what a site says about itself; its records have their declared form."""
     told = config_record(reply.content, "identity")
     identity = Identity(
         version=str(told["fedtl-version"]),
@@ -184,7 +184,7 @@ def _most_common(identities: Sequence[Identity]) -> Identity:
 
 
 def _mismatch(site: Identity, reference: Identity) -> str:
-    """Return what differs, both values named; empty where nothing does."""
+    """Return what differs, with both values; empty if nothing differs."""
     if site.version != reference.version:
         return f"the site runs fedtl {site.version}, the federation {reference.version}"
     if site.fingerprint != reference.fingerprint:

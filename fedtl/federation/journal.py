@@ -1,4 +1,4 @@
-"""What a federation tells of itself as it goes."""
+"""What a federation reports while it runs."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from fedtl.privacy.egress import LedgerEntry
 
 
 class Journal(Protocol):
-    """What a federation tells of itself: see :class:`fedtl.observers.observer.Observer`."""
+    """What a federation reports: see :class:`fedtl.observers.observer.Observer`."""
 
     @property
     def stopped(self) -> bool:
-        """Whether somebody has asked that no further round begins."""
+        """Whether an observer has asked to stop after this round."""
         ...
 
     def sent(self, entries: Sequence[LedgerEntry]) -> None:
-        """Hear of what crossed the sites' borders."""
+        """Receive what crossed the sites' borders."""
         ...
 
     def round(self, finished: Round, rounds: int) -> object:
-        """Hear of a round whose head is scored; ``rounds`` is how many there will be at most."""
+        """Receive a round whose head is scored; ``rounds`` is the largest number of rounds."""
         ...
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Make a round's state safe."""
+        """Save a round's state."""
         ...
 
     def warned(self, text: str) -> None:
-        """Hear of something that went wrong and was survived, in a sentence."""
+        """Receive a warning about something that did not end the run, in a sentence."""
         ...
 
     def faulted(self, server_round: int, client: int, fault: Fault) -> None:
-        """Hear of an exception that nobody foresaw, which cost one client's contribution."""
+        """Receive an unexpected exception that cost one client's contribution."""
         ...
 
     def phase(self, text: str) -> None:
-        """Hear what is being done or awaited, in a few words."""
+        """Receive what is being done or awaited, in a few words."""
         ...

@@ -1,4 +1,4 @@
-"""A client's labelled data for a finished head: to score it, or to tell the mix of its classes."""
+"""A client's labelled data for a finished head: to score it, or to estimate its class mix."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class Labelled:
         features: Shape ``(n, d)``, float32.
         labels: Shape ``(n,)``, int64, in the order of the head's classes.
         groups: Which belong together, shape ``(n,)``, int64; ``None`` if each stands for itself.
-        notes: What is to be told of them, such as what was left out and why, a sentence each.
+        notes: What the user should know about them, such as what was left out and why, a sentence
+            each.
     """
 
     names: list[str]
@@ -58,7 +59,7 @@ def read_labelled(
     Args:
         classifier: The finished run.
         source: A folder or archive of labelled images, or ``features:FILE.npz`` with ``x``, ``y``.
-        reading: How folders and archives are to be read.
+        reading: How to read folders and archives.
         on_progress: Called with the images that have their features and their total number.
 
     Raises:
@@ -81,8 +82,8 @@ def read_labelled(
     if found := suggested_groups(dataset):
         example, count, option = found
         notes.append(
-            f"names suggest that images belong together, as the {count:,} of {example} do, but no "
-            f"groups are declared, so an interval is too narrow; {option} has it count groups"
+            f"names suggest that images belong together, such as the {count:,} of {example}, but "
+            f"no groups are declared, so the interval is too narrow; {option} makes it count groups"
         )
     rows = np.flatnonzero(labels >= 0)
     dataset = dataset.subset(rows)
@@ -106,7 +107,7 @@ def read_labelled(
 
 
 def _of_head(classes: Sequence[str], known: Collection[str]) -> tuple[dict[str, str], list[str]]:
-    """Return which class of the head is meant by names that differ by case or space alone."""
+    """Return which class of the head is meant by names that differ only by case or space."""
     read = Counter(folded(name) for name in known)
     head = {folded(name): name for name in known}
     meant = {
@@ -122,12 +123,12 @@ def case_mix(classifier: Classifier, own: Labelled) -> Adjustment:
     """Return what reads the head with the mix of classes of a client's labelled data.
 
     The head's own mix is the one of all clients' examples, which its file tells, and so is the
-    temperature of probabilities: one that is fitted to data that the head may have learnt from
-    makes it too sure. Scores that are no log-odds get the one that is likeliest for ``own``, and so
-    does the correction its weight.
+    temperature of probabilities: a temperature fitted to data that the head may have learnt from
+    makes it too sure. Scores that are not log-odds get the temperature that is likeliest for
+    ``own``; the weight of the correction is fitted in the same way.
 
     Raises:
-        UsageError: The file is of a version that does not tell.
+        UsageError: The file is of a version that does not hold these.
     """
     import torch
 
@@ -159,7 +160,7 @@ def _opened(classifier: Classifier, source: str, reading: Reading) -> Dataset:
     embeddings = source.startswith(_EMBEDDINGS)
     if embeddings != classifier.takes_embeddings:
         taken = "features:FILE.npz" if classifier.takes_embeddings else "images in class/file"
-        raise UsageError(f"{classifier.run} was trained on {taken}, so {source} does not suit it.")
+        raise UsageError(f"{classifier.run} was trained on {taken}, so it cannot use {source}.")
     if not embeddings:
         return images(Path(source).expanduser(), reading)
     path = Path(source.removeprefix(_EMBEDDINGS)).expanduser()

@@ -1,4 +1,4 @@
-"""What a checkpoint says of the files beside it, and whether they are still that."""
+"""What a checkpoint says about the files beside it, and whether that still holds."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class FileDigests:
         self._known: dict[str, tuple[int, Any]] = {}
 
     def appended(self, name: str, content: bytes) -> None:
-        """Take note of what was appended to a file that was empty, or begun, before."""
+        """Record what was appended to a file."""
         length, digest = self._known.get(name, (0, None))
         digest = digest or hashlib.sha256()
         digest.update(content)
         self._known[name] = length + len(content), digest
 
     def begin(self, name: str, content: bytes) -> None:
-        """Take note of a file's whole content."""
+        """Record a file's whole content."""
         self._known[name] = len(content), hashlib.sha256(content)
 
     def manifest(self) -> dict[str, list[Any]]:
-        """Return length and SHA-256 of every file that a checkpoint vouches for."""
+        """Return length and SHA-256 of every file that a checkpoint lists."""
         for name in (*_FIXED, *_GROWING):
             path = self._folder / name
             if name not in self._known and path.exists():
@@ -49,7 +49,7 @@ class FileDigests:
 
 
 def difference(folder: Path, files: Mapping[str, Any]) -> str:
-    """Return which file is not what a manifest says, and how; empty if all are.
+    """Return which file contradicts a manifest, and how; empty if none does.
 
     Args:
         folder: The run folder.
@@ -58,14 +58,14 @@ def difference(folder: Path, files: Mapping[str, Any]) -> str:
     for name, (length, sha256) in files.items():
         path = folder / name
         if not path.exists():
-            return f"{path} is gone"
+            return f"{path} is missing"
         size = path.stat().st_size
         if size < length:
-            return f"{path} has {size:,} bytes where the checkpoint counted {length:,}"
+            return f"{path} has {size:,} bytes, but the checkpoint counted {length:,}"
         if size > length and name not in _GROWING:
             return f"{path} is longer than it was"
         if _beginning(path, length) != sha256:
-            return f"{path} is damaged, or another run's"
+            return f"{path} is damaged, or belongs to another run"
     return ""
 
 

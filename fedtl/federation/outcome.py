@@ -1,4 +1,4 @@
-"""What a federation came to, put together from what its clients tell at the end."""
+"""The outcome of a federation, from what its clients report at the end."""
 
 from __future__ import annotations
 
@@ -15,28 +15,27 @@ from strategies.base import Arrays, HeadStrategy
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a federation came to.
+    """The outcome of a federation.
 
     Attributes:
         strategy: With its head's form.
         arrays: The final head.
-        standardisation: Of the features the head expects; ``None`` where it takes them raw.
+        standardisation: Of the features that the head expects; ``None`` if it takes them raw.
         roll: Who took part.
-        rounds: Rounds done.
-        federated: Every client's scores of the final head; of its own head where the strategy has
-            no whole global one.
-        local_only: Every client's scores of the head it would have got alone.
-        personal: Every client's scores of its own head beside the global one; ``None`` where
-            clients have none.
+        rounds: Rounds that were run.
+        federated: Every client's scores of the final head; of its own head if the strategy has no
+            whole global one.
+        local_only: Every client's scores of its local-only head.
+        personal: Every client's scores of its personal head; ``None`` if clients have none.
         corrected: Every client's scores of the global head, read with its own frequencies of
             classes; ``None`` where there is no global head.
-        pairs: What heads got right beside each client's local-only head, by kind of head
+        pairs: What heads got right, paired with each client's local-only head, by kind of head
             (``federated``, ``personal``, ``corrected``) and client.
         methods: What each client's local-only head was solved by.
-        temperature: That makes the final head's probabilities likeliest on all clients' held-out
-            examples; ``None`` if it was not fitted.
+        temperature: The temperature at which all clients' held-out rows are likeliest under the
+            final head; ``None`` if it was not fitted.
         tempered_error: Calibration error with it, each client judged by the others' temperature;
-            ``None`` if there is no telling.
+            ``None`` if it is unknown.
         failures: ``(round, client, reason)``; round 0 is the handshake.
         bytes_up: Bytes from the sites.
         bytes_down: Bytes to them.
@@ -79,7 +78,7 @@ class Outcome:
         seconds: list[float],
         closing_seconds: float,
     ) -> Outcome:
-        """Return the outcome; ``told`` is each client's answer to the closing evaluation."""
+        """Return the outcome; ``told`` holds each client's answer to the closing evaluation."""
         calibration = [
             one.calibration for _, one in sorted(told.items()) if one.calibration is not None
         ]

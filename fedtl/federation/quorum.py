@@ -1,4 +1,4 @@
-"""How many real sites must take part: what one hospital found alone is no federation's result."""
+"""How many real sites must take part: one hospital alone is not a federation."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Quorum:
     """The fewest sites of a run.
 
     Attributes:
-        fewest: As configured; 0 is half of the sites that are asked, but two at the least.
+        fewest: As configured; 0 is half of the sites that are asked, but at least two.
         patience: Seconds that a round waits for them to be connected.
-        rule: What ``fewest`` is, where no key says it.
+        rule: What ``fewest`` is, if no key says it.
     """
 
     fewest: int
@@ -37,13 +37,13 @@ class Quorum:
         """Return what a run of real sites asks for.
 
         Raises:
-            UsageError: There can never be so many, or it is no federation.
+            UsageError: There can never be so many, or it is not a federation.
         """
         if config.min_sites == 1 or config.clients < _FEWEST:
             said = "min-sites" if config.min_sites == 1 else "clients"
             raise UsageError(
-                f"{said} = 1, but real sites are {_FEWEST} at the least: the head of one alone "
-                f"would tell of its data only; set {said} = {_FEWEST} or more."
+                f"{said} = 1, but at least {_FEWEST} real sites are needed: the head of a single "
+                f"site would be made of its data only; set {said} = {_FEWEST} or more."
             )
         if config.min_sites > config.clients:
             raise UsageError(
@@ -57,7 +57,7 @@ class Quorum:
         return self.fewest or max(_FEWEST, (asked + 1) // 2)
 
     def admit(self, roll: Roll, clients: int) -> None:
-        """Hold those who may take part against what is needed.
+        """Check that enough sites may take part.
 
         Raises:
             FedtlError: They are too few.
@@ -70,8 +70,8 @@ class Quorum:
 
         Args:
             grid: Knows who is connected.
-            nodes: Node ids of those who take part.
-            waits: Told whenever the number of those who are there changes and more are needed.
+            nodes: Node ids of the sites that take part.
+            waits: Called whenever the number of connected sites changes and more are needed.
 
         Raises:
             FedtlError: They are still too few when patience ends.
@@ -90,7 +90,7 @@ class Quorum:
             time.sleep(_POLL_SECONDS)
 
     def check(self, phase: Phase) -> None:
-        """Hold those who answered against what is needed.
+        """Check that enough sites answered.
 
         Raises:
             FedtlError: They are too few.
@@ -101,12 +101,12 @@ class Quorum:
 
     @property
     def closing(self) -> Quorum:
-        """What the closing asks for, in which nothing is learnt any more: two sites.
+        """The quorum of the closing evaluation, in which nothing is learnt: two sites.
 
-        The head is then that of enough sites in every round. Scores of one alone would still be
-        taken for those of a federation.
+        Every round had enough sites, so the head stands; but scores of a single site would be
+        mistaken for those of a federation.
         """
-        return replace(self, fewest=_FEWEST, rule="two at the least, whose scores they are")
+        return replace(self, fewest=_FEWEST, rule="at least two for the scores of a federation")
 
     def short_of(self, phase: Phase) -> str:
         """Return a sentence if fewer sites scored the final head than a round needs; else nothing.
@@ -120,7 +120,7 @@ class Quorum:
             return ""
         listed = ", ".join(map(str, missing[:_LISTED])) + (" …" if missing[_LISTED:] else "")
         return (
-            f"Only {here} of {len(phase.clients)} sites scored the final head, where a round needs "
+            f"Only {here} of {len(phase.clients)} sites scored the final head, but a round needs "
             f"{needed}; every round had enough, so the head stands, but there are no scores of "
             f"client {listed}."
         )
@@ -129,7 +129,7 @@ class Quorum:
         needed = self.needed(asked)
         if here >= needed:
             return
-        rule = f"min-sites = {self.fewest}" if self.fewest else "half of them, and 2 at the least"
+        rule = f"min-sites = {self.fewest}" if self.fewest else "half of them, and at least 2"
         rule = self.rule or rule
         why = f" ({'; '.join(reasons[:3])})" if reasons else ""
         raise FedtlError(

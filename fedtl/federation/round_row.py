@@ -15,12 +15,12 @@ from fedtl.federation.exchange import Phase
 
 @dataclass(frozen=True, slots=True)
 class FailedClient:
-    """A client whose contribution a round did without.
+    """A client whose contribution is missing from a round.
 
     Attributes:
         client: Its partition id.
         reason: Why, in a sentence without a full stop.
-        intended: Whether the scenario had it so, as with ``dropout``.
+        intended: Whether the scenario intends it, as with ``dropout``.
     """
 
     client: int
@@ -32,19 +32,19 @@ class FailedClient:
 class Round:
     """One line of ``metrics.jsonl``.
 
-    The head that a round made is scored by its clients in the next one, so that a round has its
-    last four figures later than the others.
+    Clients score the head of a round in the next round, so the last four figures of a round come
+    later than the others.
 
     Attributes:
         round: Its number, 1 for the first.
         clients: How many took part.
-        train_loss: Mean training loss over their examples; ``None`` if nobody told any.
-        test_accuracy: Of the head on the global test part, a fraction; ``None`` without one.
-        failed: Whose contribution it did without.
+        train_loss: Mean training loss over their examples; ``None`` if no client sent any.
+        test_accuracy: Of the head on the test split, a fraction; ``None`` without one.
+        failed: Clients whose contribution is missing.
         bytes_up: Bytes from the sites.
         bytes_down: Bytes to them.
         seconds: That it took.
-        loss: Mean cross-entropy of the head over all clients' held-out examples; ``None``, here
+        loss: Mean cross-entropy of the head over all clients' held-out rows; ``None``, here
             and below, before it is scored, or where nothing is held out.
         accuracy: Its accuracy on them, a fraction.
         mean_client_accuracy: Mean of the clients' accuracies on their own.
@@ -66,7 +66,7 @@ class Round:
 
     @property
     def shown_accuracy(self) -> float | None:
-        """The accuracy to show of a run under way: on the test part, or else on held-out rows."""
+        """The accuracy to show during a run: on the test split, or else on held-out rows."""
         return self.accuracy if self.test_accuracy is None else self.test_accuracy
 
     @classmethod
@@ -78,7 +78,7 @@ class Round:
         Args:
             phase: Its exchange.
             server_round: Its number.
-            metrics: What the strategy made of the clients' metrics; ``None`` if nobody sent any.
+            metrics: The strategy's summary of the clients' metrics; ``None`` if no client sent any.
             seconds: That it took.
         """
         loss = float(metrics["train-loss"]) if metrics else float("nan")  # type: ignore[arg-type]
@@ -97,7 +97,7 @@ class Round:
         )
 
     def scored(self, told: Mapping[int, RoundScore]) -> Self:
-        """Return the round with its head's scores on the clients' held-out examples."""
+        """Return the round with its head's scores on the clients' held-out rows."""
         scored = [(one.held_out, one.loss, one.accuracy) for one in told.values() if one.held_out]
         if not scored:
             return self
@@ -113,15 +113,15 @@ class Round:
         )
 
     def to_mapping(self) -> dict[str, Any]:
-        """Return it as JSON has it; numbers that do not exist may be NaN."""
+        """Return it as JSON-like data; numbers that do not exist may be NaN."""
         return {**asdict(self), "failed": [asdict(one) for one in self.failed]}
 
     @classmethod
     def from_mapping(cls, told: Mapping[str, Any]) -> Self:
-        """Return the round that :meth:`to_mapping` wrote, or an older fedtl.
+        """Return the round that :meth:`to_mapping`, or an older fedtl, wrote.
 
         Raises:
-            KeyError, TypeError: It is no such mapping.
+            KeyError, TypeError: It is not such a mapping.
         """
         known = {field.name for field in fields(cls)}
         failed = tuple(FailedClient(**one) for one in told["failed"])

@@ -1,4 +1,4 @@
-"""What the server asks of every site before the first round: sums that make it begin well."""
+"""What the server asks every site before the first round: sums for standardisation and start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from strategies.base.coordinates import in_standardised
 
 
 def learn_standardisation(exchange: Exchange, width: int) -> Standardisation:
-    """Return mean and deviation of the ``width`` features, from summed moments.
+    """Return mean and standard deviation of the ``width`` features, from summed moments.
 
     Raises:
         FedtlError: No client sent any.
@@ -37,8 +37,8 @@ def closed_form_start(
 ) -> Arrays:
     """Return the head of the closed form ``starter``, float32, to train from.
 
-    It is solved for on features as they are, then put on those that clients train on: standardised
-    ones, or, where that is ``None``, the same.
+    It is solved on raw features and then converted to the features that clients train on:
+    standardised ones, or raw ones if the standardisation is ``None``.
 
     Raises:
         FedtlError: No client sent statistics.
@@ -58,7 +58,7 @@ def closed_form_start(
 
 
 def _answers(exchange: Exchange, kind: str) -> Iterator[RecordDict]:
-    """Ask every site and yield what those say that answer."""
+    """Ask every site and yield the replies of those that answer."""
     content = RecordDict({"config": ConfigRecord({"server-round": 0})})
     questions = [
         Message(content, dst_node_id=node, message_type=kind) for node in exchange.get_node_ids()

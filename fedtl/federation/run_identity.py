@@ -1,4 +1,4 @@
-"""``run.json``: which run a folder holds, how it was run, and what vouches for its files."""
+"""``run.json``: which run a folder holds, how it was run, and digests of its files."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ IDENTITY_FILE = "run.json"
 Runtime = Literal["simulation", "sites"]
 
 _FORMAT = "fedtl-run-1"
-_DAMAGED = "it is damaged, or another file is in its place"
+_DAMAGED = "it is damaged, or another file was put in its place"
 
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """What a run's first file says of it.
+    """What a run's first file says about it.
 
     Attributes:
-        run: A number of this run's own, hexadecimal.
+        run: A random number that identifies this run, hexadecimal.
         runtime: Whether clients were simulated, or real sites.
         config: SHA-256 of ``config.toml``, hexadecimal.
         head: SHA-256 of ``head.safetensors``; empty until the run has closed.
@@ -51,7 +51,7 @@ class RunIdentity:
         """Return a run folder's identity; ``None`` where an older fedtl wrote none.
 
         Raises:
-            FedtlError: The file is damaged, or ``config.toml`` is not the run's.
+            FedtlError: The file is damaged, or ``config.toml`` belongs to another run.
         """
         path = folder / IDENTITY_FILE
         if not path.exists():
@@ -61,14 +61,14 @@ class RunIdentity:
             facts = {name: content[name] for name in ("run", "runtime", "config", "head")}
             sound = content["format"] == _FORMAT and content["sha256"] == _digest(facts)
         except (KeyError, TypeError) as error:
-            raise FedtlError(f"{path} does not say which run it is of: {_DAMAGED}.") from error
+            raise FedtlError(f"{path} does not say which run it belongs to: {_DAMAGED}.") from error
         if not sound or facts["runtime"] not in get_args(Runtime):
             raise FedtlError(f"{path} contradicts itself: {_DAMAGED}.")
         identity = cls(**facts)
         if file_digest(folder / "config.toml") != identity.config:
             raise FedtlError(
-                f"{folder / 'config.toml'} is not what the run was configured with ({path} says "
-                "so); put the original back, or begin another run with --config."
+                f"{folder / 'config.toml'} is not the run's original configuration ({path} says "
+                "so); restore the original, or start another run with --config."
             )
         return identity
 

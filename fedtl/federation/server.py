@@ -46,7 +46,7 @@ _T = TypeVar("_T")
 _SINGULAR = (np.linalg.LinAlgError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
 
 TestScorer = Callable[[Arrays, Standardisation | None], float]
-"""Returns a head's accuracy, a fraction, on a test split that whoever runs the server holds."""
+"""Returns a head's accuracy, a fraction, on a test split that the server's owner holds."""
 
 
 class Federation:
@@ -55,14 +55,14 @@ class Federation:
     Args:
         grid: Carries the messages: our engine's, or the one Flower gives a server app.
         config: The run.
-        journal: Is told how it goes.
+        journal: Receives what happens.
         expected: What every site must have in common, where the server knows it.
         score_test: Scores a head on the data's test split every round; optional.
         patience: Seconds to wait for the clients to connect.
         reply_timeout: Seconds to wait for a phase's replies; ``None`` leaves that to the grid.
-        simulated: Holds the clients' states, where they are simulated; checkpoints then hold them.
-        quorum: How many sites must take part, where they are real.
-        caught: Whether what nobody foresaw of one client's reply costs that client alone.
+        simulated: Holds the clients' states if they are simulated; checkpoints then hold them.
+        quorum: How many sites must take part, if they are real.
+        caught: Whether an unexpected error from one client's reply costs only that client.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Federation:
         """Run from the start, or from after a checkpoint's round, to the closing evaluation.
 
         Raises:
-            FedtlError: Too few clients connect, or none is left.
+            FedtlError: Too few clients connect, or no client is left.
             ImpossibleTotalError: A strategy of one round has no head to fall back on.
         """
         config = self._config
@@ -138,7 +138,7 @@ class Federation:
                     )
                     if fault := total_fault(started, arrays):
                         raise FedtlError(
-                            f"No head comes of what clients sent for the start: {fault}"
+                            f"What clients sent for the start gives no usable head: {fault}"
                             f"{largest_named(self._account.sizes)}."
                         )
                     arrays = started
@@ -177,17 +177,17 @@ class Federation:
         )
 
     def _asked(self, exchange: Exchange, ask: Callable[[], _T]) -> _T:
-        """Ask clients, and if some answer out of all proportion, once more without them.
+        """Ask clients; if some answers are far out of proportion, ask the others again.
 
-        For sums of which nothing can be taken out again, asked of clients that remember nothing.
+        For sums from which no contribution can be removed, and clients that remember nothing.
         """
         self._account.sizes.clear()
         found = ask()
         if odd := standing_out(self._account.sizes, IMPOSSIBLE):
             self._account.drop(exchange.phase)
             exchange.left_out = {
-                client: f"its numbers are {times:.3g} times the median of all clients', so that "
-                "the others were asked again without it"
+                client: f"its numbers are {times:.3g} times the median of all clients', so the "
+                "others were asked again without it"
                 for client, times in odd.items()
             }
             found = ask()
@@ -204,7 +204,7 @@ class Federation:
         rounds: int,
         pending: Round | None,
     ) -> tuple[Arrays, Round]:
-        """Score the head as it is, train it, make it safe."""
+        """Score the incoming head, train it, write a checkpoint."""
         self._gather(exchange, self._quorum)
         began = time.perf_counter()
 
@@ -271,7 +271,7 @@ class Federation:
         pending: Round | None,
         roll: Roll,
     ) -> Phase:
-        """Score the final head, and what each client would have got alone."""
+        """Score the final head, and each client's local-only head."""
         closing = None if self._quorum is None else self._quorum.closing
         self._gather(exchange, closing)
         told = ConfigRecord({phases.CLASS_COUNTS: list(roll.class_counts)})

@@ -1,4 +1,4 @@
-"""The newest of a run's checkpoints that is sound, and that the files beside it agree with."""
+"""The newest sound checkpoint of a run that agrees with the files beside it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fedtl.federation.run_identity import IDENTITY_FILE
 
 @dataclass(frozen=True)
 class Sound:
-    """Where a run can go on.
+    """The place from which a run can go on.
 
     Attributes:
-        checkpoint: ``None`` where a run has none, so that it starts anew.
-        files: Length and SHA-256 of the files that it vouches for; empty if it vouches for none.
+        checkpoint: ``None`` if a run has none and starts from the beginning.
+        files: Length and SHA-256 of the files that it lists; empty if it lists none.
         warnings: What else was found, one sentence each.
     """
 
@@ -29,12 +29,12 @@ class Sound:
 
 
 def newest_sound(run: Path, identity: str | None) -> Sound:
-    """Return where a run can go on.
+    """Return the place from which a run can go on.
 
     Args:
         run: The run folder.
-        identity: The run's own number; ``None`` where an older fedtl wrote the folder, which is
-            then taken as it is, with a warning.
+        identity: The run's own number; ``None`` if an older fedtl wrote the folder; it is then used
+            with a warning.
 
     Raises:
         FedtlError: There are checkpoints, and none is sound.
@@ -43,7 +43,7 @@ def newest_sound(run: Path, identity: str | None) -> Sound:
     if not paths:
         metrics = run / METRICS_FILE
         lost = metrics.exists() and metrics.stat().st_size > 0
-        told = f"{run / 'checkpoint'} holds no checkpoint any more: the run starts anew."
+        told = f"{run / 'checkpoint'} holds no checkpoint: the run starts from the beginning."
         return Sound(None, warnings=(told,) if lost else ())
     if identity is None:
         return _unvouched(run, paths[0])
@@ -63,17 +63,17 @@ def newest_sound(run: Path, identity: str | None) -> Sound:
             return Sound(checkpoint, manifest["files"], (told,))
         reasons.append(reason)
     raise FedtlError(
-        f"{reasons[0].rstrip('.')}; the run cannot go on: put the file back as it was, or begin "
-        f"another run with --config {run / 'config.toml'}."
+        f"{reasons[0].rstrip('.')}; the run cannot go on: restore the file, or start another run "
+        f"with --config {run / 'config.toml'}."
     )
 
 
 def _contradiction(run: Path, identity: str, path: Path, manifest: Mapping[str, Any] | None) -> str:
     """Return what in the folder contradicts a checkpoint; empty if nothing does."""
     if manifest is None:
-        return f"The checkpoint {path} says of no run that it is its own"
+        return f"The checkpoint {path} does not say which run it belongs to"
     if manifest["run"] != identity:
-        return f"The checkpoint {path} is another run's than {run / IDENTITY_FILE}"
+        return f"The checkpoint {path} belongs to another run than {run / IDENTITY_FILE}"
     return difference(run, manifest["files"])
 
 
@@ -82,17 +82,17 @@ def _unvouched(run: Path, path: Path) -> Sound:
     checkpoint, manifest = read_checkpoint(path)
     if manifest is not None:
         raise FedtlError(
-            f"{run / IDENTITY_FILE} is gone, so nothing says which run {path} belongs to; put it "
-            f"back, or begin another run with --config {run / 'config.toml'}."
+            f"{run / IDENTITY_FILE} is missing, so nothing says which run {path} belongs to; "
+            f"restore it, or start another run with --config {run / 'config.toml'}."
         )
     if not (run / "partition.json").exists():
         raise FedtlError(
             f"{run} has a checkpoint and no partition.json: it is a run of real sites, which "
-            "cannot be simulated to its end, or the file is gone; put it back, or begin another "
-            "run."
+            "cannot be finished as a simulation, or the file is missing; restore it, "
+            "or start another run."
         )
     told = (
-        f"{run} was written by an older fedtl: nothing vouches that its files are whole and of one "
-        "run."
+        f"{run} was written by an older fedtl: whether its files are complete and belong to one "
+        "run cannot be checked."
     )
     return Sound(checkpoint, warnings=(told,))

@@ -1,4 +1,4 @@
-"""A round's total, looked at before it is kept, and whose contributions stand out of it."""
+"""A round's total, checked before it is kept, and contributions that stand out."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from strategies.base.plausible import norm, scale_of
 # How many times the norm of the head that was sent the next one may have.
 _LIMIT = 1e6
 STANDS_OUT = 1e3
-"""How many times the median of all a contribution is that is told of."""
+"""A contribution that is more than so many times the median gives a warning."""
 
 IMPOSSIBLE = 1e6
-"""How many times the median of all a contribution is without which clients are asked again."""
+"""If a contribution is more than so many times the median, the others are asked again."""
 
 # Share of all training examples at which one client is told to be nearly alone.
 _DOMINATES = 0.9
@@ -24,18 +24,19 @@ _NAMED = 3
 
 
 def total_fault(total: Arrays, sent: Arrays, *, scaled: bool = True) -> str:
-    """Return why a head may not be kept, a clause; empty if it may.
+    """Return why a head must not be kept, as a clause; empty if it may be kept.
 
     Args:
-        total: What came of a round.
+        total: The result of a round.
         sent: The head that clients were sent.
-        scaled: Whether both are on features of the same scale, so that their norms compare.
+        scaled: Whether both are for features of the same scale, so that their norms can be
+            compared.
     """
     size = norm(total)
     if not math.isfinite(size):
-        return "the head that comes of it is not finite"
+        return "the resulting head is not finite"
     if scaled and size > _LIMIT * (scale := scale_of(sent)):
-        return f"the head that comes of it has norm {size:.3g}, where that of {scale:.3g} was sent"
+        return f"the resulting head has norm {size:.3g}, but the head sent had {scale:.3g}"
     return ""
 
 
@@ -51,10 +52,11 @@ def largest_named(sizes: Mapping[int, float]) -> str:
 
 
 def standing_out(sizes: Mapping[int, float], times: float) -> dict[int, float]:
-    """Return the clients whose contribution is far larger than the usual, and how many times.
+    """Return clients whose contribution is unusually large, and how many times the median.
 
     Args:
-        sizes: Of each per example, by partition id. Of two, neither stands out of their middle.
+        sizes: Of each per example, by partition id. Of two, neither can stand out from their
+            middle.
         times: More than how many times the median.
     """
     if not sizes:
@@ -68,12 +70,12 @@ def standing_out(sizes: Mapping[int, float], times: float) -> dict[int, float]:
 
 
 def dominating(cards: Mapping[int, SiteCard]) -> str:
-    """Return a sentence if one of several clients tells of nearly all examples; else nothing."""
+    """Return a sentence if one of several clients reports nearly all examples; else nothing."""
     everyone = sum(card.examples for card in cards.values())
     for client, card in cards.items():
         if len(cards) > 2 and card.examples > _DOMINATES * everyone:
             return (
-                f"Client {client} tells of {card.examples:,} of all {everyone:,} training examples,"
-                " so that what is weighed by examples is nearly its alone; ask it whether it is so."
+                f"Client {client} reports {card.examples:,} of all {everyone:,} training examples, "
+                "so averages weighted by examples are nearly its own; ask whether that is correct."
             )
     return ""

@@ -1,1 +1,1 @@
-"""What server and sites have agreed on: kinds of message, what replies carry, codes of errors."""
+"""What server and sites agree on: kinds of message, what replies carry, codes of errors."""

@@ -1,4 +1,4 @@
-"""What a site tells about its data before anything else, and what all its later replies keep to."""
+"""What a site reports about its data first; all its later replies must agree with it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from fedtl.privacy.egress import EgressError
 
 @dataclass(frozen=True)
 class SiteCard:
-    """What a site told about its data.
+    """What a site reported about its data.
 
     Attributes:
         client: Partition id.
         examples: Training examples.
-        held_out: Held-out examples.
+        held_out: Held-out rows.
         label_counts: Examples of each class, both parts together.
         classes_left_out: Classes that it has too few training examples of to train on them.
     """
@@ -32,7 +32,7 @@ class SiteCard:
 
     @classmethod
     def of(cls, site: Site, learnt: NDArray[np.int64]) -> SiteCard:
-        """Return what a site tells of what it holds.
+        """Return what a site reports about its data.
 
         Args:
             site: The site.
@@ -51,11 +51,11 @@ class SiteCard:
 
     @classmethod
     def read(cls, census: MetricRecord, classes: int) -> SiteCard:
-        """Return what a record tells that is of the declared form.
+        """Return the census in a record that has the declared form.
 
         Args:
             census: The record.
-            classes: Number of classes that the same site tells.
+            classes: Number of classes that the same site reports.
 
         Raises:
             EgressError: Its numbers contradict one another.
@@ -78,7 +78,7 @@ class SiteCard:
         return card
 
     def record(self) -> MetricRecord:
-        """Return the record that tells it."""
+        """Return it as a record."""
         return MetricRecord(
             {
                 "partition-id": self.client,

@@ -1,4 +1,4 @@
-"""What cannot be in a client's closing scores: counts that do not add up, or more than it has."""
+"""Checks of a client's closing scores: counts that do not add up, or exceed what it has."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ROUNDING = 1e-6
 def closing_fault(
     metrics: MetricRecord, strategy: HeadStrategy, card: SiteCard, every_row: bool
 ) -> str:
-    """Return what is wrong, a clause; empty if there is nothing.
+    """Return what is wrong, as a clause; empty if nothing is.
 
     Args:
         metrics: Of the forms that :func:`phases.evaluate_forms` declares.
@@ -41,16 +41,16 @@ def closing_fault(
         examples = values[prefix + "examples"]
         first, before = scored.setdefault(part, (prefix, examples))
         if before != examples:
-            return f"{first or 'its own '} and {prefix} scores are of other examples"
+            return f"{first or 'its own '} and {prefix} scores count different examples"
     own = values["examples"]
     if any(n > most for n, most in zip(own, card.label_counts, strict=True)):
-        return "it scored more examples of a class than the site first told of"
+        return "it scored more examples of a class than the site first reported"
     if sum(own) < card.held_out or (sum(own) > card.held_out and not every_row):
-        return f"it scored {sum(own):,} examples, but told of {card.held_out:,} held out"
+        return f"it scored {sum(own):,} examples, but reported {card.held_out:,} held out"
     if phases.TEMPERATURE_KEYS[1] in values:
         gaps = np.abs(np.array(values[phases.TEMPERATURE_KEYS[1]])).reshape(-1, CALIBRATION_BINS)
         if gaps.sum(1).max() > sum(own) + _ROUNDING:
-            return "calibration is of more examples than were scored"
+            return "calibration counts more examples than were scored"
     for prefix in phases.paired_heads(strategy):
         alone, ours = (Clusters(*values[p + "clusters"]) for p in ("local-only-", prefix))
         if fault := _pairs_fault(Pairs(*values[prefix + "pairs"]), alone, ours):
@@ -59,7 +59,7 @@ def closing_fault(
 
 
 def _score_fault(values: dict[str, Any], prefix: str) -> str:
-    """Look at one head's score on one set of rows."""
+    """Check one head's score on one set of rows."""
     n, examples = values[prefix + "num-examples"], values[prefix + "examples"]
     correct, accuracy = values[prefix + "correct"], values[prefix + "accuracy"]
     clusters = Clusters(*values[prefix + "clusters"])
@@ -71,9 +71,9 @@ def _score_fault(values: dict[str, Any], prefix: str) -> str:
         return fault
     unknown = math.isnan(accuracy), math.isnan(values[prefix + "loss"])
     if unknown != (not n, not n):
-        return "it has a score without examples, or none of examples"
+        return "it has a score without examples, or examples without a score"
     if n and not abs(accuracy * n - clusters.correct) <= _ROUNDING * n:
-        return f"accuracy = {accuracy} is not that of {clusters.correct:,} right of {n:,}"
+        return f"accuracy = {accuracy} contradicts {clusters.correct:,} right of {n:,}"
     if prefix + "confusion" in values:
         table = np.array(values[prefix + "confusion"], np.int64).reshape(len(examples), -1)
         if fault := _confusion_fault(table, examples, correct):
@@ -84,7 +84,7 @@ def _score_fault(values: dict[str, Any], prefix: str) -> str:
 
 
 def _clusters_fault(told: Clusters, n: int) -> str:
-    """Look at sums over groups: G groups of n examples, none empty."""
+    """Check sums over groups: G groups of n examples, none empty."""
     sound = (
         told.examples == n
         and told.correct <= n
@@ -99,7 +99,7 @@ def _clusters_fault(told: Clusters, n: int) -> str:
 
 
 def _confusion_fault(table: NDArray[np.int64], examples: list[int], correct: list[int]) -> str:
-    """Look at a confusion matrix: a row is of its class's examples, or empty if not told."""
+    """Check a confusion matrix: a row counts its class's examples, or is empty if not sent."""
     rows = table.sum(1).tolist()
     for of, row, right, hit in zip(examples, rows, correct, table.diagonal().tolist(), strict=True):
         if row not in (0, of) if right < 0 else (row, hit) != (of, right):
@@ -108,18 +108,18 @@ def _confusion_fault(table: NDArray[np.int64], examples: list[int], correct: lis
 
 
 def _binned_fault(values: dict[str, Any], prefix: str, examples: list[int]) -> str:
-    """Look at binned scores: as many cells as there are, and as many examples."""
+    """Check binned scores: the declared number of cells, no more examples than were scored."""
     cells, rare, predicted, sure = (values[prefix + key] for key in phases.FIELD_KEYS)
     rows, n = len(told_classes(len(examples))), sum(examples)
     if packed_size(cells) != rows * 2 * BINS or packed_size(rare) != BINS:
-        return "binned scores have another number of cells than are declared"
+        return "binned scores do not have the declared number of cells"
     told = sum(cell for cell in cells if cell > 0)
     if told > rows * n or sum(cell for cell in rare if cell > 0) > n or sum(predicted) > n:
-        return "binned scores are of more examples than were scored"
+        return "binned scores count more examples than were scored"
     if len(sure) not in (1, 1 + 3 * CALIBRATION_BINS):
-        return "calibration has another number of bins than are declared"
+        return "calibration does not have the declared number of bins"
     if sure[0] > (len(examples) + 1) * n or sum(sure[1 : 1 + CALIBRATION_BINS]) > n + _ROUNDING:
-        return "calibration is of more examples than were scored"
+        return "calibration counts more examples than were scored"
     counts, right, confidence = np.array(sure[1:] or [0.0] * 3).reshape(3, -1)
     most = counts * (1 + _ROUNDING) + _ROUNDING
     return (
@@ -130,7 +130,7 @@ def _binned_fault(values: dict[str, Any], prefix: str, examples: list[int]) -> s
 
 
 def _pairs_fault(pairs: Pairs, alone: Clusters, ours: Clusters) -> str:
-    """Look at what two heads got right of the same examples, beside what each did."""
+    """Check what two heads got right of the same examples against each head's own score."""
     sound = (
         min(pairs.values()[:9]) >= 0
         and pairs.examples == alone.examples == ours.examples

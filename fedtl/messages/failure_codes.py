@@ -1,22 +1,22 @@
-"""Codes of error replies, beyond Flower's own, and what a real site says by them.
+"""Codes of error replies beyond Flower's own, and what a real site means by them.
 
-A simulated client tells its reason in full. What a real site tells is its code and the sentence
-here: the reason may name paths, classes or values of its data, and stays in the site's own log.
+A simulated client sends its reason in full. A real site sends its code and the sentence here:
+the reason may name paths, classes or values of its data, and stays in the site's own log.
 """
 
 from __future__ import annotations
 
 DROPPED_OUT = 7001
-"""The scenario has it so. Nobody but a simulation says it."""
+"""The scenario intends it. Only a simulation sends it."""
 
 REFUSED = 7002
-"""The site does not agree to what the run asks; what it names is the run's own."""
+"""The site refuses what the run asks; it names only keys of the run."""
 
 NOT_OPENED = 7003
 """The site's data cannot be opened, or prepared."""
 
 NOT_RELEASED = 7004
-"""The answer is not as declared, or contradicts itself: it may not leave."""
+"""The answer is not as declared, or contradicts itself: it must not leave."""
 
 FAILED = 7005
 """Anything else."""

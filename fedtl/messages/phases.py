@@ -82,12 +82,12 @@ def binned_scores_of(strategy: HeadStrategy) -> tuple[str, ...]:
 
 
 def fits_temperature(strategy: HeadStrategy) -> bool:
-    """Return whether there is one head, whose outputs a temperature makes better probabilities."""
+    """Return whether there is one head whose probabilities a temperature improves."""
     return strategy.global_head and strategy.outputs in ("probability", "log-odds")
 
 
 def paired_heads(strategy: HeadStrategy) -> tuple[str, ...]:
-    """Return the scores that are told pair by pair beside the local-only head's."""
+    """Return the scores that are sent in pairs with the local-only head's."""
     heads = ["", _CORRECTED] if strategy.global_head else [""]
     if strategy.personalises and strategy.global_head:
         heads.append("personal-")
@@ -121,7 +121,7 @@ def evaluate_forms(strategy: HeadStrategy, classes: int) -> Mapping[str, Form]:
         "clusters": Count(size=6),
     }
     forms = {prefix + key: form for prefix in scores_told(strategy) for key, form in each.items()}
-    # Of its ten counts the last, by how much one head is ahead, may be below nought.
+    # Of its ten counts the last, by how much one head is ahead, may be below zero.
     pairs = Count(low=-(2**53), size=10)
     forms |= {prefix + "pairs": pairs for prefix in paired_heads(strategy)}
     forms["local-only-method"] = Count(high=len(METHODS) - 1)

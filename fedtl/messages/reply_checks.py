@@ -1,6 +1,6 @@
-"""What a client sends, held against what it told before: by itself first, then by the server.
+"""Checks of what a client sends against what it sent before: at the client, then at the server.
 
-A declaration says which records leave and of what form. What is here is what a form cannot say:
+A declaration says which records leave and of what form. This file checks what a form cannot state:
 that numbers agree with one another, with the census of the handshake and with what was sent.
 """
 
@@ -28,7 +28,7 @@ class ReplyChecks:
     Args:
         strategy: With its head's form.
         cards: What clients told of their data, by partition id.
-        sizes: Is told how large a client's contribution is, by partition id: see
+        sizes: Receives the size of a client's contribution, by partition id: see
             ``HeadStrategy.size``.
     """
 
@@ -50,7 +50,7 @@ class ReplyChecks:
         }
 
     def check(self, kind: str, client: int, reply: RecordDict, instruction: RecordDict) -> None:
-        """Look at a reply that is as declared.
+        """Check a reply that has its declared form.
 
         Args:
             kind: Of message.
@@ -68,7 +68,7 @@ class ReplyChecks:
             examples = metric_record(reply, "metrics")["num-examples"]
             if examples != card.examples:
                 raise EgressError(
-                    f"num-examples = {examples}, but the site first told of {card.examples:,}"
+                    f"num-examples = {examples}, but the site first reported {card.examples:,}"
                 )
         if fault := self._checks[kind](reply, card, instruction):
             raise EgressError(fault)
@@ -82,7 +82,7 @@ class ReplyChecks:
     def _init(self, reply: RecordDict, card: SiteCard, instruction: RecordDict) -> str:
         starter = self._strategy.starter
         if starter is None:
-            return "no init is configured"
+            return "init is not configured"
         arrays = from_record(array_record(reply, starter.reply_record))
         told = Told(card.examples, card.label_counts, {}, {})
         self._size = starter.size(arrays, told)
@@ -115,14 +115,14 @@ class ReplyChecks:
 
 
 def _score_fault(metrics: MetricRecord, card: SiteCard) -> str:
-    """Look at the score of the incoming head."""
+    """Check the score of the incoming head."""
     held_out, accuracy, loss = (metrics[key] for key in ("held-out", "accuracy", "loss"))
     if held_out != card.held_out:
-        return f"held-out = {held_out}, but the site first told of {card.held_out:,}"
+        return f"held-out = {held_out}, but the site first reported {card.held_out:,}"
     if held_out:
         right = float(accuracy) * card.held_out  # type: ignore[arg-type]
         if math.isnan(float(loss)) or not abs(right - np.rint(right)) < 1e-3:  # type: ignore[arg-type]
-            return f"loss = {loss} and accuracy = {accuracy} are not of {held_out:,} examples"
+            return f"loss = {loss} and accuracy = {accuracy} are impossible for {held_out:,} rows"
     elif not (math.isnan(float(loss)) and math.isnan(float(accuracy))):  # type: ignore[arg-type]
-        return "there is a score without held-out examples"
+        return "it reports a score without held-out rows"
     return ""

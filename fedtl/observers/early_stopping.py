@@ -1,4 +1,4 @@
-"""Early stopping: no further round begins once accuracy on held-out data has stopped rising."""
+"""Early stopping: no further round begins once accuracy on held-out rows has stopped rising."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class EarlyStopping(Observer):
-    """Stops once so many rounds in a row have brought no better accuracy than the best so far.
+    """Stops after so many rounds in a row without a better accuracy than the best so far.
 
-    It looks at all clients' held-out examples and never at the test split. A head is scored while
-    the next round runs, so that this one is finished, too. The last head is kept, not the best:
-    that would be chosen by the rows that score it. (Prechelt, "Early Stopping - But When?", Neural
-    Networks: Tricks of the Trade, 1998, calls this the criterion UP, here of accuracy.)
+    It uses all clients' held-out rows and never the test split. A head is scored while the next
+    round runs, so that round is finished, too. The last head is kept, not the best:
+    that one would be chosen by the rows that score it. (Prechelt, "Early Stopping - But When?",
+    Neural Networks: Tricks of the Trade, 1998, calls this the criterion UP, here of accuracy.)
 
     Args:
         patience: How many rounds, at least one.
@@ -49,8 +49,8 @@ class EarlyStopping(Observer):
         self._stopped = True
         return (
             f"Training stops early, after round {finished.round + 1} of at most {rounds}: accuracy "
-            f"on held-out data was best after round {at} ({best:.1%}), and "
+            f"on held-out rows was best after round {at} ({best:.1%}), and "
             f"{count_of(self._patience, 'round')} brought no better (patience = {self._patience}). "
-            "These examples also score clients' own data, which flatters these scores a little; "
-            "scores on new data are not touched."
+            "The same rows score clients' own data, so these scores are slightly too good; scores "
+            "on new data are not affected."
         )

@@ -1,4 +1,4 @@
-"""An observer for runs within runs: whoever has them run hears of their exceptions, and no more."""
+"""An observer for runs within runs: it passes on their exceptions, and nothing else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Entering(Observer):
     """Passes on exceptions that nobody foresaw.
 
     Args:
-        enter: Is told of each.
+        enter: Receives each.
     """
 
     vital = True
@@ -23,5 +23,5 @@ class Entering(Observer):
         self._enter = enter
 
     def faulted(self, where: str, fault: Fault) -> None:
-        """Pass it on, within a sentence of whoever hears it."""
+        """Pass it on; the receiver writes the sentence."""
         self._enter(where[:1].lower() + where[1:], fault)

@@ -23,7 +23,7 @@ def round_figures(finished: Round) -> dict[str, float]:
 
 
 def final_figures(result: RunResult) -> dict[str, float]:
-    """Return each way of learning's accuracy on own and on new data, by name."""
+    """Return the accuracy of each way of learning on own and on new data, by name."""
     found = {}
     for data, told in (("own_data", result.figures), ("new_data", result.figures["on_new_data"])):
         for way in ("local_only", "federated", "personal", "corrected", "centralised"):

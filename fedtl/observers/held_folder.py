@@ -1,4 +1,4 @@
-"""A folder that a command writes its work to: made, held by one process at a time, discarded."""
+"""A folder that a command writes to: made, locked by one process, discarded if unused."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from fedtl.whole_file import write_atomically
 
 
 class HeldFolder(ABC):
-    """A folder held by one process at a time, until :meth:`close`.
+    """A folder locked by one process, until :meth:`close`.
 
     Attributes:
         path: The folder.
-        first_files: What is written before the work has begun; the first says what is to be done.
-        work: What such a folder holds, in a word.
+        first_files: Files written before the work begins; the first describes the work.
+        work: What the folder holds, in a word.
         errors: Its ``errors.log``.
     """
 
@@ -43,28 +43,28 @@ class HeldFolder(ABC):
     @property
     @abstractmethod
     def begun(self) -> bool:
-        """Whether there is work in it that would be lost."""
+        """Whether it holds work that would be lost."""
 
     @property
     def resumable(self) -> bool:
-        """Whether the work can go on after it was cut off."""
+        """Whether interrupted work can be resumed."""
         return True
 
     @property
     @abstractmethod
     def catches(self) -> bool:
-        """Whether what nobody foresaw is told in a sentence, or else let through."""
+        """Whether unexpected errors become a sentence, or are passed on."""
 
     @abstractmethod
     def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write rows as a CSV file."""
 
     def close(self) -> None:
-        """Let another process have the folder."""
+        """Release the folder for other processes."""
         self._lock.close()
 
     def discard_if_unbegun(self) -> None:
-        """Remove what was made for work that failed before it had begun."""
+        """Remove the folder of work that failed before it began."""
         if self._made is None or self.begun:
             return
         for name in (*self.first_files, CONTENTS_FILE, ".lock"):
@@ -75,11 +75,11 @@ class HeldFolder(ABC):
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """Do the work within this block; the folder is let go, and is gone if nothing has begun.
+        """Do the work within this block; then release the folder, or remove it if nothing began.
 
         Raises:
-            FedtlError: Also for what nobody foresaw, whose traceback is in ``errors.log`` then.
-            Exception: What nobody foresaw, with ``engine = debug``.
+            FedtlError: Also for unexpected errors, whose traceback is then in ``errors.log``.
+            Exception: Any unexpected error, with ``engine = debug``.
         """
         try:
             with in_hand(self._interrupted):
@@ -103,16 +103,16 @@ class HeldFolder(ABC):
             self.close()
 
     def _interrupted(self) -> str:
-        """Remove what had not begun, and return how to go on with the rest."""
+        """Remove the folder if nothing began; return how to resume otherwise."""
         self.discard_if_unbegun()
         if not self.path.is_dir():
-            return "nothing had begun, so nothing is left"
+            return "nothing had begun, so nothing was kept"
         if not self.resumable:
-            return f"{self.path} holds what there was, and another run needs another out"
+            return f"{self.path} holds what was done; another run needs another out"
         return f"go on with --resume {self.path}"
 
     def write(self, name: str, content: str | bytes) -> Path:
-        """Write a file of the folder, whole or not at all.
+        """Write a file of the folder, completely or not at all.
 
         Raises:
             FedtlError: It cannot be written.
@@ -122,15 +122,15 @@ class HeldFolder(ABC):
         return path
 
     def keep_contents(self, contents: Contents | None, *, unit: str, named: bool) -> None:
-        """Write down what the data is, or refuse to go on with other data than before.
+        """Record the data's digests, or refuse to go on with other data than before.
 
         Args:
             contents: The data's digests.
             unit: What one input is, such as ``"file"``.
-            named: Whether inputs may be named, whose names may tell a site's.
+            named: Whether inputs may be named; their names may reveal a site.
 
         Raises:
-            FedtlError: It is other data.
+            FedtlError: The data differ from before.
         """
         assert contents is not None
         path = self.path / CONTENTS_FILE
@@ -142,14 +142,14 @@ class HeldFolder(ABC):
     def list_unreadable(
         self, dataset: Dataset, unreadable: Sequence[tuple[str, str]], *, named: bool
     ) -> str:
-        """Write ``unreadable.csv``, and return what to tell of images; empty if there are none.
+        """Write ``unreadable.csv``, and return a sentence about images; empty if there are none.
 
-        Files that are left aside are listed, too. The list stays, even if the work fails.
+        Files left aside are listed, too. The list is kept, even if the work fails.
 
         Args:
             dataset: The data, unreadable images included.
             unreadable: Name and reason of each image that could not be decoded.
-            named: Whether to tell the first one's name, which may be a site's too.
+            named: Whether to name the first one; its name may reveal a site.
         """
         aside = [(other.path, other.reason) for other in dataset.left_aside]
         rows = [{"image": name, "reason": reason} for name, reason in (*unreadable, *aside)]
@@ -160,22 +160,22 @@ class HeldFolder(ABC):
 
     @classmethod
     def way_on(cls, path: Path) -> str:
-        """Return how to go on with the work that a folder holds."""
+        """Return how to resume the work in a folder."""
         return f"go on with --resume {path}, or choose another --out"
 
     @classmethod
     def make(cls, path: Path) -> tuple[io.TextIOWrapper, list[Path]]:
-        """Make a folder; return the lock on it, and which folders were made, innermost first.
+        """Make a folder; return its lock, and which folders were made, innermost first.
 
         Raises:
-            UsageError: It holds such work already, or another process holds it.
+            UsageError: It already holds such work, or another process uses it.
             FedtlError: It cannot be made.
         """
         with told(path):
             made = [folder for folder in (path, *path.parents) if not folder.exists()]
             path.mkdir(parents=True, exist_ok=True)
             if (path / cls.first_files[0]).exists():
-                raise UsageError(f"{path} holds a {cls.work} already; {cls.way_on(path)}.")
+                raise UsageError(f"{path} already holds a {cls.work}; {cls.way_on(path)}.")
             return hold(path), made
 
     @classmethod
@@ -183,7 +183,7 @@ class HeldFolder(ABC):
         """Return the lock on a folder that holds such work.
 
         Raises:
-            UsageError: It holds none, or another process holds it.
+            UsageError: It holds none, or another process uses it.
         """
         first = cls.first_files[0]
         if not (path / first).is_file():
@@ -193,7 +193,7 @@ class HeldFolder(ABC):
 
     @contextmanager
     def begins(self, made: list[Path]) -> Iterator[None]:
-        """Write first files within this block; if one cannot be written, nothing is left."""
+        """Write the first files within this block; if one cannot be written, nothing is kept."""
         self._made = made
         try:
             with told(self.path):
@@ -205,7 +205,7 @@ class HeldFolder(ABC):
 
 
 def fresh_path(name: str) -> Path:
-    """Return ``runs/<time>-<name>``, with a number joined where that exists."""
+    """Return ``runs/<time>-<name>``, with a number added if that exists."""
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "run"
     first = path = Path("runs") / f"{time.strftime('%Y-%m-%d-%H%M%S')}-{slug}"
     number = 1
@@ -216,10 +216,10 @@ def fresh_path(name: str) -> Path:
 
 
 def hold(path: Path) -> io.TextIOWrapper:
-    """Return a lock on a folder, which closing it or the end of the process lets go.
+    """Return a lock on a folder; closing it, or the end of the process, releases it.
 
     Raises:
-        UsageError: Another process holds it.
+        UsageError: Another process uses it.
     """
     lock = (path / ".lock").open("w")
     try:
@@ -227,26 +227,26 @@ def hold(path: Path) -> io.TextIOWrapper:
     except BlockingIOError:
         lock.close()
         raise UsageError(
-            f"Another process is at work in {path}; wait for it, or choose another --out."
+            f"Another process uses {path}; wait for it, or choose another --out."
         ) from None
     return lock
 
 
 @contextmanager
 def told(path: Path) -> Iterator[None]:
-    """Turn trouble with the disk into one sentence that names ``path``."""
+    """Turn disk errors into one sentence that names ``path``."""
     try:
         yield
     except OSError as error:
         raise UnwrittenError(
             f"{path} cannot be written: {error.strerror or error}; "
-            "make room, mend its permissions, or choose another --out."
+            "free space, correct its permissions, or choose another --out."
         ) from error
 
 
 @contextmanager
 def closed_if_refused(lock: io.TextIOWrapper) -> Iterator[None]:
-    """Let a folder go again if what is found in it cannot be taken up."""
+    """Release a folder again if its content cannot be used."""
     try:
         yield
     except BaseException:

@@ -40,7 +40,7 @@ class MLflow(Observer):
         self._run = ""
 
     def began(self, run: Began) -> None:
-        """Make the run's entry, or find that of a run that goes on."""
+        """Make the run's entry, or find that of a resumed run."""
         kept = None if run.folder is None else run.folder / _KEPT
         if kept is not None and run.rounds and kept.is_file():
             self._run = kept.read_text(encoding="utf-8").strip()
@@ -63,7 +63,7 @@ class MLflow(Observer):
             self._client.log_metric(self._run, name, value, step=finished.round)
 
     def ended(self, result: RunResult) -> None:
-        """Write what the run came to, and that it has ended."""
+        """Write the result of the run, and that it has ended."""
         for name, value in final_figures(result).items():
             self._client.log_metric(self._run, name, value)
         self._client.set_tag(self._run, "fedtl.head_sha256", result.figures["head_sha256"])

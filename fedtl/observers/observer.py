@@ -1,10 +1,10 @@
-"""What watches a run: its folder, its progress, early stopping, trackers, or a class of a user's.
+"""What watches a run: its folder, its progress, early stopping, trackers, or a user's class.
 
     class Loud(Observer):
         def round(self, finished: Round, rounds: int) -> None:
             print(f"round {finished.round} of {rounds}: {finished.accuracy}")
 
-An observer sees results and changes none, but that it may ask for no further round.
+An observer sees results and changes none; it can only ask that no further round begins.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Began:
-    """A run that is about to begin its rounds, or to go on with them.
+    """A run that is about to begin or continue its rounds.
 
     Attributes:
         config: The run's, ``clients`` as many as there are.
         folder: Its folder; ``None`` for a run without one.
-        rounds: The rounds that it has done already, those before ``--resume``.
+        rounds: The rounds before ``--resume``.
     """
 
     config: RunConfig
@@ -42,18 +42,18 @@ class Began:
 
 
 class Observer:
-    """Watches a run; each method does nothing here, and a subclass has those that it needs.
+    """Watches a run; each method does nothing here, and a subclass overrides those that it needs.
 
     Data is opened and features are extracted before :meth:`began`; :meth:`ended` is the last call
-    of a run that comes to its end, and one that fails has none. All calls come from one thread.
+    of a finished run; a run that fails does not make it. All calls come from one thread.
 
     Args:
         config: The run's.
 
     Attributes:
         config: The run's.
-        vital: Whether the run ends with an exception of this observer. Otherwise it costs the
-            observer alone, which the user is told, and which hears nothing more.
+        vital: Whether the run ends with an exception of this observer. Otherwise only the observer
+            ends: the user is told, and it is not called again.
     """
 
     options = Options()
@@ -63,23 +63,23 @@ class Observer:
         self.config = config
 
     def began(self, run: Began) -> str | None:
-        """Hear that the clients have their data; returns what :meth:`round` returns."""
+        """The clients have their data; returns what :meth:`round` returns."""
 
     def features(self, done: int, total: int) -> None:
-        """Hear how many of all inputs have their features; the first call counts cached ones."""
+        """So many of all inputs have their features; the first call counts cached ones."""
 
     def phase(self, text: str) -> None:
-        """Hear what is being done or awaited, in a few words."""
+        """What is being done or awaited, in a few words."""
 
     def sent(self, entries: Sequence[LedgerEntry]) -> None:
-        """Hear of records that crossed the sites' borders, as they come."""
+        """Records crossed the sites' borders; called as they come."""
 
     def round(self, finished: Round, rounds: int) -> str | None:
-        """Hear of a round whose head is scored, which is while the next one runs.
+        """A round's head is scored, which happens while the next one runs.
 
         Args:
             finished: The round.
-            rounds: How many there will be at most.
+            rounds: The largest number of rounds.
 
         Returns:
             Why no further round is to begin, in a sentence; nothing to go on. The round that runs
@@ -87,24 +87,24 @@ class Observer:
         """
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Hear of a round's state, from which the run could go on."""
+        """A round's state, from which the run could go on."""
 
     def noted(self, text: str) -> None:
-        """Hear something worth knowing, in a sentence."""
+        """A note for the user, in a sentence."""
 
     def warned(self, text: str) -> None:
-        """Hear of something that went wrong and was survived, in a sentence."""
+        """A warning about something that did not end the run, in a sentence."""
 
     def faulted(self, where: str, fault: Fault) -> str | None:
-        """Hear of an exception that nobody foresaw and that was survived.
+        """An unexpected exception that did not end the run.
 
         Args:
             where: The round and the client, or whose it was.
             fault: What was raised, with its traceback.
 
         Returns:
-            What all are then warned of, in a sentence; nothing if there is nothing to say.
+            A warning for all observers, in a sentence; ``None`` for no warning.
         """
 
     def ended(self, result: RunResult) -> None:
-        """Hear what the run came to."""
+        """The run is finished."""

@@ -1,4 +1,4 @@
-"""A run's progress: live bars in a terminal, a few lines in a pipe, only warnings when quiet."""
+"""A run's progress: live bars in a terminal, a few lines in a pipe, only warnings if quiet."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class RunProgress(Observer):
     """Shows where a run is; a context manager, its methods callable from any thread.
 
     In a terminal the bars live below the notes and stay when the run ends. On any other console
-    there are no control characters: each phase prints its start and its end, the rounds a line for
-    about every tenth of them, and all of them one a minute, also while nothing is reported. Both
-    tell how long is left.
+    there are no control characters: each phase prints its start and its end, the rounds print a
+    line for about every tenth, and each phase prints a line per minute, even while nothing is
+    reported. Both show the time left.
 
     Args:
         console: Where to show it, as a rule standard error.
         quiet: Show nothing but warnings.
-        live: Whether it may draw anew what it has drawn, and tell the time: a debugger has the
-            terminal to itself otherwise, for lines alone are printed, and nothing meanwhile.
+        live: Whether it may redraw and show the time. Otherwise it only prints lines, so that a
+            debugger has the terminal to itself.
     """
 
     def __init__(self, console: Console, *, quiet: bool = False, live: bool = True) -> None:
@@ -158,9 +158,10 @@ class RunProgress(Observer):
         self._rounds_done = done
 
     def step(self, what: str, done: int, total: int, detail: str) -> None:
-        """Report how many of several things are done, such as ``"runs"``; ``detail`` is the last.
+        """Report how many of several things are done, such as ``"runs"``; ``detail`` names the
+        last.
 
-        On a console that is no terminal each prints a line.
+        On a console that is not a terminal each prints a line.
         """
         if self._quiet:
             return
@@ -173,7 +174,7 @@ class RunProgress(Observer):
             self._print(f"{what} {done:,}/{total:,}: {detail}")
 
     def phase(self, text: str) -> None:
-        """Say what is being done where no bar tells; it stays until the next status or new bar."""
+        """Show what is being done outside bars; it stays until the next status or bar."""
         if self._quiet:
             return
         self._doing = text, time.perf_counter()
@@ -189,11 +190,11 @@ class RunProgress(Observer):
             self._print(text)
 
     def warned(self, text: str) -> None:
-        """Write a warning above the bars; a quiet run does not keep it to itself."""
+        """Write a warning above the bars, also in a quiet run."""
         self._print(f"warning: {text}")
 
     def _remind(self) -> None:
-        """Print what is being done whenever nothing was printed for a minute."""
+        """Print what is being done if nothing was printed for a minute."""
         wait = _LINE_SECONDS
         while not self._ended.wait(wait):
             now = time.perf_counter()
@@ -207,7 +208,7 @@ class RunProgress(Observer):
         return time.perf_counter() - self._printed >= _LINE_SECONDS
 
     def _left(self, what: str, done: int, total: int) -> str:
-        """Return how long the rest will take at the pace so far; empty while that is not known."""
+        """Return how long the rest will take at the pace so far; empty while it is unknown."""
         now = time.perf_counter()
         began, first = self._began.setdefault(what, (now, done))
         if done >= total or done <= first or now - began < _LEFT_SECONDS:

@@ -1,4 +1,4 @@
-"""Clients' pseudonyms: what a run calls clients that are not to be named, and who they are."""
+"""Clients' pseudonyms: names that stand for clients whose real names are hidden."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _PATHS = ("unreadable.csv", "duplicates.csv", CONTENTS_FILE)
 
 
 def write_pseudonyms(folder: RunFolder, names: Sequence[str]) -> list[str]:
-    """Write ``pseudonyms.csv``, which alone tells who is who; return the clients' pseudonyms.
+    """Write ``pseudonyms.csv``, the only key to the real names; return the clients' pseudonyms.
 
     A pseudonym is the partition id, ``client-3``. Ids follow the order of the data, so they hide
-    names from whoever does not know the data, not from whoever does.
+    names only from people who do not know the data.
 
     Args:
         folder: The run's.
@@ -47,20 +47,22 @@ def read_pseudonyms(folder: RunFolder) -> Mapping[str, str]:
     """Return every client's pseudonym by its name.
 
     Raises:
-        FedtlError: The file is damaged or gone.
+        FedtlError: The file is damaged or missing.
     """
     path = folder.path / _FILE
     try:
         rows = read_table(path.read_bytes().decode())
         return {row["name"]: row["pseudonym"] for row in rows}
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise FedtlError(f"{path}, which says who is who, is damaged or gone: {error}.") from error
+        raise FedtlError(
+            f"{path}, which maps pseudonyms to real names, is damaged or missing: {error}."
+        ) from error
 
 
 def unnamed(folder: RunFolder, sites: list[UnseenSite]) -> list[UnseenSite]:
     """Return unseen sites under their pseudonyms if the run has any.
 
-    A site that is no client of the run is called ``site-2``, and ``pseudonyms.csv`` says so.
+    A site that is not a client of the run is called ``site-2``, and ``pseudonyms.csv`` says so.
     """
     if not folder.config.pseudonyms:
         return sites
@@ -80,9 +82,9 @@ def unnamed(folder: RunFolder, sites: list[UnseenSite]) -> list[UnseenSite]:
 
 
 def warnings_of(folder: RunFolder) -> list[str]:
-    """Return a run's warnings, pseudonyms in place of clients' names if those are not to be told.
+    """Return a run's warnings, with pseudonyms in place of clients' names if names are hidden.
 
-    Whole words alone are replaced, long names first.
+    Only whole words are replaced, long names first.
     """
     if not folder.config.pseudonyms or not (folder.path / _FILE).exists():
         return list(folder.remembered.warnings)
@@ -95,10 +97,10 @@ def warnings_of(folder: RunFolder) -> list[str]:
 
 
 def not_to_send(folder: RunFolder) -> str:
-    """Return a sentence that names the files of a run with real names in them, two at least."""
+    """Return a sentence that names the files of a run that hold real names; at least two."""
     named = [_FILE]
     if folder.config.holdout_site:
         named.append("config.toml")
     named += [name for name in _PATHS if (folder.path / name).exists()]
     files = f"{', '.join(named[:-1])} and {named[-1]}"
-    return f"{files} hold real names, or digests of them: do not send them on."
+    return f"{files} hold real names, or digests of them: do not pass them on."

@@ -1,4 +1,4 @@
-"""What a run told of itself, for its result."""
+"""What a run reported, kept for its result."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Remembered(Observer):
     """Remembers rounds, warnings and how much crossed the sites' borders.
 
     Attributes:
-        rounds: Every round that is scored.
-        warnings: What went wrong and was survived, one sentence each.
+        rounds: All scored rounds.
+        warnings: Warnings, one sentence each.
         bytes_before: Bytes that crossed the borders before the first round.
     """
 

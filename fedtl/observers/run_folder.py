@@ -44,8 +44,8 @@ class RunFolder(HeldFolder, Observer):
         path: The folder.
         config: The effective configuration.
         remembered: What is in it of rounds, warnings and what crossed the sites' borders.
-        identity: Which run it is.
-        knows_split: Whether who holds what was drawn before, and a checkpoint rests on it.
+        identity: The run's identity.
+        knows_split: Whether the split was drawn before, and a checkpoint depends on it.
     """
 
     first_files: ClassVar[tuple[str, ...]] = (
@@ -71,7 +71,7 @@ class RunFolder(HeldFolder, Observer):
         """Make the folder and write the configuration first.
 
         Raises:
-            FedtlError: It cannot be made, or it holds a run already.
+            FedtlError: It cannot be made, or it already holds a run.
         """
         path = Path(config.out).expanduser() if config.out else fresh_path(_name(config))
         lock, made = cls.make(path)
@@ -87,7 +87,7 @@ class RunFolder(HeldFolder, Observer):
 
     @classmethod
     def way_on(cls, path: Path) -> str:
-        """Return how to go on with the run that a folder holds."""
+        """Return how to continue the run in a folder."""
         with suppress(FedtlError):
             identity = RunIdentity.read(path)
             if identity is not None and identity.runtime == "sites":
@@ -98,15 +98,15 @@ class RunFolder(HeldFolder, Observer):
     def reopen(
         cls, path: Path, settle: Callable[[RunConfig], RunConfig] | None = None
     ) -> tuple[RunFolder, Checkpoint | None]:
-        """Take up a simulation that was cut off, from its last whole round.
+        """Reopen an interrupted simulation, from its last whole round.
 
         Args:
             path: The folder.
-            settle: Makes what the folder is configured with what is to be run, or refuses it.
+            settle: Turns the folder's configuration into the one to run, or refuses it.
 
         Raises:
-            UsageError: There is no simulation in the folder, or another process is at it.
-            FedtlError: Its files are damaged, or are not of one run.
+            UsageError: There is no simulation in the folder, or another process uses it.
+            FedtlError: Its files are damaged, or belong to different runs.
         """
         lock = cls.take_up(path)
         with told(path), closed_if_refused(lock):
@@ -118,7 +118,7 @@ class RunFolder(HeldFolder, Observer):
             if identity.runtime != "simulation":
                 raise UsageError(
                     f"{path} holds a run of real sites, whose data is not here, so it cannot be "
-                    "simulated to its end; start it anew with flwr run and another out."
+                    "finished as a simulation; start it again with flwr run and another out."
                 )
             folder = cls(path, config if settle is None else settle(config), lock, identity)
             sound = newest_sound(path, None if found is None else found.run)
@@ -132,17 +132,17 @@ class RunFolder(HeldFolder, Observer):
 
     @property
     def begun(self) -> bool:
-        """Whether the run has its clients; one of real sites may have heard from some."""
+        """Whether the clients are ready; in a run of real sites some may have answered."""
         return not self.resumable or (self.path / "partition.json").exists()
 
     @property
     def resumable(self) -> bool:
-        """Whether the run can go on after it was cut off: that of real sites cannot."""
+        """Whether an interrupted run can be resumed; a run of real sites cannot."""
         return self.identity.runtime == "simulation"
 
     @property
     def catches(self) -> bool:
-        """Whether what nobody foresaw is told in a sentence, or else let through."""
+        """Whether unexpected errors become a sentence, or are passed on."""
         return self.config.catches
 
     # --- what a run tells of itself ------------------------------------------------------------
@@ -156,7 +156,7 @@ class RunFolder(HeldFolder, Observer):
         self._append(METRICS_FILE, json.dumps(without_nan(finished.to_mapping())) + "\n")
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, and what vouches for the files that it rests on."""
+        """Write a checkpoint, with digests of the files that it depends on."""
         # A checkpoint on the disk that vouches for lines that a power cut took would be of no use.
         for name in (LEDGER_FILE, METRICS_FILE):
             with told(self.path / name), (self.path / name).open("ab") as file:
@@ -165,7 +165,7 @@ class RunFolder(HeldFolder, Observer):
         write_checkpoint(self.path / "checkpoint", checkpoint, manifest)
 
     def seal(self) -> None:
-        """Write down that the run has closed, and with which head, if it has a global one."""
+        """Record that the run is finished, and its head, if it has a global one."""
         head = self.path / "head.safetensors"
         closed = replace(self.identity, head=file_digest(head) if head.exists() else "")
         self.identity = closed
@@ -185,7 +185,7 @@ class RunFolder(HeldFolder, Observer):
         self.write("summary.json", json.dumps(result.figures, indent=2) + "\n")
 
     def faulted(self, where: str, fault: Fault) -> str | None:
-        """Write an exception down in ``errors.log``, and tell the first of its kind."""
+        """Write an exception to ``errors.log``, and report the first of its kind."""
         return self.errors.enter(where, fault)
 
     # --- files ---------------------------------------------------------------------------------
@@ -201,14 +201,14 @@ class RunFolder(HeldFolder, Observer):
         self._digests.appended(name, content)
 
     def _cut_back(self, server_round: int | None, files: Mapping[str, Any]) -> None:
-        """Drop what was written after a checkpoint; it will be written again, the same.
+        """Drop what was written after a checkpoint; the same will be written again.
 
-        A round's line in ``metrics.jsonl`` awaits the score that the next round brings, so the
+        A round's line in ``metrics.jsonl`` is complete only with the next round's scores, so the
         checkpoint's own round has none yet.
 
         Args:
             server_round: The checkpoint's; ``None`` without one.
-            files: The lengths that it counted; empty where it counted none.
+            files: The lengths that it counted; empty if it counted none.
         """
         done = -1 if server_round is None else server_round
         metrics, ledger = (
@@ -250,7 +250,7 @@ def _undamaged(path: Path) -> Iterator[None]:
 
 
 def _whole_lines(path: Path, length: int | None) -> list[str]:
-    """Return the lines that were written to their end, of a file's first ``length`` bytes."""
+    """Return the complete lines in a file's first ``length`` bytes."""
     if not path.exists():
         return []
     with path.open("rb") as file, _undamaged(path):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class TensorBoard(Observer):
     """Writes event files to ``tensorboard/`` in the run folder.
 
-    Show them with ``tensorboard --logdir runs``, which sets the runs of a folder side by side.
+    Show them with ``tensorboard --logdir runs``, which shows the runs of a folder side by side.
 
     Raises:
         UsageError: TensorBoard is not installed.
@@ -33,7 +33,7 @@ class TensorBoard(Observer):
         self._writer: SummaryWriter | None = None
 
     def began(self, run: Began) -> None:
-        """Begin an event file; what a resumed run does anew replaces what came after it."""
+        """Begin an event file; a resumed run replaces what came after its checkpoint."""
         from torch.utils.tensorboard import SummaryWriter
 
         folder = (run.folder or Path()) / "tensorboard"
@@ -46,7 +46,7 @@ class TensorBoard(Observer):
             self._writer.add_scalar(name, value, finished.round)
 
     def ended(self, result: RunResult) -> None:
-        """Write what the run came to, under the strategy and its options."""
+        """Write the result of the run, with the strategy and its options."""
         assert self._writer is not None
         keys = {"strategy": result.config.strategy, **dict(result.config.options)}
         self._writer.add_hparams(keys, final_figures(result), run_name="result")

@@ -21,11 +21,11 @@ class Observers:
     """Tells every observer, in their order; a federation's journal.
 
     Args:
-        observers: Those that are told.
-        caught: Whether an exception of one that is not vital costs that observer alone.
+        observers: The observers.
+        caught: Whether an exception of an observer that is not vital ends only that observer.
 
     Attributes:
-        stopped: Whether one has asked that no further round begins.
+        stopped: Whether an observer has asked that no further round begins.
     """
 
     def __init__(self, observers: Iterable[Observer], *, caught: bool = True) -> None:
@@ -33,7 +33,7 @@ class Observers:
         self.stopped = False
 
     def add(self, observer: Observer) -> None:
-        """Tell one more from now on."""
+        """Add an observer."""
         self._observers.append(observer)
 
     def began(self, run: Began) -> None:
@@ -53,7 +53,7 @@ class Observers:
         self._tell(lambda one: one.sent(entries))
 
     def round(self, finished: Round, rounds: int) -> None:
-        """Pass it on, and hear who asks to stop."""
+        """Pass it on, and note who asks to stop."""
         self._asked(lambda one: one.round(finished, rounds))
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -114,6 +114,6 @@ class Observers:
                 self._observers.remove(one)
                 name = type(one).__name__
                 if isinstance(error, FedtlError):
-                    self.warned(f"{name} watches the run no longer: {error}")
+                    self.warned(f"{name} no longer watches the run: {error}")
                 else:
-                    self.fault(f"{name} watches the run no longer", Fault.of(error))
+                    self.fault(f"{name} no longer watches the run", Fault.of(error))

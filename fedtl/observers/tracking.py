@@ -1,4 +1,4 @@
-"""``--track``: which trackers watch a run, each by name or as a class of the user's own."""
+"""``--track``: which trackers watch a run, each by name or as the user's own class."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def trackers(config: RunConfig) -> list[Observer]:
 
 @contextmanager
 def needs(package: str) -> Iterator[None]:
-    """Within this block, a tracker's package is imported.
+    """Report a missing package of a tracker that is imported in this block.
 
     Raises:
         UsageError: It is not installed.

@@ -1,4 +1,4 @@
-"""What may leave a site, decided in one place, and the ledger of what did.
+"""What may leave a site, decided in one place, and the ledger of what left.
 
 A client declares, per kind of message, the names, shapes and precision of the arrays and the names
 and forms of the numbers that a reply may carry. :func:`release` is the only door: a reply with
@@ -25,18 +25,18 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class EgressError(Exception):
-    """A reply carries what was not declared, or what is not finite; the message says which."""
+    """A reply carries something undeclared or not finite; the message says what."""
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """What one kind of reply carries: all of it, and nothing else.
+    """Everything that one kind of reply carries.
 
     Attributes:
         arrays: Per array record, the name and shape of each array.
         metrics: Per metric record, the form of each value.
         config: Per config record, likewise.
-        precision: What all arrays are of, ``float32`` or ``float64``; ``None`` for any float.
+        precision: Of all arrays, ``float32`` or ``float64``; ``None`` for any float.
     """
 
     arrays: Mapping[str, Shapes] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Declaration:
 
 
 def release(content: RecordDict, declared: Declaration) -> RecordDict:
-    """Return ``content`` if it carries just what is declared, of its form, with finite arrays.
+    """Return ``content`` if it carries exactly what is declared, with finite arrays.
 
     Raises:
         EgressError: It does not.
@@ -156,7 +156,7 @@ def _shapes_as_text(shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> str:
 
 
 def _scalar_bytes(value: object) -> int:
-    """Return 8 bytes a number, 1 a Boolean, and the UTF-8 length of text."""
+    """Return 8 bytes per number, 1 per Boolean, and the UTF-8 length of text."""
     if isinstance(value, bool):
         return 1
     if isinstance(value, int | float):

@@ -11,10 +11,10 @@ LARGEST_COUNT = 2**53 - 1
 """Larger whole numbers are not exact in the float64 that counts are multiplied in."""
 
 LONGEST_TEXT = 500
-"""Characters of a text from outside that are kept."""
+"""The most characters that are kept of a text from outside."""
 
 LONGEST_LIST = 1_000_000
-"""Entries of a list of any length: no federation has so many classes."""
+"""The most entries of a list of any length: no federation has so many classes."""
 
 _SHOWN = 40
 
@@ -26,7 +26,7 @@ class Count:
     Attributes:
         low: The least.
         high: The most.
-        size: How long the list is; ``None`` for a single number, -1 for a list of any length.
+        size: Length of the list; ``None`` for a single number, -1 for a list of any length.
     """
 
     low: int = 0
@@ -34,7 +34,7 @@ class Count:
     size: int | None = None
 
     def fault(self, value: object) -> str:
-        """Return what is wrong with a value, a clause; empty if it is of this form."""
+        """Return what is wrong with a value, as a clause; empty if it has this form."""
         return _fault(value, self.size, self._wrong)
 
     def _wrong(self, value: object) -> str:
@@ -52,7 +52,7 @@ class Real:
     Attributes:
         low: The least.
         high: The most.
-        unknown: Whether NaN may stand for a number that there is none of.
+        unknown: Whether NaN may stand for a number that does not exist.
         size: As for :class:`Count`.
     """
 
@@ -62,7 +62,7 @@ class Real:
     size: int | None = None
 
     def fault(self, value: object) -> str:
-        """Return what is wrong with a value, a clause; empty if it is of this form."""
+        """Return what is wrong with a value, as a clause; empty if it has this form."""
         return _fault(value, self.size, self._wrong)
 
     def _wrong(self, value: object) -> str:
@@ -90,7 +90,7 @@ class Text:
     size: int | None = None
 
     def fault(self, value: object) -> str:
-        """Return what is wrong with a value, a clause; empty if it is of this form."""
+        """Return what is wrong with a value, as a clause; empty if it has this form."""
         return _fault(value, self.size, self._wrong)
 
     def _wrong(self, value: object) -> str:

@@ -1,4 +1,4 @@
-"""The answer of a report: what federation brings all clients and the smallest, and how surely."""
+"""The answer of a report: the gains of all clients and of the smallest, and how sure they are."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _READINGS = {
 
 
 def verdict(result: RunDetail) -> str:
-    """Return what federation was worth on clients' own data: the words at the top of the page.
+    """Return the gain from federation on clients' own data: the sentence at the top of the page.
 
-    A gain is called one only if its 95 % interval is on one side of zero.
+    It calls a difference a gain or loss only if its 95 % interval excludes zero.
     """
     summary = result.summary
     gains = {way: gain for way, gain in summary["gains"].items() if gain["accuracy"] is not None}
@@ -28,7 +28,7 @@ def verdict(result: RunDetail) -> str:
     if not gains:
         return f"{heads} could not be scored."
     first = gains["federated"]
-    told = f"Compared with working alone, clients {_gained(first)}"
+    told = f"Compared with local-only, clients {_gained(first)}"
     other = "personal" if "personal" in gains else "corrected"
     if other in gains:
         if _sign(first) == _sign(gains[other]) == 0:
@@ -61,7 +61,7 @@ def _gained(gain: Mapping[str, Any]) -> str:
 
 
 def smallest(result: RunDetail) -> ClientRow | None:
-    """Return the scored client with the fewest training examples, hostile ones left aside.
+    """Return the scored, honest client with the fewest training examples.
 
     Returns:
         ``None`` if no client could be scored.
@@ -71,11 +71,11 @@ def smallest(result: RunDetail) -> ClientRow | None:
 
 
 class GainLine(NamedTuple):
-    """What one way of learning brings, and how sure that is.
+    """The gain of one way of learning, and how sure it is.
 
     Attributes:
         way: Of learning.
-        gain: Over working alone, a fraction.
+        gain: Over local-only, a fraction.
         span: Its 95 % interval, in points.
         sure: Its verdict, or how many clients have which.
     """
@@ -88,14 +88,14 @@ class GainLine(NamedTuple):
 
 @dataclass(frozen=True)
 class Answer:
-    """What federation brings.
+    """The gains from federation.
 
     Attributes:
         clients: How many there are.
         everyone: Its gains, all clients together.
         name: The smallest client's.
-        examples: How many that one trains on.
-        alone: How often its own head is right.
+        examples: Its number of training examples.
+        alone: How often its local-only head is right.
         own: Its gains.
     """
 

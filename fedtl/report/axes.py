@@ -1,4 +1,4 @@
-"""What the axes of the report's charts have in common: rows of bars, rounds, names at the right."""
+"""Shared axes of the report's charts: rows of bars, rounds, names on the right."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def accuracy_rows(axes: Axes, names: Sequence[str]) -> None:
 
 
 def keep_shares(axes: Axes) -> None:
-    """Cut the horizontal axis to what an accuracy can be, with room for a mark at either end."""
+    """Limit the horizontal axis to possible accuracies, with room for a mark at either end."""
     axes.autoscale_view()
     low, high = axes.get_xlim()
     axes.set_xlim(max(low, -0.01), min(high, 1.01))

@@ -1,4 +1,4 @@
-"""The report's charts of what each client has from federation, for a few clients or many."""
+"""The report's charts of each client's accuracies and gain, for few clients or many."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _TWO_LINES = 30.0
 
 
 def client_plot(result: RunDetail) -> Plot:
-    """Draw what each client has from federation: bars for up to 60 clients, else distributions."""
+    """Draw each client's accuracies and gain: bars for up to 60 clients, else distributions."""
     if len(result.clients) <= _MOST_CLIENT_ROWS:
         return _client_bars(result)
     return _client_distributions(result)
@@ -122,7 +122,7 @@ def _client_bars(result: RunDetail) -> Plot:
 
 
 def _title(row: ClientRow, way: str, label: str) -> str:
-    """Return what one client has from one way of learning, with how sure that is."""
+    """Return one client's score of one way of learning, and how sure it is."""
     score = row.scores[way]
     low, high = score.interval
     told = f"{row.name}, {label}: {score.correct:,} of {score.examples:,} right"
@@ -233,5 +233,5 @@ def _accuracies(rows: Sequence[ClientRow], way: str) -> NDArray[np.float64]:
 
 
 def _numbers(values: Iterable[float | None]) -> NDArray[np.float64]:
-    """Return numbers by client, NaN where a client has none."""
+    """Return numbers by client, NaN if a client has none."""
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The report's section on clients: what each gains, and how sure that is."""
+"""The report's section on clients: each one's gain, and how sure it is."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_ROWS = 200
 
 
 def clients_section(result: RunDetail) -> Section:
-    """Return the chart, for a telephone a list or a chart of its own, and all as a table."""
+    """Return the chart, a list or narrow chart for telephones, and a table."""
     ways = ways_of(result)
     rows, title = _rows(result)
     view = {

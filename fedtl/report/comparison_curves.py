@@ -30,7 +30,7 @@ _LABEL_HEIGHT = 17.0
 _MARKS_PER_LINE = 8
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
-"""By round, over seeds: mean and standard deviation of the accuracy, and mean bytes until then."""
+"""By round, over seeds: mean and standard deviation of the accuracy, and mean bytes so far."""
 
 
 def accuracy_by_round(at: Standings, look: Looks, *, width: float = WIDTH) -> Drawing:
@@ -78,7 +78,7 @@ def accuracy_by_round(at: Standings, look: Looks, *, width: float = WIDTH) -> Dr
 
 
 def _round(curves: Mapping[str, Curve], index: int) -> str:
-    """Return what every strategy had come to after one round."""
+    """Return every strategy's accuracy after one round."""
     told = [
         f"{name} {percent(mean[index])} ± {100 * sd[index]:.1f}"
         for name, (mean, sd, _) in curves.items()
@@ -88,7 +88,7 @@ def _round(curves: Mapping[str, Curve], index: int) -> str:
 
 
 def accuracy_by_bytes(at: Standings, look: Looks, *, width: float = WIDTH) -> Drawing:
-    """Draw the mean accuracy of every strategy against the bytes sent until then."""
+    """Draw the mean accuracy of every strategy against the bytes sent so far."""
     from matplotlib.ticker import LogLocator
 
     with themed():

@@ -1,4 +1,4 @@
-"""The files of a comparison: tables, page, and what goes into a paper."""
+"""The files of a comparison: tables, page, and figures for a paper."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _LAST_LATIN, _PUNCTUATION = 0x17F, "‘’“”–—…"
 
 
 def write_comparison(folder: ComparisonFolder, compared: Compared) -> None:
-    """Write what a comparison came to into its folder: tables, summary, page and figures.
+    """Write a comparison's result into its folder: tables, summary, page and figures.
 
     Raises:
         FedtlError: Every run failed, or a file cannot be written.
@@ -100,7 +100,7 @@ def _ranking(at: Standings, place: int) -> str:
         cells.append(spread_text(row.pooled if row.clean is None else row.clean))
         rows.append([cells[0], *map(escaped_tex, cells[1:])])
     last = ["centralised", escaped_tex(spread_text(at.centralised))]
-    where = "new data" if at.new_data else "all held-out examples"
+    where = "new data" if at.new_data else "all held-out rows"
     told = [line for line in ranking_captions(at) if not line.startswith("rounds")]
     return _table(
         headings, rows, [last], [f"On {where}{_where(at)}", *told], f"tab:ranking-{place}"
@@ -175,5 +175,5 @@ def _table(
 
 
 def escaped_tex(text: str) -> str:
-    """Return text that LaTeX prints as it is."""
+    """Return text escaped for LaTeX."""
     return "".join(_SPECIAL.get(letter, letter) for letter in printable(text))

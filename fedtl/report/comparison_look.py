@@ -26,7 +26,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 class Look(NamedTuple):
-    """How a strategy's lines and marks look; without a marker it is one of the grey ones.
+    """How a strategy's lines and marks look; without a marker it is grey.
 
     Attributes:
         colour: A placeholder of the theme.
@@ -52,8 +52,8 @@ Looks = Mapping[str, Look]
 def looks(every: Sequence[Standings], strategies: Sequence[str]) -> dict[str, Look]:
     """Return the look of each strategy.
 
-    Up to eight have a colour each. Of more, the five that are the most accurate over all points,
-    and FedAvg, have one; the rest are grey, so that those can be followed.
+    Up to eight have a colour each. Of more, only the five most accurate over all points, and
+    FedAvg, have one; the rest are grey.
 
     Args:
         every: The standings at every point.
@@ -72,7 +72,7 @@ def looks(every: Sequence[Standings], strategies: Sequence[str]) -> dict[str, Lo
 
 
 def _means(every: Sequence[Standings]) -> dict[str, float]:
-    """Return each strategy's mean accuracy over the points where it has one."""
+    """Return each strategy's mean accuracy over the points at which it has one."""
     found: dict[str, list[float]] = {}
     for at in every:
         for row in at.rows:

@@ -1,4 +1,4 @@
-"""The page of a comparison: which strategy is best here, at what price, and how sure that is."""
+"""The page of a comparison: which strategy is best, its cost, and how sure that is."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _WORST = "worst: the client with the lowest accuracy, each on its own examples"
 
 
 def comparison_page(compared: Compared) -> str:
-    """Return the page: no request leaves it, pictures and plots lie inside."""
+    """Return the page, which makes no request: pictures and plots are inside."""
     every, plan = compared.points, compared.plan
     look = looks(every, plan.strategies)
     sections = [
@@ -68,7 +68,7 @@ def _strategies(plan: Plan) -> str:
 
 
 def _facts(compared: Compared) -> list[tuple[str, str]]:
-    """Return figures, and what each counts."""
+    """Return figures, and their captions."""
     plan = compared.plan
     return [
         (_strategies(plan), ""),
@@ -121,7 +121,7 @@ def _point(at: Standings, look: Looks, place: int, *, alone: bool) -> Section:
         "significance": "Bold: p < .05 over seeds and test examples together, corrected for all "
         "pairs (Holm)."
         if at.seeds >= FEWEST_SEEDS
-        else f"None is called significant below {FEWEST_SEEDS} seeds.",
+        else f"No difference is called significant below {FEWEST_SEEDS} seeds.",
         "tuned": TextTable(
             ["Strategy", "Values"], [[name, tuned_text(found)] for name, found in at.tuned.items()]
         ),
@@ -134,7 +134,7 @@ def _point(at: Standings, look: Looks, place: int, *, alone: bool) -> Section:
 
 
 def _question(at: Standings) -> str:
-    return "On new data" if at.new_data else "Global heads on all held-out examples"
+    return "On new data" if at.new_data else "Global heads on all held-out rows"
 
 
 def _dots(
@@ -146,8 +146,8 @@ def _dots(
         "told": f"Accuracy of each global head, mean over seeds, and its 95% interval, over {over}"
         + (" Hollow: the same without the attack." if at.attacked else "")
         + (
-            " A green stroke below is what the same training gives of all data in one place, its "
-            "line one standard deviation over seeds and shuffles."
+            " The green stroke below is the same training on all data in one place; its line is "
+            "one standard deviation over seeds and shuffles."
             if any(known(row.pooled.mean) for row in at.rows)
             else ""
         ),
@@ -156,7 +156,7 @@ def _dots(
 
 
 def _both(draw: Callable[..., Drawing], name: str) -> tuple[Plot, Plot]:
-    """Return a chart for a desk and paper, and for a telephone."""
+    """Return a chart for wide screens and paper, and one for telephones."""
     return draw().plot(name), draw(width=NARROW).plot(f"{name}-narrow")
 
 
@@ -179,7 +179,7 @@ def _ranking(at: Standings) -> TextTable:
 
 
 def _own_data(at: Standings) -> TextTable:
-    """Return what every kind of head gives clients, beside going alone."""
+    """Return the scores of every kind of head on clients' own data, beside local-only."""
     shown = shown_readings(at)
     headers = ["Strategy"]
     for way in shown:
@@ -213,7 +213,7 @@ def _sentences(lines: Sequence[str]) -> str:
 
 
 def _differences(at: Standings) -> dict[str, list[Difference | None]]:
-    """Return how far each is ahead of each; empty if nothing is to be set against another."""
+    """Return the difference of every pair; empty without pairs."""
     names = [row.strategy for row in at.rows]
     if len(names) < 2 or at.seeds < 2:
         return {}

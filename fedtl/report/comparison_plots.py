@@ -45,14 +45,14 @@ def intervals(
 ) -> Drawing:
     """Draw every global head's accuracy as a dot on its 95 % interval, the best at the top.
 
-    Where there is an attack, the accuracy without it is a hollow dot on the same line. Below the
-    dot is a stroke for the same training on pooled data.
+    If there is an attack, the accuracy without it is a hollow dot on the same line. A stroke below
+    the dot is the same training on pooled data.
 
     Args:
         at: The standings.
         look: Of every strategy.
         width: Of the picture.
-        limits: Accuracies that the axis shows besides, so that charts have the same.
+        limits: Further accuracies that the axis must include, so that charts share one axis.
     """
     rows = [row for row in at.rows if known(row.accuracy.mean)][::-1]
     with themed():
@@ -88,7 +88,7 @@ def intervals(
             axes.update_datalim([(end, 0) for end in limits])
         axes.margins(x=0.08)
         keep_shares(axes)
-        axes.set_xlabel("accuracy " + ("on new data" if at.new_data else "on held-out examples"))
+        axes.set_xlabel("accuracy " + ("on new data" if at.new_data else "on held-out rows"))
         alt = "Accuracy with its 95% interval: " + ", ".join(described) + "."
         return Drawing(figure, alt, spots=bands(axes, [_told(at, row) for row in rows]))
 
@@ -108,7 +108,7 @@ def _dot(axes: Axes, value: float, place: int, look: Look, *, hollow: bool = Fal
 
 
 def _pooled(axes: Axes, pooled: Spread, place: int) -> None:
-    """Draw what the same training gives of pooled data, with one standard deviation."""
+    """Draw the same training on pooled data, with one standard deviation."""
     if not known(pooled.mean):
         return
     below = place - 0.3
@@ -141,11 +141,11 @@ def _told(at: Standings, row: Standing) -> str:
 
 
 def gains(at: Standings, *, width: float = WIDTH) -> Drawing:
-    """Draw what each client gains over its own head, all seeds together, a row per strategy.
+    """Draw each client's gain over its local-only head, all seeds together, a row per strategy.
 
     Dots of clients that the test calls better or worse off are in colour. A second stroke is the
-    median of the global head read with clients' own frequencies of classes. Hostile clients, which
-    nobody can harm, are left out.
+    median of the global head read with clients' own frequencies of classes. Hostile clients are
+    left out.
     """
     rows = at.own.rows[::-1]
     counted = "honest clients" if at.attacked else "clients"
@@ -193,7 +193,7 @@ def gains(at: Standings, *, width: float = WIDTH) -> Drawing:
         _name_rows(axes, [row.strategy for row in rows], width)
         axes.grid(True, axis="x")
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.3g}" if value else "0")
-        axes.set_xlabel("points over the client's own head")
+        axes.set_xlabel("points over the client's local-only head")
         note = "If there are many clients, their dots are left out." if left_out else ""
         return Drawing(
             figure, "Gain over local-only: " + "; ".join(described) + ".", note, bands(axes, titles)

@@ -27,7 +27,7 @@ REFERENCE_NAMES = {"local_only": "local-only", "centralised": "centralised"}
 
 def ranking_table(at: Standings) -> Table:
     """Return a row per global head, the most accurate first, above the head of all data."""
-    question = "On new data" if at.new_data else "On held-out data"
+    question = "On new data" if at.new_data else "On held-out rows"
     table = plain_table(question, *ranking_headings(at))
     for row in at.rows:
         name = shortened(row.strategy, _NAME_WIDTH)
@@ -43,7 +43,7 @@ def ranking_table(at: Standings) -> Table:
 
 
 def own_data_table(at: Standings) -> Table:
-    """Return a row per strategy with all that it gives clients on their own data."""
+    """Return a row per strategy with its scores on clients' own data."""
     table = plain_table("On own data", *own_data_headings(at))
     for row in at.own.rows:
         table.add_row(shortened(row.strategy, _NAME_WIDTH), *own_data_cells(at, row))
@@ -55,7 +55,7 @@ def own_data_table(at: Standings) -> Table:
 
 
 def ranking_headings(at: Standings) -> list[str]:
-    """Return what :func:`ranking_cells` are."""
+    """Return the headings of :func:`ranking_cells`."""
     # Eighty columns hold one of the two, and pooled data know no attack.
     beside = "No attack" if at.attacked else "Pooled"
     return ["Accuracy", "95% interval", beside, "Rounds", "Bytes", "Time"]
@@ -79,18 +79,18 @@ def ranking_cells(row: Standing) -> list[str]:
 
 
 def ranking_captions(at: Standings) -> list[str]:
-    """Return what the figures on new data are, a line each."""
+    """Return the explanation of the figures on new data, as lines."""
     counted = count_of(at.examples, "example")
     if at.groups != at.examples:
         counted += f" in {count_of(at.groups, 'group')}"
-    part = "a test part that is no client's" if at.new_data else "all clients' held-out examples"
+    part = "a test split that belongs to no client" if at.new_data else "all clients' held-out rows"
     lines = [
         f"global heads on {part} ({counted})",
         f"accuracy in %, mean ± sd over {count_of(at.seeds, 'seed')}; its interval over "
         + ("seeds and examples" if at.seeds > 1 else "examples"),
     ]
     if at.seeds < FEWEST_SEEDS:
-        lines.append(f"no * below {FEWEST_SEEDS} seeds: that is too few for a test")
+        lines.append(f"no * below {FEWEST_SEEDS} seeds: too few for a test")
     elif any(row.behind for row in at.rows):
         lines.append("* significantly behind the best (seeds and examples, minP, p < .05)")
     lines.append(
@@ -98,9 +98,9 @@ def ranking_captions(at: Standings) -> list[str]:
         if at.attacked
         else "pooled: the same training on all data in one place, over seeds and shuffles"
     )
-    lines.append(f"rounds and bytes: until {percent(at.target)} are reached; time: of all rounds")
+    lines.append(f"rounds and bytes: until {percent(at.target)} is reached; time: of all rounds")
     if any(0 < row.reached < len(row.results) for row in at.rows):
-        lines.append("(k/n): k of n runs got there")
+        lines.append("(k/n): k of n runs reached it")
     return lines
 
 
@@ -115,7 +115,7 @@ def shown_readings(at: Standings) -> list[str]:
 
 
 def own_data_headings(at: Standings) -> list[str]:
-    """Return what :func:`own_data_cells` are."""
+    """Return the headings of :func:`own_data_cells`."""
     return [name for way in shown_readings(at) for name in (READING_NAMES[way], "+/\N{MINUS SIGN}")]
 
 
@@ -136,18 +136,17 @@ def _reading_cells(reading: Reading) -> list[str]:
 
 
 def own_data_captions(at: Standings) -> list[str]:
-    """Return what the figures on own data are, a line each."""
+    """Return the explanation of the figures on own data, as lines."""
     shown = shown_readings(at)
     lines = [
-        f"accuracy in %, mean ± sd over {count_of(at.seeds, 'seed')}: all clients' held-out "
-        "examples",
-        f"+/\N{MINUS SIGN}: clients better and worse off than alone, of {at.judged:,}, by exact "
-        "tests",
+        f"accuracy in %, mean ± sd over {count_of(at.seeds, 'seed')}: all clients' held-out rows",
+        f"+/\N{MINUS SIGN}: clients better and worse off than local-only, of {at.judged:,}, by "
+        "exact tests",
     ]
     if "corrected" in shown:
         lines.append("corrected: the global head, read with each client's own class frequencies")
     if "personal" in shown:
-        lines.append("own head: of the client alone, by the strategy or by personalisation")
+        lines.append("own head: the client's own, from the strategy or from personalisation")
     return lines
 
 
@@ -165,7 +164,7 @@ def count_text(spread: Spread) -> str:
 
 
 def tuned_text(found: Mapping[str, Sequence[float]]) -> str:
-    """Return what searches chose, a value a seed: ``"learning-rate 0.05 / 0.02"``."""
+    """Return what searches chose, a value per seed: ``"learning-rate 0.05 / 0.02"``."""
     return ", ".join(
         f"{key} {' / '.join(f'{value:.3g}' for value in values)}" for key, values in found.items()
     )

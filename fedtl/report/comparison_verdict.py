@@ -1,4 +1,4 @@
-"""What a comparison comes to, in a sentence for each of its two questions."""
+"""The result of a comparison, in a sentence for each of its two questions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def verdict(every: Sequence[Standings]) -> str:
     best = {point_label(at.point): found for at in every if (found := _best(at)) is not None}
     if not best:
         return "No strategy here has a global head, so none is ranked."
-    where = "on new data" if every[0].new_data else "on held-out examples"
+    where = "on new data" if every[0].new_data else "on held-out rows"
     names = list(dict.fromkeys(name for name, _ in best.values()))
     if len(names) == 1 and len(best) > 1:
         scores = [score for _, score in best.values()]
@@ -33,7 +33,7 @@ def verdict(every: Sequence[Standings]) -> str:
 
 
 def _ahead(at: Standings) -> str:
-    """Return how many of the others the best is surely better than."""
+    """Return how many others the best surely beats."""
     others = len(at.rows) - 1
     if not others:
         return ""
@@ -53,7 +53,7 @@ def _best(at: Standings) -> tuple[str, float] | None:
 
 
 def own_verdict(every: Sequence[Standings]) -> str:
-    """Return what clients have of it on their own data, in one sentence."""
+    """Return the result on clients' own data, in one sentence."""
     parts = []
     for at in every:
         first = at.own.rows[0]
@@ -67,7 +67,7 @@ def own_verdict(every: Sequence[Standings]) -> str:
         alone = at.own.references["local_only"][0].mean
         parts.append(
             (f"at {label}: " if label else "")
-            + f"{first.strategy} ({READING_NAMES[way].lower()}) {percent(first.best)}, alone "
+            + f"{first.strategy} ({READING_NAMES[way].lower()}) {percent(first.best)}, local-only "
             + percent(alone)
         )
     return f"On clients' own data: {'; '.join(parts)}." if parts else ""

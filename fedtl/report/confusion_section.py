@@ -1,4 +1,4 @@
-"""The report's section on what is taken for what."""
+"""The report's section on confusions between classes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_PAIRS = 8
 
 
 def confusion_section(result: RunDetail) -> Section | None:
-    """Return the matrix and its most frequent confusions; ``None`` if nothing was counted."""
+    """Return the matrix and its most frequent confusions; ``None`` without counts."""
     confusion = result.confusion
     if confusion is None or not confusion.any():
         return None
@@ -34,7 +34,7 @@ def confusion_section(result: RunDetail) -> Section | None:
     view = {
         "whose": "The federated head"
         if result.summary["global_head"]
-        else f"Every client's own head, on {own_data(result.summary)}",
+        else f"Each client's own head, on {own_data(result.summary)}",
         "plot": confusion_map(result),
         "pairs": TextTable(headings, rows, (2, 3), caption="The most frequent confusions"),
     }

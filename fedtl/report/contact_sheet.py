@@ -1,4 +1,4 @@
-"""A few pictures side by side in one."""
+"""Several pictures side by side in one."""
 
 from __future__ import annotations
 

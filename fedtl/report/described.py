@@ -1,4 +1,4 @@
-"""What ``fedtl.describe`` says of a data set, as tables and as JSON."""
+"""What ``fedtl.describe`` says about a data set, as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _DISTANCES = (
 def described_mapping(
     understood: Understood, dataset: Dataset, look: Look, *, named: bool
 ) -> dict[str, Any]:
-    """Return all that is said, for JSON.
+    """Return everything that is said, for JSON.
 
     Args:
         understood: The counts.
         dataset: The data.
-        look: What some inputs are like.
+        look: How some inputs look.
         named: Whether sites and files may be named.
     """
     names = _site_names(dataset, named=named)
@@ -67,7 +67,7 @@ def described_mapping(
 
 
 def described_tables(dataset: Dataset, look: Look, *, named: bool) -> list[Table | str]:
-    """Return all that is said below the sentence; the arguments are ``described_mapping``'s."""
+    """Return everything below the sentence; the arguments are those of ``described_mapping``."""
     names = _site_names(dataset, named=named)
     shown: list[Table | str] = []
     if look.sizes:
@@ -89,10 +89,10 @@ def described_tables(dataset: Dataset, look: Look, *, named: bool) -> list[Table
 
 @dataclass(frozen=True)
 class _Sample:
-    """One input, as it is shown.
+    """One input, as shown.
 
     Attributes:
-        input: Its name, or its number where names are not shown.
+        input: Its name, or its number if names are not shown.
         of_class: Its class.
         site: Its site; empty if none is known.
         part: ``training``, ``test`` or ``unseen``.
@@ -141,7 +141,7 @@ def _per_site(dataset: Dataset) -> NDArray[np.int64]:
 
 
 def _table(*columns: str, numbers: int) -> Table:
-    """Return an empty table, so many of whose last columns are numbers."""
+    """Return an empty table whose last columns are numbers."""
     from rich import box
     from rich.table import Table
 
@@ -185,7 +185,7 @@ def _samples_table(dataset: Dataset, look: Look, names: Sequence[str], *, named:
 def _sites_table(
     dataset: Dataset, found: SiteDistances | None, names: Sequence[str]
 ) -> list[Table | str]:
-    """Return what each site holds, and how far it lies from the others."""
+    """Return what each site holds, and how far it is from the others."""
     counts = _per_site(dataset)
     classes = dataset.classes if len(dataset.classes) <= _MOST_CLASSES else ()
     apart = ("Mix", "Look") if found is not None else ()
@@ -226,7 +226,7 @@ def _matrix(found: SiteDistances, names: Sequence[str]) -> Table:
 
 
 def _farthest(found: SiteDistances, names: Sequence[str]) -> str:
-    """Return which two sites lie farthest apart, by either distance."""
+    """Return which two sites are farthest apart, by each distance."""
     parts = []
     for what, distances in (("mix of classes", found.mix), ("look", found.look)):
         if np.isnan(distances).all() or not np.nanmax(distances) > 0:
@@ -235,7 +235,7 @@ def _farthest(found: SiteDistances, names: Sequence[str]) -> str:
         parts.append(
             f"by {what} {names[first]} and {names[second]} ({distances[first, second]:.2f})"
         )
-    return printable(f"farthest apart: {'; '.join(parts)}" if parts else "no two sites lie apart")
+    return printable(f"farthest apart: {'; '.join(parts)}" if parts else "no two sites differ")
 
 
 def _number(value: float) -> str:
@@ -250,7 +250,7 @@ def _rounded(distances: NDArray[np.float64]) -> list[list[float | None]]:
 
 
 def _plain(text: str) -> Text:
-    """Return a cell whose brackets are no markup."""
+    """Return a cell whose brackets are not markup."""
     from rich.text import Text
 
     return Text(printable(text))

@@ -1,4 +1,4 @@
-"""The top of the report's page: what federation was worth, in one sentence and three figures."""
+"""The top of the report's page: the gain from federation, in one sentence and three figures."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from fedtl.wording import (
 )
 
 _MEANINGS = {
-    "local-only": "The best head that every client's own examples give.",
+    "local-only": "The best head from each client's own examples alone.",
     "federated": "One shared head, for cases like everyone's; every example stays where it is.",
-    "corrected": "The shared head, read with each client's own mix of classes: cases like its own.",
+    "corrected": "The shared head, read with each client's class mix: for cases like its own.",
     "personal": "A head of its own for every client.",
     "centralised": "The best head of all examples in one place: the reference.",
 }
@@ -60,11 +60,11 @@ class Card:
 
     Attributes:
         way: Of learning.
-        accuracy: All clients' held-out examples together, a fraction; ``None`` if there is none.
+        accuracy: All clients' held-out rows together, a fraction; ``None`` if there is none.
         interval: Its 95 % interval.
-        meaning: What its heads are.
+        meaning: Its heads, in words.
         rest: Its other scores.
-        beside: What must be known besides.
+        beside: A further note.
     """
 
     way: Way
@@ -85,7 +85,7 @@ def _card(way: Way, scores: Mapping[str, Any] | None, beside: str) -> Card:
 
 
 def _facts(result: RunDetail) -> list[tuple[str, str]]:
-    """Return figures, and what each counts."""
+    """Return figures, and their captions."""
     summary = result.summary
     rounds, classes = count_of(summary["rounds"], "round"), count_of(len(result.classes), "class")
     return [
@@ -100,7 +100,7 @@ def _facts(result: RunDetail) -> list[tuple[str, str]]:
 
 
 def _beside(way: str, summary: Mapping[str, Any]) -> str:
-    """Return what must be told beside a way's figures: how its heads were solved."""
+    """Return the note beside a way's figures: how its heads were solved."""
     if way == "local_only":
         methods = dict(summary.get("local_only_methods") or {})
         counts = ", ".join(
@@ -129,11 +129,11 @@ def _method(name: str) -> str:
 
 
 def _attention(result: RunDetail) -> list[tuple[str, str, str]]:
-    """Return the facts that ask for a look, each with the section that tells of it."""
+    """Return facts that need attention, each with the section that explains it."""
     failed = sum(len(row.failed) for row in result.rounds)
     warnings = len(result.warnings)
     facts = [
-        ("clients", result.harmed, f"of {len(result.clients):,} worse off than alone"),
+        ("clients", result.harmed, f"of {len(result.clients):,} worse off than local-only"),
         ("failures", failed, count_of(failed, "failure").partition(" ")[2]),
         ("failures", warnings, count_of(warnings, "warning").partition(" ")[2]),
     ]

@@ -1,4 +1,4 @@
-"""The report's two heat maps: which client holds which classes, and what is taken for what."""
+"""The report's two heat maps: which client holds which classes, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def confusion_map(result: RunDetail) -> Plot:
 
 
 def _most_frequent(totals: NDArray[np.int64]) -> tuple[NDArray[np.int64], str]:
-    """Return the classes to draw, in class order, and a note where some are left out."""
+    """Return the classes to draw, in class order, and a note if some are left out."""
     left_out = len(totals) - _MOST_CLASSES
     if left_out <= 0:
         return np.arange(len(totals)), ""
@@ -146,7 +146,7 @@ def _class_name(result: RunDetail, column: int) -> str:
 
 
 def _class_names_height(result: RunDetail, columns: NDArray[np.int64]) -> float:
-    """Return how much room the class names below a heat map take, in user units."""
+    """Return the height of the class names below a heat map, in user units."""
     longest = max(len(_class_name(result, column)) for column in columns)
     return 30.0 + 6.0 * longest if len(columns) <= _MOST_CLASSES_NAMED else 40.0
 

@@ -29,10 +29,10 @@ from fedtl.wording import own_data
 
 
 def write_report(path: Path, result: RunDetail) -> None:
-    """Write the page: no request leaves it, pictures and plots lie inside.
+    """Write the page, which makes no request: pictures and plots are inside.
 
     Args:
-        path: The file to write, UTF-8; what was there is replaced.
+        path: The file to write, UTF-8; an existing file is replaced.
         result: The finished run.
 
     Raises:
@@ -75,11 +75,11 @@ def _accuracy(result: RunDetail) -> Section:
     if len(result.rounds) > 1:
         heading, draw = "Accuracy by round", plots.accuracy_by_round
         told = (
-            f"The global head on {result.summary['scored_on']}, and on those of the client it "
-            "serves worst."
+            f"The global head on {result.summary['scored_on']}, and on those of the client with "
+            "the lowest accuracy."
             if result.summary["global_head"]
             else f"Clients' own heads on {own_data(result.summary)}, the mean client and the "
-            "worst; the other lines are the mean client's too."
+            "worst; the other lines are the mean client's, too."
         )
     else:
         heading, draw = "Accuracy, in one round", plots.score_ladder

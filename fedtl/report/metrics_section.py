@@ -1,4 +1,4 @@
-"""The page's table of the field's metrics: AUROC, F1, sensitivity, Brier score, calibration."""
+"""The page's table of metrics: AUROC, F1, sensitivity, Brier score, calibration."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def metrics_section(result: RunDetail) -> Section | None:
         ""
         if temperature is None
         else f" predict divides the head's outputs by a temperature of {temperature:.2f}, fitted on"
-        f" held-out examples; Brier and ECE here are before that.{_with_temperature(summary)}"
+        f" held-out rows; Brier and ECE here are before that.{_with_temperature(summary)}"
     )
     view = {
         "heading": "Metrics of the field",
         "told": "",
         "table": TextTable(["", *columns.values()], cells, range(1, len(columns) + 1)),
-        "after": f"{meaning} Of all clients together, on {own_data(summary)}, from binned scores, "
+        "after": f"{meaning} For all clients together, on {own_data(summary)}, from binned scores, "
         f"which changes AUROC by {binned:.4f} at most. ECE is the expected calibration error. A "
-        f"dash: the outputs of such heads are no probabilities.{fitted}",
+        f"dash: the outputs of such heads are not probabilities.{fitted}",
     }
     return Section("Metrics", "metrics", "table.html", view)
 

@@ -1,4 +1,4 @@
-"""The report's section on new data: what heads are worth to a site that joins later."""
+"""The report's section on new data: scores for a site that joins later."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fedtl.wording import known, percent, span
 
 
 def new_data_section(result: RunDetail) -> Section | None:
-    """Return the heads' scores on the global test part; ``None`` if the run has none."""
+    """Return the heads' scores on the test split; ``None`` if the run has none."""
     new = result.summary["on_new_data"]
     if new is None:
         return None
@@ -29,8 +29,8 @@ def new_data_section(result: RunDetail) -> Section | None:
     headings = ["Head", "Accuracy", "95 % interval", "Balanced"]
     view = {
         "heading": "On new data",
-        "told": "Another question than that of the clients' own data: what the heads are worth to "
-        f"a site that joins later. Scored on {new['scored_on']}.",
+        "told": "A different question from that of the clients' own data: how well do the heads "
+        f"serve a site that joins later? Scored on {new['scored_on']}.",
         "table": TextTable(headings, rows, (1, 2, 3)),
         "after": "",
     }

@@ -1,4 +1,4 @@
-"""Pages from templates: each is one file that opens offline and asks for nothing.
+"""Pages from templates: each is one file that opens offline and loads nothing.
 
 Templates escape whatever they are given, names of clients, classes and files included; what is
 markup already, such as a picture, is a :class:`markupsafe.Markup`.
@@ -25,7 +25,7 @@ class Section:
     """A part of a page.
 
     Attributes:
-        title: What the page's navigation calls it.
+        title: Its name in the page's navigation.
         anchor: Its id.
         template: Which file of ``templates`` shows it.
         view: What that template shows, there by the name ``view``.
@@ -75,7 +75,7 @@ def page_of(
     Args:
         template: Which file of ``templates`` shows its top.
         title: What the browser shows.
-        sections: Its parts; ``None`` for one that this page does not have.
+        sections: Its parts; ``None`` for a part that this page lacks.
         headline: What the top shows.
     """
     script = _file("sort_tables.js")
@@ -95,7 +95,7 @@ def page_of(
 
 @cache
 def environment() -> Environment:
-    """Return what fills templates in; a name that a view does not have is an error."""
+    """Return what fills templates in; a name that a view lacks is an error."""
     made = Environment(
         loader=PackageLoader("fedtl.report"),
         autoescape=True,

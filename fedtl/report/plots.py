@@ -1,4 +1,4 @@
-"""The report's charts of the whole federation's scores: by round, and by way of learning."""
+"""The report's charts of scores of all clients together: by round, and by way of learning."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _DASHES = {
 def accuracy_by_round(result: RunDetail, *, width: float = WIDTH) -> Plot:
     """Draw the global head's accuracy and loss by round, with lines for the other ways' accuracy.
 
-    All are measured on clients' own held-out examples. Without a global head the main line is the
-    mean client's, and so are the others.
+    All are measured on clients' held-out rows. Without a global head all lines are the mean
+    client's.
     """
     ways = ways_of(result)
     ours = ways["federated"]
@@ -98,7 +98,7 @@ def accuracy_by_round(result: RunDetail, *, width: float = WIDTH) -> Plot:
 
 
 def _round(row: Round, mains: Mapping[str, str]) -> str:
-    """Return what one round came to."""
+    """Return the text of one round."""
     figures = asdict(row)
     names = {**mains, "worst_client_accuracy": "worst client", "test_accuracy": "on new data"}
     told = [
@@ -176,6 +176,6 @@ def _name(width: float) -> str:
 
 
 def _series(result: RunDetail, name: str) -> NDArray[np.float64]:
-    """Return a metric by round, NaN where a round has none."""
+    """Return a metric by round, NaN if a round has none."""
     figures = [getattr(row, name) for row in result.rounds]
     return np.array([np.nan if one is None else one for one in figures], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""What a head says of new inputs: as a table of 80 columns, as CSV and as JSON."""
+"""A head's predictions for new inputs: as a table of 80 columns, as CSV and as JSON."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Predictions:
         unit: What an input is: ``"image"``, or ``"row"`` of a file of embeddings.
         names: One per input.
         classes: The K class names.
-        measure: What the values are.
+        measure: The meaning of the values.
         values: Shape ``(n, K)``; larger is likelier.
     """
 
@@ -119,7 +119,7 @@ class Predictions:
 
 
 def _write_through(path: Path, content: bytes) -> None:
-    """Write to what is no file, such as ``/dev/stdout``."""
+    """Write to a path that is not a regular file, such as ``/dev/stdout``."""
     try:
         with path.open("wb") as file:
             file.write(content)

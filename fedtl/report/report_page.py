@@ -11,7 +11,7 @@ from fedtl.results.result import RunResult
 
 
 class ReportPage(Observer):
-    """Writes ``report.html`` once a run has come to its end.
+    """Writes ``report.html`` when a run is finished.
 
     Args:
         folder: Where to.
@@ -24,7 +24,7 @@ class ReportPage(Observer):
         self._importing = False
 
     def features(self, done: int, total: int) -> None:
-        """Import what draws charts beside the run: that takes as long as many rounds do."""
+        """Import the chart library during the run: that takes as long as many rounds."""
         if not self._importing:
             self._importing = True
             threading.Thread(target=_import_charts, name="charts", daemon=True).start()

@@ -1,4 +1,4 @@
-"""The report's sections on the run itself: what left the sites, what failed, time and settings."""
+"""The report's sections on the run: what left the sites, failures, time and settings."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def egress_section(result: RunDetail) -> Section:
     view = {
         "heading": "What left each site",
         "told": "Every record that crossed a site's boundary, summed over clients and rounds; a "
-        "reply that holds anything else is refused. egress.csv has it by round and client.",
+        "reply that holds anything else is refused. egress.csv lists them by round and client.",
         "table": TextTable(headings, rows, (3, 4), styles),
         "after": "",
     }
@@ -64,14 +64,14 @@ def failures_section(result: RunDetail) -> Section:
 
 
 def _rounds(rounds: Sequence[int]) -> str:
-    """Return round numbers, ``"3, 7, 12"``, or how many and between which where there are many."""
+    """Return round numbers, ``"3, 7, 12"``, or for many their count, first and last."""
     if len(rounds) <= 6:
         return ", ".join(map(str, rounds))
     return f"{len(rounds)} between {rounds[0]} and {rounds[-1]}"
 
 
 def time_section(result: RunDetail) -> Section:
-    """Return what the run's time went to."""
+    """Return how the run's time was spent."""
     seconds = result.summary["seconds"]
     whole = max(seconds["total"], 1e-9)
     parts = time_parts(result.summary)

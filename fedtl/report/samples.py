@@ -1,4 +1,4 @@
-"""The report's section of pictures, for whoever wants to see what was learnt from."""
+"""The report's section of training pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a finished head does on labelled inputs: ``predict --score``."""
+"""Scores of a finished head on labelled inputs: ``predict --score``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SMALLEST_PROBABILITY = 1e-300
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Counts and what they come to.
+    """Counts and the scores from them.
 
     Attributes:
         classes: The K class names.
@@ -32,7 +32,7 @@ class Scored:
         clusters: Sums over groups, from which the interval comes.
         calibration_error: By how much the probability of the predicted class and the share that is
             right differ, in 15 bins of that probability, weighted by their sizes; ``None`` for
-            scores that are no probabilities.
+            scores that are not probabilities.
     """
 
     classes: tuple[str, ...]
@@ -49,7 +49,7 @@ class Scored:
         Args:
             predictions: Of n inputs.
             labels: Shape ``(n,)``, in the order of the classes.
-            groups: Which inputs belong together, shape ``(n,)``; ``None`` for none.
+            groups: Which inputs belong together, shape ``(n,)``; ``None`` for no groups.
         """
         count = len(predictions.classes)
         predicted = predictions.values.argmax(1)
@@ -89,7 +89,7 @@ class Scored:
         }
 
     def table(self) -> Table:
-        """Return a row per class that occurs: how many are right, what the others are taken for."""
+        """Return a row per class that occurs: how many are right, and confusions."""
         from rich.text import Text
 
         from fedtl.report.tables import plain_table

@@ -1,4 +1,4 @@
-"""The report's section on other seeds: how far the figures depend on who happens to hold what."""
+"""The report's section on other seeds: how far the figures depend on the random split."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def seeds_section(result: RunDetail) -> Section | None:
     headings += ["New data", "95 % interval"]
     view = {
         "heading": f"Over {len(told['seeds'])} seeds",
-        "told": "The mean over seeds of who holds what, of who takes part and of shuffles; every "
-        "other figure of this page is of the first seed. seeds.csv has each of them.",
+        "told": "The mean over seeds, which change the split, participation and shuffles; every "
+        "other figure on this page is of the first seed. seeds.csv lists each seed.",
         "table": TextTable(headings, rows, range(1, len(headings))),
         "after": "",
     }

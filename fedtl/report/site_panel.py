@@ -1,4 +1,4 @@
-"""The report's panel: a training picture of each class at each site, so that shift can be seen."""
+"""The report's panel: a training picture of each class at each site, which shows shift."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def panel_plot(panel: SitePanel) -> Plot:
 
 
 def panel_figure(panel: SitePanel) -> Figure:
-    """Draw pictures as a grid, a row per site and a column per class; wants ``themed()`` around it.
+    """Draw pictures as a grid, a row per site and a column per class; call it within ``themed()``.
 
-    Pictures are cut to squares around their middle; where a site has none of a class, there is an
+    Pictures are cut to squares around their middle; if a site has none of a class, there is an
     empty frame.
     """
     count, columns = len(panel.sites), len(panel.classes)
@@ -87,7 +87,7 @@ def _empty_frame(axes: Axes, x: float, y: float, side: float) -> None:
 
 
 def _montage(panel: SitePanel) -> NDArray[np.uint8]:
-    """Return all pictures in one, shape ``(h, w, 4)``: RGB, and see-through between them."""
+    """Return all pictures in one, shape ``(h, w, 4)``: RGB, transparent between them."""
     shown = [picture for row in panel.pictures for picture in row if picture is not None]
     finest = max((min(picture.shape[:2]) for picture in shown), default=_MOST_SIDE)
     cells = len(panel.sites) * len(panel.classes)

@@ -1,4 +1,4 @@
-"""Parts of a picture that say something to whoever points at them."""
+"""Parts of a picture that show a text under the pointer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOST_CELLS = 1_500
 
 @dataclass(frozen=True)
 class Spot:
-    """A rectangle that is seen only if pointed at.
+    """A rectangle that is visible only under the pointer.
 
     Attributes:
         axes: Where it lies.
@@ -54,14 +54,14 @@ class Spot:
 
 
 def title_of(text: str) -> Markup:
-    """Return what a browser shows beside the pointer."""
+    """Return the element that a browser shows as a tooltip."""
     return Markup("<title>{}</title>").format(printable(text))
 
 
 def strips(axes: Axes, places: Sequence[float], titles: Sequence[str]) -> list[Spot]:
     """Return a strip from bottom to top around each place of the x axis.
 
-    Of very many every so-manieth has one, and its neighbours' room.
+    If there are very many, only every n-th place has one, which also covers its neighbours.
 
     Args:
         axes: Where they lie.
@@ -92,7 +92,7 @@ def cells(
     Args:
         axes: Where they lie, cell (i, j) around y = i and x = j.
         counts: Shape ``(R, C)``.
-        titles: What cell (i, j) says.
+        titles: The text of cell (i, j).
     """
     order = np.argsort(-counts, axis=None, kind="stable")[:_MOST_CELLS]
     found = [divmod(int(at), counts.shape[1]) for at in order if counts.flat[at]]

@@ -45,7 +45,7 @@ SCORES = {
 
 
 def by_gain(clients: Sequence[ClientRow], way: str) -> list[ClientRow]:
-    """Return the rows from the largest loss to the largest gain, those without a gain last."""
+    """Return the rows from the largest loss to the largest gain; rows without a gain come last."""
 
     def key(row: ClientRow) -> tuple[bool, float, int]:
         gain = row.gain(way)
@@ -57,9 +57,9 @@ def by_gain(clients: Sequence[ClientRow], way: str) -> list[ClientRow]:
 def ends_by_gain(
     clients: Sequence[ClientRow], way: str, per_end: int
 ) -> tuple[list[ClientRow], list[ClientRow]]:
-    """Return the ``per_end`` clients that lost most and the ``per_end`` that gained most.
+    """Return the ``per_end`` clients that lost most and the ``per_end`` that gained most. Clients
 
-    Clients without a gain come in only where too few have one.
+    without a gain are included only if too few have one.
     """
     ordered = by_gain(clients, way)
     scored = sum(row.gain(way) is not None for row in ordered)
@@ -68,10 +68,10 @@ def ends_by_gain(
 
 
 def client_table(result: RunDetail) -> Table:
-    """Return one row per client: its own data's accuracies, and what federation brings it.
+    """Return one row per client: accuracies on its own data, and its gains.
 
-    With more than 20 clients, the eight that federation served worst and the eight it served best
-    are shown, and the caption says how many are left out.
+    With more than 20 clients, the eight with the lowest and the eight with the highest gains are
+    shown, and the caption says how many are left out.
     """
     from rich.text import Text
 
@@ -105,7 +105,7 @@ def client_table(result: RunDetail) -> Table:
 
     captions = [f"on {own_data(result.summary)}; gain in points over its local-only head"]
     if any(row.verdict(way) in ("better", "worse") for row in result.clients for way in gaining):
-        captions.append("▲ better, ▼ worse than alone (exact McNemar tests, Holm, p < .05)")
+        captions.append("▲ better, ▼ worse than local-only (exact McNemar tests, Holm, p < .05)")
     if "corrected" in shown:
         captions.append("corrected: the federated head, read with the client's own mix of classes")
     add(worst)
@@ -121,7 +121,7 @@ def client_table(result: RunDetail) -> Table:
 
 
 def plain_table(*headings: str) -> Table:
-    """Return a table with a line below its headings, names to the left and numbers to the right."""
+    """Return a table with a line below its headings, names on the left and numbers on the right."""
     from rich import box
     from rich.table import Table
 
@@ -193,7 +193,7 @@ def totals_table(result: RunDetail) -> Table:
         [
             *filter(None, [summary.get("note")]),
             f"on {shortened(summary['scored_on'], 70)}",
-            *([f"new data: {shortened(new['scored_on'], 65)}"] if new else []),
+            *([f"new data: {shortened(new['scored_on'], 70)}"] if new else []),
             *gain_lines(result),
             f"up {byte_size(summary['bytes_up'])}, down {byte_size(summary['bytes_down'])} · "
             f"peak {byte_size(1e6 * summary['peak_rss_mb'])}",
@@ -222,9 +222,9 @@ def _seed_rows(told: Mapping[str, Any] | None, ways: Sequence[str]) -> list[tupl
 
 
 def time_parts(summary: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """Return what a run's time went to, one after the other; together they are all of it.
+    """Return how a run's time was spent, part by part; the parts add up to the whole.
 
-    If it was resumed, they are more: its rounds are all rounds, but its time is that since then.
+    After a resume they exceed it: they include all rounds, but the time since the resume only.
     """
     names = {
         "start_up": "start-up",
@@ -244,7 +244,7 @@ def time_parts(summary: Mapping[str, Any]) -> list[tuple[str, float]]:
 
 
 def gain_lines(result: RunDetail) -> list[str]:
-    """Return what each way of the federation brings all clients, and for how many that is sure."""
+    """Return each way's gain for all clients, and for how many clients it is sure."""
     lines = []
     for way, gain in result.summary["gains"].items():
         if way not in (ways := ways_of(result)) or gain["accuracy"] is None:

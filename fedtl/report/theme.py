@@ -82,11 +82,11 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Plot:
-    """A picture and what it does not show.
+    """A picture, and a note on what it leaves out.
 
     Attributes:
         svg: An ``<svg>`` element with its text alternative.
-        note: One sentence on what was left out or put together; empty where nothing was.
+        note: One sentence on what was left out or grouped; empty if nothing was.
     """
 
     svg: Markup
@@ -101,7 +101,7 @@ class Drawing:
         figure: Drawn within :func:`themed`.
         alt: What it shows, in words.
         note: As of :class:`Plot`.
-        spots: What its parts say on a page.
+        spots: Texts that its parts show on a page.
     """
 
     figure: Figure
@@ -189,10 +189,10 @@ def svg(
 
     Args:
         figure: What to write.
-        name: Tells its ids from those of the page's other figures.
+        name: Makes its ids unique on the page.
         alt: What it shows, in words.
-        titles: What a mark says to whoever points at it, by the mark's ``gid``.
-        spots: The same for parts that are no mark; the later lie over the earlier.
+        titles: Text that a mark shows under the pointer, by the mark's ``gid``.
+        spots: The same for parts that are not marks; later ones lie over earlier ones.
     """
     buffer = io.StringIO()
     figure.savefig(

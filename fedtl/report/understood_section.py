@@ -10,14 +10,14 @@ _MOST_CLASSES = 40
 
 
 def understood_section(result: RunDetail) -> Section | None:
-    """Return the counts of the data; ``None`` where the run's own process has not seen them."""
+    """Return the counts of the data; ``None`` if the run's own process did not see them."""
     told = result.understood
     if told is None:
         return None
     view = {
         "heading": "What the run understood of the data",
-        "told": "Counted before anything was computed: pictures that cannot be decoded are still "
-        "among them, and duplicates. python -m fedtl.describe shows more, and trains nothing.",
+        "told": "Counted before anything was computed, so duplicates and pictures that cannot be "
+        "decoded are included. python -m fedtl.describe shows more, and trains nothing.",
         "table": TextTable(["Of the data", "Read as"], _rows(told)),
         "after": "",
     }
@@ -38,10 +38,10 @@ def _rows(told: Understood) -> list[list[str]]:
     rows.append(["Sites", sites])
     groups = f"{told.groups:,}" if told.groups is not None else "none are known"
     rows.append([f"{told.group_word}s".capitalize(), groups])
-    name = "Test part, held out" if told.test_is_held_out else "Test split"
+    name = "Test split, held out" if told.test_is_held_out else "Test split"
     rows.append([name, f"{told.test:,}" if told.test else "none"])
     if told.unseen:
-        rows.append(["Of the site that takes no part", f"{told.unseen:,}"])
+        rows.append(["Of the holdout-site", f"{told.unseen:,}"])
     aside = sum(told.left_aside.values())
     rows.append(["Left aside", f"{aside:,}: {told.kinds}" if aside else "nothing"])
     return rows

@@ -1,4 +1,4 @@
-"""The report's section on the site that took no part: a sentence, bars, and a table."""
+"""The report's section on the holdout-site: a sentence, bars, and a table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_ROWS = 200
 
 
 def unseen_section(result: RunDetail) -> Section | None:
-    """Return what the heads are worth at the unseen site; ``None`` if every site took part."""
+    """Return the heads' scores at the holdout-site; ``None`` if every site took part."""
     site = result.unseen
     if site is None:
         return None
@@ -54,7 +54,7 @@ def unseen_plot(site: UnseenSite, *, width: float = WIDTH) -> Plot:
     if site.centralised is not None:
         heads.append(("centralised", CENTRALISED, site.centralised))
     for client in shown:
-        name = f"{shortened(site.client_names[client], name_width)} alone"
+        name = f"{shortened(site.client_names[client], name_width)} local-only"
         colour = HARMED if client in site.unbeaten else LOCAL
         heads.append((name, colour, site.alone[client]))
     height = 34.0 if len(heads) <= 12 else 24.0
@@ -89,7 +89,11 @@ def unseen_plot(site: UnseenSite, *, width: float = WIDTH) -> Plot:
             f"{name} {percent(score.accuracy)}" for name, _, score in heads
         )
         left_out = len(site.alone) - len(shown)
-        note = f"{count_of(left_out, 'own head')} of lower accuracy left out." if left_out else ""
+        note = (
+            f"{count_of(left_out, 'local-only head')} of lower accuracy left out."
+            if left_out
+            else ""
+        )
         spots = bands(axes, [f"{name}: {score.told}" for name, _, score in heads])
         return Plot(
             svg(figure, "unseen-narrow" if narrow else "unseen", alt + ".", spots=spots), note
@@ -101,7 +105,9 @@ def _table(site: UnseenSite) -> TextTable:
     if site.centralised is not None:
         rows.append(_row("Centralised", site.centralised, site.federated))
     for client in site.best_first[:_MOST_ROWS]:
-        rows.append(_row(f"{site.client_names[client]} alone", site.alone[client], site.federated))
+        rows.append(
+            _row(f"{site.client_names[client]} local-only", site.alone[client], site.federated)
+        )
     headings = ["Head", "Accuracy", "95 % interval", "Balanced accuracy"]
     headings.append("Federated above it, points")
     return TextTable(headings, rows, range(1, 5))

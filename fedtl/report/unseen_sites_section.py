@@ -1,4 +1,4 @@
-"""The report's section on every site in turn: which head serves a hospital that took no part."""
+"""The report's section on each site in turn as the holdout-site: which head serves it best."""
 
 from __future__ import annotations
 
@@ -33,26 +33,27 @@ def unseen_sites_section(result: RunDetail) -> Section | None:
 
 
 def _verdict(sites: Sequence[UnseenSite]) -> str:
-    """Return at how many sites the federated head beats the own heads of the others."""
+    """Return at how many sites the federated head beats the other sites' local-only heads."""
     best = sum(site.beaten("accuracy") == len(site.alone) for site in sites)
     worst = min(sites, key=lambda site: site.federated.accuracy)
     beaten = sum(site.beaten("accuracy") for site in sites)
     own = sum(len(site.alone) for site in sites)
     return (
-        f"At {best:,} of {count_of(len(sites), 'site')} that took no part the federated head does "
-        f"better than every other site's own head; of all {own:,} comparisons it wins {beaten:,}. "
-        f"It is least accurate on {worst.name}: {percent(worst.federated.accuracy)}."
+        f"At {best:,} of {count_of(len(sites), 'site')} that took no part, the federated head does "
+        f"better than every other site's local-only head; it wins "
+        f"{beaten:,} of all {own:,} comparisons. It is least accurate on {worst.name}: "
+        f"{percent(worst.federated.accuracy)}."
     )
 
 
 def _label(head: str) -> str:
-    return head if head in _SHARED else f"{head} alone"
+    return head if head in _SHARED else f"{head} local-only"
 
 
 def _cells(
     head: str, scores: Sequence[UnseenScore | None], sites: Sequence[UnseenSite]
 ) -> list[dict[str, Any] | None]:
-    """Return what the cells of a row show and say; ``None`` for a site that the head knows."""
+    """Return texts and tooltips of a row's cells; ``None`` for a site that the head learnt from."""
     return [
         None
         if score is None

@@ -18,7 +18,7 @@ _CAPTION_ROOM = 42
 
 
 def unseen_sites_table(sites: Sequence[UnseenSite]) -> Table:
-    """Return a row per site, of the heads that were learnt without it."""
+    """Return a row per site, for the heads that learnt without it."""
     from rich.text import Text
 
     table = plain_table("Unseen site", "Inputs", "Federated", "Centralised", "Best own", "Beaten")
@@ -34,16 +34,16 @@ def unseen_sites_table(sites: Sequence[UnseenSite]) -> Table:
             f"{site.beaten('accuracy')} of {len(site.alone)}",
         )
     table.caption = (
-        "each row is a run without that site; best own: of the others' local-only heads\n"
-        "beaten: own heads to which the federated head is superior; all in unseen_sites.csv"
+        "each row is a run without that site; best own: best local-only head of the others\n"
+        "beaten: local-only heads that score below the federated head; all in unseen_sites.csv"
     )
     return table
 
 
 def unseen_table(site: UnseenSite) -> Table:
-    """Return how the shared head, the pooled one and the clients' own do on the unseen site.
+    """Return the scores of federated, centralised and local-only heads on the holdout-site.
 
-    Of more than ten clients the best ten are shown: they are what federation has to beat.
+    Of more than ten clients the best ten are shown: federation has to beat them.
     """
     from rich.text import Text
 
@@ -58,7 +58,7 @@ def unseen_table(site: UnseenSite) -> Table:
     if site.centralised is not None:
         add("centralised", site.centralised, " ", None)
     for client in site.best_first[:_OWN_HEADS_SHOWN]:
-        name = f"{shortened(site.client_names[client], _NAME_WIDTH)} alone"
+        name = f"{shortened(site.client_names[client], _NAME_WIDTH)} local-only"
         unbeaten = client in site.unbeaten
         add(name, site.alone[client], "▲" if unbeaten else " ", "yellow" if unbeaten else None)
     left_out = len(site.alone) - _OWN_HEADS_SHOWN
@@ -67,10 +67,12 @@ def unseen_table(site: UnseenSite) -> Table:
     beaten, count = site.beaten("accuracy"), len(site.alone)
     captions = ["▲ not beaten by the federated head"] if site.unbeaten else []
     if left_out > 0:
-        captions.append(f"{count_of(left_out, 'lower own head')} left out, all in clients.csv")
+        captions.append(
+            f"{count_of(left_out, 'lower local-only head')} left out, all in clients.csv"
+        )
     captions += [
         f"all {site.examples:,} of its examples, none of them used before",
-        f"federated beats {beaten:,} of {count:,} own heads, by balanced accuracy "
+        f"federated beats {beaten:,} of {count:,} local-only heads, by balanced accuracy "
         f"{site.beaten('balanced_accuracy'):,}",
     ]
     table.caption = "\n".join(captions)

@@ -1,4 +1,4 @@
-"""The ways of learning that a run sets side by side, and what each is called and looks like."""
+"""The ways of learning that a run compares, with their names and colours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Way(NamedTuple):
     """A way of learning.
 
     Attributes:
-        label: What it is called, in lower case.
+        label: Its name, in lower case.
         colour: Its colour in plots.
         marker: Its marker in plots.
     """
@@ -23,7 +23,7 @@ class Way(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What it is called at the head of a column."""
+        """Its name as a column heading."""
         return self.label.capitalize()
 
     @property
@@ -39,8 +39,8 @@ _CORRECTED = Way("corrected", CORRECTED, "v")
 def ways_of(result: RunDetail) -> dict[str, Way]:
     """Return the ways of a run, by their keys in its summary.
 
-    If there is no global head, what federation gave are clients' own heads, and called so. If
-    ``prior-correction`` makes the corrected head the personal one, it is not told twice.
+    Without a global head the federated way is clients' own heads, and has that name. If
+    ``prior-correction`` makes the corrected head the personal one, it is listed once.
     """
     summary = result.summary
     ways = {"local_only": Way("local-only", LOCAL, "s")}

@@ -1,1 +1,1 @@
-"""What a run came to, as numbers, before anybody renders it."""
+"""The result of a run, as numbers, before it is rendered."""

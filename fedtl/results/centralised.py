@@ -1,4 +1,4 @@
-"""What all clients' training rows would give in one place."""
+"""What all clients' training rows give in one place."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ class Centralised:
     Attributes:
         tallies: Scores of the best exactly solved head, by partition id.
         method: What it was solved by.
-        trained: Accuracies, on own data and on new data, of the head that the strategy's own
-            training gives of all rows, once for every shuffle; none on own data if training rows
-            are scored as well.
+        trained: Accuracies, on own data and on new data, of the strategy's own training on all
+            rows, once for every shuffle; none on own data if training rows are scored as well.
     """
 
     tallies: Mapping[int, ClientTallies]

@@ -1,4 +1,4 @@
-"""All that a finished run knows of itself: what its tables, its page and its files are made of."""
+"""Everything that a finished run knows: the material of its tables, page and files."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from fedtl.statistics.verdicts import Verdict
 
 @dataclass(frozen=True, slots=True)
 class OwnScore:
-    """How one head does on a client's own held-out examples; there is at least one.
+    """Scores of one head on a client's held-out rows, of which there is at least one.
 
     Attributes:
         accuracy: Fraction that is right.
-        balanced_accuracy: Mean recall over the classes that the client holds out.
+        balanced_accuracy: Mean recall over the classes in the client's held-out rows.
         correct: How many are right.
         examples: Of how many.
         interval: 95 % interval of the accuracy.
@@ -41,13 +41,13 @@ class OwnScore:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """What a head brings a client over its own local-only one, on its own held-out examples.
+    """The gain of a head over a client's local-only head, on the client's held-out rows.
 
     Attributes:
         difference: Accuracy minus local-only accuracy, a fraction in [-1, 1].
         interval: Its 95 % interval.
         verdict: Whether the client is better or worse off, by a test; ``None`` for a hostile
-            client, which nobody can harm.
+            client.
         pairs: What the two heads got right, example by example.
     """
 
@@ -59,17 +59,17 @@ class Gain:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClientRow:
-    """How one client fares under the ways of learning, on its own held-out examples.
+    """One client's scores under the ways of learning, on its held-out rows.
 
     Attributes:
         client: Partition id, an index into ``RunDetail.client_names``.
         name: The client's name.
         examples: Examples it trains on.
-        held_out: Examples it keeps for evaluation.
+        held_out: Examples that it holds out for evaluation.
         label_counts: Shape ``(C,)``, int64: its examples per class, held-out ones included.
         scores: By way of learning: ``local_only``, ``federated``, ``corrected``, ``personal``,
             ``centralised``; a way that was not scored is absent.
-        gains: By way of learning that comes of the federation: ``federated``, ``corrected``,
+        gains: By way of learning of the federation: ``federated``, ``corrected``,
             ``personal``.
         method: What its local-only head was solved by; empty if the client failed.
     """
@@ -84,7 +84,7 @@ class ClientRow:
     method: str = ""
 
     def accuracy(self, way: str) -> float | None:
-        """Return the accuracy under one way of learning; ``None`` where there is none."""
+        """Return the accuracy under one way of learning; ``None`` if there is none."""
         return self.scores[way].accuracy if way in self.scores else None
 
     def balanced_accuracy(self, way: str) -> float | None:
@@ -142,9 +142,9 @@ class SitePanel:
         sites: The S names; a single empty one where the data has no sites.
         classes: The C class names.
         pictures: S rows of C pictures, each of shape ``(height, width, 3)``, uint8, RGB; ``None``
-            where a site has none of a class.
-        sites_left_out: Sites that the data has besides.
-        classes_left_out: Classes that the data has besides.
+            if a site has none of a class.
+        sites_left_out: Number of further sites.
+        classes_left_out: Number of further classes.
     """
 
     sites: Sequence[str]
@@ -156,10 +156,9 @@ class SitePanel:
 
 @dataclass(frozen=True, eq=False)
 class RunDetail:
-    """All that a finished run knows of itself.
+    """Everything that a finished run knows. K is
 
-    K is the number of clients, C the number of classes. A score may be ``None`` or NaN where it
-    does not exist.
+    the number of clients, C the number of classes. A score that does not exist is ``None`` or NaN.
 
     Attributes:
         config: The effective configuration, kebab-case keys.
@@ -169,18 +168,18 @@ class RunDetail:
         rounds: One per round.
         clients: One row per client, in partition-id order.
         confusion: Shape ``(C, C)``, int64, rows the true class, of the global head, or, without
-            one, of clients' own heads on their held-out examples; ``None`` where not computed.
+            one, of clients' own heads on their held-out rows; ``None`` if not computed.
         egress: What crossed the sites' boundary.
         samples: The first few clients' pictures; empty for precomputed features.
         summary: As in ``summary.json``; :mod:`fedtl.results.summary` says what it holds.
         warnings: One sentence each, for example about images that could not be read.
-        panel: Pictures by site and class; ``None`` where the run's own process has none.
-        unseen: The site that took no part; ``None`` where all did.
-        unseen_sites: What runs without one site each gave on that site.
-        understood: Counts of the data; ``None`` where the run's own process has not seen them.
-        seeds: What the run gave with its own seed, and with others; empty for one seed.
-        pooled_training: Accuracies, on own data and on new data, of the head that the strategy's
-            training gives of all clients' rows in one place, once for every shuffle.
+        panel: Pictures by site and class; ``None`` if the run's own process has none.
+        unseen: Scores on the holdout-site; ``None`` without one.
+        unseen_sites: Results of runs without one site each, on that site.
+        understood: Counts of the data; ``None`` if the run's own process did not see them.
+        seeds: Results with the run's own seed, and with others; empty for one seed.
+        pooled_training: Accuracies, on own data and on new data, of the strategy's own training on
+            all clients' rows in one place, once for every shuffle.
     """
 
     config: Mapping[str, str | int | float | bool]
@@ -208,5 +207,5 @@ class RunDetail:
 
     @property
     def harmed(self) -> int:
-        """How many clients the heads that they would use make worse off, by the test."""
+        """How many clients are worse off with the heads they would use, by the test."""
         return len(self.summary["harmed_clients"])

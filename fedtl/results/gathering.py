@@ -25,7 +25,7 @@ from fedtl.transfer.head_file import TrainedHead
 
 @dataclass(frozen=True)
 class Told:
-    """What a run knows beside its outcome.
+    """What a run knows besides its outcome.
 
     Attributes:
         client_names: In partition-id order.
@@ -35,9 +35,9 @@ class Told:
         seconds: ``total`` and the parts that are known.
         peak_mb: Largest memory of all processes together, in MiB.
         hostile: Partition ids of clients that the scenario makes hostile.
-        other_seeds: What the same run gave with other seeds.
-        unseen_sites: What runs without one site each gave on that site.
-        understood: Counts of the data; ``None`` where they are not known here.
+        other_seeds: Results of the same run with other seeds.
+        unseen_sites: Results of runs without one site each, on that site.
+        understood: Counts of the data; ``None`` if they are not known here.
         scale: What is black and white in pictures of more than 8 bits; the configured one if it
             is not known here.
         samples: The first few clients' pictures.
@@ -66,9 +66,9 @@ def result_of(
 
     Args:
         config: The run's.
-        outcome: What the federation came to.
-        centralised: What all data in one place would give; ``None`` where the data never met.
-        told: What is known beside.
+        outcome: The outcome of the federation.
+        centralised: The centralised reference; ``None`` if the data was never in one place.
+        told: What else is known.
     """
     identity = outcome.roll.identity
     head = TrainedHead(
@@ -143,7 +143,7 @@ def result_of(
 
 
 def _confusion(outcome: Outcome) -> NDArray[np.int64] | None:
-    """Return the federated head's confusion matrix on clients' own held-out examples."""
+    """Return the federated head's confusion matrix on clients' own held-out rows."""
     tallies = outcome.federated.values()
     parts = [told.held_out for told in tallies if told.held_out.total]
     matrices = [part.confusion for part in parts if part.confusion is not None]

@@ -1,4 +1,4 @@
-"""What other seeds would have given: ``simulate --seeds``."""
+"""Results with other seeds: ``simulate --seeds``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Figures = Mapping[str, Mapping[str, float | None]]
 
 @dataclass(frozen=True)
 class SeedScores:
-    """How a run did with one seed.
+    """Scores of a run with one seed.
 
     Attributes:
-        seed: Of who holds what, who takes part, shuffles and seeded starts; the data are the same.
+        seed: Of the split, participation, shuffles and seeded starts; the data are the same.
         own_data: By way of learning, the figures of
-            :class:`fedtl.federation.evaluation.Summary` on clients' own held-out examples.
-        new_data: The same on the global test part; empty without one.
+            :class:`fedtl.federation.evaluation.Summary` on clients' own held-out rows.
+        new_data: The same on the test split; empty without one.
     """
 
     seed: int

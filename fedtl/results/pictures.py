@@ -1,4 +1,4 @@
-"""The pictures that a run's page shows: a few of each client's, and one of each class and site."""
+"""The pictures on a run's page: a few of each client, and one of each class and site."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_CLASSES = 10
 
 
 def samples_of(dataset: Dataset, split: Split, count: int) -> list[ClientSamples]:
-    """Return so many evenly spaced training pictures of each of the first few clients.
+    """Return evenly spaced training pictures of each of the first few clients.
 
     Args:
         dataset: The data; precomputed features have no pictures.
@@ -46,12 +46,12 @@ def panel_of(dataset: Dataset, pseudonyms: Mapping[str, str] | None = None) -> S
     """Return the first training picture of each class at each site, in the order of the data.
 
     The first 8 sites have a row each, the 10 classes with most training pictures a column; data
-    without sites has a single row. A site that takes part in nothing is shown, and said to be so.
+    without sites has a single row. The holdout-site is shown, and marked as such.
 
     Args:
         dataset: The data.
-        pseudonyms: What sites are called instead of their names; one that has none is called by
-            its place. ``None`` if sites may be named.
+        pseudonyms: Names that replace the sites' own; a site without one is called by its place.
+            ``None`` if sites may be named.
 
     Returns:
         ``None`` for precomputed features.

@@ -1,4 +1,4 @@
-"""What a run came to: from its own process, or from the folder that it left."""
+"""The result of a run: from its own process, or from its folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WAYS = {"local_only": "local-only"}
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RunResult:
-    """What a run came to, whichever way it ran.
+    """The result of a run, for every way to run.
 
     Attributes:
         config: The run's configuration.
@@ -39,7 +39,7 @@ class RunResult:
         warnings: What went wrong and was survived, one sentence each.
         trained: The global head; ``None`` if every client has its own.
         path: Its folder; ``None`` for a run without one.
-        detail: What only the process knows that the run ran in; ``None`` if it is taken from a
+        detail: What only the run's own process knows; ``None`` if it was read from a
             folder.
     """
 
@@ -53,17 +53,17 @@ class RunResult:
 
     @classmethod
     def load(cls, folder: str | Path, *, trust: bool = False) -> RunResult:
-        """Return what a run folder holds, of a run that has come to its end.
+        """Return the result in the folder of a finished run.
 
-        What the run warned of is in its report; ``warnings`` are of reading the folder.
+        The run's own warnings are in its report; ``warnings`` are about reading the folder.
 
         Args:
             folder: The folder, such as ``"runs/2026-11-02-091500-hospitals"``.
             trust: Whether a class that the folder names may run, wherever its code lies.
 
         Raises:
-            UsageError: It is no run folder, or the run has not come to its end.
-            FedtlError: A file is damaged, or another run's.
+            UsageError: It is not a run folder, or the run is not finished.
+            FedtlError: A file is damaged, or belongs to another run.
         """
         from fedtl.config_file import from_toml
         from fedtl.federation.checked_head import checked_head
@@ -75,15 +75,15 @@ class RunResult:
         path = Path(folder).expanduser()
         if not (path / "config.toml").is_file():
             raise UsageError(
-                f"{folder} is not a run folder, as it has no config.toml; "
-                "a run is where its out said, or in runs/."
+                f"{folder} is not a run folder: it has no config.toml; a run lies where out said, "
+                "or in runs/."
             )
         identity = RunIdentity.read(path)
         bar_code(path, trust=trust)
         config = from_toml(path / "config.toml")
         if not (path / "summary.json").is_file():
             raise UsageError(
-                f"The run in {folder} has not come to its end; finish it with "
+                f"The run in {folder} is not finished; finish it with "
                 f"python -m fedtl.simulate --resume {folder}"
             )
         figures = read_json(path / "summary.json", _MOST_SUMMARY_BYTES)
@@ -97,12 +97,12 @@ class RunResult:
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """How each way of learning does: a row each, local-only first.
+        """Scores of each way of learning: a row each, local-only first.
 
         Columns: ``accuracy`` on clients' own data, a fraction, with its 95 % interval (``low``,
         ``high``), ``balanced_accuracy``, ``mean_client_accuracy``, ``worst_client_accuracy`` and
         ``macro_auroc``; ``new_data`` with ``new_data_low`` and ``new_data_high`` is the accuracy on
-        the global test part. What does not exist is NaN.
+        the test split. Missing values are NaN.
         """
         import pandas as pd
 
@@ -128,7 +128,7 @@ class RunResult:
 
     @cached_property
     def clients(self) -> pd.DataFrame:
-        """How each client fares: the table ``clients.csv``, a row each, by partition id."""
+        """Scores of each client: the table ``clients.csv``, a row each, by partition id."""
         import pandas as pd
 
         from fedtl.csv_cells import read_table
@@ -150,7 +150,7 @@ class RunResult:
 
     @cached_property
     def rounds(self) -> pd.DataFrame:
-        """What each round came to: a row each, by its number, with ``failed`` as a count."""
+        """A row for each round, by its number, with ``failed`` as a count."""
         import pandas as pd
 
         rows = [{**row.to_mapping(), "failed": len(row.failed)} for row in self.history]
@@ -175,15 +175,15 @@ class RunResult:
 
         Raises:
             UsageError: There is no global head, or the run was trained on precomputed features.
-            FedtlError: The backbone cannot be had, or what can be had is another one.
+            FedtlError: The backbone is not available, or differs from the run's.
         """
         from fedtl.transfer.modules import ImageModel
 
         classifier = self._classifier()
         if classifier.takes_embeddings:
             raise UsageError(
-                "The run was trained on precomputed features, so that there is no backbone; "
-                "use head, which takes features."
+                "The run was trained on precomputed features, so there is no backbone; use head, "
+                "which takes features."
             )
         return ImageModel(classifier.backbone(), self.head).eval()
 
@@ -198,7 +198,7 @@ class RunResult:
 
         page = None if self.path is None else self.path / "report.html"
         if page is None or not page.is_file():
-            raise UsageError("The run left no report.html, so that there is no page to write.")
+            raise UsageError("The run left no report.html, so there is no page to write.")
         target = Path(path).expanduser()
         write_atomically(target, page.read_bytes())
         return target
@@ -209,7 +209,7 @@ class RunResult:
         if self.trained is None:
             raise UsageError(
                 f"strategy = {self.config.strategy!r} gives every client a head of its own, which "
-                "stays with the client, so that there is no global head."
+                "stays with the client, so there is no global head."
             )
         return Classifier(self.path or Path(), self.config, self.trained)
 

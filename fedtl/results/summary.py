@@ -1,8 +1,8 @@
-"""``summary.json`` and the rows of its clients: what a run concludes, as numbers.
+"""``summary.json`` and its clients' rows: the conclusions of a run, as numbers.
 
-Two questions are kept apart. *On their own data*: each client's own held-out examples; that is
-what ``federated``, ``local_only``, ``centralised``, ``personal`` and ``corrected`` are measured on.
-*On new data*, ``on_new_data``: a global test part that is nobody's, as for a hospital that joins
+Two questions are kept apart. *On their own data*: each client's held-out rows; on these
+``federated``, ``local_only``, ``centralised``, ``personal`` and ``corrected`` are measured.
+*On new data*, ``on_new_data``: a test split that belongs to no client, as for a hospital that joins
 later.
 """
 
@@ -43,7 +43,7 @@ WAYS = ("federated", "corrected", "personal", "local_only", "centralised")
 
 
 def ways_scored(outcome: Outcome, centralised: Centralised | None) -> dict[str, Tallies]:
-    """Return every client's scores by way of learning, those that the run has."""
+    """Return every client's scores by way of learning, if the run has them."""
     ways: dict[str, Tallies | None] = {
         "local_only": outcome.local_only,
         "federated": outcome.federated,
@@ -63,8 +63,8 @@ def client_rows(
     """Return a row per client, in partition-id order.
 
     Args:
-        outcome: What the federation came to.
-        centralised: What all data in one place would give; ``None`` where the data never met.
+        outcome: The outcome of the federation.
+        centralised: The centralised reference; ``None`` if the data was never in one place.
         names: The clients' names.
         hostile: Partition ids of clients that the scenario makes hostile.
     """
@@ -132,15 +132,15 @@ def run_summary(
     seconds: Mapping[str, float],
     peak_mb: float,
 ) -> dict[str, Any]:
-    """Return what ``summary.json`` holds; NaN, which JSON has not, is ``None``.
+    """Return what ``summary.json`` holds; NaN, which JSON lacks, is ``None``.
 
     ``federated``, ``local_only``, ``centralised`` and, where there are, ``personal`` and
     ``corrected``: the attributes of :class:`fedtl.federation.evaluation.Summary`, on own data.
-    ``on_new_data``: the same for the global test part, ``None`` without one. ``gains``: per way of
-    the federation, what it brings over local-only, all clients together, with its interval over
-    clients, and how many clients are better or worse off. ``harmed_clients``: partition ids of
-    those that the heads they would use make worse off. ``centralised_training``: what the run's own
-    training makes of all data in one place, over shuffles.
+    ``on_new_data``: the same for the test split, ``None`` without one. ``gains``: per way of the
+    federation, its gain over local-only for all clients together, with its interval over clients,
+    and how many clients are better or worse off. ``harmed_clients``: partition ids of clients that
+    are worse off with the heads they would use. ``centralised_training``: the run's own training on
+    all data in one place, over shuffles.
     """
     ways = ways_scored(outcome, centralised)
     classes = outcome.roll.identity.classes
@@ -193,12 +193,12 @@ def run_summary(
 
 
 def _own_data(local_only: Mapping[str, Any], *, all_rows: bool) -> str:
-    """Return what scores on own data were measured on, for people."""
+    """Return which rows scores on own data come from, for people."""
     examples, groups = local_only["examples"], local_only["groups"]
     grouped = f" in {groups:,} groups" if groups != examples else ""
     if all_rows:
         return f"all clients' own examples, each left out ({examples:,}{grouped})"
-    return f"all clients' own held-out examples ({examples:,}{grouped})"
+    return f"all clients' held-out rows ({examples:,}{grouped})"
 
 
 def _metrics(
@@ -228,7 +228,7 @@ def _new_data(
     grouped = f" in {first.groups:,} groups" if first.groups != first.examples else ""
     counted = f"{first.examples:,} examples{grouped}"
     return {
-        "scored_on": f"a test part that is no client's{without} ({counted})",
+        "scored_on": f"a test split that belongs to no client{without} ({counted})",
         "examples": first.examples,
         **{
             way: {
@@ -243,7 +243,7 @@ def _new_data(
 
 
 def _gain(way: str, rows: Sequence[ClientRow]) -> dict[str, Any]:
-    """Return what one way brings over local-only to all honest clients together."""
+    """Return the gain of one way over local-only for all honest clients together."""
     told = [row.gains[way] for row in rows if way in row.gains and row.gains[way].verdict]
     pairs = [gain.pairs for gain in told]
     interval = gain_over_clients(pairs)

@@ -1,4 +1,4 @@
-"""``clients.csv``: how every client fares, a line each."""
+"""``clients.csv``: a line for each client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run says of the site that took no part: which heads serve it, and how well."""
+"""Scores on the holdout-site, which took no part: which heads serve it, and how well."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class UnseenScore:
 
     @property
     def told(self) -> str:
-        """Both scores with what is known of them, for people."""
+        """Both scores and their interval, for people."""
         known_span = span(self.accuracy_low, self.accuracy_high)
         between = f" (95 % interval {known_span})" if known_span else ""
         return f"{percent(self.accuracy)}{between}, balanced {percent(self.balanced_accuracy)}"
@@ -45,15 +45,14 @@ class UnseenScore:
 
 @dataclass(frozen=True, eq=False)
 class UnseenSite:
-    """How the heads do at a site that took part in nothing else.
+    """Scores of the heads at the holdout-site.
 
     Attributes:
-        name: The site's.
-        examples: All of its examples; every head is scored on all of them.
+        name: The site's. examples: All of its examples; every head is scored on all of them.
         federated: The shared head's scores.
-        centralised: Those of the head learnt from all clients' data in one place; ``None`` where
-            the data never met.
-        alone: Those of each client's own head, by partition id; a client that failed is absent.
+        centralised: Those of the centralised head; ``None`` if the data was never in one place.
+        alone: Those of each client's local-only head, by partition id; a client that failed is
+            absent.
         client_names: In partition-id order.
         unlearnt: Classes that the site has and no client has.
     """
@@ -68,17 +67,17 @@ class UnseenSite:
 
     @property
     def best_first(self) -> list[int]:
-        """Clients by the accuracy of their own heads, highest first."""
+        """Clients by the accuracy of their local-only heads, highest first."""
         return sorted(self.alone, key=lambda client: (-self.alone[client].accuracy, client))
 
     @property
     def unbeaten(self) -> frozenset[int]:
-        """Clients whose own heads do as well as the shared one or better."""
+        """Clients whose local-only heads do as well as the federated one or better."""
         ours = self.federated.accuracy
         return frozenset(client for client, own in self.alone.items() if own.accuracy >= ours)
 
     def beaten(self, measure: str) -> int:
-        """Return how many clients' own heads the shared one betters; a draw is not better.
+        """Return how many local-only heads the federated head beats; a draw does not count.
 
         Args:
             measure: ``accuracy`` or ``balanced_accuracy``.
@@ -87,41 +86,41 @@ class UnseenSite:
         return sum(ours > getattr(own, measure) for own in self.alone.values())
 
     def verdict(self) -> str:
-        """Return whether federation bettered every client's own head, in one sentence."""
+        """Return whether the federated head beats every local-only head, in one sentence."""
         best = self.best_first[0]
         name, own = self.client_names[best], percent(self.alone[best].accuracy)
         beaten, count = self.beaten("accuracy"), len(self.alone)
         if beaten == count:
-            told = f"better than every client's own head (the best is {name}'s with {own})"
+            told = f"better than every local-only head (the best is {name}'s with {own})"
         elif beaten:
             told = (
-                f"better than the own heads of {beaten:,} of {count:,} clients, but not than "
-                f"{name}'s with {own}"
+                f"better than the local-only heads of {beaten:,} of {count:,} clients, but not "
+                f"than {name}'s with {own}"
             )
         else:
-            told = f"no better than any client's own head (the best is {name}'s with {own})"
+            told = f"no better than any local-only head (the best is {name}'s with {own})"
         return (
             f"On {self.name}, which took no part, the federated head scores "
             f"{percent(self.federated.accuracy)}: {told}."
         )
 
     def balanced_verdict(self) -> str:
-        """Return the same by balanced accuracy: the site's mix of classes may favour one head."""
+        """Return the same by balanced accuracy, since the site's class mix may favour one head."""
         best = max(own.balanced_accuracy for own in self.alone.values())
         beaten, count = self.beaten("balanced_accuracy"), len(self.alone)
         return (
             f"By balanced accuracy, where every class counts alike, it scores "
-            f"{percent(self.federated.balanced_accuracy)} against {percent(best)} for the best own "
-            f"head, and is better than {beaten:,} of {count:,}."
+            f"{percent(self.federated.balanced_accuracy)} against {percent(best)} for the best "
+            f"local-only head, and is better than {beaten:,} of {count:,}."
         )
 
     def unlearnt_note(self) -> str:
-        """Return which of the site's classes no head can know; empty where there is none."""
+        """Return which of the site's classes no head can know; empty if there is none."""
         if not self.unlearnt:
             return ""
         return (
             f"No client has {self.name}'s {', '.join(self.unlearnt)}: no head can know "
-            f"{count_of(len(self.unlearnt), 'class').partition(' ')[2]} it was never shown."
+            f"{count_of(len(self.unlearnt), 'class').partition(' ')[2]} that it was never shown."
         )
 
     def to_mapping(self) -> dict[str, Any]:
@@ -145,9 +144,9 @@ class UnseenSite:
 
 
 def heads_by_site(sites: Sequence[UnseenSite]) -> dict[str, list[UnseenScore | None]]:
-    """Return every head's score on every site; ``None`` on a site that it was learnt from.
+    """Return every head's score on every site; ``None`` on a site that it learnt from.
 
-    The federated and the centralised head of a column are learnt without its site. Clients that are
+    The federated and the centralised head of a column learn without its site. Clients that are
     sites come in the order of the sites.
     """
     clients = {name for site in sites for name in site.client_names}
@@ -160,7 +159,7 @@ def heads_by_site(sites: Sequence[UnseenSite]) -> dict[str, list[UnseenScore | N
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Return what puts ``client-10`` after ``client-9``."""
+    """Return a sort key that puts ``client-10`` after ``client-9``."""
     return [
         (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)
     ]
@@ -204,12 +203,12 @@ def unseen_site(
     classes: Sequence[str],
     label_counts: Sequence[int],
 ) -> UnseenSite:
-    """Gather what the closing evaluation told of the unseen site.
+    """Gather the scores of the closing evaluation on the holdout-site.
 
     Args:
         name: The site's.
-        federated: Every client's scores of the shared head; they are the same, as the site is.
-        local_only: Every client's scores of its own head; not empty.
+        federated: Every client's scores of the federated head; all are the same.
+        local_only: Every client's scores of its local-only head; not empty.
         centralised: Scores of the centralised head.
         client_names: In partition-id order.
         classes: Class names.

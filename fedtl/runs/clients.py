@@ -1,4 +1,4 @@
-"""Where the clients of a run are, and how they are reached."""
+"""The clients of a run, and how they are reached."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Held:
     Attributes:
         inputs: All of it, and its features.
         split: Who holds what.
-        understood: What was counted in it before anything was computed.
+        understood: Counts of it before anything was computed.
         seconds: That the features took.
-        pooled: Finds what all of it in one place would give, beside the federation.
+        pooled: Finds the centralised reference, beside the federation.
     """
 
     inputs: Inputs
@@ -50,8 +50,8 @@ class Ready:
         grid: Carries messages to them.
         names: Their names, in partition-id order.
         hostile: Partition ids of those that the scenario makes hostile.
-        sites: What each has; ``None`` if that is elsewhere.
-        held: Where it came from; ``None`` if this run has not opened it.
+        sites: What each holds; ``None`` if the data is elsewhere.
+        held: Their data as opened; ``None`` if this run has not opened it.
         simulated: Holds their states, which checkpoints then hold; ``None`` if they do themselves.
         quorum: How many must take part, if they are real sites.
         patience: Seconds to wait for them to connect.
@@ -77,25 +77,25 @@ class Clients:
         """Make them ready to be asked.
 
         Raises:
-            FedtlError: They cannot be; every message is one sentence.
+            FedtlError: That is not possible; every message is one sentence.
         """
         raise NotImplementedError
 
     def release(self) -> None:
-        """Let go of what only the federation needed, without waiting for that."""
+        """Free what only the federation needed, without waiting."""
 
     def abandon(self, error: BaseException) -> None:
-        """Let go of everything as an error ends the run."""
+        """Free everything when an error ends the run."""
 
 
 @dataclass(frozen=True)
 class ClientsHere(Clients):
-    """Clients whose data is ready, answered for in this process, as in a cell of a comparison.
+    """Clients whose data is ready, run in this process, as in a cell of a comparison.
 
     Attributes:
         config: The run's.
         sites: What each client has.
-        lone_heads: Finds the heads that clients would get alone.
+        lone_heads: Finds local-only heads.
     """
 
     config: RunConfig

@@ -1,4 +1,4 @@
-"""A client of a simulation in a process of Flower's: it deals all the data, and takes its part."""
+"""A simulated client in one of Flower's processes: it deals all data and takes its part."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def prepare_dealt(config: RunConfig, context: Context) -> tuple[Site, SharedFeat
     """Return the client's part of the data, and all features.
 
     Raises:
-        UsageError: The data cannot be used, or has no part for this client.
+        UsageError: The data cannot be used, or holds no part for this client.
     """
     partition_id = int(context.node_config["partition-id"])
     sites = _all_sites(config)

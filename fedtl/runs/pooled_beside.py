@@ -26,10 +26,10 @@ _BYTES = 2**28
 
 
 class PooledBeside:
-    """What all data in one place gives: most of it needs nothing of the federation.
+    """The centralised reference: most of it does not depend on the federation.
 
-    Its products leave Python to the federation's own thread, and what was found early is the same
-    as what would be found late.
+    Its matrix products leave Python to the federation's own thread, and the result does not depend
+    on when it is computed.
 
     Args:
         config: The run's.
@@ -61,7 +61,7 @@ class PooledBeside:
             trained_of_all(strategy, clients, self._train_alone)
 
     def reference(self, strategy: HeadStrategy) -> Centralised:
-        """Return :func:`centralised_reference` of the strategy as the federation has left it."""
+        """Return :func:`centralised_reference` of the strategy after the federation."""
         if self._found is not None:
             self._found.result()
         return centralised_reference(strategy, self._clients, self._lone_heads, self._train_alone)

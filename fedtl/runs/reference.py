@@ -1,4 +1,4 @@
-"""What a simulation alone can know: the head of all data in one place, and scores every round."""
+"""What only a simulation can know: the centralised head, and test scores every round."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def centralised_reference(
 ) -> Centralised:
     """Learn from the union of the clients' training rows.
 
-    The reference is solved exactly, as local-only heads are, and so does not depend on shuffles.
-    What the strategy's own training makes of the same rows is told beside it, for three shuffles; a
-    closed form has none.
+    The reference is solved exactly, as local-only heads are, and does not depend on shuffles. The
+    strategy's own training on the same rows is reported beside it, for three shuffles; a closed
+    form has none.
 
     Args:
         strategy: The run's.
@@ -71,7 +71,7 @@ def solved_of_all(
         config: The run's.
         clients: All of them.
         lone_heads: Finds it.
-        leave_out: Whether to say what it makes of each row without that row.
+        leave_out: Whether to score each row by the head without that row.
     """
     nobody = np.empty(0, np.int64)
     pooled = replace(
@@ -91,7 +91,7 @@ def solved_of_all(
 def trained_of_all(
     strategy: HeadStrategy, clients: Sequence[ClientData], train_alone: TrainAlone
 ) -> list[AloneHead]:
-    """Return what the strategy's own training gives of the union of the clients' training rows.
+    """Return the head of the strategy's own training on all clients' training rows together.
 
     Args:
         strategy: The run's.
@@ -99,7 +99,7 @@ def trained_of_all(
         train_alone: Trains as the strategy does.
 
     Returns:
-        By the run's own seed and, where shuffles matter, by two others.
+        With the run's own seed and, if shuffles matter, with two others.
     """
     first = clients[0]
     block = ClientBlock.unstandardised(
@@ -110,7 +110,7 @@ def trained_of_all(
 
 
 def stacks_shuffles(strategy: HeadStrategy) -> bool:
-    """Return whether the strategy trains one block of several shuffles, by nothing but its keys."""
+    """Return whether the strategy trains one block of several shuffles, by its keys alone."""
     return isinstance(strategy, IterativeStrategy) and strategy.shuffles_stack
 
 
@@ -180,7 +180,7 @@ def _tallies(
 
 @dataclass(frozen=True)
 class TestScore:
-    """Scores a global head on the global test part, in a simulation, after every round."""
+    """Scores a global head on the test split, in a simulation, after every round."""
 
     config: RunConfig
     sites: SimulatedSites

@@ -1,4 +1,4 @@
-"""One run from configuration to result, whichever way it runs and whoever watches it."""
+"""One run from configuration to result, for every way to run and all observers."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from fedtl.runs.reference import TestScore, centralised_reference
 
 @dataclass(frozen=True)
 class Repeats:
-    """What the same run gave otherwise.
+    """Results of the same run under other conditions.
 
     Attributes:
         other_seeds: With other seeds.
-        unseen_sites: Without one site each, on that site.
-        seconds: That each took.
+        unseen_sites: Each without one site, scored on that site.
+        seconds: Seconds that each took.
     """
 
     other_seeds: Sequence[SeedScores] = ()
@@ -44,18 +44,18 @@ class Repeats:
 
 
 Repeat = Callable[[Ready, Observers], Repeats]
-"""Runs again over the same data, once the federation is over."""
+"""Runs again over the same data, after the federation."""
 
 
 class Run:
-    """One run: its clients are made ready, the federation is run, and a result is made of it.
+    """One run: prepare the clients, run the federation, make the result.
 
     Args:
         clients: Where its clients are.
         observers: Who watches it.
-        folder: Where it is written down, first of all observers; ``None`` for a run without one.
-        repeat: What is run besides, over the same data.
-        lone_heads: Finds the heads that clients would get alone, and all data in one place.
+        folder: The run folder, first of all observers; ``None`` for a run without one.
+        repeat: Further runs over the same data.
+        lone_heads: Finds local-only heads, and the centralised head.
         train_alone: Trains all data in one place as the strategy does.
         began: When the command began, as :func:`time.perf_counter` counts; now if it is not known.
     """
@@ -84,13 +84,13 @@ class Run:
         """Make the clients ready and run the federation.
 
         Args:
-            checkpoint: Where it goes on from; ``None`` from the start.
+            checkpoint: Where it continues; ``None`` for the start.
 
         Returns:
-            What it came to, its clients, and when they were ready.
+            The outcome, the clients, and when they were ready.
 
         Raises:
-            FedtlError: See the parts; every message is one sentence.
+            FedtlError: Any part failed; every message is one sentence.
         """
         try:
             ready = self._clients.prepare(self.observers)
@@ -123,13 +123,13 @@ class Run:
         return outcome, ready, started
 
     def result(self, checkpoint: Checkpoint | None = None) -> RunResult:
-        """Run, and tell all observers what it came to.
+        """Run, and pass the result to all observers.
 
         Args:
-            checkpoint: Where it goes on from; ``None`` from the start.
+            checkpoint: Where it continues; ``None`` for the start.
 
         Raises:
-            FedtlError: See the parts; every message is one sentence.
+            FedtlError: Any part failed; every message is one sentence.
         """
         outcome, ready, started = self.federate(checkpoint)
         federated = time.perf_counter()
@@ -166,7 +166,7 @@ class Run:
         return result
 
     def _pooled(self, outcome: Outcome, ready: Ready) -> Centralised | None:
-        """Return what all data in one place would give, where it is in one place."""
+        """Return the centralised reference, if all data is in one place."""
         if ready.sites is None:
             return None
         self.observers.phase("solving the centralised reference")

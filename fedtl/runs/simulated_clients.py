@@ -48,7 +48,7 @@ class SimulatedClients(Clients):
 
     Args:
         folder: The run's.
-        check_data: Refuses data that whoever asks cannot use, before anything is computed.
+        check_data: Refuses data that the caller cannot use, before anything is computed.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ def _start_grid(config: RunConfig, resources: Resources) -> SimulationGrid | Non
 
 
 def _cluster_runner(config: RunConfig, starting: Starting[SimulationGrid]) -> ClusterRunner | None:
-    """Return what extracts features on all machines, where the Ray cluster has several."""
+    """Return what extracts features on all machines, if the Ray cluster has several."""
     if not config.ray_address or config.engine != "ray":
         return None
     starting.result()
@@ -208,7 +208,7 @@ def _split(
     inputs: Inputs,
     drawn: Split | None,
 ) -> Split:
-    """Settle the split once; a resumed run reads it."""
+    """Draw the split once; a resumed run reads it."""
     path = folder.path / "partition.json"
     if drawn is None:
         return Split.from_file(path, inputs.dataset)

@@ -1,4 +1,4 @@
-"""Settings that a run does not read, told in one sentence instead of ignored in silence."""
+"""Settings that a run does not read, named in one sentence instead of ignored silently."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def unread_settings(
 ) -> str:
     """Return a sentence that names every setting without effect; empty if there is none.
 
-    A setting counts if its value is not the default, and if it could alter a result: what is for
-    Ray actors may stay when a run goes on inline. One that any of the runs reads has an effect.
+    A setting counts if its value is not the default, and if it could change a result: settings of
+    Ray actors may stay if a run goes on inline. A setting that any of the runs reads has an effect.
 
     Args:
         configs: The run's configuration, or those of all runs of a comparison.
         dataset: Their data.
-        clients: How many clients the data became.
+        clients: How many clients the data were dealt to.
         compared: Whether they are the runs of a comparison.
     """
     default = RunConfig().to_mapping()
@@ -51,7 +51,7 @@ def unread_settings(
 
 
 def _set_keys(config: RunConfig, default: Mapping[str, Scalar]) -> list[str]:
-    """Return the keys that are not as by default."""
+    """Return the keys whose value is not the default."""
     values = config.to_mapping()
     core = [key for key in rules() if values[key] != default[key]]
     return [*core, *(key for key, _ in config.options)]
@@ -87,12 +87,12 @@ def _pictures(config: RunConfig, dataset: Dataset, clients: int) -> str:
 def _folder(config: RunConfig, dataset: Dataset, clients: int) -> str:
     kind = KINDS["data"]
     name, _ = kind.found(config.data)
-    return "" if name == kind.otherwise else f"data = {name} is no folder or archive of pictures"
+    return "" if name == kind.otherwise else f"data = {name} is not a folder or archive of pictures"
 
 
 def _top_level(config: RunConfig, dataset: Dataset, clients: int) -> str:
     found = _folder(config, dataset, clients)
-    return found or (f"labels = {config.labels} says what folders would" if config.labels else "")
+    return found or (f"labels = {config.labels} replaces folder names" if config.labels else "")
 
 
 def _test_fraction(config: RunConfig, dataset: Dataset, clients: int) -> str:
@@ -146,7 +146,7 @@ _NOT_IN_COMPARISONS = {
 
 _READERS: dict[str, _Reason] = {
     "clients": _clients,
-    "min-sites": lambda config, dataset, clients: "simulated clients are no sites",
+    "min-sites": lambda config, dataset, clients: "simulated clients are not sites",
     "test-fraction": _test_fraction,
     "top-level": _top_level,
     "layout": _top_level,

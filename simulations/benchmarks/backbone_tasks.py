@@ -1,4 +1,4 @@
-"""The tasks that backbones are measured by: whose pictures, and how a seed splits them."""
+"""The tasks that backbones are measured by: their pictures, and how a seed splits them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def stratified_split(dataset: Dataset, train: Rows, test: Rows, seed: int) -> Sp
 
 
 def own_split(dataset: Dataset, seed: int) -> Split:
-    """Return the data set's own training and test part."""
+    """Return the data set's own training and test split."""
     train, test = np.flatnonzero(~dataset.test), np.flatnonzero(dataset.test)
     return stratified_split(dataset, train, test, seed)
 

@@ -1,4 +1,4 @@
-"""How good a frozen backbone is: accuracy of a ridge probe on several tasks, beside baselines.
+"""The quality of a frozen backbone: a ridge probe's accuracy on several tasks, with baselines.
 
     python simulations/benchmarks/backbones.py                      everything, under an hour
     python simulations/benchmarks/backbones.py --tasks malaria,pacs-photo --candidates pixels,random
@@ -7,8 +7,8 @@
 A seed draws the split, the penalty's validation part, rendered pictures and the random weights.
 Baselines are `pixels`, the picture squeezed to 32x32; `random`, fedtl-tiny with random weights; and
 `dictionary`, 512 features of its dictionary alone, at every pixel of the picture squeezed to 32x32.
-ants-bees always has the same 153 test pictures, so that its deviation says how much the penalty
-matters and not how sure the accuracy is: a single picture is .007.
+ants-bees always has the same 153 test pictures, so its deviation shows how much the penalty
+matters, not how sure the accuracy is: a single picture is .007.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ def selected(names: str, files: Mapping[str, Path | None]) -> list[str]:
     """Return what a comma-separated list names, all if empty; say which files are not there."""
     wanted = names.split(",") if names else list(files)
     if unknown := set(wanted) - set(files):
-        raise typer.BadParameter(f"{sorted(unknown)[0]!r} is none of {', '.join(files)}.")
+        raise typer.BadParameter(f"{sorted(unknown)[0]!r} is not one of {', '.join(files)}.")
     absent = [name for name in wanted if (file := files[name]) and not file.exists()]
     for name in absent:
         print(f"{name} is left out: there is no {files[name]}.")

@@ -1,4 +1,4 @@
-"""What a comparison costs: 20 strategies beside one of them in Flower's own engine.
+"""The cost of a comparison: 20 strategies, beside one of them in Flower's own engine.
 
     python simulations/benchmarks/comparison.py              both parts, some minutes
     python simulations/benchmarks/comparison.py --no-flower  without Flower's own engine

@@ -3,7 +3,7 @@
     python simulations/benchmarks/engine.py              both parts, some minutes
     python simulations/benchmarks/engine.py --no-flower  without Flower's own engine
 
-No-op part: clients send the head back as it came; train and evaluate, the same FedAvg on both
+No-op part: clients send the head back unchanged; train and evaluate, the same FedAvg on both
 engines, a 10x512 head. Training part: 5,000x512 features of 10 classes, one local epoch, batches of
 32, momentum; beside it the same arithmetic in one process, all clients stacked with bmm.
 """
@@ -43,7 +43,7 @@ FLOWER_ROUNDS = {10: 10, 100: 5, 1000: 3}
 
 
 def noop_app() -> ClientApp:
-    """Return clients that send the head back as it came."""
+    """Return clients that send the head back unchanged."""
     app = ClientApp()
 
     @app.train()

@@ -1,11 +1,11 @@
-"""How often an honest federation trips a limit on replies, and how near it comes to each.
+"""How often an honest federation exceeds a limit on replies, and how near it comes to each.
 
     python simulations/benchmarks/false_alarms.py                              rendered hospitals
     python simulations/benchmarks/false_alarms.py hospitals malaria.zip pacs.zip features:heart.npz
 
 Every strategy on every data set, dealt out in every way of `DEALT` (and by site, if there are
 sites), once with the default settings and, if it trains for rounds, with some drawn from `LEARNT`.
-Nobody lies. The largest ratio that was seen stands beside each limit: of a reply's norm or loss,
+No client lies. The largest observed ratio stands beside each limit: of a reply's norm or loss,
 `reply-limit`; of a contribution to the median of all, told and asked again; of a new head's norm to
 that of the one before, taken back; of one client's examples to all, told.
 """
@@ -111,7 +111,7 @@ def clients_of(inputs: Inputs, how: str) -> SimulatedSites:
 
 
 def run(config: RunConfig, sites: SimulatedSites, once: LoneHeadsOnce, seen: Seen, at: str) -> None:
-    """Run one honest federation and note what was seen; nothing if its settings do not agree."""
+    """Run one honest federation and note what was seen; nothing if its settings conflict."""
     try:
         watched, heard = Watched(config, sites, once), Heard()
     except UsageError:
@@ -218,7 +218,7 @@ def report(seen: Mapping[str, Seen]) -> None:
     for text, times in everything.alarms.most_common():
         print(f"{times} x {text}")
     alarms = everything.alarms.total()
-    print(f"told to have nearly all examples: {everything.dominated} of {everything.runs} runs")
+    print(f"reported to have nearly all examples: {everything.dominated} of {everything.runs} runs")
     for what, trials in (("replies", everything.replies), ("runs", everything.runs)):
         bound = upper_bound(alarms, trials)
         print(f"{alarms} alarms, {trials:,} {what}: a rate of at most {bound:.2g} (95 %)")

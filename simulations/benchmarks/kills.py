@@ -1,9 +1,9 @@
-"""What a run that was killed leaves behind: ``python -m simulations.benchmarks.kills``.
+"""What a killed run leaves behind: ``python -m simulations.benchmarks.kills``.
 
-Every signal, in every phase, inline and with Ray. A run is known by a mark in its environment,
-which all that it starts inherits, and by a folder of its own for temporary files; where that is
-permitted, it has a ``/dev/shm`` of its own, too. So this may run beside others. Ends with status 1
-if anything was left, if an ending took longer than it may, or if a sentence misleads.
+Every signal, in every phase, inline and with Ray. A run is recognised by a mark in its environment,
+which its processes inherit, and by its own folder for temporary files; if permitted, it has its own
+``/dev/shm``, too. So this can run beside other runs. Ends with status 1 if anything was left, if an
+ending took too long, or if a sentence misleads.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Left:
         seconds: Until the run itself had ended.
         processes: Command lines of processes still there after ``PATIENCE_SECONDS``.
         shared_memory: Names in ``/dev/shm`` that were not there before.
-        temporary: Names in the run's folder for temporary files, if the run was not killed, or
-            else what the next start leaves of them.
+        temporary: Names in the run's folder for temporary files; after SIGKILL, those that remain
+            after the next start.
         said: Its standard error.
         kept: Whether its run folder is there.
     """
@@ -179,7 +179,7 @@ def faults(left: Left, number: signal.Signals, phase: str, *, alone: bool) -> li
         left: What it left.
         number: The signal.
         phase: When it came.
-        alone: Whether nobody else writes to ``/dev/shm``.
+        alone: Whether no other process writes to ``/dev/shm``.
     """
     wrong = [f"process: {line}" for line in left.processes]
     if alone:

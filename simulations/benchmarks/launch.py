@@ -1,12 +1,12 @@
-"""Where the seconds go of a default run, from the command to the finished report.
+"""Where the seconds of a default run go, from the command to the finished report.
 
     python -m simulations.benchmarks.launch
     python -m simulations.benchmarks.launch --repeats 5 --clients 100
 
 Runs ``python -m fedtl.simulate`` with Ray and with ``--engine inline`` in turn, each several times,
 after one run that fills the cache. Wall time is that of the quickest run, with its parts; CPU time
-is of all its processes together, and of the least. What is computed beside the federation is no
-part of the wall time but for what it is waited for, which is "reference".
+is that of all its processes together, the smallest of the runs. Work beside the federation counts
+in the wall time only while the run waits for it ("reference").
 """
 
 from __future__ import annotations

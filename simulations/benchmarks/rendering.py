@@ -3,7 +3,7 @@
     python simulations/benchmarks/rendering.py
     python simulations/benchmarks/rendering.py --size 224 --pictures 300
 
-Each figure is the best of several repeats: what the machine can do when nothing else wants it.
+Each figure is the best of several repeats: the speed of the machine without other work.
 """
 
 from __future__ import annotations

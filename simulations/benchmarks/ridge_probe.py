@@ -68,7 +68,7 @@ class RidgeProbe:
 
 
 def probe(features: Features, labels: Rows, split: Split) -> tuple[float, float]:
-    """Return the accuracy on the test part and the penalty that the validation part chose."""
+    """Return the accuracy on the test split and the penalty that the validation part chose."""
     classes = int(labels.max()) + 1
 
     def accuracy(ridge: RidgeProbe, weights: Matrix, rows: Rows) -> float:

@@ -1,4 +1,4 @@
-"""Honest clients of whom every reply is measured against the limits that the server has."""
+"""Honest clients whose every reply is measured against the server's limits."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Seen:
     Attributes:
         runs: How many runs.
         replies: How many replies with numbers that are checked.
-        alarms: What an honest run was told off for, by kind.
+        alarms: False alarms about an honest run, by kind.
         largest: The largest ratio of each column, and where.
-        dominated: Runs in which one client was told to have nearly all examples.
+        dominated: Runs in which one client was reported to have nearly all examples.
     """
 
     runs: int = 0
@@ -56,7 +56,7 @@ class Seen:
 
 
 class Watched:
-    """Clients of which every reply is looked at as the server does, and measured.
+    """Clients whose every reply is checked as the server does, and measured.
 
     Args:
         config: The run.
@@ -138,7 +138,7 @@ class Watched:
 
 
 class Heard:
-    """A journal that keeps nothing but what the user is told."""
+    """A journal that keeps only warnings."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
@@ -154,11 +154,11 @@ class Heard:
 
 
 def alarm_of(warning: str) -> str:
-    """Return what kind of alarm a warning is; empty if it is of something else."""
+    """Return the kind of alarm of a warning; empty for other warnings."""
     if "median of all clients'" in warning:
         return "stood out"
     if "is taken back" in warning:
         return "taken back"
-    if "tells of" in warning:
+    if "averages weighted by examples" in warning:
         return "dominated"
     return "refused" if warning.startswith("Round") else ""

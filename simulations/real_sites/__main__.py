@@ -3,7 +3,7 @@
     python -m simulations.real_sites --sites 3
     python -m simulations.real_sites --data ~/sites_by_hospital/ --run "rounds=20 strategy=fedcgs"
 
-Every command is printed before it runs, as whoever sets up real machines would type it. Without
+Every command is printed before it runs, as you would type it on real machines. Without
 --data each site gets the pictures of a rendered hospital.
 """
 
@@ -33,10 +33,10 @@ def main(
         Path | None, typer.Option(help="Folder with a folder of class/file for each site.")
     ] = None,
     run: Annotated[
-        str, typer.Option(help="What the run is to be, such as 'rounds=20 strategy=fedcgs'.")
+        str, typer.Option(help="Settings of the run, such as 'rounds=20 strategy=fedcgs'.")
     ] = "rounds=2",
     folder: Annotated[
-        Path, typer.Option(help="Where keys, logs and the run go; it must not be there yet.")
+        Path, typer.Option(help="Folder for keys, logs and the run; it must not exist yet.")
     ] = Path("real-sites"),
 ) -> None:
     """Run a federation of real sites over TLS, all on this machine."""
@@ -65,7 +65,7 @@ def main(
 
 
 def _follow(federation: Federation, config: dict[str, Scalar]) -> None:
-    """Run, and say what came of it."""
+    """Run, and report the outcome."""
     ran = federation.run(config, _project(), heard=print)
     summary = federation.folder / "run" / "summary.json"
     if ran.status != "finished:completed" or not summary.exists():
@@ -94,12 +94,12 @@ def _run_config(text: str) -> dict[str, Scalar]:
             pairs = (word.split("=", 1) for word in words)
             found = tomllib.loads("\n".join(f"{key} = {_quoted(value)}" for key, value in pairs))
         except (tomllib.TOMLDecodeError, ValueError):
-            raise UsageError(f"--run {text!r} is no list of key=value.") from None
+            raise UsageError(f"--run {text!r} is not a list of key=value.") from None
     return found
 
 
 def _quoted(value: str) -> str:
-    """Return a value as TOML has it: a text without quotes gets them."""
+    """Return a value in TOML: a text without quotes gets them."""
     try:
         tomllib.loads(f"value = {value}")
     except tomllib.TOMLDecodeError:

@@ -31,12 +31,12 @@ CONNECTION, KEYS = "federation", "keys"
 
 
 def _unheard(line: str) -> None:
-    """Do nothing with what a command printed."""
+    """Ignore what a command printed."""
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What became of a run.
+    """The outcome of a run.
 
     Attributes:
         printed: What the server printed.
@@ -52,7 +52,7 @@ class Federation:
     """What runs.
 
     Attributes:
-        folder: Keys, logs and homes of all that runs.
+        folder: Keys, logs and home folders of all processes.
         port: The server's.
         env: Environment of commands that talk to the server.
         told: Told each command.
@@ -69,7 +69,7 @@ class Federation:
         return self.folder / AUTHORITY
 
     def supernode(self, node_config: Mapping[str, Scalar], *safety: str) -> list[str]:
-        """Return the command of a site, but for its key: with ``safety``, its flags."""
+        """Return the command of a site without its key: with ``safety``, its flags."""
         return [
             "flower-supernode",
             *(safety or ("--root-certificates", str(self.authority))),
@@ -144,12 +144,12 @@ class Federation:
 
 @contextmanager
 def server(folder: Path, told: Told, env: Mapping[str, str] | None = None) -> Iterator[Federation]:
-    """Make certificates and run a SuperLink that takes part with nobody but registered keys.
+    """Make certificates and run a SuperLink that accepts registered keys only.
 
     Args:
-        folder: For keys, logs and homes of all that runs.
+        folder: For keys, logs and home folders of all processes.
         told: Told each command.
-        env: What the server's environment holds besides.
+        env: Further variables of the server's environment.
     """
     make_certificates(folder, told)
     port, home = free_port(), folder / "server-home"
@@ -179,7 +179,7 @@ def sites(
     Args:
         federation: What they connect to.
         node_configs: By name of the site, in the order of their partition ids.
-        env: What the sites' environments hold besides.
+        env: Further variables of the sites' environments.
     """
     folder = federation.folder
     (folder / KEYS).mkdir()

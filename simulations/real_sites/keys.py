@@ -49,7 +49,7 @@ def make_certificates(folder: Path, told: Told, names: str = "DNS:localhost,IP:1
 
 
 def make_key(folder: Path, name: str, told: Told) -> Path:
-    """Make the key that a site proves itself by; return it, beside it lies ``name.pub``.
+    """Make the key with which a site proves itself; return it; ``name.pub`` lies beside it.
 
     Raises:
         FedtlError: The command failed.
@@ -63,8 +63,8 @@ def _run(command: str, folder: Path, told: Told) -> None:
     words = shlex.split(command)
     told(shlex.join(words))
     if shutil.which(words[0]) is None:
-        raise UsageError(f"{words[0]} is needed to make keys and is not installed; install it.")
+        raise UsageError(f"{words[0]} is needed to make keys but is not installed; install it.")
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["it says nothing"]
-        raise FedtlError(f"{' '.join(words[:2])} failed: {lines[-1]}; try the command by itself.")
+        raise FedtlError(f"{' '.join(words[:2])} failed: {lines[-1]}; try the command on its own.")

@@ -15,8 +15,8 @@ _FEWEST = 4
 def write_hospitals(root: Path, sites: int, pictures: int) -> dict[str, Path]:
     """Write a folder of ``class/file`` for each site; return them by name.
 
-    Classes of which a site has fewer than four pictures are left out at all, since all sites must
-    have the same.
+    Classes with fewer than four pictures at a site are left out everywhere, since all sites must
+    have the same classes.
     """
     options = HospitalsOptions(
         images=sites * pictures, test_images=0, sites=sites, size=64, shift=SiteShift()

@@ -43,7 +43,7 @@ def free_port() -> int:
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Return an environment in which Flower neither phones home nor installs anything."""
+    """Return an environment in which Flower sends no usage data and installs nothing."""
     home.mkdir(parents=True, exist_ok=True)
     return {
         **os.environ,
@@ -93,7 +93,7 @@ def process(command: Sequence[str], env: Mapping[str, str], folder: Path) -> Ite
 
 
 def wait_until_healthy(started: Started, port: int, authority: Path, patience: float = 60) -> None:
-    """Wait until what was started answers over TLS, with a certificate that ``authority`` signed.
+    """Wait until the process answers over TLS, with a certificate that ``authority`` signed.
 
     Raises:
         FedtlError: It ended, or does not answer after ``patience`` seconds.

@@ -122,7 +122,7 @@ def test_counts_of_a_class_that_is_not_there_are_zero(folder: Path, tmp_path: Pa
 
 def test_a_class_that_nobody_has_is_told(folder: Path, tmp_path: Path) -> None:
     outcome, notes, _ = _federate(folder, tmp_path, "fed3r", class_names="a,b,c,cc")
-    assert "Of the 4 classes, no client has an example of cc: nothing is learnt of it." in (
+    assert "Of the 4 classes, no client has an example of cc, so it is not learnt." in (
         notes.warnings
     )
     assert outcome.arrays["weight"].shape == (4, 6)

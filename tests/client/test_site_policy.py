@@ -226,7 +226,7 @@ def test_what_a_site_sets_goes_before_what_it_allows() -> None:
         ({"allow": "engines"}, "allow names 'engines'.*did you mean 'engine'"),
         ({"allow": "holdout-site"}, "allow names 'holdout-site'"),
         ({"allow": True}, "allow names 'True'"),
-        ({"most-epochs": 0}, "most-epochs = 0 .* is no number above 0"),
+        ({"most-epochs": 0}, "most-epochs = 0 .* is not a number above 0"),
         ({"most-seconds": "long"}, "most-seconds = 'long'"),
         ({"most-megabytes": float("inf")}, "most-megabytes = inf"),
         ({"min-per-class": "two"}, "min-per-class = 'two' .* must be of type int"),
@@ -247,7 +247,7 @@ def test_a_server_cannot_make_a_real_site_a_simulated_one(monkeypatch: pytest.Mo
             is_simulated({**simulations, "cache": "own"})
         with pytest.raises(NodeConfigError, match="leave one of them out"):
             is_simulated({**SITE, "simulated": True})
-        with pytest.raises(NodeConfigError, match="no true, false"):
+        with pytest.raises(NodeConfigError, match="neither true nor false"):
             is_simulated({**simulations, "simulated": "yes"})
     assert is_simulated(simulations)
     monkeypatch.setattr(own_data, "_in_ray", lambda: False)
@@ -337,7 +337,9 @@ def test_a_cache_that_cannot_be_closed_is_not_used(node: dict[str, Any], tmp_pat
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-@pytest.mark.parametrize(("mode", "said"), [(0o777, "others may write"), (0o755, "another user's")])
+@pytest.mark.parametrize(
+    ("mode", "said"), [(0o777, "others may write"), (0o755, "belongs to another user")]
+)
 def test_a_cache_of_another_user_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, said: str
 ) -> None:

@@ -103,7 +103,7 @@ def test_what_is_no_finished_run_is_refused(ran: RunResult, tmp_path: Path) -> N
         RunResult.load(tmp_path)
     assert ran.path is not None
     (tmp_path / "config.toml").write_bytes((ran.path / "config.toml").read_bytes())
-    with pytest.raises(UsageError, match="has not come to its end; finish it with"):
+    with pytest.raises(UsageError, match="is not finished; finish it with"):
         RunResult.load(tmp_path)
     with pytest.raises(UsageError, match="is not the folder of a finished comparison"):
         ComparisonResult.load(tmp_path)

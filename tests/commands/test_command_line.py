@@ -126,8 +126,8 @@ def test_errors_of_a_command_become_a_line_and_an_exit_code(
     ("error", "said"),
     [
         (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero; this is a defect of fedtl"),
-        (OSError(errno.ENOSPC, "No space", "/full/x"), "/full/x: the disk is full; make room"),
-        (PermissionError(errno.EACCES, "Denied", "/x"), "/x: Denied; mend the permissions"),
+        (OSError(errno.ENOSPC, "No space", "/full/x"), "/full/x: the disk is full; free space"),
+        (PermissionError(errno.EACCES, "Denied", "/x"), "/x: Denied; correct the permissions"),
         (MemoryError(), "there is too little memory; free some"),
         (RuntimeError("[enforce fail] can't allocate memory: 9 bytes"), "there is too little mem"),
         (RaySystemError("it broke"), "RaySystemError: System error: it broke; --engine inline"),
@@ -168,7 +168,7 @@ def test_an_error_in_the_users_own_code_names_its_place(
         raise error
 
     line = command.__code__.co_firstlineno + 1
-    assert f"{said}{__file__}, line {line}); that is code of yours" in finished(command).stderr
+    assert f"{said}{__file__}, line {line}); that is your own code" in finished(command).stderr
     [log] = tmp_path.iterdir()
     assert "raise error" in log.read_text()
 

@@ -70,7 +70,7 @@ def test_a_clients_error_is_told_once_and_written_down_and_costs_that_client(
     assert written.count("Traceback (most recent call last):") == 3
     assert written.count("share = 1 / 0  # bug of the client") == 3
     assert f" Round 3, client 1: {sentence}\n" in written
-    assert "Round 4" not in written and "not written down" in written
+    assert "Round 4" not in written and "not written" in written
     failures = json.loads((out / "summary.json").read_text())["failures"]
     assert [(one["round"], one["client"], one["reason"]) for one in failures] == [
         (at, 1, sentence) for at in range(1, ROUNDS + 1)
@@ -87,8 +87,8 @@ def test_the_servers_half_names_its_place_and_ends_the_run(
     end = run(data, out, "InServer", "--engine", "inline")
     assert end.exit_code == 1
     assert end.stderr.splitlines()[-1] == (
-        f"error: KeyError: 'lost' ({place_of(source, 'server')}); that is code of yours: mend it "
-        f"there, or let --engine debug show more (the traceback is in {out / 'errors.log'})."
+        f"error: KeyError: 'lost' ({place_of(source, 'server')}); that is your own code: correct "
+        f"it there, or use --engine debug to see more (the traceback is in {out / 'errors.log'})."
     )
     assert 'head = head["lost"]  # bug of the server' in (out / "errors.log").read_text()
 

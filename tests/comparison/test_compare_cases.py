@@ -49,7 +49,7 @@ def test_without_a_test_part_global_heads_are_ranked_on_held_out_examples(tmp_pa
     flags = ("--strategies", "fed3r,fedncm", "--seeds", 3, "--test-fraction", 0)
     compared(tmp_path / "features.npz", out, *flags)
     (at,) = json.loads((out / "summary.json").read_text())["points"]
-    assert at["ranking"]["measured_on"] == "all clients' held-out examples"
+    assert at["ranking"]["measured_on"] == "all clients' held-out rows"
     for told in at["ranking"]["strategies"]:
         mean = np.mean(
             [

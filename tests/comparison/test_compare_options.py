@@ -45,7 +45,7 @@ def test_a_scenario_says_what_is_compared_and_flags_override_it(data: Path, tmp_
         (["--strategies", "fed3r", "--head", "linear,mlp"], "fed3r"),
         (["--strategy", "fedavg"], "--strategy"),
         (["--resume", "none"], "none holds no comparison to resume"),
-        (["--resume", "none", "--seeds", "2"], "give nothing else"),
+        (["--resume", "none", "--seeds", "2"], "give no other option"),
     ],
 )
 def test_every_mistake_is_one_sentence(
@@ -72,9 +72,9 @@ def test_a_mistake_that_the_data_shows_leaves_nothing_behind(
 @pytest.mark.parametrize(
     ("vary", "said"),
     [
-        ("seed=1,2", "seed cannot vary: seeds says how many there are"),
+        ("seed=1,2", "seed cannot vary: seeds sets their number"),
         ("strategy=fedavg", "strategy cannot vary: strategies lists them"),
-        ("data=a,b", "data cannot vary: it is the same for a whole comparison"),
+        ("data=a,b", "data cannot vary: it has one value for the whole comparison"),
         ("hospitals-shift=1,2", "hospitals-shift cannot vary"),
         ("client-cpus=1,2", "client-cpus cannot vary"),
         ("alpah=1,2", "did you mean 'alpha'"),

@@ -66,7 +66,7 @@ def test_an_output_folder_that_cannot_be_written(out: str, data: Path) -> None:
 def test_an_output_folder_that_holds_a_run_is_left_as_it_is(a_run: Path, data: Path) -> None:
     before = _files(a_run)
     sentence = complaint(simulate.main, *_flags(data), "--out", a_run)
-    assert f"{a_run} holds a run already; go on with --resume {a_run}" in sentence
+    assert f"{a_run} already holds a run; go on with --resume {a_run}" in sentence
     assert _files(a_run) == before
 
 
@@ -95,7 +95,7 @@ def test_a_run_has_one_process_at_a_time(a_run: Path) -> None:
     with (a_run / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         sentence = complaint(simulate.main, "--quiet", "--resume", a_run)
-        assert f"Another process is at work in {a_run}" in sentence
+        assert f"Another process uses {a_run}" in sentence
     assert _files(a_run) == before
 
 
@@ -138,7 +138,7 @@ def test_data_that_was_moved_is_given_anew(a_run: Path, data: Path, tmp_path: Pa
     shutil.copy(data, moved)
     end = finished(simulate.main, "--resume", run, "--quiet", "--data", f"features:{moved}")
     assert end.exit_code == 0
-    assert "you have not said" not in end.stderr
+    assert "your command does not" not in end.stderr
     for name in ("head.safetensors", "config.toml"):
         assert (run / name).read_bytes() == (a_run / name).read_bytes()
 
@@ -201,5 +201,5 @@ def test_a_second_process_is_refused(a_run: Path) -> None:
         end = run_module("fedtl.simulate", "--resume", a_run)
     assert (end.returncode, end.stdout) == (USAGE, "")
     assert end.stderr == (
-        f"error: Another process is at work in {a_run}; wait for it, or choose another --out.\n"
+        f"error: Another process uses {a_run}; wait for it, or choose another --out.\n"
     )

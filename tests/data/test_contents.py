@@ -159,7 +159,7 @@ def test_a_damaged_file_of_contents_is_told(tmp_path: Path) -> None:
     assert finished(simulate.main, *flags, f"--out={out}").exit_code == 0
     (out / "contents.npz").write_bytes(b"PK")
     said = complaint(simulate.main, "--resume", out, "--quiet", exit_code=1)
-    assert said.startswith(f"{out / 'contents.npz'} has 2 bytes where the checkpoint counted ")
+    assert said.startswith(f"{out / 'contents.npz'} has 2 bytes, but the checkpoint counted ")
     # Without a checkpoint nothing vouches for the file but itself.
     shutil.rmtree(out / "checkpoint")
     said = complaint(simulate.main, "--resume", out, "--quiet", exit_code=1)

@@ -313,7 +313,9 @@ def test_a_lie_costs_the_liar_alone_with_and_without_actors(
         assert {client for _, client, _ in outcome.failures} == {2}
         assert [server_round for server_round, _ in said] == [1, 2, 4]
         assert said[0][1] == "'weight' in 'arrays' is not finite"
-        assert said[1][1].startswith("num-examples = 1000000000000000, but the site first told of ")
+        assert said[1][1].startswith(
+            "num-examples = 1000000000000000, but the site first reported "
+        )
         assert said[2][1] == "its own score: its sums over groups contradict one another"
         assert [text.partition(", ")[0] for text in notes.warnings] == [
             "Round 1",

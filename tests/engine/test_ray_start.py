@@ -101,7 +101,7 @@ def test_a_run_is_told_if_ray_ends_before_it(
             time.sleep(0.01)
     head.stop()
     assert [line[:29] for line in told] == (
-        ["a process of Ray's has ended,"] if ends == "Ray" else []
+        ["one of Ray's processes ended,"] if ends == "Ray" else []
     )
     assert _session(head._process.pid) == []
     fake_ray.rmdir()

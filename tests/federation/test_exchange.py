@@ -237,7 +237,7 @@ def test_nobody_answers_for_another() -> None:
 
     _, phase = _train(answer)
     [failure] = phase.failures
-    assert failure == Failure(3, "the answer came from another node than was asked")
+    assert failure == Failure(3, "the answer came from another node than the one asked")
     assert sorted(phase.metrics) == [0, 1, 2, 4]
 
 

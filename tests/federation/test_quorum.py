@@ -69,7 +69,7 @@ def test_a_closing_short_of_sites_keeps_the_head_and_names_them() -> None:
     config = RunConfig(clients=5, rounds=2, min_sites=4)
     notes = _run(config, lambda kind, client: kind == phases.EVALUATE and client in (1, 3, 4))
     [said] = [text for text in notes.warnings if "scored the final head" in text]
-    assert said.startswith("Only 2 of 5 sites scored the final head, where a round needs 4; every")
+    assert said.startswith("Only 2 of 5 sites scored the final head, but a round needs 4; every")
     assert said.endswith("but there are no scores of client 1, 3, 4.")
     notes = _run(config, lambda kind, client: kind == phases.EVALUATE and client == 1)
     assert not [text for text in notes.warnings if "scored the final head" in text]
@@ -92,8 +92,8 @@ def test_a_round_of_enough_sites_goes_on_without_the_others() -> None:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        (RunConfig(clients=1), "clients = 1, but real sites are 2 at the least"),
-        (RunConfig(clients=5, min_sites=1), "min-sites = 1, but real sites are 2"),
+        (RunConfig(clients=1), "clients = 1, but at least 2 real sites are needed"),
+        (RunConfig(clients=5, min_sites=1), "min-sites = 1, but at least 2 real sites"),
         (RunConfig(clients=5, min_sites=6), "min-sites = 6 is more than clients = 5"),
     ],
 )

@@ -100,27 +100,27 @@ def _less(values: list[Any], at: int, by: int = 1) -> list[Any]:
         ("confusion", lambda old: _less(old, 1), "confusion matrix"),
         ("confusion", lambda old: _less(_less(old, 0), 1, -1), "confusion matrix"),
         ("accuracy", lambda old: old + 0.01, "accuracy = "),
-        ("accuracy", lambda old: float("nan"), "without examples, or none"),
-        ("loss", lambda old: float("nan"), "without examples, or none"),
+        ("accuracy", lambda old: float("nan"), "without examples, or examples"),
+        ("loss", lambda old: float("nan"), "without examples, or examples"),
         ("corrected-clusters", lambda old: _less(old, 0), "corrected-pairs: they contradict"),
         ("clusters", lambda old: [1, *old[1:]], "sums over groups"),
         ("clusters", lambda old: _less(old, 3, 5000), "sums over groups"),
         ("clusters", lambda old: _less(old, 4, 400), "sums over groups"),
         ("clusters", lambda old: _less(old, 5, -400), "sums over groups"),
-        ("score-bins", lambda old: [*old, -1], "another number of cells"),
-        ("score-bins", lambda old: [-(10**12)], "another number of cells"),
+        ("score-bins", lambda old: [*old, -1], "not have the declared number of cells"),
+        ("score-bins", lambda old: [-(10**12)], "not have the declared number of cells"),
         (
             "score-bins",
             lambda old: [10**6 if one > 0 else one for one in old],
             "more examples than",
         ),
-        ("rare-bins", lambda old: [-99], "another number of cells"),
+        ("rare-bins", lambda old: [-99], "not have the declared number of cells"),
         ("predicted", lambda old: _less(old, 0, -1), "more examples than"),
-        ("probabilities", lambda old: old[:-1], "another number of bins"),
-        ("probabilities", lambda old: [1e6, *old[1:]], "calibration is of more"),
-        ("probabilities", lambda old: [old[0], old[1] + 60, *old[2:]], "calibration is of more"),
+        ("probabilities", lambda old: old[:-1], "not have the declared number of bins"),
+        ("probabilities", lambda old: [1e6, *old[1:]], "calibration counts more"),
+        ("probabilities", lambda old: [old[0], old[1] + 60, *old[2:]], "calibration counts more"),
         ("probabilities", lambda old: [*old[:-1], old[-1] + 60], "more right or surer"),
-        ("temperature-gaps", lambda old: [61.0, *old[1:]], "calibration is of more"),
+        ("temperature-gaps", lambda old: [61.0, *old[1:]], "calibration counts more"),
         ("pairs", lambda old: _less(_less(old, 0), 1, -1), "pairs: they contradict"),
         ("pairs", lambda old: _less(_less(old, 0), 2, -1), "pairs: they contradict"),
         ("pairs", lambda old: _less(old, 3), "pairs: they contradict"),
@@ -140,14 +140,14 @@ def test_the_same_rows_are_of_the_same_examples() -> None:
     moved = _less(_less(metrics["local-only-test-examples"], 0), 1, -1)
     metrics["local-only-test-examples"] = moved
     metrics["local-only-test-correct"] = [0] * CLASSES
-    assert "scores are of other examples" in _fault(metrics)
+    assert "scores count different examples" in _fault(metrics)
 
 
 def test_nobody_scores_more_than_it_told_of() -> None:
     metrics = _told(3, 60, 50)
-    assert "but told of 59 held out" in _fault(metrics, held_out=59)
-    assert "but told of 61 held out" in _fault(metrics, held_out=61)
-    assert "but told of 61 held out" in _fault(metrics, held_out=61, every_row=True)
+    assert "but reported 59 held out" in _fault(metrics, held_out=59)
+    assert "but reported 61 held out" in _fault(metrics, held_out=61)
+    assert "but reported 61 held out" in _fault(metrics, held_out=61, every_row=True)
     counts = list(metrics["examples"])
     card = SiteCard(0, 9, 60, tuple(_less(counts, 2)))
     assert "more examples of a class" in closing_fault(

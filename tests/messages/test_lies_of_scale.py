@@ -67,7 +67,7 @@ def test_others_are_asked_again_without_a_client_out_of_all_proportion(
         np.testing.assert_array_equal(outcome.arrays[name], array)
     [(server_round, client, reason)] = outcome.failures
     assert (server_round, client) == (int(kind == phases.TRAIN), LIAR)
-    assert "times the median of all clients', so that the others were asked again" in reason
+    assert "times the median of all clients', so the others were asked again" in reason
     # Who was left out of one sum is asked again later.
     assert outcome.federated.keys() == set(range(CLIENTS))
     asked = [e for e in notes.entries if e.server_round == server_round and e.direction == "down"]
@@ -133,8 +133,8 @@ class Singular(FedAvgM):
 @pytest.mark.parametrize(
     ("wild", "said"),
     [
-        (Wild, "the head that comes of it has norm "),
-        (Endless, "the head that comes of it is not finite"),
+        (Wild, "the resulting head has norm "),
+        (Endless, "the resulting head is not finite"),
         (Singular, "What clients sent is none"),
     ],
 )

@@ -213,7 +213,7 @@ def test_an_older_folder_is_read_with_a_warning(copy: Path, runs: tuple[Path, Pa
     end = finished(simulate.main, *flags)
     assert end.exit_code == 0, end.stderr
     [warning] = end.stderr.splitlines()
-    assert warning.startswith(f"warning: {copy} was written by an older fedtl: nothing vouches")
+    assert warning.startswith(f"warning: {copy} was written by an older fedtl: whether its files")
     assert _concluded(copy) == _concluded(run)
 
 
@@ -261,5 +261,5 @@ def test_a_run_of_real_sites_is_not_simulated(copy: Path) -> None:
     assert "is a run of real sites" in end.stderr or "holds a run of real sites" in end.stderr
     assert "flwr run" in end.stderr
     assert {p: p.read_bytes() for p in sites.path.rglob("*") if p.is_file()} == before
-    with pytest.raises(FedtlError, match="holds a run already; choose another out"):
+    with pytest.raises(FedtlError, match="already holds a run; choose another out"):
         RunFolder.create(config, "sites")

@@ -51,7 +51,7 @@ def test_what_began_stays(create: Create, sign: str, tmp_path: Path) -> None:
     folder.discard_if_unbegun()
     folder.close()
     assert sorted((tmp_path / "out").rglob("*")) == before
-    with pytest.raises(UsageError, match=f"holds a (run|comparison) already.*{tmp_path}"):
+    with pytest.raises(UsageError, match=f"already holds a (run|comparison).*{tmp_path}"):
         create(tmp_path / "out")
 
 
@@ -73,7 +73,7 @@ def test_only_one_process_at_a_time_is_at_it(
 ) -> None:
     path = tmp_path / "out"
     folder = _run(path) if kind is RunFolder else _comparison(path)
-    with pytest.raises(UsageError, match="Another process is at work"):
+    with pytest.raises(UsageError, match="Another process uses"):
         kind.reopen(path)
     folder.close()
     again = kind.reopen(path)

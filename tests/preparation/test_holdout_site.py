@@ -217,7 +217,7 @@ def test_the_scores_are_those_of_the_heads(folder: Path, tmp_path: Path) -> None
     assert (site["name"], site["examples"]) == (UNSEEN, away.sum())
     tested = int((data["test"] & ~away).sum())
     told = _summary(run)["on_new_data"]["scored_on"]
-    assert told == f"a test part that is no client's without {UNSEEN} ({tested} examples)"
+    assert told == f"a test split that belongs to no client without {UNSEEN} ({tested} examples)"
 
 
 # --- the same however it is run -------------------------------------------------------------------
@@ -327,7 +327,7 @@ def test_each_site_in_turn_is_a_run_of_its_own(folder: Path, tmp_path: Path) -> 
         assert matrix[site][site] == matrix[site][f"{site}_low"] == ""
     page = (run / "report.html").read_text()
     (section,) = re.findall(r'<section id="unseen-sites">(.*?)</section>', page, re.DOTALL)
-    shown = dict(re.findall(r'title="(\S+(?: alone)? on \S+): ([^"]*)"', section))
+    shown = dict(re.findall(r'title="(\S+(?: local-only)? on \S+): ([^"]*)"', section))
     assert len(shown) == (1 + len(SITES)) * len(SITES), "two shared heads and every other site's"
     for site, one in told.items():
         ours = one["federated"]
@@ -338,7 +338,7 @@ def test_each_site_in_turn_is_a_run_of_its_own(folder: Path, tmp_path: Path) -> 
             f"{ours[key]:.6f}" for key in ("accuracy", "accuracy_low", "accuracy_high")
         ]
         assert shown[f"federated on {site}"].startswith(accuracy)
-        assert f"{site} alone on {site}" not in shown
+        assert f"{site} local-only on {site}" not in shown
     lone = tmp_path / "lone.npz"
     arrays = _arrays()
     del arrays["site"]
@@ -346,4 +346,4 @@ def test_each_site_in_turn_is_a_run_of_its_own(folder: Path, tmp_path: Path) -> 
     said = complaint(
         simulate.main, "--data", f"features:{lone}", "--holdout-site", "each", "--engine", "inline"
     )
-    assert "holdout-site = each needs to know each input's site" in said
+    assert "holdout-site = each needs the site of each input" in said

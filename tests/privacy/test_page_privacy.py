@@ -94,7 +94,7 @@ def test_pseudonyms_stand_for_every_name(sites: Path, tmp_path: Path, holdout: s
             assert not any(site in content for site in SITES), path.name
     assert not any(site in shown for site in SITES)
     assert "names suggest that images belong together, but" in shown
-    assert all(name in shown for name in said) and "do not send them on" in shown
+    assert all(name in shown for name in said) and "do not pass them on" in shown
     names = [
         client["name"] for client in json.loads((out / "partition.json").read_text())["clients"]
     ]

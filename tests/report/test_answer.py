@@ -28,26 +28,26 @@ def _gain(accuracy: float | None, low: float | None = None, **verdicts: int) -> 
     [
         (
             {"federated": _gain(0.042, 0.011, better=4, no_clear_difference=6)},
-            "Compared with working alone, clients gain 4.2 points.",
+            "Compared with local-only, clients gain 4.2 points.",
         ),
         (
             {"federated": _gain(-0.01, -0.05, worse=1), "corrected": _gain(0.03, 0.01, better=1)},
-            "Compared with working alone, clients neither clearly gain nor lose (−1.0 point), but "
+            "Compared with local-only, clients neither clearly gain nor lose (−1.0 point), but "
             "gain 3.0 points if the shared head is read with their own mix of classes.",
         ),
         (
             {"federated": _gain(-0.04, -0.05), "personal": _gain(0.02, 0.01)},
-            "Compared with working alone, clients lose 4.0 points, but gain 2.0 points with the "
+            "Compared with local-only, clients lose 4.0 points, but gain 2.0 points with the "
             "heads of their own.",
         ),
         (
             {"federated": _gain(-0.04, -0.05), "corrected": _gain(-0.03, -0.07)},
-            "Compared with working alone, clients lose 4.0 points; if the shared head is read with "
+            "Compared with local-only, clients lose 4.0 points; if the shared head is read with "
             "their own mix of classes, a loss of 3.0 points is not clear.",
         ),
         (
             {"federated": _gain(0.0), "personal": _gain(0.02, -0.01)},
-            "Compared with working alone, clients neither clearly gain nor lose (0.0 points), nor "
+            "Compared with local-only, clients neither clearly gain nor lose (0.0 points), nor "
             "with the heads of their own (+2.0).",
         ),
         ({"federated": _gain(None)}, "The federated head could not be scored."),
@@ -74,7 +74,9 @@ def test_the_first_screen_tells_the_smallest_client_by_name(tmp_path: Path) -> N
     assert "Federated +23.4 +10.1 to +36.7 3 better off," in everyone
     gain = row.gains["federated"]
     low, high = (points(value) for value in gain.interval)
-    assert own.startswith(f"The smallest: {row.name} {row.examples} training examples; alone right")
+    assert own.startswith(
+        f"The smallest: {row.name} {row.examples} training examples; local-only right"
+    )
     assert f"Federated {points(gain.difference)} {low} to {high}" in own
     assert gain.verdict is not None and gain.verdict in own and "Corrected" in own
 

@@ -118,7 +118,7 @@ def test_only_the_honest_are_judged(made: Attacked) -> None:
                 clients = made.cell(strategy, seed, attack)["clients"]
                 judged = [bool(client["verdicts"]) for client in clients]
                 assert judged == [attack != "" or at not in drawn for at in range(CLIENTS)]
-    assert f"worse off than alone, of {CLIENTS - HOSTILE}," in made.said
+    assert f"worse off than local-only, of {CLIENTS - HOSTILE}," in made.said
 
 
 def test_the_ranking_is_of_the_attacked_with_the_clean_beside(

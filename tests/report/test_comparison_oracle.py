@@ -257,7 +257,7 @@ def test_own_data_is_by_the_best_head_with_the_worst_client_and_verdicts(made: M
         assert row[2:4] == [accuracy, f"{100 * low:.1f}"]
     alone = made.figures("fedavg", "local_only_accuracy").mean()
     first = table[1][1]
-    assert re.search(rf"own data: {first} \([a-z ]+\) {100 * best[first]:.1f}%, alone "
+    assert re.search(rf"own data: {first} \([a-z ]+\) {100 * best[first]:.1f}%, local-only "
                      rf"{100 * alone:.1f}%", made.page)  # fmt: skip
     lines = made.end.stdout.split("On own data")[1].splitlines()
     for row in table[1:5]:

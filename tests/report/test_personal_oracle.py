@@ -154,7 +154,7 @@ def test_the_page_has_them_beside_the_shared_head(ran: Ran, page: str, order: li
     assert f"mean client {pc(mine['mean_client_accuracy'])}" in card[1]
     assert f"worst client {pc(mine['worst_client_accuracy'])}" in card[1]
     worse = len(summary["harmed_clients"])
-    assert re.search(rf'href="#clients"><b>{worse}</b> of 4 worse off than alone', top)
+    assert re.search(rf'href="#clients"><b>{worse}</b> of 4 worse off than local-only', top)
     # All clients, and then the smallest.
     boxes = re.findall(r'<div class="gain personal">.*?<b class="points">([^<]*)</b>', top)
     assert "The smallest: Dale" in top

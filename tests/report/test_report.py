@@ -107,7 +107,7 @@ def test_page_shows_personal_heads_with_a_mark_of_their_own(tmp_path: Path) -> N
 @pytest.mark.usefixtures("drawn")
 def test_page_without_a_global_head_compares_clients_on_their_own_examples(tmp_path: Path) -> None:
     result = plausible_result(global_head=False)
-    assert verdict(result).startswith("Compared with working alone, clients gain 23.4 points.")
+    assert verdict(result).startswith("Compared with local-only, clients gain 23.4 points.")
     _, markup = page_of(result, tmp_path)
     last = percent(result.rounds[-1].mean_client_accuracy)
     assert f"personal, mean client {last}" in markup

@@ -121,7 +121,7 @@ def test_the_top_of_the_page_has_the_totals(ran: Ran, page: str) -> None:
         size = sum(int(row["bytes"]) for row in ledger if row["direction"] == way)
         assert facts[way] == f"{size / 1000:.1f} kB"
     worse = sum(verdict == "worse" for verdict in mcnemar(ran).values())
-    assert re.search(rf'href="#clients"><b>{worse}</b> of 5 worse off than alone', top)
+    assert re.search(rf'href="#clients"><b>{worse}</b> of 5 worse off than local-only', top)
 
 
 def test_where_all_sites_take_part_none_is_unseen(ran: Ran, page: str) -> None:

@@ -40,7 +40,7 @@ def away(ran: Ran) -> Scores:
 
     shared = {way: scores(heads[way][0]) for way in ("federated", "centralised")}
     own = {
-        f"{name} alone": scores(said)
+        f"{name} local-only": scores(said)
         for (name, _, _), said in zip(ran.parts(), heads["local_only"], strict=True)
     }
     return shared | dict(sorted(own.items(), key=lambda one: -one[1][0]))
@@ -52,7 +52,7 @@ def test_the_summary_and_the_table_have_every_heads_scores(ran: Ran, away: Score
     for way in ("federated", "centralised"):
         found = summary[way]
         assert (found["accuracy"], found["balanced_accuracy"]) == pytest.approx(away[way][:2])
-    own = [scores for name, scores in away.items() if name.endswith("alone")]
+    own = [scores for name, scores in away.items() if name.endswith("local-only")]
     for at, measure in enumerate(("accuracy", "balanced_accuracy")):
         mean = np.mean([one[at] for one in own])
         assert summary["local_only_mean"][measure] == pytest.approx(mean)
@@ -60,10 +60,10 @@ def test_the_summary_and_the_table_have_every_heads_scores(ran: Ran, away: Score
         beaten = "own_heads_beaten" + ("_balanced" if at else "")
         assert summary[beaten] == sum(ours > one[at] for one in own)
         for name, row in told(ran).items():
-            value = away[f"{name} alone"][at]
+            value = away[f"{name} local-only"][at]
             assert float(row[f"local_only_unseen_{measure}"]) == pytest.approx(value, abs=1e-6)
     best = list(told(ran))[summary["local_only_best"]["client"]]
-    assert f"{best} alone" == list(away)[2]
+    assert f"{best} local-only" == list(away)[2]
 
 
 def test_page_and_terminal_have_them_and_say_who_is_not_beaten(
@@ -79,26 +79,26 @@ def test_page_and_terminal_have_them_and_say_who_is_not_beaten(
     ]
     expected[0][-1] = ""
     assert [row[1:] for row in table[1:]] == expected
-    best = list(away)[2].removesuffix(" alone")
+    best = list(away)[2].removesuffix(" local-only")
     most = max(one[1] for one in list(away.values())[2:])
     by_balanced = sum(ours[1] > one[1] for one in list(away.values())[2:])
     told_there = re.search(r'<section id="unseen">.*?<p class="verdict">(.*?)</p>', page, re.DOTALL)
     assert told_there is not None
     assert told_there[1] == (
         f"On {AWAY}, which took no part, the federated head scores {pc(ours[0])}: better than the "
-        f"own heads of {4 - len(unbeaten)} of 4 clients, but not than {best}&#39;s with "
-        f"{pc(away[f'{best} alone'][0])}. By balanced accuracy, where every class counts alike, it "
-        f"scores {pc(ours[1])} against {pc(most)} for the best own head, and is better than "
-        f"{by_balanced} of 4."
+        f"local-only heads of {4 - len(unbeaten)} of 4 clients, but not than {best}&#39;s with "
+        f"{pc(away[f'{best} local-only'][0])}. By balanced accuracy, where every class counts "
+        f"alike, it scores {pc(ours[1])} against {pc(most)} for the best local-only "
+        f"head, and is better than {by_balanced} of 4."
     )
     assert '<a href="#unseen">' in page
-    assert f"<b>{4 - len(unbeaten)}</b> of 4 own heads beaten on <b>{AWAY}</b>" in page
+    assert f"<b>{4 - len(unbeaten)}</b> of 4 local-only heads beaten on <b>{AWAY}</b>" in page
     lines = ran.end.stdout.splitlines()
     start = next(at for at, line in enumerate(lines) if line.startswith(f"On {AWAY}, unseen"))
     for line, (name, one) in zip(lines[start + 2 :], away.items(), strict=False):
         mark = ["▲"] if name in unbeaten else []
         assert line.split() == [*name.split(), pc(one[0]), *mark, pc(one[1])]
-    assert f"federated beats {4 - len(unbeaten)} of 4 own heads, by balanced accuracy " in (
+    assert f"federated beats {4 - len(unbeaten)} of 4 local-only heads, by balanced accuracy " in (
         " ".join(lines)
     )
 

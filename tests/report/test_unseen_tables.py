@@ -28,9 +28,12 @@ def _site(federated: float, *alone: float, **changes: Any) -> UnseenSite:
 @pytest.mark.parametrize(
     ("site", "verdict"),
     [
-        (_site(0.7, 0.5, 0.6), "better than every client's own head (the best is hospital-2's"),
-        (_site(0.6, 0.5, 0.6), "better than the own heads of 1 of 2 clients, but not than hosp"),
-        (_site(0.5, 0.5, 0.6), "no better than any client's own head (the best is hospital-2's"),
+        (_site(0.7, 0.5, 0.6), "better than every local-only head (the best is hospital-2's"),
+        (
+            _site(0.6, 0.5, 0.6),
+            "better than the local-only heads of 1 of 2 clients, but not than hosp",
+        ),
+        (_site(0.5, 0.5, 0.6), "no better than any local-only head (the best is hospital-2's"),
     ],
 )
 def test_the_verdict_is_plain(site: UnseenSite, verdict: str) -> None:
@@ -56,6 +59,6 @@ def test_the_table_fits_80_columns_and_says_what_it_leaves_out(clients: int) -> 
     Console(file=text, width=80).print(table)
     lines = text.getvalue().splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 80
-    assert sum("alone" in line for line in lines) == min(clients, 10)
-    assert any(f"{clients - 10} lower own head" in line for line in lines) == (clients > 10)
+    assert sum("local-only  " in line for line in lines) == min(clients, 10)
+    assert any(f"{clients - 10} lower local-only head" in line for line in lines) == (clients > 10)
     assert any("▲" in line for line in lines) == (max(alone) >= 0.6)

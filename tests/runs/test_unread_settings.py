@@ -31,7 +31,7 @@ def _told(*configs: dict[str, Any], data: Any = FEATURES, clients: int = 2) -> s
         ({"partition": "iid", "alpha": 0.1}, "alpha = 0.1 (partition = iid)"),
         ({"partition": "shard", "classes_per_client": 3}, "classes-per-client = 3"),
         ({"data": "features:x.npz", "hospitals_size": 32}, "hospitals-size = 32 (data = features"),
-        ({"data": "features:x.npz", "group_from": "p*"}, "group-from = p* (data = features is no"),
+        ({"data": "features:x.npz", "group_from": "p*"}, "group-from = p* (data = features is not"),
         ({"backbone": "mobilenet_v2"}, "backbone = mobilenet_v2 (the data are features)"),
         ({"strategy": "fedavg", "fedprox_mu": 1.0}, "fedprox-mu = 1 (strategy = fedavg)"),
         ({"strategy": "fedavgm", "server_beta2": 0.5}, "server-beta2 = 0.5 (strategy = fedavgm)"),

@@ -190,9 +190,9 @@ def plausible_result(
             "local_only": scores(0.64),
             "centralised": scores(0.882) if with_centralised else None,
             "corrected": scores(0.893) if global_head else None,
-            "scored_on": "all clients' own held-out examples (1,234)",
+            "scored_on": "all clients' held-out rows (1,234)",
             "on_new_data": {
-                "scored_on": "a test part that is no client's (1,000 examples)",
+                "scored_on": "a test split that belongs to no client (1,000 examples)",
                 "examples": 1000,
                 "federated": scores(0.861),
                 "personal": None,

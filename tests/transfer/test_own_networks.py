@@ -104,7 +104,7 @@ def test_a_backbone_is_one_file(folder: Path) -> None:
     np.testing.assert_allclose(found[0].reshape(3, 4, 4), cells.transpose(2, 0, 1), atol=1e-6)
     flags = ("--strategies", "fed3r", "--seeds", 1, "--backbone", "grid:Grid")
     said = complaint(compare.main, *QUICK[:2], *flags, "--grid-cells", "2,3")
-    assert "grid-cells cannot vary: it is the same for a whole comparison" in said
+    assert "grid-cells cannot vary: it has one value for the whole comparison" in said
 
 
 def test_a_backbones_fingerprint_covers_its_options_and_its_file(folder: Path) -> None:
