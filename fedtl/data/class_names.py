@@ -58,8 +58,8 @@ def as_a_person_reads(dataset: Dataset, how: str) -> Dataset:
         if len(set.union(*found)) == sum(map(len, found)):
             first, second = (dataset.classes[number] for number in numbers[:2])
             raise UsageError(
-                f"{dataset.name}: the classes {first!r} and {second!r} differ by case or space "
-                f"alone{_and_so_do(len(alike) - 1)}, and "
+                f"{dataset.name}: the classes {first!r} and {second!r} differ only by case or "
+                f"space{_and_so_do(len(alike) - 1)}, and "
                 f"{_where(dataset, numbers)}; --classes fold-case joins them, --classes exact "
                 "keeps them apart"
             )

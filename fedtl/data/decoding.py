@@ -130,7 +130,7 @@ def _pixels(data: bytes, *, only_deep: bool) -> NDArray[np.uint8] | DeepGrey:
             raise UnreadableImageError(too_many_pixels())
         tags = getattr(picture, "tag_v2", {})
         if not only_deep and picture.format in _OF_FRAMES and _has_more(picture):
-            doubt("several pages or frames, of which the first is read")
+            doubt("several pages or frames; the first is read")
         signed = _SIGNED in _several(tags.get(_SAMPLE_FORMAT))
         bytewise = picture.mode == "L" and signed
         if bytewise or picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
@@ -225,7 +225,7 @@ def _all_transparent(picture: Image.Image) -> bool:
         for top in range(0, height, rows)
     )
     if hidden:
-        doubt("all transparent, so that transparency is passed over")
+        doubt("all transparent, so transparency is ignored")
     return hidden
 
 

@@ -98,7 +98,7 @@ def refuse_mixed_below(where: Path, levels: Sequence[Names]) -> None:
             raise UsageError(
                 f"{where} mixes layouts: lower folders such as {splits[0]} and {splits[1]} are "
                 f"splits and {other} is not; --layout {'/'.join(rest)} reads all of "
-                f"them as splits, {other} being training data"
+                f"them as splits, with {other} as training data"
             )
 
 
@@ -157,7 +157,7 @@ def refuse_mixed_tops(where: Path, levels: Sequence[Names], top_level: str) -> N
         )
         raise UsageError(
             f"{where} mixes layouts: {such} and {others[0]} looks like a site; --layout "
-            f"{as_splits} reads them as splits, {others[0]} being training data, and --layout "
+            f"{as_splits} reads them as splits, with {others[0]} as training data, and --layout "
             f"{as_sites} reads all {len(names)} as sites ({written(as_splits.split('/'))} or "
             f"{written(as_sites.split('/'))})"
         )

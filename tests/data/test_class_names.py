@@ -37,7 +37,7 @@ def _open(spec: object, **reading: Any) -> Dataset:
 def test_case_and_space_between_training_and_test(train: str, test: str, tmp_path: Path) -> None:
     counts = {f"train/{train}": 3, "train/frame": 3, f"test/{test}": 2, "test/frame": 2}
     folder = _tree(tmp_path / "d", counts)
-    with pytest.raises(UsageError, match=r"differ by case or space alone.* only tested") as caught:
+    with pytest.raises(UsageError, match=r"differ only by case or space.* only tested") as caught:
         _open(folder)
     assert repr(train) in str(caught.value) and repr(test) in str(caught.value)
     data = _open(folder, classes="fold-case")

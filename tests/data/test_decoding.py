@@ -59,7 +59,7 @@ def test_a_picture_that_is_all_transparent_shows_its_colours() -> None:
         [[10, 20, 30]]
     ]
     assert decode_rgb(encoded(Image.new("LA", (1, 1), (7, 0)))).tolist() == [[[7] * 3]]
-    assert "2 × all transparent, so that transparency is passed over" in doubts()
+    assert "2 × all transparent, so transparency is ignored" in doubts()
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG"])
@@ -69,7 +69,7 @@ def test_further_frames_are_told(kind: str) -> None:
     assert decode_rgb(encoded(first, kind)).max() < 9 and doubts() == ""
     film = encoded(first, kind, save_all=True, append_images=[second, first])
     assert decode_rgb(film).max() < 9
-    assert "1 × several pages or frames, of which the first is read" in doubts()
+    assert "1 × several pages or frames; the first is read" in doubts()
 
 
 @pytest.mark.parametrize(
