@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from federation_of_sites import federate
-from flwr.app import Context, Message
+from federation_of_sites import federate, grid_of_sites
+from flwr.app import Context, Message, RecordDict
 from own_strategies import place_of, write_strategies
 from small_federation import Notes
 
@@ -17,9 +17,11 @@ from fedtl import flower_app
 from fedtl.client import own_data
 from fedtl.config import RunConfig
 from fedtl.engine.inline_grid import InlineGrid
+from fedtl.errors import FedtlError
 from fedtl.federation.server import Federation
 from fedtl.messages import phases
 from fedtl.messages.failure_codes import FAILED, NOT_OPENED, SENTENCES
+from strategies.base import Arrays, Reply
 from strategies.fedavg import FedAvg
 
 SITES = 3
@@ -110,3 +112,37 @@ def test_a_client_of_flowers_own_simulation_tells_all(
     [(server_round, client, fault)] = notes.faults
     assert (server_round, client, fault.sentence) == (1, 1, sentence)
     assert "share = 1 / 0  # bug of the client" in fault.traceback
+
+
+class Faulty(FedAvg):
+    """Fails at the server, in its second round."""
+
+    def aggregate(self, server_round: int, head: Arrays, replies: Iterable[Reply]) -> Arrays | None:
+        if server_round == 2:
+            raise ZeroDivisionError("no site answered")
+        return super().aggregate(server_round, head, replies)
+
+
+@pytest.mark.parametrize("real", [True, False])
+def test_a_strategy_that_fails_at_the_server_of_sites_is_told_with_its_traceback(
+    real: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedtl.runs.clients.is_simulation", lambda grid: not real)
+    config = RunConfig(
+        strategy="test_errors_at_sites:Faulty", clients=SITES, rounds=3, out=str(tmp_path / "run")
+    )
+    node = {site: {"allow": "module:Class"} for site in range(SITES)}
+    grid = grid_of_sites(config, folder, tmp_path / "cache", node)
+    context = Context(
+        run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config=config.to_mapping()
+    )
+    with pytest.raises(FedtlError) as error:
+        flower_app.serve(grid, context)
+    said = str(error.value)
+    assert said.startswith("ZeroDivisionError: no site answered (")
+    assert f"{__file__}, line" in said and "\n" not in said
+    told = (tmp_path / "run" / "errors.log").read_text()
+    assert "Traceback (most recent call last)" in told and f'File "{__file__}"' in told
+    # What there was until then stays.
+    assert (tmp_path / "run" / "checkpoint").is_dir()
+    assert "--resume" not in said

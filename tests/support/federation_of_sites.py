@@ -21,6 +21,31 @@ from fedtl.federation.outcome import Outcome
 from fedtl.federation.server import Federation
 
 
+def grid_of_sites(
+    config: RunConfig,
+    folder: Path,
+    cache: Path,
+    node: Mapping[int, Mapping[str, Any]] | None = None,
+    told: list[Message] | None = None,
+) -> InlineGrid:
+    """Return a grid of the sites; ``told`` takes all replies in their order."""
+
+    def sites(messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message]:
+        replies = []
+        for message, context in zip(messages, contexts, strict=True):
+            partition = int(context.node_config["partition-id"])
+            context.node_config["data"] = f"features:{folder / f'{partition}.npz'}"
+            context.node_config["cache"] = str(cache / str(partition))
+            context.node_config |= (node or {}).get(partition, {})
+            read_site.cache_clear()
+            replies.append(flower_app.reply(message, context))
+        if told is not None:
+            told.extend(replies)
+        return replies
+
+    return InlineGrid(config.clients, sites, config.to_mapping(), block=1)
+
+
 def federate(
     config: RunConfig,
     folder: Path,
@@ -37,20 +62,6 @@ def federate(
         node: Further keys of a site's node configuration, by its partition.
         journal: Takes the server's notes instead.
     """
-    told: list[Message] = []
-
-    def sites(messages: Sequence[Message], contexts: Sequence[Context]) -> list[Message]:
-        replies = []
-        for message, context in zip(messages, contexts, strict=True):
-            partition = int(context.node_config["partition-id"])
-            context.node_config["data"] = f"features:{folder / f'{partition}.npz'}"
-            context.node_config["cache"] = str(cache / str(partition))
-            context.node_config |= (node or {}).get(partition, {})
-            read_site.cache_clear()
-            replies.append(flower_app.reply(message, context))
-        told.extend(replies)
-        return replies
-
-    notes = Notes()
-    grid = InlineGrid(config.clients, sites, config.to_mapping(), block=1)
+    notes, told = Notes(), list[Message]()
+    grid = grid_of_sites(config, folder, cache, node, told)
     return Federation(grid, config, journal or notes).run(), notes, told
