@@ -192,7 +192,7 @@ def test_classes_that_may_be_patients_are_told(lower: str, told: int, tmp_path: 
 
 def test_case_does_not_hide_that_sites_share_classes(tmp_path: Path) -> None:
     names = [*names_in("bern", "cat dog"), *names_in("york", "Cat Dog")]
-    with pytest.raises(UsageError, match="'Cat' and 'cat' differ by case or space"):
+    with pytest.raises(UsageError, match="'Cat' and 'cat' differ only by case or space"):
         opened_as(tree(tmp_path / "d", names))
     data = opened_as(tmp_path / "d", classes="fold-case")
     assert data.sites is not None and data.classes == ("Cat", "Dog")

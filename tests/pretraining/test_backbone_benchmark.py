@@ -105,5 +105,5 @@ def test_absent_data_are_left_out_in_a_sentence(capsys: pytest.CaptureFixture[st
     files = {"hospitals": None, "malaria": Path("/nowhere/malaria.zip")}
     assert backbones.selected("", files) == ["hospitals"]
     assert "malaria is left out: there is no /nowhere/malaria.zip" in capsys.readouterr().out
-    with pytest.raises(typer.BadParameter, match="'hospital' is none of hospitals, malaria"):
+    with pytest.raises(typer.BadParameter, match="'hospital' is not one of hospitals, malaria"):
         backbones.selected("hospital", files)

@@ -179,7 +179,7 @@ def test_one_client_with_nearly_all_examples_is_told_of() -> None:
     def cards(*examples: int) -> dict[int, SiteCard]:
         return {at: SiteCard(at, n, 0, (n,)) for at, n in enumerate(examples)}
 
-    assert "Client 1 tells of 950 of all 1,000" in dominating(cards(25, 950, 25))
+    assert "Client 1 reports 950 of all 1,000" in dominating(cards(25, 950, 25))
     assert dominating(cards(50, 900, 50)) == ""
     assert dominating(cards(1, 10**18)) == ""
 
