@@ -6,6 +6,7 @@ It is forked, as what every test has imported takes seconds to import.
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib
 import os
 import pdb
@@ -39,6 +40,8 @@ def run_module(
         stdin.seek(0)
         child = os.fork()
         if not child:
+            # What the tests' process has lying about is not this one's to take apart.
+            gc.freeze()
             os.dup2(stdin.fileno(), 0)
             os.dup2(stdout.fileno(), 1)
             os.dup2(stderr.fileno(), 2)
