@@ -174,7 +174,9 @@ def test_every_closed_form_can_be_the_start_of_every_way_to_train(
         simulated, folder = _simulated(
             data, tmp_path / strategy, strategy=strategy, init=init, rounds=1, byzantine=0.0
         )
-        expected = re.compile(r".* no effect|\w+ tolerates no hostile client, because byzantine = 0.*")
+        expected = re.compile(
+            r".* no effect|\w+ tolerates no hostile client, because byzantine = 0.*"
+        )
         assert not [told for told in folder.remembered.warnings if not expected.fullmatch(told)], (
             strategy
         )
