@@ -75,8 +75,8 @@ def _run(module: str, arguments: list[str], folder: Path | None) -> NoReturn:
         sys.argv = [module, *arguments]
         sys.path.insert(0, "")
         sys.modules.pop(module, None)
-        # What the tests' own process does at its end is not this one's to do.
-        atexit._clear()
+        # What the tests' own process does at its end is not this one's to do, nor to take apart.
+        atexit._run_exitfuncs = lambda: None  # type: ignore[assignment]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as end:
