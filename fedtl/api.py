@@ -21,14 +21,14 @@ from fedtl.command_line import absolute_paths
 from fedtl.comparison.axes import Axes, choices
 from fedtl.comparison.comparison_result import ComparisonResult
 from fedtl.comparison.folder import ComparisonFolder
-from fedtl.comparison.plan import SEEDS, Plan
+from fedtl.comparison.plan import SEEDS, Plan, settled_base
 from fedtl.comparison.runner import run_comparison
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
 from fedtl.config_key import Scalar, kebab
-from fedtl.config_keys.data import AUTO
+from fedtl.errors import UsageError
 from fedtl.federation.classifier import Classifier
-from fedtl.given_inputs import extract_pictures, read_embeddings
+from fedtl.given_inputs import checked_rows, extract_pictures, read_embeddings
 from fedtl.observers.observer import Observer
 from fedtl.observers.progress import RunProgress
 from fedtl.observers.run_folder import RunFolder
@@ -107,10 +107,7 @@ def compare(
     unbar()
     others = choices({**vary, "strategy": chosen})
     base = absolute_paths(from_mapping(fixed, where="compare()", base=config, others=others))
-    if base.partition == AUTO and not {"alpha", "clients", "partition"}.isdisjoint(vary):
-        # What varies is who holds what of one pool.
-        base = base.replace(partition="dirichlet")
-    plan = Plan(base.settled(fixed.keys()), chosen, seeds, vary, target, tune)
+    plan = Plan(settled_base(base, vary, fixed), chosen, seeds, vary, target, tune)
     folder = ComparisonFolder.create(plan, base.out)
     with folder.at_work(), _shown(progress) as shown:
         write_comparison(folder, run_comparison(folder, shown))
@@ -142,13 +139,15 @@ def predict(
     import pandas as pd
 
     folder = run.path if isinstance(run, RunResult) else Path(run)
-    assert folder is not None
-    classifier = Classifier.of_run(folder, trust=trust)
+    if folder is None:
+        raise UsageError("The run has no folder, so there is nothing to classify with.")
+    classifier = Classifier.of_run(folder, trust=trust, remedy="give trust=True")
     for told in classifier.told:
         print(f"warning: {told}", file=sys.stderr)
     names: Sequence[Any]
     if isinstance(inputs, np.ndarray):
-        names, features = range(len(inputs)), np.asarray(inputs, np.float32)
+        features = checked_rows(inputs, classifier.feature_size, "inputs")
+        names = range(len(features))
     else:
         many = [inputs] if isinstance(inputs, str | Path) else inputs
         given = [str(one) for one in many]

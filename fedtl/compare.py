@@ -14,7 +14,6 @@ from fedtl.command_line import absolute_paths, leave, run_command, with_config
 from fedtl.comparison.axes import Axes, choices, read_values, read_vary, varying_keys
 from fedtl.config import RunConfig
 from fedtl.config_file import Spelt, compare_table, from_mapping, from_toml, toml_keys
-from fedtl.config_keys.data import AUTO
 from fedtl.errors import UsageError
 from fedtl.federation.foreign_folder import told_places
 from fedtl.help_pages import HelpPage
@@ -186,16 +185,13 @@ def _folder(
             else:
                 flags[key] = values[0]
     base = absolute_paths(from_mapping(flags, where="the command line", base=base, others=parts))
-    if base.partition == AUTO and not {"alpha", "clients", "partition"}.isdisjoint(vary):
-        # What varies is who holds what of one pool.
-        base = base.replace(partition="dirichlet")
-    base = base.settled(flags.keys() | (toml_keys(scenario) if scenario is not None else set()))
+    given_keys = flags.keys() | (toml_keys(scenario) if scenario is not None else set())
     # Imports torch, seconds; a mistake in the flags has been told by now.
     from fedtl.comparison.folder import ComparisonFolder
-    from fedtl.comparison.plan import Plan
+    from fedtl.comparison.plan import Plan, settled_base
 
     plan = Plan(
-        base=base,
+        base=settled_base(base, vary, given_keys),
         strategies=chosen,
         vary=vary,
         **settings,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fedtl.errors import FedtlError, UsageError
 
@@ -154,15 +154,29 @@ def read_embeddings(classifier: Classifier, arguments: Sequence[str]) -> Named:
 
 def _embeddings(path: Path, width: int) -> NDArray[np.float32]:
     """Return the file's array ``x`` as finite float32 of shape ``(n, width)``, n > 0."""
-    import numpy as np
-
     from fedtl.data.feature_arrays import features_alone
 
-    x = features_alone(path, width)
+    return checked_rows(features_alone(path, width), width, "x", f"{path}: ")
+
+
+def checked_rows(x: NDArray[Any], width: int, name: str, where: str = "") -> NDArray[np.float32]:
+    """Return features as finite float32 of shape ``(n, width)``, n > 0.
+
+    Args:
+        x: What was given.
+        width: Number of features that the head takes.
+        name: What they are called, for messages.
+        where: What messages begin with.
+
+    Raises:
+        UsageError: They are of another shape, or not finite numbers.
+    """
+    import numpy as np
+
     if x.ndim != 2 or not len(x) or x.shape[1] != width or x.dtype.kind not in "fiu":
         raise UsageError(
-            f"{path}: x is {x.dtype} of shape {x.shape}, "
-            f"but the head takes numbers of shape (n, {width})."
+            f"{where}{name} is {x.dtype} of shape {x.shape}, but the head takes numbers of shape "
+            f"(n, {width})."
         )
     # A number beyond float32 becomes infinite here and is refused below like any other.
     with np.errstate(over="ignore"):
@@ -170,7 +184,7 @@ def _embeddings(path: Path, width: int) -> NDArray[np.float32]:
     finite = np.isfinite(rows).all(axis=1)
     if not finite.all():
         raise UsageError(
-            f"{path}: row {int(np.argmin(finite))} of x (counting from 0) has a value that is NaN, "
-            "infinite or beyond float32."
+            f"{where}row {int(np.argmin(finite))} of {name} (counting from 0) has a value that is "
+            "NaN, infinite or beyond float32."
         )
     return rows

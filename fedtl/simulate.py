@@ -15,7 +15,6 @@ from fedtl.command_line import absolute_paths, leave, run_command, with_config
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping, from_toml, refuse_unchosen, toml_keys
 from fedtl.engine.early_start import begin_early, forget
-from fedtl.engine.resources import most_clients
 from fedtl.errors import UsageError
 from fedtl.help_pages import HelpPage
 from fedtl.user_code import unbar
@@ -155,7 +154,7 @@ def _folder(
     chosen = absolute_paths(from_mapping(flags, where="the command line", base=base))
     refuse_unchosen(flags, chosen.settled(keys))
     settled = chosen.settled(keys)
-    begin_early(settled, clients=most_clients(settled))
+    begin_early(settled)
     try:
         # Imports torch, seconds; a mistake in the flags has been told by now.
         from fedtl.observers.run_folder import RunFolder

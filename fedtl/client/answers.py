@@ -27,7 +27,7 @@ from fedtl.client.alone import LoneHeads, lone_heads
 from fedtl.client.asked import Asked, arrays_sent, block_of, heads_sent
 from fedtl.client.client_memory import recall, remember
 from fedtl.client.closing_scores import ClosingScores, closing_metrics
-from fedtl.client.layer import Layer, NoLayer
+from fedtl.client.layer import Layer
 from fedtl.client.release import released, without_content
 from fedtl.config import RunConfig
 from fedtl.errors import FedtlError
@@ -39,13 +39,13 @@ from fedtl.messages.reply_checks import ReplyChecks
 from fedtl.preparation.site import OpenSite, Site
 from fedtl.privacy.egress import EgressError
 from fedtl.records import to_metrics, to_record
-from fedtl.transfer.heads import Head, Tensors, head_of, one_thread
+from fedtl.transfer.heads import Tensors, head_of, one_thread
 from fedtl.transfer.scoring import score_clients
 from fedtl.transfer.standardisation import Moments
 from strategies.base import Arrays, HeadStrategy, LabelledRows, Received
 from strategies.base.head_strategy import ALL_ROWS, LEVERAGE_RECORD, SERVER_RECORD
 
-_NO_LAYER = NoLayer()
+_NO_LAYER = Layer()
 
 
 class _Answer(NamedTuple):
@@ -53,11 +53,6 @@ class _Answer(NamedTuple):
 
     content: RecordDict
     memory: Arrays = {}  # noqa: RUF012 - nobody writes into it
-
-
-def head_for(config: RunConfig, *, features: int, classes: int) -> Head:
-    """Return the form of the configured head for d features and K classes."""
-    return head_of(config, features=features, classes=classes)
 
 
 def answer(
@@ -105,7 +100,7 @@ def answer(
     if sites:
         data = next(iter(sites.values())).data
         width = data.features.shape[1]
-        head = head_for(config, features=width, classes=data.classes)
+        head = head_of(config, features=width, classes=data.classes)
         strategy = strategies.build(config, head)
         kind = messages[0].metadata.message_type
         declared = phases.declarations(strategy, width, data.classes)[kind]

@@ -7,7 +7,6 @@ which, and imports none.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,20 +16,21 @@ from fedtl.transfer.heads import Tensors
 from strategies.base import Trained
 
 
-class Layer(Protocol):
-    """What changes how clients train, and what they send."""
+class Layer:
+    """What changes how clients train, and what they send; by itself it changes nothing."""
 
     def absent(self, server_round: int, partition_id: int) -> str:
         """Return why a client does not train in a round; empty if it does."""
-        ...
+        return ""
 
     def before_training(self, server_round: int, block: ClientBlock) -> ClientBlock:
         """Return the clients' rows as they train on them."""
-        ...
+        return block
 
     def labels_learnt(self, data: ClientData) -> NDArray[np.int64]:
         """Return the labels that a client learns for its training rows, shape ``(n,)``."""
-        ...
+        labels: NDArray[np.int64] = data.labels.numpy()[data.train]
+        return labels
 
     def as_sent(
         self,
@@ -47,31 +47,4 @@ class Layer(Protocol):
             head: The heads that they were sent, each ``(C, *shape)``; empty if they were sent none.
             trained: What each of them found.
         """
-        ...
-
-
-class NoLayer:
-    """Clients as they are: a :class:`Layer` that changes nothing."""
-
-    def absent(self, server_round: int, partition_id: int) -> str:
-        """Return that nobody is absent."""
-        return ""
-
-    def before_training(self, server_round: int, block: ClientBlock) -> ClientBlock:
-        """Return the rows as they are."""
-        return block
-
-    def labels_learnt(self, data: ClientData) -> NDArray[np.int64]:
-        """Return the labels as they are."""
-        labels: NDArray[np.int64] = data.labels.numpy()[data.train]
-        return labels
-
-    def as_sent(
-        self,
-        server_round: int,
-        partition_ids: Sequence[int],
-        head: Tensors,
-        trained: Sequence[Trained],
-    ) -> Sequence[Trained]:
-        """Return what they found."""
         return trained

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from fedtl.client.alone import LoneHeadsOnce, TrainAloneOnce
-from fedtl.client.answers import head_for
 from fedtl.comparison.marks import Marks
 from fedtl.comparison.result import CellResult, ClientScore, RoundPoint
 from fedtl.config import RunConfig
@@ -30,6 +29,7 @@ from fedtl.runs.clients import ClientsHere
 from fedtl.runs.reference import scores_of_rows
 from fedtl.runs.run import Run
 from fedtl.transfer.head_file import TrainedHead
+from fedtl.transfer.heads import head_of
 
 _FIGURES = tuple(field.name for field in dataclasses.fields(Summary))
 
@@ -133,7 +133,7 @@ def _marks(head: TrainedHead, config: RunConfig, scene: Scene) -> Marks:
     sites = scene.sites
     rows = sites.test if len(sites.test) else np.concatenate(sites.held_out)
     data = sites.site(0).data
-    form = head_for(config, features=data.features.shape[1], classes=data.classes)
+    form = head_of(config, features=data.features.shape[1], classes=data.classes)
     (score,) = scores_of_rows(form, dict(head.arrays), head.standardisation, data, [rows])
     return Marks.of(score.right, rows if sites.groups is None else sites.groups[rows])
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import strategies
-from fedtl.client.answers import head_for
 from fedtl.comparison.axes import check_varies, choices
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
 from fedtl.config_key import Scalar
+from fedtl.config_keys.data import AUTO
 from fedtl.errors import UsageError
 from fedtl.known_options import Choice, options_of
+from fedtl.transfer.heads import head_of
 
 Point = tuple[tuple[str, Scalar], ...]
 """Values of the keys that vary, by kebab-case key; empty where none does."""
@@ -47,6 +48,19 @@ class Cell:
     def name(self) -> str:
         """Name of the cell and of its files."""
         return f"{self.scene}_{self.strategy.replace(':', '.')}"
+
+
+def settled_base(base: RunConfig, vary: Collection[str], given: Collection[str]) -> RunConfig:
+    """Return what all runs share, with what ``partition`` = auto becomes.
+
+    Args:
+        base: As it was given.
+        vary: Keys that vary; if who holds what is among them, it is dealt from one pool.
+        given: Keys that a person set.
+    """
+    if base.partition == AUTO and not {"alpha", "clients", "partition"}.isdisjoint(vary):
+        base = base.replace(partition="dirichlet")
+    return base.settled(given)
 
 
 @dataclass(frozen=True)
@@ -89,7 +103,7 @@ class Plan:
             _no_twins(key, values)
         for cell in self.cells():
             # An unknown strategy, or one that the head does not suit, is told before anything runs.
-            strategies.build(cell.config, head_for(cell.config, features=1, classes=2))
+            strategies.build(cell.config, head_of(cell.config, features=1, classes=2))
 
     @property
     def points(self) -> list[Point]:

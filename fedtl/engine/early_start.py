@@ -7,7 +7,7 @@ from typing import Any
 
 from fedtl.config import RunConfig
 from fedtl.engine.ray_head import RayHead
-from fedtl.engine.resources import Resources, actor_count, usable_cpus
+from fedtl.engine.resources import Resources, actor_count, most_clients, usable_cpus
 from fedtl.errors import FedtlError
 
 # Without it there is no GPU of NVIDIA's here, which PyTorch would have to be asked for.
@@ -30,14 +30,13 @@ def machine_options(resources: Resources) -> dict[str, Any]:
     }
 
 
-def begin_early(config: RunConfig, *, clients: int) -> None:
+def begin_early(config: RunConfig) -> None:
     """Start Ray's first process if the run will need one; the later start of Ray uses it.
 
     Errors are reported then, not here.
 
     Args:
         config: The run's.
-        clients: The most actors that have something to do.
     """
     global _begun
     forget()
@@ -47,7 +46,7 @@ def begin_early(config: RunConfig, *, clients: int) -> None:
     options = session_options() | machine_options(resources)
     try:
         actors = actor_count(
-            resources, clients=clients, client_cpus=config.client_cpus, client_gpus=0.0
+            resources, clients=most_clients(config), client_cpus=config.client_cpus, client_gpus=0.0
         )
         _begun = options, actors, RayHead("", options, actors=actors)
     except FedtlError:

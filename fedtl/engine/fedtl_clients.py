@@ -10,11 +10,12 @@ from flwr.app import Context, Message
 
 import strategies
 from fedtl.client.alone import LoneHeads, lone_heads
-from fedtl.client.answers import answer, head_for
+from fedtl.client.answers import answer
 from fedtl.config import RunConfig
 from fedtl.engine.inline_grid import InlineGrid
 from fedtl.preparation.simulated_sites import SimulatedSites
 from fedtl.scenario.layer import Scenario
+from fedtl.transfer.heads import head_of
 
 _BLOCK_REPLY_BYTES = 16 * 2**20
 _LARGEST_BLOCK = 128
@@ -45,7 +46,7 @@ class FedtlClients:
     @property
     def block(self) -> int:
         """How many clients to answer for in one call: so many that their replies stay small."""
-        head = head_for(
+        head = head_of(
             self.config,
             features=self.sites.features.shape[1],
             classes=len(self.sites.class_names),

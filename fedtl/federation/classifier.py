@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
-from fedtl.config_file import from_toml
 from fedtl.data.grey_scale import GreyScale
 from fedtl.errors import UsageError
 from fedtl.transfer.embeddings import embedding_fingerprint
@@ -40,12 +38,13 @@ class Classifier:
     told: tuple[str, ...] = ()
 
     @classmethod
-    def of_run(cls, run: Path, *, trust: bool = False) -> Classifier:
+    def of_run(cls, run: Path, *, trust: bool = False, remedy: str = "add --trust") -> Classifier:
         """Return what a run folder holds.
 
         Args:
             run: The folder.
             trust: Whether a class that the folder names may run, wherever its code lies.
+            remedy: What the user can give to let such code run, for messages.
 
         Raises:
             UsageError: It is not a run folder, the run is not finished, or its files do not belong
@@ -53,19 +52,10 @@ class Classifier:
             FedtlError: A file is damaged.
         """
         from fedtl.federation.checked_head import checked_head
-        from fedtl.federation.foreign_folder import bar_code, told_places
-        from fedtl.federation.run_identity import RunIdentity
+        from fedtl.federation.foreign_folder import read_run, told_places
 
         folder = run.expanduser()
-        # Path.is_file would raise where a folder above may not be entered.
-        if not os.path.isfile(folder / "config.toml"):  # noqa: PTH113
-            raise UsageError(
-                f"{run} is not a run folder: it has no config.toml; a run lies where --out said, "
-                "or in runs/."
-            )
-        identity = RunIdentity.read(folder)
-        bar_code(folder, trust=trust)
-        config = from_toml(folder / "config.toml")
+        config, identity = read_run(run, trust=trust, remedy=remedy)
         if not (folder / "head.safetensors").exists():
             import strategies
 
@@ -196,10 +186,10 @@ class Classifier:
 
     def form(self, feature_size: int) -> Head:
         """Return the head's form for so many features."""
-        from fedtl.client.answers import head_for
+        from fedtl.transfer.heads import head_of
 
         classes = len(self.trained.classes)
-        return head_for(self.config, features=feature_size, classes=classes)
+        return head_of(self.config, features=feature_size, classes=classes)
 
     def _shapes(self, feature_size: int) -> dict[str, tuple[int, ...]]:
         return dict(self.form(feature_size).shapes)

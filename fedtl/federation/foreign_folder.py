@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fedtl.config_file import code_named_in
+from fedtl.config import RunConfig
+from fedtl.config_file import code_named_in, from_toml
 from fedtl.config_key import Scalar
+from fedtl.errors import UsageError
+from fedtl.federation.run_identity import RunIdentity
 from fedtl.kinds import names_code
 from fedtl.user_code import bar, unbar
 
@@ -21,6 +25,7 @@ def bar_code(
     *,
     trust: bool,
     given: Mapping[str, Any] | None = None,
+    remedy: str = "add --trust",
 ) -> None:
     """Bar classes that the folder names, and the user does not, from running.
 
@@ -31,6 +36,7 @@ def bar_code(
         folder: The folder.
         trust: Whether the user vouches for the folder's code.
         given: Options that the user gives again; ``None`` if a command takes none.
+        remedy: What the user can give to let such code run, for messages.
     """
     values = code_named_in(folder.expanduser() / "config.toml")
     named = [key for key in names_code(values) if key not in (given or {})]
@@ -38,7 +44,33 @@ def bar_code(
         unbar()
         return
     anew = " ".join(f"--{key} {values[key]}" for key in named)
-    bar(folder, "add --trust" + (f", or give {anew} again" if given is not None else ""))
+    bar(folder, remedy + (f", or give {anew} again" if given is not None else ""))
+
+
+def read_run(
+    run: Path, *, trust: bool, remedy: str = "add --trust"
+) -> tuple[RunConfig, RunIdentity | None]:
+    """Return the configuration of a run folder, and its identity if it has one.
+
+    Args:
+        run: The folder.
+        trust: Whether a class that the folder names may run, wherever its code lies.
+        remedy: What the user can give to let such code run, for messages.
+
+    Raises:
+        UsageError: It is not a run folder, or its code may not run.
+        FedtlError: A file is damaged.
+    """
+    folder = run.expanduser()
+    # Path.is_file would raise where a folder above may not be entered.
+    if not os.path.isfile(folder / "config.toml"):  # noqa: PTH113
+        raise UsageError(
+            f"{run} is not a run folder: it has no config.toml; a run lies where out said, or in "
+            "runs/."
+        )
+    identity = RunIdentity.read(folder)
+    bar_code(folder, trust=trust, remedy=remedy)
+    return from_toml(folder / "config.toml"), identity
 
 
 def told_places(

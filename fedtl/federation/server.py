@@ -14,7 +14,6 @@ from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 from flwr.serverapp import Grid
 
 import strategies
-from fedtl.client.answers import head_for
 from fedtl.client.client_memory import SimulatedStates, memories_of, states_of
 from fedtl.config import RunConfig
 from fedtl.errors import FedtlError, ImpossibleTotalError, first_line
@@ -35,7 +34,7 @@ from fedtl.messages.reply_checks import ReplyChecks
 from fedtl.preparation.site import Identity
 from fedtl.records import from_record, to_record
 from fedtl.scenario.adversity import drops_out
-from fedtl.transfer.heads import one_thread
+from fedtl.transfer.heads import head_of, one_thread
 from fedtl.transfer.standardisation import Standardisation
 from fedtl.unforeseen import is_let_through
 from strategies.base import Arrays, HeadStrategy
@@ -103,7 +102,7 @@ class Federation:
         if self._quorum is not None:
             self._quorum.admit(roll, config.clients)
         width, classes = roll.identity.feature_size, len(roll.identity.classes)
-        head = head_for(config, features=width, classes=classes)
+        head = head_of(config, features=width, classes=classes)
         strategy = strategies.build(config, head)
         declared = phases.declarations(strategy, width, classes)
         if strategy.forewarning:

@@ -51,6 +51,6 @@ class EarlyStopping(Observer):
             f"Training stops early, after round {finished.round + 1} of at most {rounds}: accuracy "
             f"on held-out rows was best after round {at} ({best:.1%}), and "
             f"{count_of(self._patience, 'round')} brought no better (patience = {self._patience}). "
-            "The same rows score clients' own data, so these scores are slightly too good; scores "
-            "on new data are not affected."
+            "The same rows score clients' own data, so these scores are not independent of when "
+            "training stopped; scores on new data are."
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -65,22 +65,13 @@ class RunResult:
             UsageError: It is not a run folder, or the run is not finished.
             FedtlError: A file is damaged, or belongs to another run.
         """
-        from fedtl.config_file import from_toml
         from fedtl.federation.checked_head import checked_head
-        from fedtl.federation.foreign_folder import bar_code
+        from fedtl.federation.foreign_folder import read_run
         from fedtl.federation.round_row import Round
-        from fedtl.federation.run_identity import RunIdentity
         from fedtl.json_file import parse_json, read_json
 
         path = Path(folder).expanduser()
-        if not (path / "config.toml").is_file():
-            raise UsageError(
-                f"{folder} is not a run folder: it has no config.toml; a run lies where out said, "
-                "or in runs/."
-            )
-        identity = RunIdentity.read(path)
-        bar_code(path, trust=trust)
-        config = from_toml(path / "config.toml")
+        config, identity = read_run(Path(folder), trust=trust, remedy="give trust=True")
         if not (path / "summary.json").is_file():
             raise UsageError(
                 f"The run in {folder} is not finished; finish it with "
@@ -153,8 +144,10 @@ class RunResult:
         """A row for each round, by its number, with ``failed`` as a count."""
         import pandas as pd
 
+        from fedtl.federation.round_row import Round
+
         rows = [{**row.to_mapping(), "failed": len(row.failed)} for row in self.history]
-        return pd.DataFrame(rows).set_index("round")
+        return pd.DataFrame(rows, columns=[one.name for one in fields(Round)]).set_index("round")
 
     @cached_property
     def head(self) -> HeadModule:

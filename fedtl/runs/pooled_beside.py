@@ -9,7 +9,6 @@ import torch
 
 import strategies
 from fedtl.client.alone import LoneHeadsOnce, TrainAloneOnce
-from fedtl.client.answers import head_for
 from fedtl.config import RunConfig
 from fedtl.results.centralised import Centralised
 from fedtl.runs.reference import (
@@ -19,6 +18,7 @@ from fedtl.runs.reference import (
     trained_of_all,
 )
 from fedtl.transfer.client_block import ClientData
+from fedtl.transfer.heads import head_of
 from strategies.base import ClosedFormStrategy, HeadStrategy
 
 # Rows in float64 that may lie in memory beside the federation; more wait until it is over.
@@ -52,7 +52,7 @@ class PooledBeside:
         clients = self._clients
         # What a new thread takes over may be for one thread, where heads are being computed.
         torch.set_num_threads(threads)
-        head = head_for(config, features=clients[0].features.shape[1], classes=clients[0].classes)
+        head = head_of(config, features=clients[0].features.shape[1], classes=clients[0].classes)
         strategy = strategies.build(config, head)
         leave_out = isinstance(strategy, ClosedFormStrategy) and strategy.leaves_out
         solved_of_all(config, clients, self._lone_heads, leave_out=leave_out)

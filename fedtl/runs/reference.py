@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 import strategies
 from fedtl.client.alone import LoneHeads, TrainAlone, lone_heads, train_alone
-from fedtl.client.answers import head_for
 from fedtl.config import RunConfig
 from fedtl.determinism import derived_seed
 from fedtl.federation.evaluation import ClientTallies, Tally, on_new_data, on_own_data
@@ -19,7 +18,7 @@ from fedtl.messages.phases import CONFUSION_CLASSES
 from fedtl.preparation.simulated_sites import SimulatedSites
 from fedtl.results.centralised import Centralised
 from fedtl.transfer.client_block import ClientBlock, ClientData
-from fedtl.transfer.heads import Head, Tensors, one_thread
+from fedtl.transfer.heads import Head, Tensors, head_of, one_thread
 from fedtl.transfer.scoring import Score, score_clients
 from fedtl.transfer.standardisation import Standardisation
 from strategies.base import AloneHead, Arrays, HeadStrategy, IterativeStrategy
@@ -188,7 +187,7 @@ class TestScore:
     def __call__(self, arrays: Arrays, standardisation: Standardisation | None) -> float:
         """See :class:`fedtl.federation.server.TestScorer`."""
         data = self.sites.site(0).data
-        head = head_for(self.config, features=data.features.shape[1], classes=data.classes)
+        head = head_of(self.config, features=data.features.shape[1], classes=data.classes)
         return scores_of_rows(head, arrays, standardisation, data, [data.test])[0].accuracy
 
 

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import strategies
-from fedtl.client.answers import head_for
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
 from fedtl.data.understood import Understood
@@ -35,6 +34,7 @@ from fedtl.runs.clients import Clients, Held, Ready
 from fedtl.runs.pooled_beside import PooledBeside
 from fedtl.runs.unread_settings import unread_settings
 from fedtl.scenario.adversity import attackers
+from fedtl.transfer.heads import head_of
 
 if TYPE_CHECKING:
     from fedtl.engine.cluster_extraction import ClusterRunner
@@ -62,7 +62,7 @@ class SimulatedClients(Clients):
         folder, asked = self._folder, self._folder.config
         config = asked.settled().in_simulation()
         # An unknown strategy, or one that the head does not suit, is refused at once.
-        strategies.build(config, head_for(config, features=1, classes=2))
+        strategies.build(config, head_of(config, features=1, classes=2))
         resources = _checked_resources(config)
         starting = self._starting = Starting(partial(_start_grid, config, resources))
         dataset = open_data(config)

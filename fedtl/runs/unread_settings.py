@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 import strategies
-from fedtl.client.answers import head_for
 from fedtl.config import RunConfig
 from fedtl.config_key import Scalar
 from fedtl.config_keys.every import rules
 from fedtl.data.dataset import Dataset
 from fedtl.kinds import KINDS
 from fedtl.known_options import options_of, shipped_option
+from fedtl.transfer.heads import head_of
 from strategies.base import ClosedFormStrategy, IterativeStrategy
 
 _Reason = Callable[[RunConfig, Dataset, int], str]
@@ -128,7 +128,7 @@ def _ridge_penalty(config: RunConfig, dataset: Dataset, clients: int) -> str:
 def _own_data_rows(config: RunConfig, dataset: Dataset, clients: int) -> str:
     if config.own_data_rows == "held-out":
         return ""
-    strategy = strategies.build(config, head_for(config, features=1, classes=2))
+    strategy = strategies.build(config, head_of(config, features=1, classes=2))
     if isinstance(strategy, ClosedFormStrategy) and strategy.leaves_out:
         return ""
     for key in ("personalise", "attack"):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.client.layer import Layer
 from fedtl.config import RunConfig
 from fedtl.scenario.adversity import (
     attackers,
@@ -22,7 +23,7 @@ from strategies.base import Trained
 
 
 @dataclass(frozen=True)
-class Scenario:
+class Scenario(Layer):
     """What a run's configuration lets go wrong at its simulated clients."""
 
     config: RunConfig

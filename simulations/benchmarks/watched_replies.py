@@ -14,7 +14,6 @@ from flwr.app import Context, Message
 
 import strategies
 from fedtl.client.alone import LoneHeadsOnce
-from fedtl.client.answers import head_for
 from fedtl.config import RunConfig
 from fedtl.engine.fedtl_clients import FedtlClients
 from fedtl.messages import phases
@@ -23,6 +22,7 @@ from fedtl.messages.reply_checks import ReplyChecks
 from fedtl.preparation.simulated_sites import SimulatedSites
 from fedtl.privacy.egress import EgressError
 from fedtl.records import array_record, config_record, from_record, metric_record
+from fedtl.transfer.heads import head_of
 from strategies.base import Arrays, HeadStrategy
 from strategies.base.plausible import Told, norm, scale_of
 
@@ -67,7 +67,7 @@ class Watched:
     def __init__(self, config: RunConfig, sites: SimulatedSites, lone_heads: LoneHeadsOnce) -> None:
         self.clients = FedtlClients(config, sites, lone_heads)
         width, classes = sites.features.shape[1], len(sites.class_names)
-        head = head_for(config, features=width, classes=classes)
+        head = head_of(config, features=width, classes=classes)
         self.strategy = strategies.build(config, head)
         self._config, self._head = config, head
         self._limited: dict[int, HeadStrategy] = {}

@@ -17,7 +17,7 @@ from small_federation import small_sites
 import fedtl.client
 from fedtl import flower_app
 from fedtl.client.answers import answer
-from fedtl.client.layer import Layer, NoLayer
+from fedtl.client.layer import Layer
 from fedtl.client.release import released
 from fedtl.config import RunConfig
 from fedtl.engine.flower_internals import assume_server_identity
@@ -102,7 +102,7 @@ def _weights(replies: list[Message]) -> list[bytes]:
 def test_without_a_layer_a_client_does_what_it_is_asked_whatever_the_scenario() -> None:
     honest = _trained(RunConfig(clients=CLIENTS), None)
     assert _weights(_trained(ADVERSE, None)) == _weights(honest)
-    assert _weights(_trained(ADVERSE, NoLayer())) == _weights(honest)
+    assert _weights(_trained(ADVERSE, Layer())) == _weights(honest)
     disturbed = _trained(ADVERSE, Scenario(ADVERSE))
     missing = [reply for reply in disturbed if reply.has_error()]
     assert {reply.error.code for reply in missing} == {DROPPED_OUT}
@@ -155,7 +155,7 @@ def test_the_door_holds_back_what_is_not_declared_or_contradicts_itself() -> Non
 
 
 def test_a_client_whose_answer_may_not_leave_says_that_alone() -> None:
-    class Broken(NoLayer):
+    class Broken(Layer):
         def as_sent(self, *given: Any) -> list[Trained]:
             return [replace(one, arrays={"weight": np.full((2, 3), np.nan)}) for one in given[-1]]
 

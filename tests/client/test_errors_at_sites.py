@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from federation_of_sites import federate, grid_of_sites
+from federation_of_sites import federate, folder_of_sites, grid_of_sites
 from flwr.app import Context, Message, RecordDict
 from own_strategies import place_of, write_strategies
 from small_federation import Notes
@@ -30,13 +29,7 @@ SECRET = "Ada Lovelace, 36, /home/ada/scan.png"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("own")
-    draws = np.random.default_rng(0)
-    for site in range(SITES):
-        y = np.arange(60) % 3
-        x = np.eye(3, 4)[y] + 0.7 * draws.normal(size=(60, 4))
-        np.savez(root / f"{site}.npz", x=x.astype(np.float32), y=y)
-    return root
+    return folder_of_sites(tmp_path_factory.mktemp("own"), SITES)
 
 
 def _raise(*given: object, **named: object) -> Any:

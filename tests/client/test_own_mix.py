@@ -10,9 +10,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from small_federation import block_of, small_sites
 
-from fedtl.client.answers import head_for
 from fedtl.client.own_mix import OwnMix, own_mix
 from fedtl.config import RunConfig
+from fedtl.transfer.heads import head_of
 from strategies import build
 
 Floats = NDArray[np.float64]
@@ -45,7 +45,7 @@ def _mix(
     bias: tuple[float, float] = (0.0, 0.0),
 ) -> OwnMix:
     config = RunConfig(strategy=strategy)
-    built = build(config, head_for(config, features=1, classes=2))
+    built = build(config, head_of(config, features=1, classes=2))
     weight = torch.tensor([[[-sharpness], [sharpness]]])
     head = {"weight": weight, "bias": torch.tensor([bias])}
     features = x[:, None].astype(np.float32)

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from small_federation import block_of, small_sites
 
-from fedtl.client.answers import head_for
 from fedtl.client.own_mix import own_mix
 from fedtl.config import RunConfig
 from fedtl.statistics.intervals import Pairs
 from fedtl.statistics.verdicts import verdicts
+from fedtl.transfer.heads import head_of
 from strategies import build
 
 FAMILIES, CLIENTS, ROWS = 100, 10, 50
@@ -24,7 +24,7 @@ def test_corrected_heads_that_are_as_good_as_alone_are_seldom_called_otherwise()
     each with its own noise of the same law. Once corrected, the two are equally good.
     """
     config = RunConfig(strategy="fedavg", clients=CLIENTS)
-    strategy = build(config, head_for(config, features=1, classes=2))
+    strategy = build(config, head_of(config, features=1, classes=2))
     weight = torch.tensor([-ODDS / 2, ODDS / 2]).view(1, 2, 1).expand(CLIENTS, 2, 1)
     head = {"weight": weight, "bias": torch.zeros(CLIENTS, 2)}
     rng = np.random.default_rng(3)

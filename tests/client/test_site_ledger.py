@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from federation_of_sites import federate
+from federation_of_sites import federate, folder_of_sites
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
 from fedtl import flower_app
@@ -38,13 +38,7 @@ Node = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("own")
-    draws = np.random.default_rng(0)
-    for site in range(SITES):
-        y = np.arange(60) % 3
-        x = np.eye(3, 4)[y] + 0.7 * draws.normal(size=(60, 4))
-        np.savez(root / f"{site}.npz", x=x.astype(np.float32), y=y)
-    return root
+    return folder_of_sites(tmp_path_factory.mktemp("own"), SITES)
 
 
 @pytest.fixture

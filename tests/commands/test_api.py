@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,29 @@ def test_a_folder_gives_the_result_back(ran: RunResult, tmp_path: Path) -> None:
         assert torch.equal(one, other)
 
 
+def test_a_result_of_no_round_has_an_empty_table(ran: RunResult) -> None:
+    assert list(replace(ran, history=()).rounds.columns) == list(ran.rounds.columns)
+
+
+def test_code_of_a_folder_runs_if_the_user_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    y = np.arange(60) % 3
+    np.savez(tmp_path / "x.npz", x=np.eye(3, 4, dtype=np.float32)[y], y=y)
+    source = "from strategies.fedavg import FedAvg\n\n\nclass Sent(FedAvg):\n    pass\n"
+    (tmp_path / "sent.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    quick = {"clients": 3, "rounds": 1, "engine": "inline", "progress": False}
+    simulate(data="features:x.npz", strategy="sent:Sent", out="run", **quick)
+    # As in a process that has not imported it.
+    monkeypatch.delitem(sys.modules, "sent")
+    for refused in (RunResult.load, lambda run: predict(run, "features:x.npz")):
+        with pytest.raises(UsageError, match="give trust=True"):
+            refused("run")
+    assert RunResult.load("run", trust=True).head.classes == ("0", "1", "2")
+
+
 def test_what_is_no_finished_run_is_refused(ran: RunResult, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a run folder"):
         RunResult.load(tmp_path)
@@ -158,6 +182,11 @@ def test_a_head_of_a_closed_form_gives_its_scores(embedded: RunResult) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-5)
     with pytest.raises(UsageError, match="trained on precomputed features"):
         embedded.model()
+    with pytest.raises(UsageError, match=r"inputs is float32 of shape \(7, 2\)"):
+        predict(embedded, x[:, :2])
+    x[3, 1] = np.nan
+    with pytest.raises(UsageError, match="row 3 of inputs"):
+        predict(embedded, x)
 
 
 def test_heads_that_stay_with_clients_are_not_handed_out(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import tomli_w
 from in_process import complaint, finished
+from installed import installed
 from safetensors.numpy import load_file
 
 import fedtl
-from fedtl import compare, describe, predict, registry, simulate
+from fedtl import compare, describe, predict, simulate
 from fedtl.config import RunConfig
 from fedtl.errors import UsageError
 from fedtl.kinds import KINDS, names_code
@@ -275,19 +276,9 @@ def test_help_on_parts(folder: Path) -> None:
     assert "did you mean 'dirichlet'?" in complaint(simulate.main, "--help", "dirichlt")
 
 
-def test_an_installed_distribution_brings_sources(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As an installer leaves it: a module, and what its distribution says of itself."""
-    site = folder / "site"
-    (site / "spots-0.1.dist-info").mkdir(parents=True)
-    (site / "spots.py").write_text(SPOTS)
-    (site / "spots-0.1.dist-info" / "METADATA").write_text("Name: spots\nVersion: 0.1\n")
+def test_an_installed_distribution_brings_sources(folder: Path) -> None:
     points = "[fedtl.sources]\nspotty = spots:Spots\nhospitals = spots:Spots\n"
-    (site / "spots-0.1.dist-info" / "entry_points.txt").write_text(points)
-    monkeypatch.syspath_prepend(str(site))
-    registry.forget()
-    try:
+    with installed(folder / "site", "spots", SPOTS, points):
         told = run("--data", "spotty", "--spots-count", 60, "--strategy", "fed3r", "--out", "run")
         assert told["clients"] == 4
         assert 'data = "spotty"' in Path("run/config.toml").read_text()
@@ -298,9 +289,6 @@ def test_an_installed_distribution_brings_sources(
         assert "write ./spotty for what is here, or spotty: for what is installed" in said
         assert KINDS["data"].found("./spotty") == ("folder", "./spotty")
         assert RunConfig(data="spotty:", spots_count=60).option("spots-count") == 60
-    finally:
-        monkeypatch.undo()
-        registry.forget()
 
 
 def test_the_examples_of_the_pages_run(folder: Path) -> None:

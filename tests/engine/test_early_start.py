@@ -51,7 +51,7 @@ def _heads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_who_starts_ray_for_the_same_takes_it_once() -> None:
-    begin_early(RAY, clients=3)
+    begin_early(RAY)
     options = session_options() | machine_options(Resources(2.0, 0.0))
     assert taken(options, 1) is None
     assert taken(options | {"num_cpus": 1}, 2) is None
@@ -62,8 +62,8 @@ def test_who_starts_ray_for_the_same_takes_it_once() -> None:
 
 
 def test_what_nobody_takes_is_ended() -> None:
-    begin_early(RAY, clients=3)
-    begin_early(RAY, clients=3)
+    begin_early(RAY)
+    begin_early(RAY)
     forget()
     assert [head.stopped for head in made] == [True, True]
 
@@ -73,7 +73,7 @@ def test_what_nobody_takes_is_ended() -> None:
     [{"engine": "inline"}, {"ray_address": "10.0.0.1:6379"}, {"client_gpus": 0.5}],
 )
 def test_it_is_begun_only_if_it_will_be_needed_as_it_is(changes: dict[str, Any]) -> None:
-    begin_early(RAY.replace(**changes), clients=3)
+    begin_early(RAY.replace(**changes))
     assert made == []
 
 
@@ -81,7 +81,7 @@ def test_where_there_may_be_gpus_pytorch_is_asked_first(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(early_start, "_DRIVER", tmp_path)
-    begin_early(RAY, clients=3)
+    begin_early(RAY)
     assert made == []
 
 
@@ -90,8 +90,8 @@ def test_what_is_wrong_is_told_by_whoever_starts_ray(monkeypatch: pytest.MonkeyP
         raise FedtlError("There is no memory.")
 
     monkeypatch.setattr(early_start, "RayHead", full)
-    begin_early(RAY, clients=3)
-    begin_early(RAY.replace(client_cpus=64.0), clients=3)
+    begin_early(RAY)
+    begin_early(RAY.replace(client_cpus=64.0))
 
 
 @pytest.mark.parametrize("at", ["config.toml", "data"])

@@ -17,7 +17,6 @@ from small_federation import block_of
 from unreported_run import Simulated, accuracy_of, resumed, without_report
 
 import strategies
-from fedtl.client.answers import head_for
 from fedtl.config import RunConfig
 from fedtl.errors import FedtlError, UsageError
 from fedtl.federation import server
@@ -26,6 +25,7 @@ from fedtl.federation.evaluation import RoundScore
 from fedtl.federation.outcome import Outcome
 from fedtl.observers.run_folder import RunFolder
 from fedtl.transfer.client_block import ClientBlock
+from fedtl.transfer.heads import head_of
 from fedtl.transfer.standardisation import Moments, Standardisation
 from strategies.base import Arrays, ClosedFormStrategy
 from strategies.base.coordinates import WARM_TEMPERATURE, in_standardised
@@ -74,7 +74,7 @@ def test_the_head_in_other_coordinates_has_the_same_logits(
 def test_a_start_has_the_temperature_of_its_form_unless_told_otherwise() -> None:
     assert RunConfig().init_temperature == 0
     for name, expected in {"fed3r": WARM_TEMPERATURE, "fedcgs": 1.0}.items():
-        head = head_for(RunConfig(), features=3, classes=2)
+        head = head_of(RunConfig(), features=3, classes=2)
         started = strategies.build(RunConfig(init=name), head).starter
         assert started is not None
         assert started.start_temperature == expected
@@ -246,7 +246,7 @@ def test_alone_a_client_starts_from_its_own_closed_form(data: Path) -> None:
     with np.load(data) as stored:
         x, y = stored["x"], stored["y"]
     config = RunConfig(init="fed3r", learning_rate=1e-12, rounds=1)
-    head = head_for(config, features=12, classes=4)
+    head = head_of(config, features=12, classes=4)
     block = block_of(x, y, [np.arange(7), np.arange(7, 300)], classes=4)
     with torch.inference_mode():
         alone = strategies.build(config, head).train_alone(block)
@@ -259,7 +259,7 @@ def test_alone_a_client_starts_from_its_own_closed_form(data: Path) -> None:
 
 
 def test_lone_heads_are_shared_only_where_the_start_is_the_same() -> None:
-    head = head_for(RunConfig(), features=3, classes=2)
+    head = head_of(RunConfig(), features=3, classes=2)
     starts: list[dict[str, Any]] = [
         {},
         {"init": "fed3r"},

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from lying_clients import CLIENTS, LIAR, Said, federated_with, fields_of, with_field
 
 import strategies
-from fedtl.client.answers import head_for
 from fedtl.config import RunConfig
 from fedtl.federation.evaluation import ClientEvaluation, RoundScore
 from fedtl.federation.outcome import Outcome
@@ -23,6 +22,7 @@ from fedtl.messages.census import SiteCard
 from fedtl.messages.reply_checks import ReplyChecks
 from fedtl.privacy.egress import EgressError, release
 from fedtl.records import from_array, metric_record, to_array
+from fedtl.transfer.heads import head_of
 
 ALL = sorted(strategies.available())
 _SCALES = (3e38, 1e12, -1e6, np.nan, np.inf)
@@ -90,7 +90,7 @@ def test_no_lie_passes_the_door_but_about_what_only_the_client_can_know(strategy
     identity = said[phases.HANDSHAKE][1]["identity"]
     width, names = int(identity["feature-size"]), identity["classes"]
     classes = len(names)
-    built = strategies.build(config, head_for(config, features=width, classes=classes))
+    built = strategies.build(config, head_of(config, features=width, classes=classes))
     declared = phases.declarations(built, width, classes)
     card = SiteCard.read(metric_record(said[phases.HANDSHAKE][1], "census"), classes)
     checks = ReplyChecks(built, {LIAR: card})

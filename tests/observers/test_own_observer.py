@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from in_process import complaint, finished
+from installed import installed
 
 import fedtl
-from fedtl import registry, simulate
+from fedtl import simulate
 from fedtl.kinds import names_code
 
 COUNTER = '''
@@ -88,21 +89,11 @@ def test_a_folders_own_observer_does_not_run_unless_trusted(folder: Path) -> Non
     assert names_code({"track": "mlflow, tensorboard"}) == []
 
 
-def test_a_distribution_brings_observers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    site = folder / "site"
-    (site / "tally-0.1.dist-info").mkdir(parents=True)
-    (site / "tally.py").write_text(COUNTER)
-    (site / "tally-0.1.dist-info" / "METADATA").write_text("Name: tally\nVersion: 0.1\n")
+def test_a_distribution_brings_observers(folder: Path) -> None:
     points = "[fedtl.observers]\ntally = tally:Counter\n"
-    (site / "tally-0.1.dist-info" / "entry_points.txt").write_text(points)
-    monkeypatch.syspath_prepend(site)
-    registry.forget()
-    try:
+    with installed(folder / "site", "tally", COUNTER, points):
         flags = ("--track", "tally", "--counter-every", 3, "--out", "run")
         end = finished(simulate.main, *QUICK, *flags)
         assert end.exit_code == 0, end.stderr
         assert Path("counted.txt").read_text().split("\n")[:-1] == ["Counter 3"]
         assert "tally" in complaint(simulate.main, *QUICK, "--track", "tall")
-    finally:
-        registry.forget()
-        sys.modules.pop("tally", None)

@@ -8,14 +8,13 @@ import torch
 
 import strategies
 from fedtl.client.alone import train_alone
-from fedtl.client.answers import head_for
 from fedtl.config import RunConfig
 from fedtl.determinism import derived_seed
 from fedtl.runs import pooled_beside
 from fedtl.runs.pooled_beside import PooledBeside
 from fedtl.runs.reference import centralised_reference, trained_of_all
 from fedtl.transfer.client_block import ClientBlock, ClientData
-from fedtl.transfer.heads import one_thread
+from fedtl.transfer.heads import head_of, one_thread
 from strategies.base import HeadStrategy
 
 ROWS, WIDTH, CLASSES = 120, 7, 3
@@ -45,7 +44,7 @@ def _clients() -> list[ClientData]:
 
 def _strategy(**changes: str | int) -> HeadStrategy:
     config = RunConfig(clients=2, rounds=3).replace(**changes).settled().in_simulation()
-    return strategies.build(config, head_for(config, features=WIDTH, classes=CLASSES))
+    return strategies.build(config, head_of(config, features=WIDTH, classes=CLASSES))
 
 
 @pytest.mark.parametrize("changes", [{}, {"head_init": "seeded"}, {"head": "mlp"}])

@@ -17,7 +17,6 @@ from small_federation import block_of
 from unreported_run import accuracy_of, without_report
 
 import strategies
-from fedtl.client.answers import head_for
 from fedtl.comparison.axes import read_vary
 from fedtl.comparison.plan import Plan
 from fedtl.config import RunConfig
@@ -25,6 +24,7 @@ from fedtl.config_file import COMPARE_KEYS, compare_table, from_mapping, from_to
 from fedtl.errors import UsageError
 from fedtl.federation.outcome import Outcome
 from fedtl.flower_keys import flower_keys
+from fedtl.transfer.heads import head_of
 from simulations.real_sites.processes import environment
 from strategies.base.robust import RobustStrategy
 
@@ -119,7 +119,7 @@ def test_what_a_scenario_compares_exists_and_is_in_range(path: Path) -> None:
         vary=vary,
     )
     for cell in plan.cells():
-        built = strategies.build(cell.config, head_for(cell.config, features=1, classes=2))
+        built = strategies.build(cell.config, head_of(cell.config, features=1, classes=2))
         if isinstance(built, RobustStrategy):
             clients = cell.config.clients
             assert built.most_hostile(clients) >= int(cell.config.option("byzantine") * clients)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tomli_w
 from in_process import complaint, finished
+from installed import installed
 
 import strategies
 from fedtl import compare, console, known_options, registry, simulate
@@ -281,27 +282,14 @@ def forget() -> None:
     shipped_options.cache_clear()
 
 
-def test_an_installed_distribution_brings_strategies_with_options(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As an installer leaves it: a module, and what its distribution says of itself."""
-    site = folder / "site"
-    (site / "tiny-0.1.dist-info").mkdir(parents=True)
-    (site / "tiny.py").write_text(MINE.replace("beta=", "tiny_beta="))
-    (site / "tiny-0.1.dist-info" / "METADATA").write_text("Name: tiny\nVersion: 0.1\n")
+def test_an_installed_distribution_brings_strategies_with_options(folder: Path) -> None:
     points = "[fedtl.strategies]\nlittle = tiny:Mine\nfedavg = tiny:Mine\n"
-    (site / "tiny-0.1.dist-info" / "entry_points.txt").write_text(points)
-    monkeypatch.syspath_prepend(str(site))
-    forget()
-    try:
+    with installed(folder / "site", "tiny", MINE.replace("beta=", "tiny_beta="), points):
         assert "little" in strategies.available()
         assert "tiny-beta" in options_of(("strategy", "little"))
         assert "tiny-beta" not in shipped_options()
         assert strategies.load("fedavg").__module__ == "strategies.fedavg"
         assert "Share of the way." in finished(simulate.main, "--help", "little").stdout
-    finally:
-        monkeypatch.undo()
-        forget()
 
 
 def test_an_option_that_flower_fills_in_is_one_that_nobody_set(folder: Path) -> None:

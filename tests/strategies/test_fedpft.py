@@ -18,11 +18,11 @@ from small_federation import block_of
 from unreported_run import accuracy_of, without_report
 
 import strategies
-from fedtl.client.answers import head_for
 from fedtl.config import RunConfig
 from fedtl.errors import UsageError
 from fedtl.federation.outcome import Outcome
 from fedtl.transfer.client_block import ClientBlock
+from fedtl.transfer.heads import head_of
 from fedtl.transfer.standardisation import Standardisation
 from strategies.base import Arrays, Received, Reply
 from strategies.base.coordinates import in_standardised, on_raw
@@ -34,7 +34,7 @@ Floats = NDArray[np.floating]
 def _strategy(width: int, classes: int, **changes: Any) -> FedPFT:
     plain = {"strategy": "fedpft", "rounds": 5, "fedpft_covariance": "diagonal"}
     config = RunConfig(**plain | changes)
-    built = strategies.build(config, head_for(config, features=width, classes=classes))
+    built = strategies.build(config, head_of(config, features=width, classes=classes))
     assert isinstance(built, FedPFT)
     return built
 
@@ -174,7 +174,7 @@ def test_counts_that_lie_bring_no_more_draws_than_examples(counts: tuple[float, 
 @pytest.mark.parametrize("kind", ["linear", "mlp"])
 def test_the_head_on_features_as_they_are_has_the_same_logits(kind: str) -> None:
     config = RunConfig(head=kind, hidden_units=5)
-    head = head_for(config, features=4, classes=3)
+    head = head_of(config, features=4, classes=3)
     x = (_normal((9, 4)) * [0.1, 1, 10, 0] + [1, -3, 50, 7]).astype(np.float32)
     own = Standardisation(x.mean(0), np.array([9.0, 1.1, 0.1, 0.0], np.float32))
     trained: Arrays = {

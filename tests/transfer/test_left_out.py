@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, Ridge
 from small_federation import federated, small_sites
 
-from fedtl.client.answers import head_for
 from fedtl.client.left_out_scores import left_out_scores
 from fedtl.config import RunConfig
 from fedtl.statistics.intervals import Clusters, Pairs
 from fedtl.statistics.verdicts import stands_up, verdicts
 from fedtl.transfer.folds import folds_of
+from fedtl.transfer.heads import head_of
 from fedtl.transfer.left_out import lda_left_out, ridge_left_out
 from fedtl.transfer.lone_head import best_lone_head
 from fedtl.transfer.prior_correction import RowReadings
@@ -279,7 +279,7 @@ def test_copies_and_the_only_group_are_not_left_out() -> None:
 def test_the_correction_counts_a_clients_classes_without_the_row() -> None:
     """Three rows of one class and one of another, of which the last is left out with its count."""
     config = RunConfig(strategy="fed3r")
-    strategy = build(config, head_for(config, features=2, classes=2))
+    strategy = build(config, head_of(config, features=2, classes=2))
     with small_sites(
         np.eye(2, dtype=np.float32)[[0, 0, 0, 1]], np.array([0, 0, 0, 1]), [np.arange(4)]
     ) as sites:

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 from in_process import complaint, finished
+from installed import installed
 from numpy.typing import NDArray
 
 import fedtl
-from fedtl import compare, registry, simulate
+from fedtl import compare, simulate
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
 from fedtl.kinds import KINDS
@@ -137,26 +138,14 @@ def test_a_head_is_one_file(folder: Path) -> None:
     assert said.startswith("hidden-units is an option of mlp, and the run has head = deep:Deep")
 
 
-def test_an_installed_distribution_brings_backbones(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    site = folder / "site"
-    (site / "grid-0.1.dist-info").mkdir(parents=True)
-    (site / "grid.py").write_text(GRID)
-    (site / "grid-0.1.dist-info" / "METADATA").write_text("Name: grid\nVersion: 0.1\n")
+def test_an_installed_distribution_brings_backbones(folder: Path) -> None:
     points = "[fedtl.backbones]\ncells = grid:Grid\nfedtl-tiny = grid:Grid\n"
-    (site / "grid-0.1.dist-info" / "entry_points.txt").write_text(points)
-    monkeypatch.syspath_prepend(str(site))
-    registry.forget()
-    try:
+    with installed(folder / "site", "grid", GRID, points):
         told = run("--backbone", "cells", "--grid-cells", 3, "--strategy", "fed3r", "--out", "run")
         assert told["clients"] == 3
         assert "grid-cells = 3" in Path("run/config.toml").read_text()
         assert KINDS["backbone"].load("fedtl-tiny").__module__.endswith("backbones.fedtl_tiny")
         assert "--grid-cells" in finished(simulate.main, "--help", "cells").stdout
-    finally:
-        monkeypatch.undo()
-        registry.forget()
 
 
 def test_help_on_networks(folder: Path) -> None:
