@@ -157,10 +157,10 @@ def drawn(undrawn: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.fixture(scope="session")
 def warm_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Have Python start with all imported if a raylet starts it; the path stands for Python's."""
-    from warm_python import warm_command
+    from warm_python import warm_commands
 
-    with warm_command("python", tmp_path_factory.mktemp("ray"), os.environ) as warm:
-        yield warm
+    with warm_commands(tmp_path_factory.mktemp("ray"), os.environ) as warm:
+        yield warm / "python"
 
 
 @pytest.fixture(scope="session")

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-import tomli_w
-from flower_processes import PROJECT, stop_daemon
+from flower_processes import PROJECT, flwr_run, stop_daemon, warm_flower
 from in_process import finished
-from warm_python import warm_command
 
 import strategies
 from fedtl import simulate
 from simulations.real_sites import federation as real_sites
-from simulations.real_sites.processes import environment
 
 Scalar = str | int | float | bool
 Configuration = dict[str, Scalar]
@@ -97,6 +92,8 @@ class Ways:
         out = self._folder / f"run{next(self._number)}"
         config = config | {"out": str(out), "cache": str(self._folder / "cache")}
         name, _, actors = way.partition("-")
+        if name in ("flwr", "sites") and not (self._folder / "warm").exists():
+            self._stack.enter_context(warm_flower(self._folder / "warm"))
         if name == "sites":
             self._at_sites(federation, config)
         else:
@@ -114,20 +111,8 @@ class Ways:
         home = self._folder / "home"
         if not home.exists():
             self._stack.callback(stop_daemon, home)
-        scenario = self._folder / "scenario.toml"
-        scenario.write_text(tomli_w.dumps(config))
-        nodes = f"num-supernodes={config['clients']} client-resources-num-cpus=1 "
-        command = ["flwr", "run", str(PROJECT), "local", "--stream", "-c", str(scenario)]
-        done = subprocess.run(
-            [*command, "--federation-config", nodes + "init-args-num-cpus=2"],
-            env=environment(home),
-            cwd=self._folder,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        assert (Path(str(config["out"])) / "summary.json").exists(), done.stdout + done.stderr
+        printed = flwr_run(config, home, self._folder)
+        assert (Path(str(config["out"])) / "summary.json").exists(), printed
 
     def _at_sites(self, federation: str, config: Configuration) -> None:
         if federation not in self._federations:
@@ -139,10 +124,7 @@ class Ways:
     def _started(self, federation: str, count: int) -> real_sites.Federation:
         """Start a server, and sites: with features of their own, or told which to render."""
         folder = self._folder / f"of-{federation}"
-        (folder / "bin").mkdir(parents=True)
-        env = environment(folder / "bin")
-        warm = self._stack.enter_context(warm_command("flwr-clientapp", folder / "bin", env))
-        env = {"PATH": f"{warm.parent}{os.pathsep}{env['PATH']}"}
+        folder.mkdir()
         own: dict[str, dict[str, Scalar]] = {}
         for site in range(count):
             data = {"data": f"features:{self._folder / f'{site}.npz'}"}
@@ -153,5 +135,5 @@ class Ways:
                 **(data if federation == "features" else {"simulated": True}),
             }
         started = self._stack.enter_context(real_sites.server(folder, lambda command: None))
-        self._stack.enter_context(real_sites.sites(started, own, env))
+        self._stack.enter_context(real_sites.sites(started, own))
         return started

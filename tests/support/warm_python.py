@@ -1,8 +1,9 @@
-"""Python processes that begin with PyTorch, Flower and Ray imported, as forks of one that did.
+"""Python processes that begin with PyTorch and Flower imported, as forks of one that did.
 
-Flower starts a process for every message at a site, and Ray one for every actor; of the 5 and 3 s
-of CPU that they take, importing is nearly all. A command of :func:`warm_command` hands arguments,
-environment, folder and open files to a server, which forks, and ends as the fork does.
+Flower starts a process for every message at a site, for every run and for every command, and Ray
+one for every actor; of the 1 to 7 s of CPU that each takes, importing is nearly all. A command of
+:func:`warm_commands` hands arguments, environment, folder and open files to a server, which forks;
+the command ends as the fork does, and the fork is told to end if the command is ended.
 """
 
 from __future__ import annotations
@@ -17,66 +18,81 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-_IMPORTS = {
-    "flwr-clientapp": ("flwr.supernode.cli.flwr_clientapp", "fedtl.flower_app"),
-    # Ray itself reads its environment, which says whose worker a process is, as it is imported.
-    "python": ("fedtl.engine.fedtl_clients",),
+# What a command does, by its name.
+_DOES = {
+    "flower-superexec": "flwr.supercore.cli:flower_superexec",
+    "flower-superlink": "flwr.superlink.cli:flower_superlink",
+    "flower-supernode": "flwr.supernode.cli:flower_supernode",
+    "flwr": "flwr.cli.app:app",
+    "flwr-clientapp": "flwr.supernode.cli:flwr_clientapp",
+    "flwr-serverapp": "flwr.superlink.cli:flwr_serverapp",
+    "flwr-simulation": "flwr.simulation.app:flwr_simulation",
 }
+# Ray itself reads its environment, which says whose worker a process is, as it is imported: none of
+# these may import it.
+_IMPORTS = ("fedtl.flower_app", "fedtl.engine.fedtl_clients", "fedtl.runs.run")
 _DIGITS = 8
+_ENDS_WITHIN = 5.0
+# Servers and sites wait so many seconds before they look for news again; here, a tenth.
+_LOOKS_EVERY = 3
 # What takes a command's place: without its site packages, Python starts in 15 ms. Of what Ray runs
 # by Python, only workers import much.
 _COMMAND = """#!{python} -IS
 import json, os, socket, sys
-if sys.argv[0].endswith("python") and not sys.argv[1].endswith("default_worker.py"):
+if sys.argv[0].endswith("/python") and not sys.argv[1].endswith("default_worker.py"):
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
 request = json.dumps([sys.argv, dict(os.environ), os.getcwd()]).encode()
 socket.send_fds(server, [b"%{digits}d" % len(request)], [0, 1, 2])
 server.sendall(request)
-server.recv(1)
+os._exit((server.recv(1) or bytes([1]))[0])
 """
 
 
 @contextmanager
-def warm_command(name: str, folder: Path, env: Mapping[str, str]) -> Iterator[Path]:
-    """Serve a command until the block ends.
+def warm_commands(folder: Path, env: Mapping[str, str]) -> Iterator[Path]:
+    """Serve Flower's commands, and ``python`` for Ray's workers, until the block ends, and they.
 
     Args:
-        name: ``flwr-clientapp``, or ``python`` for Ray's workers.
-        folder: Where it is to lie; a short name, as a socket's has 107 characters at most.
+        folder: Where they are to lie; a short name, as a socket's has 107 characters at most.
         env: What the imports depend on.
 
     Yields:
-        The command.
+        The folder, to be the first of a ``PATH``.
     """
-    address, command = str(folder / "warm"), folder / name
-    command.write_text(_COMMAND.format(python=sys.executable, address=address, digits=_DIGITS))
-    command.chmod(0o755)
+    address = str(folder / "warm")
+    for name in ("python", *_DOES):
+        command = folder / name
+        command.write_text(_COMMAND.format(python=sys.executable, address=address, digits=_DIGITS))
+        command.chmod(0o755)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen(64)
         with subprocess.Popen(
-            [sys.executable, __file__, name, str(listener.fileno())],
+            [sys.executable, __file__, str(listener.fileno())],
             env=dict(env),
             stdin=subprocess.PIPE,
             pass_fds=[listener.fileno()],
+            start_new_session=True,
         ) as server:
             try:
-                yield command
+                yield folder
             finally:
                 assert server.stdin is not None
                 server.stdin.close()
 
 
-def _serve(name: str, listener: socket.socket) -> None:
-    for module in _IMPORTS[name]:
+def _serve(listener: socket.socket) -> None:
+    for module in (*_IMPORTS, *(place.partition(":")[0] for place in _DOES.values())):
         importlib.import_module(module)
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -86,6 +102,7 @@ def _serve(name: str, listener: socket.socket) -> None:
             listener.close()
             _become(asker)
         asker.close()
+    os.killpg(0, signal.SIGKILL)
 
 
 def _become(asker: socket.socket) -> NoReturn:
@@ -97,26 +114,48 @@ def _become(asker: socket.socket) -> NoReturn:
         os.dup2(file, number)
         os.close(file)
     os.chdir(folder)
+    own = _path(os.environ)
+    sys.path[:] = _path(env) + [folder for folder in sys.path if folder not in own]
     os.environ.clear()
     os.environ.update(env)
+    threading.Thread(target=_end_with, args=(asker,), daemon=True).start()
     code = 1
     try:
-        if argv[0].endswith("python"):
+        if argv[0].endswith("/python"):
             sys.argv = argv[1:]
             runpy.run_path(argv[1], run_name="__main__")
         else:
-            from flwr.supernode.cli.flwr_clientapp import flwr_clientapp
-
+            # Ray starts its workers by this.
+            sys.executable = str(Path(argv[0]).with_name("python"))
             sys.argv = argv
-            flwr_clientapp()
+            sleep = time.sleep
+            soon = 0.1 * _LOOKS_EVERY
+            time.sleep = lambda wait: sleep(soon if wait == _LOOKS_EVERY else wait)
+            module, _, function = _DOES[Path(argv[0]).name].partition(":")
+            getattr(importlib.import_module(module), function)()
         code = 0
     except SystemExit as end:
-        code = int(end.code or 0)
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         traceback.print_exc()
     finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        asker.send(bytes([code]))
         os._exit(code)
 
 
+def _path(env: Mapping[str, str]) -> list[str]:
+    return env.get("PYTHONPATH", "").split(os.pathsep)
+
+
+def _end_with(asker: socket.socket) -> None:
+    """End this process if the command is ended whose work it does."""
+    asker.recv(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_ENDS_WITHIN)
+    os._exit(1)
+
+
 if __name__ == "__main__":
-    _serve(sys.argv[1], socket.socket(fileno=int(sys.argv[2])))
+    _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -1,7 +1,8 @@
 """What watches a site's processes from within, and what a hostile server may try to have them take.
 
 Every Python process that finds :func:`write_witness`'s folder on its path reports, through
-``sys.addaudithook``, each event that has to do with the bait or with the sites' own pictures.
+``sys.addaudithook``, each event that has to do with the bait or with the sites' own pictures, if
+the variable ``WITNESS`` says where.
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ _HOOK = f'''
 import os, sys
 
 _MARKS = ("{BAIT}", "/down")
+_OTHERS = ("compile", "sys.setprofile")
 
 
 def _see(event, arguments):
     told = " ".join(str(one)[:300] for one in arguments if isinstance(one, (str, bytes)))
-    if any(mark in told for mark in _MARKS) and event not in ("compile", "sys.setprofile"):
-        handle = os.open(_WITNESS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    where = os.environ.get("WITNESS")
+    if where and any(mark in told for mark in _MARKS) and event not in _OTHERS:
+        handle = os.open(where, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.write(handle, (event + " " + told + chr(10)).encode())
         os.close(handle)
 
 
-_WITNESS = os.environ["WITNESS"]
 sys.addaudithook(_see)
 '''
 

@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import shutil
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,11 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tomli_w
-from flower_processes import PROJECT, stop_daemon
+from flower_processes import PROJECT, flwr_run, stop_daemon, warm_flower
 from in_process import finished
 from PIL import Image
-from warm_python import warm_command
 from witness import BAIT, write_witness
 
 from fedtl import simulate
@@ -100,21 +97,9 @@ def _flwr_run(sites: Path, folder: Path) -> Path:
         "out": str(out),
         "cache": str(folder / "cache"),
     }
-    options = "num-supernodes=3 client-resources-num-cpus=1 init-args-num-cpus=2"
-    scenario = folder / "scenario.toml"
-    scenario.write_text(tomli_w.dumps({**config, "compare": {"strategies": "scaffold"}}))
-    command = ["flwr", "run", str(PROJECT), "local", "--stream", "--federation-config", options]
     try:
-        done = subprocess.run(
-            [*command, "-c", str(scenario)],
-            env=environment(home),
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        (folder / "printed.txt").write_text(done.stdout + done.stderr)
+        printed = flwr_run({**config, "compare": {"strategies": "scaffold"}}, home, folder)
+        (folder / "printed.txt").write_text(printed)
     finally:
         stop_daemon(home)
     return out
@@ -135,20 +120,14 @@ def _real_sites(sites: Path, folder: Path) -> Path:
         }
         for place, name in enumerate(SITES)
     }
-    path = os.pathsep.join(filter(None, [str(write_witness(folder)), os.environ.get("PYTHONPATH")]))
-    env = {"PYTHONPATH": path, "WITNESS": str(folder / "witness.txt")}
-    (folder / "bin").mkdir()
-    of_imports = environment(folder / "bin") | env
+    env = {"PYTHONPATH": _path(folder / "watched"), "WITNESS": str(folder / "witness.txt")}
     # The hostile server has the class that it asks of the sites.
     (folder / "servers").mkdir()
     shutil.copy(folder / "watched" / f"{BAIT}.py", folder / "servers")
-    servers = os.pathsep.join(filter(None, [str(folder / "servers"), os.environ.get("PYTHONPATH")]))
+    servers = {"PYTHONPATH": _path(folder / "servers")}
     with (
-        warm_command("flwr-clientapp", folder / "bin", of_imports) as warm,
-        real_sites.server(folder, lambda command: None, {"PYTHONPATH": servers}) as federation,
-        real_sites.sites(
-            federation, own, env | {"PATH": f"{warm.parent}{os.pathsep}{of_imports['PATH']}"}
-        ),
+        real_sites.server(folder, lambda command: None, servers) as federation,
+        real_sites.sites(federation, own, env),
         ExitStack() as stack,
     ):
         key = make_key(folder, "stranger", lambda command: None)
@@ -182,12 +161,21 @@ def _real_sites(sites: Path, folder: Path) -> Path:
 def runs(site_folders: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The run folders of Flower's two runtimes, which mostly wait and so run side by side."""
     ways = {"flwr run": _flwr_run, "real sites": _real_sites}
-    with ThreadPoolExecutor(len(ways)) as pool:
+    folders = {name: tmp_path_factory.mktemp(name.replace(" ", "-")) for name in ways}
+    path = _path(write_witness(folders["real sites"]))
+    with (
+        warm_flower(tmp_path_factory.mktemp("flower") / "warm", {"PYTHONPATH": path}),
+        ThreadPoolExecutor(len(ways)) as pool,
+    ):
         started = {
-            name: pool.submit(way, site_folders, tmp_path_factory.mktemp(name.replace(" ", "-")))
-            for name, way in ways.items()
+            name: pool.submit(way, site_folders, folders[name]) for name, way in ways.items()
         }
         return {name: future.result() for name, future in started.items()}
+
+
+def _path(folder: Path) -> str:
+    """Return a ``PYTHONPATH`` that begins with a folder."""
+    return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
 
 
 def _without_metrics(summary: dict[str, Any]) -> dict[str, Any]:
