@@ -30,6 +30,7 @@ _TEMPERATURES = np.geomspace(0.01, 100.0, 61)
 _LOG_DEVIATION = 0.5
 # The first is taken where all are as likely.
 _WEIGHTS = np.array([1.0, 0.75, 0.5, 0.25, 0.0])
+_NUMBERS_AT_ONCE = 2**15
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,13 +125,15 @@ class Readings:
         self._temperatures = _TEMPERATURES if temperature is None else np.array([temperature])
         shifts = torch.from_numpy(_WEIGHTS[:, None, None] * offset)
         target = labels.expand(len(_WEIGHTS), -1).unsqueeze(2)
+        # Of few examples, many temperatures at once: each operation costs as much as its numbers.
+        at_once = max(1, _NUMBERS_AT_ONCE // max(1, shifts.shape[0] * scores.numel()))
+        losses = []
+        for some in torch.from_numpy(self._temperatures)[:, None, None, None].split(at_once):
+            log_odds = scores.double() / some + shifts
+            rows = target.expand(len(some), -1, -1, -1)
+            losses.append(-log_odds.log_softmax(3).gather(3, rows).squeeze(3).numpy())
         # Shape (T, W, n).
-        self._losses = np.stack(
-            [
-                -(scores.double() / t + shifts).log_softmax(2).gather(2, target).squeeze(2).numpy()
-                for t in self._temperatures
-            ]
-        )
+        self._losses = np.concatenate(losses)
         if counts is not None:
             self._losses *= counts
 

@@ -57,6 +57,10 @@ class Problem:
         assert head is not None
         return head
 
+    def of_deviations(self, head: Arrays) -> Arrays:
+        """Return the head that takes features in standard deviations: its weights have a scale."""
+        return {**head, "weight": head["weight"] * self.x.astype(np.float64).std(0)}
+
     def alone(self, name: str) -> list[Arrays]:
         return [head.arrays for head in self.strategy(name).train_alone(self.block)]
 

@@ -1,7 +1,7 @@
 """Python processes that begin with PyTorch and Flower imported, as forks of one that did.
 
 Flower starts a process for every message at a site, for every run and for every command, and Ray
-one for every actor; of the 1 to 7 s of CPU that each takes, importing is nearly all. A command of
+one for every actor; of the 1 to 6 s of CPU that each takes, importing is nearly all. A command of
 :func:`warm_commands` hands arguments, environment, folder and open files to a server, which forks;
 the command ends as the fork does, and the fork is told to end if the command is ended.
 """
@@ -34,7 +34,6 @@ _DOES = {
     "flwr": "flwr.cli.app:app",
     "flwr-clientapp": "flwr.supernode.cli:flwr_clientapp",
     "flwr-serverapp": "flwr.superlink.cli:flwr_serverapp",
-    "flwr-simulation": "flwr.simulation.app:flwr_simulation",
 }
 # Ray itself reads its environment, which says whose worker a process is, as it is imported: none of
 # these may import it.
@@ -125,8 +124,6 @@ def _become(asker: socket.socket) -> NoReturn:
             sys.argv = argv[1:]
             runpy.run_path(argv[1], run_name="__main__")
         else:
-            # Ray starts its workers by this.
-            sys.executable = str(Path(argv[0]).with_name("python"))
             sys.argv = argv
             sleep = time.sleep
             soon = 0.1 * _LOOKS_EVERY
