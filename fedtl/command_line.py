@@ -18,6 +18,7 @@ import typer
 from click import Abort, ClickException
 
 from fedtl import __version__
+from fedtl.collector import collect_seldom
 from fedtl.config import RunConfig
 from fedtl.config_file import Spelt, pairs_of
 from fedtl.config_key import kebab, nearest
@@ -222,6 +223,7 @@ def absolute_paths(config: RunConfig) -> RunConfig:
 
 def run_command(command: Callable[..., None]) -> None:
     """Run a command; if it ends early, print one sentence on standard error, and no traceback."""
+    collect_seldom()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     further = getattr(command, "takes_options", False)
     settings = {"allow_extra_args": True, "ignore_unknown_options": True} if further else {}

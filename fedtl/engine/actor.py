@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 from flwr.app import Context, Message, RecordDict
 
+from fedtl.collector import collect_seldom, collector_paused
 from fedtl.engine.block_app import BlockApp, context_of
-from fedtl.engine.collector import collector_paused
 from fedtl.engine.inline_grid import answer_block
 
 MakeApp = Callable[[], BlockApp]
@@ -26,6 +26,7 @@ class ClientActor:
     """
 
     def __init__(self, import_path: Sequence[str]) -> None:
+        collect_seldom()
         # A user's own strategy is found where the process that started us finds it.
         sys.path.extend(folder for folder in import_path if folder not in sys.path)
         # Imported while data is still being prepared elsewhere: this is most of an actor's start.

@@ -18,9 +18,9 @@ import ray
 from flwr.app import Message, RecordDict
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
+from fedtl.collector import collector_paused
 from fedtl.engine.actor import ClientActor, MakeApp
 from fedtl.engine.block_app import FIRST_NODE_ID
-from fedtl.engine.collector import collector_paused
 from fedtl.engine.flower_internals import client_failed
 from fedtl.engine.ray_head import memory_told
 from fedtl.engine.simulation_grid import SimulationGrid

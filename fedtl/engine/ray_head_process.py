@@ -12,6 +12,7 @@ path.
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib.util
 import json
 import os
@@ -116,6 +117,7 @@ def main() -> None:
     request = json.loads(sys.argv[1])
     _die_with(request["parent"])
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    gc.disable()  # nothing is garbage in so short a life
     for ends in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ends, signal.SIG_IGN)
     try:
