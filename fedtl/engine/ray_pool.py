@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from fedtl.collector import collect_seldom
 from fedtl.engine.task_pool import Done, Task, TaskFailure, TaskPool, attempt
 from fedtl.fault import Enter
 
@@ -18,6 +19,7 @@ class _Worker:
     """The actor: one scene open at a time."""
 
     def __init__(self, import_path: Sequence[str]) -> None:
+        collect_seldom()
         sys.path.extend(folder for folder in import_path if folder not in sys.path)
         # Imported while data is still being prepared elsewhere: this is most of an actor's start.
         import torch
