@@ -65,7 +65,7 @@ def from_mapping(
     _compare_of(values, where)
     for key, value in values.items():
         if key == "set":
-            options |= _set(value, where)
+            options |= options_set(value, where)
         elif key in known:
             kind = type(getattr(_DEFAULT, key.replace("-", "_")))
             core[key.replace("-", "_")] = _typed(key, value, kind, where)
@@ -156,7 +156,12 @@ def pairs_of(text: str, where: str) -> dict[str, str]:
     return pairs
 
 
-def _set(value: Any, where: str) -> dict[str, Spelt]:
+def options_set(value: Any, where: str) -> dict[str, Spelt]:
+    """Return the options that ``set`` holds.
+
+    Raises:
+        UsageError: It is not of the form ``key=value key=value``.
+    """
     if not isinstance(value, str):
         raise UsageError(f"set = {value!r} in {where} must be of the form 'key=value key=value'.")
     return {key: Spelt(text) for key, text in pairs_of(value, f"set in {where}").items()}

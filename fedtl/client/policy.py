@@ -19,22 +19,23 @@ from fedtl.client.ledger import LEDGER_KEY
 from fedtl.client.limits import size_of
 from fedtl.client.run_keys import EPOCHS, FOLLOWED, IMPOSSIBLE, REASONS, SERVERS_OWN
 from fedtl.config import RunConfig
-from fedtl.config_file import from_mapping
+from fedtl.config_file import from_mapping, options_set
 from fedtl.config_key import nearest
 from fedtl.config_keys.data import READING_KEYS
 from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
 from fedtl.kinds import CHOOSING_KEYS, KINDS, NO_PART, kind_of, names_class
-from fedtl.known_options import Known, shipped_options
+from fedtl.known_options import Known, options_of, shipped_options
 from fedtl.privacy.forms import shown
 
 # What rests on fewer training examples of a class does not leave a site that says nothing else.
 _FEWEST = "min-examples-per-class"
 _FEWEST_BY_DEFAULT = 5
+_HERE = "this site's node config"
 
 # What a site may set for itself: where its data, weights and cache are, how its data is read, and
 # of how few examples of a class nothing leaves.
-SITE_KEYS = ("data", *READING_KEYS, "weights", "cache", _FEWEST)
+SITE_KEYS = ("data", "set", *READING_KEYS, "weights", "cache", _FEWEST)
 
 # What --node-config may hold beside SITE_KEYS: Flower's two, and this module's own.
 _FLOWERS_KEYS = ("partition-id", "num-partitions")
@@ -133,7 +134,8 @@ class SitePolicy:
         except UsageError as error:
             raise RefusedError(f"This site cannot follow the run: {error}") from None
         try:
-            here = from_mapping(self.own, where="this site's node config", base=config).settled()
+            here = from_mapping(self.own, where=_HERE, base=config).settled()
+            _only_of_source(self.own, here)
         except UsageError as error:
             raise NodeConfigError(str(error)) from None
         own = here.min_examples_per_class if _FEWEST in self.own else _FEWEST_BY_DEFAULT
@@ -209,6 +211,21 @@ class SitePolicy:
             return []  # no network, or no name of torchvision's
         why = "its weights would be downloaded; the node config may name a file: weights = 'FILE'"
         return [_Against(f"backbone = {shown(backbone)}", why, DOWNLOADS)]
+
+
+def _only_of_source(own: Mapping[str, Any], here: RunConfig) -> None:
+    """Refuse a ``set`` of the node config with options of other parts, which all sites share.
+
+    Raises:
+        UsageError: It has one.
+    """
+    known = options_of(("data", here.data))
+    for key in options_set(own.get("set", ""), _HERE):
+        if key not in known:
+            raise UsageError(
+                f"set in {_HERE} has {key}, which is no option of data = {here.data}; all others "
+                "are the run's."
+            )
 
 
 def _impossible(key: str) -> str:

@@ -81,6 +81,13 @@ def test_a_key_that_is_not_on_the_list_is_refused_by_name(key: str) -> None:
         assert followed.to_mapping()[key] == own
 
 
+def test_a_site_sets_the_options_of_its_own_source() -> None:
+    node = {**SITE, "data": "hospitals", "set": "hospitals-size=32"}
+    here = SitePolicy.of(node).configuration({**DEFAULTS, "strategy": "fedprox", "fedprox-mu": 0.3})
+    assert here.to_mapping()["hospitals-size"] == 32
+    assert here.to_mapping()["fedprox-mu"] == 0.3
+
+
 def test_what_one_word_allows_is_that_and_nothing_else() -> None:
     node = {**SITE, "allow": "engine"}
     assert _refusal({"engine": "inline", "min-per-class": 3}, node).startswith(
@@ -230,6 +237,9 @@ def test_what_a_site_sets_goes_before_what_it_allows() -> None:
         ({"most-seconds": "long"}, "most-seconds = 'long'"),
         ({"most-megabytes": float("inf")}, "most-megabytes = inf"),
         ({"min-per-class": "two"}, "min-per-class = 'two' .* must be of type int"),
+        ({"set": "hospitals-size"}, "set in this site's node config"),
+        ({"data": "hospitals", "set": "fedprox-mu=1"}, "fedprox-mu, which is no option of data = "),
+        ({"set": "hospitals-size=32"}, "which is no option of data = "),
     ],
 )
 def test_a_node_config_that_is_wrong_is_said_to_be(node: Mapping[str, Any], said: str) -> None:

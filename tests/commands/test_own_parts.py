@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tomli_w
+from federation_of_sites import federate, folder_of_sites
 from in_process import complaint, finished
 from installed import installed
 from safetensors.numpy import load_file
@@ -129,6 +130,29 @@ def test_a_data_source_is_one_file(folder: Path) -> None:
     np.savez("new.npz", x=draws.normal(size=(6, 5)), y=np.arange(6) % 3)
     end = finished(predict.main, "plain", "features:new.npz", "--trust")
     assert end.exit_code == 0, end.stderr
+
+
+def test_a_real_site_has_a_source_of_its_own_with_options(folder: Path) -> None:
+    Path("spots.py").write_text(SPOTS)
+    sys.path.insert(0, str(folder))
+    nodes = {
+        site: {"data": "spots:Spots", "set": f"spots-count=60 spots-spread={1 + site / 4}"}
+        for site in range(3)
+    }
+    config = RunConfig(clients=3, rounds=1, strategy="fed3r", min_examples_per_class=5)
+    (folder / "no").mkdir()
+    outcome, _, _ = federate(config, folder_of_sites(folder / "no", 3), folder / "cache", nodes)
+    draws = [np.random.default_rng(config.inputs_seed).normal(size=(60, 5)) for _ in nodes]
+    y = np.arange(60) % 3
+    x = [np.eye(3, 5)[y] + (1 + site / 4) * draw for site, draw in enumerate(draws)]
+    np.savez("all.npz", x=np.concatenate(x), y=np.tile(y, 3), site=np.repeat(np.arange(3), 60))
+    flags = ("--data", "features:all.npz", "--partition", "natural", "--clients", 3)
+    flags += ("--strategy", "fed3r", "--rounds", 1, "--min-examples-per-class", 5, "--out", "all")
+    run(*flags)
+    together = load_file("all/head.safetensors")
+    assert {"weight", "bias"} <= together.keys() & outcome.arrays.keys()
+    for name in ("weight", "bias"):
+        np.testing.assert_array_equal(outcome.arrays[name], together[name])
 
 
 def test_an_attack_is_one_file(folder: Path) -> None:
