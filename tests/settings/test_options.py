@@ -285,6 +285,7 @@ def forget() -> None:
 def test_an_installed_distribution_brings_strategies_with_options(folder: Path) -> None:
     points = "[fedtl.strategies]\nlittle = tiny:Mine\nfedavg = tiny:Mine\n"
     with installed(folder / "site", "tiny", MINE.replace("beta=", "tiny_beta="), points):
+        forget()
         assert "little" in strategies.available()
         assert "tiny-beta" in options_of(("strategy", "little"))
         assert "tiny-beta" not in shipped_options()
