@@ -33,17 +33,19 @@ def warm_flower(folder: Path, env: Mapping[str, str] | None = None) -> Iterator[
         yield
 
 
-def flwr_run(config: Mapping[str, object], home: Path, folder: Path) -> str:
+def flwr_run(config: Mapping[str, object], home: Path, folder: Path, actors: int = 2) -> str:
     """Run this project in Flower's own simulation; return what was printed.
 
     Args:
         config: The run's, with ``clients``.
         home: Of the SuperLink that it starts and leaves running.
         folder: Takes the scenario.
+        actors: How many processes its clients share.
     """
     scenario = folder / "scenario.toml"
     scenario.write_text(tomli_w.dumps(config))
-    nodes = f"num-supernodes={config['clients']} client-resources-num-cpus=1 init-args-num-cpus=2"
+    nodes = f"num-supernodes={config['clients']} client-resources-num-cpus=1 "
+    nodes += f"init-args-num-cpus={actors}"
     command = ["flwr", "run", str(PROJECT), "local", "--stream", "-c", str(scenario)]
     # The folder where Ray looks for one that runs already, of another test or of a user's.
     with tempfile.TemporaryDirectory() as ray:

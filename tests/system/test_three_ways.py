@@ -98,7 +98,8 @@ def _flwr_run(sites: Path, folder: Path) -> Path:
         "cache": str(folder / "cache"),
     }
     try:
-        printed = flwr_run({**config, "compare": {"strategies": "scaffold"}}, home, folder)
+        scenario = {**config, "compare": {"strategies": "scaffold"}}
+        printed = flwr_run(scenario, home, folder, actors=1)
         (folder / "printed.txt").write_text(printed)
     finally:
         stop_daemon(home)
