@@ -27,6 +27,6 @@ def collect_seldom() -> None:
     """Look seldom for cyclic garbage, in a process that is ours from start to end.
 
     Importing PyTorch, Flower and Ray makes half a million objects, none of them garbage. Python
-    looks through all of them again and again, which takes a fifth of the time of the imports.
+    looks through all of them again and again, which takes a sixth of the time of the imports.
     """
     gc.set_threshold(50_000, 20, 50)

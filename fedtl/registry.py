@@ -59,7 +59,7 @@ def imported(module: str, attribute: str, package: str) -> Any:
 
 
 def _like(package: str) -> Iterator[str]:
-    # Ten times as quick as paths, and asked for at every part that a run looks up.
+    # Four times as quick as paths, and asked for at every part that a run looks up.
     return (os.path.join(os.path.abspath(entry), package) for entry in sys.path)  # noqa: PTH100, PTH118
 
 

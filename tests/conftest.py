@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what was imported out of every later search for garbage: a twentieth of all tests."""
+    """Leave what was imported out of later searches for garbage: a fifteenth of the tests' time."""
     gc.collect()
     gc.freeze()
 

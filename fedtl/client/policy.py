@@ -33,8 +33,8 @@ _FEWEST = "min-examples-per-class"
 _FEWEST_BY_DEFAULT = 5
 _HERE = "this site's node config"
 
-# What a site may set for itself: where its data, weights and cache are, how its data is read, and
-# of how few examples of a class nothing leaves.
+# What a site may set for itself: where its data, weights and cache are, how its data is read, with
+# the options of its source, and of how few examples of a class nothing leaves.
 SITE_KEYS = ("data", "set", *READING_KEYS, "weights", "cache", _FEWEST)
 
 # What --node-config may hold beside SITE_KEYS: Flower's two, and this module's own.
@@ -223,8 +223,8 @@ def _only_of_source(own: Mapping[str, Any], here: RunConfig) -> None:
     for key in options_set(own.get("set", ""), _HERE):
         if key not in known:
             raise UsageError(
-                f"set in {_HERE} has {key}, which is no option of data = {here.data}; all others "
-                "are the run's."
+                f"set in {_HERE} has {key}, which is no option of data = {here.data}; leave it "
+                "out, as options of all other parts are the run's."
             )
 
 

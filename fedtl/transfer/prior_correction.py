@@ -128,9 +128,9 @@ class Readings:
         # Of few examples, many temperatures at once: each operation costs as much as its numbers.
         at_once = max(1, _NUMBERS_AT_ONCE // max(1, shifts.shape[0] * scores.numel()))
         temperatures = torch.from_numpy(self._temperatures)[:, None, None, None]
-        losses = []
+        scores, losses = scores.double(), []
         for some in torch.split(temperatures, at_once):
-            log_odds = scores.double() / some + shifts
+            log_odds = scores / some + shifts
             rows = target.expand(len(some), -1, -1, -1)
             losses.append(-log_odds.log_softmax(3).gather(3, rows).squeeze(3).numpy())
         # Shape (T, W, n).

@@ -1,4 +1,4 @@
-"""Starting Flower's processes soon, stopping what it leaves running, and the project it runs."""
+"""Starting Flower's processes quickly, stopping what it leaves running, and the project it runs."""
 
 from __future__ import annotations
 

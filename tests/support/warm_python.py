@@ -22,7 +22,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -59,7 +59,7 @@ os._exit((server.recv(1) or bytes([1]))[0])
 
 @contextmanager
 def warm_commands(folder: Path, env: Mapping[str, str]) -> Iterator[Path]:
-    """Serve Flower's commands, and ``python`` for Ray's workers, until the block ends, and they.
+    """Serve Flower's commands, and ``python`` for Ray's workers; all end with the block.
 
     Args:
         folder: Where they are to lie; a short name, as a socket's has 107 characters at most.
@@ -136,14 +136,16 @@ def _become(asker: socket.socket) -> NoReturn:
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        asker.send(bytes([code]))
-        os._exit(code)
+        with suppress(OSError):  # who asked may be gone
+            sys.stdout.flush()
+            sys.stderr.flush()
+            asker.send(bytes([code & 255]))
+        os._exit(code & 255)
 
 
 def _path(env: Mapping[str, str]) -> list[str]:
-    return env.get("PYTHONPATH", "").split(os.pathsep)
+    # An empty entry would be the working folder, which these commands do not search.
+    return [folder for folder in env.get("PYTHONPATH", "").split(os.pathsep) if folder]
 
 
 def _end_with(asker: socket.socket) -> None:
