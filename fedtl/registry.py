@@ -51,7 +51,7 @@ def imported(module: str, attribute: str, package: str) -> Any:
     ours = sys.modules.get(package)
     if module == package and "." not in package and not hasattr(ours, attribute):
         return getattr(_theirs(package), attribute)
-    if "." not in package:
+    if "." not in package and module not in sys.modules:
         # Of two files of one name ours goes first: theirs may inherit from it.
         path = importlib.import_module(package).__path__
         path.extend(folder for folder in _like(package) if folder not in path)

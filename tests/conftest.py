@@ -158,18 +158,16 @@ def undrawn(request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
     """Leave charts out: two thirds of a small run's time, and few tests look at them.
 
     A module whose tests do has ``DRAWN = True``, a test in another the fixture ``drawn``. Pages are
-    written all the same, a run's without charts, a comparison's with all but matplotlib's own
-    drawing, which is what this yields.
+    written all the same, a run's without charts, a comparison's with all but the drawing, which is
+    what this yields.
     """
     from markupsafe import Markup
-    from matplotlib.figure import Figure
 
-    from fedtl.report.theme import Plot
+    from fedtl.report.theme import Plot, write_figure
 
-    drawing = Figure.savefig
     empty = Markup('<svg version="1.1" width="1pt" height="1pt"></svg>')
 
-    def blank(figure: object, file: IO[Any], **options: Any) -> None:
+    def blank(figure: object, file: IO[Any], *options: object) -> None:
         file.write(empty if isinstance(file, io.TextIOBase) else empty.encode())
 
     def nothing(*result: object, **options: object) -> Plot:
@@ -177,17 +175,17 @@ def undrawn(request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
 
     with pytest.MonkeyPatch.context() as patch:
         if not getattr(request.module, "DRAWN", False):
-            patch.setattr(Figure, "savefig", blank)
+            patch.setattr("fedtl.report.theme.write_figure", blank)
             for chart in _CHARTS:
                 _made.setdefault(chart, resolve_name(f"fedtl.report.{chart}"))
                 patch.setattr(f"fedtl.report.{chart}", nothing)
-        yield drawing
+        yield write_figure
 
 
 @pytest.fixture
 def drawn(undrawn: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw the charts of one test."""
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", undrawn)
+    monkeypatch.setattr("fedtl.report.theme.write_figure", undrawn)
     for chart, made in _made.items():
         monkeypatch.setattr(f"fedtl.report.{chart}", made)
 

@@ -31,6 +31,8 @@ _OTHER_FILES = (
 _MOST_ARRAYS = 10_000
 # Features hardly compress; labels and masks do by hundreds, and are small.
 _RATIO, _ALWAYS = 20, 2**28
+# Bytes that no machine lacks: asking it takes longer than reading them.
+_NEGLIGIBLE = 2**20
 _TABLES = (".csv", ".tsv", ".txt")
 
 
@@ -138,7 +140,7 @@ def check_array(path: Path, archive: np.lib.npyio.NpzFile, name: str) -> None:
             f"{path} is damaged: array {name} says that it has {byte_size(size)}, and holds "
             f"{byte_size(held)}; copy or save it again"
         )
-    free = free_memory()
+    free = free_memory() if size > _NEGLIGIBLE else None
     many = size > most_unpacked(info.compress_size, ratio=_RATIO, always=_ALWAYS)
     if many or (free is not None and size > free):
         why = "far more than its packed bytes" if many else f"and {byte_size(free or 0)} are free"

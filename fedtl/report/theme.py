@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -121,7 +121,7 @@ class Drawing:
             _paint(self.figure, _light_colours())
             for kind, undated in (("svg", "Date"), ("pdf", "CreationDate")):
                 buffer = io.BytesIO()
-                self.figure.savefig(buffer, format=kind, metadata={undated: None})
+                write_figure(self.figure, buffer, kind, [undated])
                 made[kind] = buffer.getvalue()
         return made
 
@@ -178,6 +178,24 @@ def figure_of(width: float, height: float) -> Figure:
     return Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
 
 
+def write_figure(
+    figure: Figure, file: IO[str] | IO[bytes], kind: str, without: Sequence[str]
+) -> None:
+    """Write a figure; ``Figure.savefig`` writes the same bytes, but draws twice to lay out once.
+
+    Args:
+        figure: Drawn within :func:`themed`, which is still in force.
+        file: Open for writing.
+        kind: ``svg`` or ``pdf``.
+        without: Metadata that are left out.
+    """
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    canvas: Any = {"svg": FigureCanvasSVG, "pdf": FigureCanvasPdf}[kind](figure)
+    getattr(canvas, f"print_{kind}")(file, metadata=dict.fromkeys(without))
+
+
 def svg(
     figure: Figure,
     name: str,
@@ -195,9 +213,7 @@ def svg(
         spots: The same for parts that are not marks; later ones lie over earlier ones.
     """
     buffer = io.StringIO()
-    figure.savefig(
-        buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    )
+    write_figure(figure, buffer, "svg", ("Creator", "Date", "Format", "Type"))
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

@@ -274,10 +274,15 @@ def _training(centralised: Centralised) -> dict[str, Any]:
     return told
 
 
+@functools.cache
+def _version(package: str) -> str:
+    return version(package)
+
+
 def _versions() -> dict[str, str]:
     packages = ("flwr", "numpy", "ray", "torch", "torchvision")
     return {
         "fedtl": fedtl.__version__,
         "python": platform.python_version(),
-        **{name: version(name) for name in packages},
+        **{name: _version(name) for name in packages},
     }

@@ -36,7 +36,7 @@ def folder(
     out = tmp_path_factory.mktemp("comparison") / "small"
     flags = ("--strategies", ",".join(STRATEGIES), "--seeds", 2, "--alpha", "0.2,5")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("matplotlib.figure.Figure.savefig", undrawn)
+        patch.setattr("fedtl.report.theme.write_figure", undrawn)
         compared(data, out, *flags)
     return out
 

@@ -176,7 +176,7 @@ def run_of(folder: Path, *flags: object) -> Ran:
         solved_of.append((len(features), solve(features, *arguments, **named)))
         return solved_of[-1][1]
 
-    def barely(figure: Figure, file: IO[str], **options: Any) -> None:
+    def barely(figure: Figure, file: IO[str], *options: object) -> None:
         named = []
         for bar in (bar for axes in figure.axes for bar in axes.patches):
             assert isinstance(bar, Rectangle)
@@ -193,7 +193,7 @@ def run_of(folder: Path, *flags: object) -> Ran:
     ):
         patch.setattr(RunFolder, "checkpoint", noting)
         patch.setattr(alone, "best_lone_head", solved)
-        patch.setattr(Figure, "savefig", barely)
+        patch.setattr("fedtl.report.theme.write_figure", barely)
         data_flag = f"features:{folder / 'x.npz'}"
         end = finished(simulate.main, "--data", data_flag, *FLAGS, *flags, "--out", folder / "run")
     assert end.exit_code == 0, end.stderr
