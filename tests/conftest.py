@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import IO, TYPE_CHECKING, Any
@@ -32,11 +33,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("forty", settings(), max_examples=40)
 settings.load_profile("forty")
 
-# The charts of a run's page, where they are asked for.
+# The charts of a run's page and of a comparison's, where they are asked for.
 _CHARTS = (
     *("plots.accuracy_by_round", "plots.score_ladder", "heat_maps.label_map"),
     *("client_plots.client_plot", "client_plots.narrow_client_plot"),
     "confusion_section.confusion_map",
+)
+_DRAWINGS = (
+    *("comparison_plots.gains", "comparison_plots.intervals"),
+    *("comparison_curves.accuracy_by_round", "comparison_curves.accuracy_by_bytes"),
+    "comparison_curves.accuracy_by_value",
 )
 _made: dict[str, Callable[..., object]] = {}
 
@@ -153,41 +159,61 @@ def _written_without_waiting_for_the_disk() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _drawing() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for chart, made in _made.items():
+            patch.setattr(f"fedtl.report.{chart}", made)
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
-def undrawn(request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
+def undrawn(request: pytest.FixtureRequest) -> Iterator[Callable[[], AbstractContextManager[None]]]:
     """Leave charts out: two thirds of a small run's time, and few tests look at them.
 
-    A module whose tests do has ``DRAWN = True``, a test in another the fixture ``drawn``. Pages are
-    written all the same, a run's without charts, a comparison's with all but the drawing, which is
-    what this yields.
+    A module whose tests do has ``DRAWN = True``, or ``PLOTTED = True`` if they look at what is
+    plotted in a comparison's but not at how; a test in another has the fixture ``drawn``. Pages are
+    written all the same, with empty charts.
+
+    Yields:
+        What draws them in a ``with`` block.
     """
     from markupsafe import Markup
 
-    from fedtl.report.theme import Plot, write_figure
+    from fedtl.report.theme import Plot
 
     empty = Markup('<svg version="1.1" width="1pt" height="1pt"></svg>')
+
+    class Nothing:
+        def plot(self, name: str) -> Plot:
+            return Plot(empty)
+
+        def files(self) -> dict[str, bytes]:
+            return dict.fromkeys(("svg", "pdf"), empty.encode())
 
     def blank(figure: object, file: IO[Any], *options: object) -> None:
         file.write(empty if isinstance(file, io.TextIOBase) else empty.encode())
 
-    def nothing(*result: object, **options: object) -> Plot:
-        return Plot(empty)
+    left_out: dict[str, Callable[..., object]] = {
+        **dict.fromkeys(_CHARTS, lambda *result, **options: Plot(empty)),
+        "theme.write_figure": blank,
+    }
+    if not getattr(request.module, "PLOTTED", False):
+        left_out |= dict.fromkeys(_DRAWINGS, lambda *result, **options: Nothing())
 
     with pytest.MonkeyPatch.context() as patch:
         if not getattr(request.module, "DRAWN", False):
-            patch.setattr("fedtl.report.theme.write_figure", blank)
-            for chart in _CHARTS:
+            for chart, instead in left_out.items():
                 _made.setdefault(chart, resolve_name(f"fedtl.report.{chart}"))
-                patch.setattr(f"fedtl.report.{chart}", nothing)
-        yield write_figure
+                patch.setattr(f"fedtl.report.{chart}", instead)
+        yield _drawing
 
 
 @pytest.fixture
-def drawn(undrawn: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+def drawn(undrawn: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
     """Draw the charts of one test."""
-    monkeypatch.setattr("fedtl.report.theme.write_figure", undrawn)
-    for chart, made in _made.items():
-        monkeypatch.setattr(f"fedtl.report.{chart}", made)
+    with undrawn():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -248,9 +274,7 @@ def unequal_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
 
     @functools.cache
     def run(*flags: object) -> object:
-        with pytest.MonkeyPatch.context() as patch:
-            for chart, made in _made.items():
-                patch.setattr(f"fedtl.report.{chart}", made)
+        with _drawing():
             return run_of(tmp_path_factory.mktemp("unequal"), *flags)
 
     return run

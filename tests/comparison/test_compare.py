@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from in_process import finished
+from in_process import Finished, finished
 from small_comparison import compared, figures_of, overlapping, rows_of
 
 from fedtl import compare, simulate
@@ -29,15 +31,21 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def folder(
-    data: Path, tmp_path_factory: pytest.TempPathFactory, undrawn: Callable[..., None]
-) -> Path:
-    """Return the folder of a small comparison, with its charts."""
-    out = tmp_path_factory.mktemp("comparison") / "small"
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("comparison") / "small"
+
+
+@pytest.fixture(scope="module")
+def end(data: Path, out: Path, undrawn: Callable[[], AbstractContextManager[None]]) -> Finished:
+    """How a small comparison ended, with its charts."""
     flags = ("--strategies", ",".join(STRATEGIES), "--seeds", 2, "--alpha", "0.2,5")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fedtl.report.theme.write_figure", undrawn)
-        compared(data, out, *flags)
+    with undrawn():
+        return compared(data, out, *flags)
+
+
+@pytest.fixture(scope="module")
+def folder(end: Finished, out: Path) -> Path:
+    """The folder of that comparison."""
     return out
 
 
@@ -168,7 +176,8 @@ def test_marks_are_what_the_accuracy_is_of(folder: Path) -> None:
         assert len(np.unique(result.marks.units)) == 200
 
 
-def test_quiet_and_json_name_the_folder(folder: Path) -> None:
+def test_quiet_and_json_name_the_folder(folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(folder, tmp_path / "copy")
     quiet = finished(compare.main, "--resume", folder, "--quiet")
     assert quiet.stdout == f"{folder}\n"
     [warning] = quiet.stderr.splitlines()
@@ -178,10 +187,7 @@ def test_quiet_and_json_name_the_folder(folder: Path) -> None:
     assert told == json.loads((folder / "summary.json").read_text())
 
 
-@pytest.mark.usefixtures("drawn")
-def test_the_table_fits_80_columns_and_names_every_strategy(data: Path, folder: Path) -> None:
-    end = finished(compare.main, "--resume", folder)
-    assert end.exit_code == 0
+def test_the_table_fits_80_columns_and_names_every_strategy(end: Finished, folder: Path) -> None:
     lines = end.stdout.splitlines()
     assert lines[-1].startswith("report: ")
     assert max(map(len, lines[:-1])) <= 80

@@ -22,6 +22,8 @@ from unequal_run import recorded, tables_of, titles_of
 from fedtl import simulate
 from fedtl.report import theme
 
+PLOTTED = True
+
 SEEDS, CLIENTS, HOSTILE = 2, 4, 1
 STRATEGIES = ("fedavg", "fedmedian")
 FLAGS = ("--strategies", ",".join(STRATEGIES), "--seeds", SEEDS, "--attack", "sign-flip")

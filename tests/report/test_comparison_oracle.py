@@ -36,6 +36,8 @@ from fedtl.report.comparison_table import ranking_table
 from fedtl.statistics import behind_best
 from fedtl.statistics.behind_best import p_behind_best
 
+PLOTTED = True
+
 DRAWS = 20_000
 
 
