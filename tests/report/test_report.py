@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from parsed_page import page_of
+from parsed_page import Page, page_of
 from plausible_result import HOSTILE, plausible_result
 
 from fedtl.report.answer import verdict
@@ -28,7 +31,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "failures, no centralised": {"with_failures": True, "with_centralised": False},
     "200 clients": {"clients": 200, "classes": ("parasitized", "uninfected"), "rounds": 1},
     "10,000 clients": {"clients": 10_000, "with_samples": False},
-    "personal heads": {"with_personal": True},
+    "personal heads": {"with_personal": True, "rounds": 5},
     "personal heads, one round": {"with_personal": True, "rounds": 1},
     "200 clients with personal heads": {"clients": 200, "with_personal": True},
     "no global head": {"global_head": False},
@@ -38,13 +41,28 @@ SHAPES: dict[str, dict[str, Any]] = {
 DRAWN_SHAPES = ("ten clients", "10,000 clients", "personal heads, one round", "120 classes")
 
 
+@pytest.fixture(scope="module")
+def drawn_page(
+    undrawn: Callable[[], AbstractContextManager[None]], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[Page, str]]:
+    """Return the page of a shape with its charts, drawn once."""
+
+    @functools.cache
+    def page(shape: str) -> tuple[Page, str]:
+        with undrawn():
+            return page_of(plausible_result(**SHAPES[shape]), tmp_path_factory.mktemp("page"))
+
+    return page
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_page_is_well_formed_and_asks_for_nothing(
-    shape: str, tmp_path: Path, request: pytest.FixtureRequest
+    shape: str, tmp_path: Path, drawn_page: Callable[[str], tuple[Page, str]]
 ) -> None:
-    if shape in DRAWN_SHAPES:
-        request.getfixturevalue("drawn")
-    page, markup = page_of(plausible_result(**SHAPES[shape]), tmp_path)
+    drawn = shape in DRAWN_SHAPES
+    page, markup = (
+        drawn_page(shape) if drawn else page_of(plausible_result(**SHAPES[shape]), tmp_path)
+    )
 
     assert page.links and all(link.startswith(("#", "data:")) for link in page.links)
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
@@ -70,9 +88,10 @@ def test_page_names_every_client_and_class_when_they_are_few(tmp_path: Path) -> 
     assert page.tags.count("img") == 27
 
 
-@pytest.mark.usefixtures("drawn")
-def test_page_says_what_many_clients_are_put_together_to(tmp_path: Path) -> None:
-    page, _ = page_of(plausible_result(clients=10_000, with_samples=False), tmp_path)
+def test_page_says_what_many_clients_are_put_together_to(
+    drawn_page: Callable[[str], tuple[Page, str]],
+) -> None:
+    page, _ = drawn_page("10,000 clients")
     text = " ".join(page.texts)
     assert "10,000 clients, ordered by their most frequent class, are drawn in 50 bands" in text
     assert "9,800 more in clients.csv" in text
@@ -90,17 +109,18 @@ def test_page_marks_exactly_the_harmed_clients(tmp_path: Path) -> None:
     assert all("▼ worse" in text for text in table)
 
 
-@pytest.mark.usefixtures("drawn")
-def test_page_shows_personal_heads_with_a_mark_of_their_own(tmp_path: Path) -> None:
-    for rounds in (1, 5):
-        _, markup = page_of(plausible_result(with_personal=True, rounds=rounds), tmp_path)
+def test_page_shows_personal_heads_with_a_mark_of_their_own(
+    drawn_page: Callable[[str], tuple[Page, str]],
+) -> None:
+    for shape in ("personal heads, one round", "personal heads"):
+        _, markup = drawn_page(shape)
         pictures = re.findall(r"<svg .*?</svg>", markup, re.DOTALL)
         drawn = [picture for picture in pictures if "var(--personal)" in picture]
         charts = {re.sub(r"^.*?id=\"([a-z]+)-.*$", r"\1", one, flags=re.DOTALL) for one in drawn}
         assert charts == {"rounds", "clients"}, "by round or score, and by client"
         assert '<div class="way personal"><dt>Personal</dt><dd class="figure">85.1%' in markup
         assert "with the heads of their own" in markup
-    _, without = page_of(plausible_result(), tmp_path)
+    _, without = drawn_page("ten clients")
     assert "ersonal" not in re.sub(r"<style>.*?</style>", "", without, flags=re.DOTALL)
 
 
