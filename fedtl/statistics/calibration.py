@@ -13,6 +13,7 @@ Floats = NDArray[np.float64]
 CALIBRATION_BINS = 15
 TEMPERATURES = np.geomspace(0.01, 100.0, 61)
 _CALIBRATION_EDGES = np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1]
+_NUMBERS_AT_ONCE = 2**14
 
 
 def falling_logits(logits: NDArray[np.floating]) -> Floats:
@@ -31,12 +32,28 @@ def calibration_of(falling: Floats, right: NDArray[np.bool_], temperature: float
     Returns:
         Shape ``(3, CALIBRATION_BINS)``.
     """
-    scaled = falling / temperature
-    confidence = np.exp(scaled[:, 0] - logsumexp(scaled))
+    binned: Floats = _binned(falling, right, np.array([temperature]))[:, 0]
+    return binned
+
+
+def _binned(falling: Floats, right: NDArray[np.bool_], temperatures: Floats) -> Floats:
+    """Return it for each of some temperatures, shape ``(3, T, CALIBRATION_BINS)``."""
+    scaled = falling / temperatures[:, None, None]
+    confidence = np.exp(scaled[..., 0] - logsumexp(scaled))
     place = np.searchsorted(_CALIBRATION_EDGES, confidence)
-    weights = (np.ones(len(right)), right.astype(float), confidence)
-    binned = [np.bincount(place, one, minlength=CALIBRATION_BINS) for one in weights]
-    return np.array(binned, np.float64)
+    place += CALIBRATION_BINS * np.arange(len(temperatures))[:, None]
+    everyone = np.broadcast_to(right.astype(float), confidence.shape)
+    bins = CALIBRATION_BINS * len(temperatures)
+    weights = (None, everyone.ravel(), confidence.ravel())
+    binned = [np.bincount(place.ravel(), one, minlength=bins) for one in weights]
+    return np.array(binned, np.float64).reshape(3, len(temperatures), CALIBRATION_BINS)
+
+
+def _together(logits: NDArray[np.floating]) -> list[Floats]:
+    """Return ``TEMPERATURES`` in parts, each for as many numbers at once as is quickest."""
+    # Of few examples, many: each operation costs as much as its numbers.
+    at_once = max(1, _NUMBERS_AT_ONCE // max(1, logits.size))
+    return np.split(TEMPERATURES, range(at_once, len(TEMPERATURES), at_once))
 
 
 def calibration_error(calibration: Floats) -> float:
@@ -55,9 +72,12 @@ def temperature_losses(
         logits: Shape ``(n, K)``.
         truth: Labels, shape ``(n,)``.
     """
-    scaled, own = np.asarray(logits, np.float64), np.arange(len(truth))
-    losses = [(logsumexp(scaled / t) - scaled[own, truth] / t).sum() for t in TEMPERATURES]
-    return np.array(losses)
+    exact, own = np.asarray(logits, np.float64), np.arange(len(truth))
+    losses = []
+    for some in _together(exact):
+        each = logsumexp(exact / some[:, None, None]) - exact[own, truth] / some[:, None]
+        losses.append(each.sum(1))
+    return np.concatenate(losses)
 
 
 def temperature_gaps(falling: Floats, right: NDArray[np.bool_]) -> Floats:
@@ -70,8 +90,8 @@ def temperature_gaps(falling: Floats, right: NDArray[np.bool_]) -> Floats:
     Returns:
         Shape ``(T, CALIBRATION_BINS)``.
     """
-    each = [calibration_of(falling, right, float(t)) for t in TEMPERATURES]
-    return np.array([told[1] - told[2] for told in each])
+    each = [_binned(falling, right, some) for some in _together(falling)]
+    return np.concatenate([told[1] - told[2] for told in each])
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +152,7 @@ def _best(told: Sequence[Calibration]) -> int | None:
 
 
 def logsumexp(values: Floats) -> Floats:
-    """Return log Σ exp of each row of ``(n, K)``."""
-    top = values.max(1)
-    total: Floats = top + np.log(np.exp(values - top[:, None]).sum(1))
+    """Return log Σ exp of each row of ``(..., K)``."""
+    top = values.max(-1)
+    total: Floats = top + np.log(np.exp(values - top[..., None]).sum(-1))
     return total

@@ -17,8 +17,6 @@ from fedtl.config_file import from_mapping
 from fedtl.errors import UsageError
 from fedtl.simulate import main
 
-DRAWN = True
-
 SITES = ("Saint Mary", "Queen Anne", "Northgate")
 
 
@@ -75,6 +73,7 @@ def test_pictures_by_source() -> None:
             RunConfig(samples=wrong)
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("holdout", ["", "each", SITES[2]])
 def test_pseudonyms_stand_for_every_name(sites: Path, tmp_path: Path, holdout: str) -> None:
     flags = ["--data", str(sites), "--pseudonyms", "--samples", "1"]
