@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import pkgutil
 import sys
 from collections.abc import Iterator
@@ -59,8 +58,7 @@ def imported(module: str, attribute: str, package: str) -> Any:
 
 
 def _like(package: str) -> Iterator[str]:
-    # Four times as quick as paths, and asked for at every part that a run looks up.
-    return (os.path.join(os.path.abspath(entry), package) for entry in sys.path)  # noqa: PTH100, PTH118
+    return (str(Path(entry).absolute() / package) for entry in sys.path)
 
 
 def _theirs(package: str) -> ModuleType:

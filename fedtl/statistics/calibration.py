@@ -21,23 +21,22 @@ def falling_logits(logits: NDArray[np.floating]) -> Floats:
     return -np.sort(-np.asarray(logits, np.float64), axis=1)
 
 
-def calibration_of(falling: Floats, right: NDArray[np.bool_], temperature: float = 1.0) -> Floats:
+def calibration_of(falling: Floats, right: NDArray[np.bool_]) -> Floats:
     """Return examples, those right, and summed confidence, by bin of confidence.
 
     Args:
         falling: Each example's logits, the highest first, shape ``(n, K)``.
         right: Whether each is right, shape ``(n,)``.
-        temperature: By which logits are divided before their softmax.
 
     Returns:
         Shape ``(3, CALIBRATION_BINS)``.
     """
-    binned: Floats = _binned(falling, right, np.array([temperature]))[:, 0]
+    binned: Floats = _binned(falling, right, np.ones(1))[:, 0]
     return binned
 
 
 def _binned(falling: Floats, right: NDArray[np.bool_], temperatures: Floats) -> Floats:
-    """Return it for each of some temperatures, shape ``(3, T, CALIBRATION_BINS)``."""
+    """Return :func:`calibration_of` for each temperature, shape ``(3, T, CALIBRATION_BINS)``."""
     scaled = falling / temperatures[:, None, None]
     confidence = np.exp(scaled[..., 0] - logsumexp(scaled))
     place = np.searchsorted(_CALIBRATION_EDGES, confidence)
