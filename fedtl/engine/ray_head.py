@@ -25,7 +25,7 @@ from fedtl.wording import byte_size, count_of
 START_SECONDS = 60.0
 _STOP_SECONDS = 3.0
 # What Ray itself takes, each client process, and this one; measured by what control groups let run.
-_OF_RAY, _OF_ACTOR, _OF_RUN = 350 * 2**20, 220 * 2**20, 350 * 2**20
+_OF_RAY, _OF_ACTOR, _OF_RUN = 130 * 2**20, 350 * 2**20, 350 * 2**20
 # Holds a few blocks of replies; larger ones Ray puts on disk. Every page touched stays in memory.
 _OBJECT_STORE_BYTES = 80 * 2**20
 _LEAST_DISK = 20 * 2**20

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from functools import partial
 
 import ray
 
 from fedtl.engine.early_start import machine_options, session_options, taken
 from fedtl.engine.ray_head import RayHead
-from fedtl.engine.ray_internals import job_of_installed_code, quietly_joined, sigterm_kept
+from fedtl.engine.ray_internals import (
+    job_of_installed_code,
+    no_environment_of_the_job,
+    quietly_joined,
+    sigterm_kept,
+)
 from fedtl.engine.resources import Resources, actor_count
 
 # Ray is one for a process, and so is what keeps it.
@@ -49,7 +55,7 @@ def start_ray(
         _head = taken(everything, actors) or RayHead(address, everything, actors=actors)
     found = _head.answer()
     # It has answered a moment ago, so that this, which nothing could interrupt, takes no time.
-    with quietly_joined():
+    with quietly_joined(), nullcontext() if address else no_environment_of_the_job():
         ray.init(address=found, job_config=job_of_installed_code(), **options)
     held = ray.cluster_resources()
     return fitting(Resources(held.get("CPU", 0.0), held.get("GPU", 0.0)))

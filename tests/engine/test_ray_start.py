@@ -180,7 +180,7 @@ def test_too_little_memory_is_told_before_anything_starts(
     with pytest.raises(FedtlError) as caught:
         RayHead("", {}, actors=2)
     assert str(caught.value).startswith(
-        "Cannot start Ray: with 2 client processes it takes 828.4 MB of memory, and there is "
+        "Cannot start Ray: with 2 client processes it takes 870.3 MB of memory, and there is "
         "150.0 MB of memory and "
     )
     (root / "job" / files[0]).write_text("max")

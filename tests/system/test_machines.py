@@ -155,7 +155,10 @@ def anybodys(tmp_path: Path) -> Path:
 @mounting
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="there is no setpriv")
 def test_ray_in_the_barest_container(anybodys: Path) -> None:
-    """No user, no home, no shared memory, long TMPDIR, ASCII, read-only folder; code from stdin."""
+    """No user, no home, no shared memory, long TMPDIR, ASCII, read-only folder; code from stdin.
+
+    As ``uv run`` and ``ray job submit`` would, the environment asks Ray to prepare one for workers.
+    """
     temporary = anybodys / ("x" * 120)
     temporary.mkdir()
     temporary.chmod(0o777)
@@ -168,7 +171,13 @@ def test_ray_in_the_barest_container(anybodys: Path) -> None:
     arguments += [f"--out={anybodys / 'run'}", "--strategy=fed3r"]
     try:
         said = _in_a_container(
-            "ro", arguments, TMPDIR=str(temporary), PYTHONIOENCODING="ascii", HOME="/"
+            "ro",
+            arguments,
+            TMPDIR=str(temporary),
+            PYTHONIOENCODING="ascii",
+            HOME="/",
+            RAY_RUNTIME_ENV_HOOK="builtins.dict",
+            RAY_JOB_CONFIG_JSON_ENV_VAR='{"runtime_env": {"env_vars": {"A": "b"}}, "metadata": {}}',
         )
         warnings = [line for line in said.splitlines() if "arning" in line]
         assert [line for line in warnings if "no home folder" in line] == warnings[:1], said

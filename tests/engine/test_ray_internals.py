@@ -1,0 +1,65 @@
+"""What of Ray runs on this machine, and what of it is left as it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import ray
+from ray._private import services, worker
+
+from fedtl.engine.ray_internals import lean_head, no_environment_of_the_job
+
+
+@pytest.mark.usefixtures("shared_ray")
+def test_nothing_runs_but_what_a_simulation_uses() -> None:
+    session = Path(ray._private.worker.global_worker.node.get_session_dir_path()).name
+    running = set()
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        if any(session in word for word in words):
+            running |= {Path(word).name for word in words if word.endswith(".py")}
+            running.add(Path(words[0]).name)
+    running -= {"python", "python3", "python3.11"}
+    of_workers = {"default_worker.py", "setup_worker.py"}
+    assert running - of_workers == {"gcs_server", "raylet", "ray_agent_stand_in.py"}
+
+
+def _raylet(*words: str) -> list[str]:
+    return ["raylet", "--session_dir=/tmp/a b", "--node_id=1f", "--head", *words]
+
+
+def test_a_raylet_without_agents_and_other_processes_start_as_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(services, "start_ray_process", lambda command: started.append(command))
+    only_one = _raylet("--dashboard_agent_command=python agent.py")
+    with lean_head():
+        services.start_ray_process(["gcs_server", "--session-name=a"])
+        services.start_ray_process(only_one)
+        services.start_ray_process(
+            _raylet("--dashboard_agent_command=x", "--runtime_env_agent_command=y", "--more=1")
+        )
+    assert started[:2] == [["gcs_server", "--session-name=a"], only_one]
+    assert started[2][:4] == _raylet() and started[2][-1] == "--more=1"
+    one, other = started[2][4:6]
+    assert one.startswith("--dashboard_agent_command=") and "metrics_agent_port=-1" in one
+    assert other.startswith("--runtime_env_agent_command=")
+    assert all('"/tmp/a b" 1f ' in word and "stand_in.py" in word for word in (one, other))
+
+
+def test_an_environment_of_the_job_is_there_again_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    modify = worker._maybe_modify_runtime_env
+    with no_environment_of_the_job():
+        assert "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ
+        assert worker._maybe_modify_runtime_env is not modify
+    assert os.environ["RAY_JOB_CONFIG_JSON_ENV_VAR"] == "{}"
+    assert worker._maybe_modify_runtime_env is modify
