@@ -94,8 +94,9 @@ def _lone_heads_once() -> Iterator[None]:
 
     How it is found is tested in test_lone_head.py and test_left_out.py, which ask for it anew.
     """
-    from fedtl.transfer.lone_head import best_lone_head
+    from fedtl.transfer import lone_head
 
+    find = lone_head.best_lone_head
     found: dict[bytes, LoneHead] = {}
 
     def remembered(
@@ -107,17 +108,48 @@ def _lone_heads_once() -> Iterator[None]:
         *,
         leave_out: bool = False,
     ) -> LoneHead:
-        digest = hashlib.sha256(repr((features.shape, classes, leave_out)).encode())
+        chosen = lone_head._best.__name__
+        digest = hashlib.sha256(repr((features.shape, classes, leave_out, chosen)).encode())
         digest.update(repr(rng.bit_generator.state).encode())
         for array in (features.numpy(), labels.numpy(), groups):
             digest.update(b"none" if array is None else array.tobytes())
         key = digest.digest()
         if key not in found:
-            found[key] = best_lone_head(features, labels, classes, groups, rng, leave_out=leave_out)
+            found[key] = find(features, labels, classes, groups, rng, leave_out=leave_out)
         return found[key]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fedtl.client.alone.best_lone_head", remembered)
+        yield
+
+
+_choose: list[Callable[..., object]] = []
+
+
+@contextmanager
+def _choosing() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for choose in _choose:
+            patch.setattr("fedtl.transfer.lone_head._best", choose)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ridge_alone(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have ridge regression be each client's best head alone: choosing costs most of its solving.
+
+    A module that looks at which is chosen, or compares with another process, has ``CHOSEN = True``.
+    """
+    from fedtl.transfer import lone_head
+
+    def ridge(*rows_and_folds: object) -> lone_head.Candidate:
+        return lone_head._CANDIDATES[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        if not getattr(request.module, "CHOSEN", False):
+            if not _choose:
+                _choose.append(lone_head._best)
+            patch.setattr("fedtl.transfer.lone_head._best", ridge)
         yield
 
 
@@ -233,6 +265,7 @@ def shared_ray(warm_worker: Path) -> Iterator[None]:
     started anew. Who joins a cluster leaves it, and Ray is started again for the next who needs it.
     """
     import ray
+    from warm_python import ray_head_script
 
     from fedtl.engine import ray_head, ray_session
     from fedtl.engine.resources import Resources
@@ -252,13 +285,8 @@ def shared_ray(warm_worker: Path) -> Iterator[None]:
             stop()
             clusters.clear()
 
-    head = warm_worker.with_name("head.py")
-    head.write_text(
-        f"import runpy, sys; sys.executable = {str(warm_worker)!r}; "
-        f"runpy.run_path({str(ray_head._PROCESS)!r}, run_name='__main__')"
-    )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ray_head, "_PROCESS", head)
+        patch.setattr(ray_head, "_PROCESS", ray_head_script(warm_worker.parent))
         patch.setattr(ray_session, "start_ray", started)
         patch.setattr(ray_session, "stop_ray", stopped)
         patch.setattr(ray_session, "end_processes", lambda: None)
@@ -274,7 +302,7 @@ def unequal_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
 
     @functools.cache
     def run(*flags: object) -> object:
-        with _drawing():
+        with _drawing(), _choosing():
             return run_of(tmp_path_factory.mktemp("unequal"), *flags)
 
     return run

@@ -13,6 +13,8 @@ from fedtl.statistics.verdicts import verdicts
 from fedtl.transfer.heads import head_of
 from strategies import build
 
+CHOSEN = True
+
 FAMILIES, CLIENTS, ROWS = 100, 10, 50
 ODDS, NOISE = 2.0, 0.7
 

@@ -22,6 +22,8 @@ from fedtl.comparison.plan import Plan
 from fedtl.comparison.result import CellResult
 from fedtl.errors import UsageError
 
+CHOSEN = True
+
 STRATEGIES = ("fedavg", "fedprox", "scaffold", "fed3r", "fedncm")
 
 

@@ -32,6 +32,8 @@ from fedtl.privacy.egress import LedgerEntry
 from fedtl.records import to_record
 from fedtl.transfer.shared_features import SharedFeatures, Spill
 
+CHOSEN = True
+
 CLIENTS = 6
 
 

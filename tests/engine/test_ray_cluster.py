@@ -15,6 +15,8 @@ import fedtl.engine.cluster_extraction as cluster_extraction
 from fedtl import simulate
 from fedtl.engine.ray_internals import lean_head
 
+CHOSEN = True
+
 
 @pytest.fixture
 def address(warm_worker: Path) -> Iterator[str]:

@@ -21,6 +21,8 @@ from fedtl import simulate
 from fedtl.config import RunConfig
 from fedtl.data.hospitals.names import hospital_names
 
+CHOSEN = True
+
 ROUNDS, SITES, IMAGES, TEST_IMAGES = 3, 3, 90, 24
 SCENARIO = [
     *("--hospitals-images", IMAGES, "--hospitals-test-images", TEST_IMAGES),

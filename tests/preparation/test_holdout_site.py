@@ -31,6 +31,8 @@ from fedtl.preparation.inputs import prepare_inputs
 from fedtl.preparation.opened_data import open_data
 from fedtl.runs.dealt_site import prepare_dealt
 
+CHOSEN = True
+
 SITES = ("east", "north", "south", "west")
 UNSEEN = "south"
 CLASSES, WIDTH, ROWS, ROUNDS = 3, 6, 240, 3

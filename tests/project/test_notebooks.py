@@ -28,13 +28,16 @@ def _tables(notebook: nbformat.NotebookNode) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_and_holds_what_it_gives(path: Path, tmp_path: Path) -> None:
+def test_a_notebook_runs_and_holds_what_it_gives(
+    path: Path, tmp_path: Path, warm_worker: Path
+) -> None:
     held = nbformat.read(path, 4)
     run = nbformat.read(path, 4)
     where = {"metadata": {"path": tmp_path}}
     with pytest.MonkeyPatch.context() as patch:
         # A notebook finds modules beside it.
         patch.delenv("PYTHONSAFEPATH", raising=False)
+        patch.setattr("sys.executable", str(warm_worker))
         NotebookClient(run, timeout=240, kernel_name="python3", resources=where).execute()
     assert _tables(run) == _tables(held)
     errors = [

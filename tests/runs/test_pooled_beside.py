@@ -17,6 +17,8 @@ from fedtl.transfer.client_block import ClientBlock, ClientData
 from fedtl.transfer.heads import head_of, one_thread
 from strategies.base import HeadStrategy
 
+CHOSEN = True
+
 ROWS, WIDTH, CLASSES = 120, 7, 3
 
 

@@ -25,6 +25,8 @@ from fedtl.transfer.client_block import ClientData
 from fedtl.transfer.heads import LinearHead
 from strategies import build
 
+CHOSEN = True
+
 Floats = NDArray[np.float64]
 
 

@@ -9,6 +9,8 @@ from fedtl.config import RunConfig
 from fedtl.results.summary import client_rows
 from fedtl.statistics.verdicts import verdicts
 
+CHOSEN = True
+
 CLIENTS, ROWS, FEATURES, SEEDS = 5, 120, 40, 6
 
 

@@ -1,7 +1,8 @@
 """Python processes that begin with PyTorch and Flower imported, as forks of one that did.
 
-Flower starts a process for every message at a site, for every run and for every command, and Ray
-one for every actor; of the 1 to 6 s of CPU that each takes, importing is nearly all. A command of
+Flower starts a process for every message at a site, for every run and for every command, Ray one
+for every actor, Jupyter one for every notebook; of the 1 to 6 s of CPU that each takes, importing
+is nearly all. A command of
 :func:`warm_commands` hands arguments, environment, folder and open files to a server, which forks;
 the command ends as the fork does, and the fork is told to end if the command is ended.
 """
@@ -26,6 +27,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
+from fedtl.engine import ray_head
+
 # What a command does, by its name.
 _DOES = {
     "flower-superexec": "flwr.supercore.cli:flower_superexec",
@@ -34,6 +37,7 @@ _DOES = {
     "flwr": "flwr.cli.app:app",
     "flwr-clientapp": "flwr.supernode.cli:flwr_clientapp",
     "flwr-serverapp": "flwr.superlink.cli:flwr_serverapp",
+    "flwr-simulation": "flwr.simulation.app:flwr_simulation",
 }
 # Ray itself reads its environment, which says whose worker a process is, as it is imported: none of
 # these may import it.
@@ -46,7 +50,8 @@ _LOOKS_EVERY = 3
 # by Python, only workers import much.
 _COMMAND = """#!{python} -IS
 import json, os, socket, sys
-if sys.argv[0].endswith("/python") and not sys.argv[1].endswith("default_worker.py"):
+much = "default_worker.py", "ipykernel_launcher"
+if sys.argv[0].endswith("/python") and not any(word.endswith(much) for word in sys.argv[1:3]):
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
@@ -57,9 +62,17 @@ os._exit((server.recv(1) or bytes([1]))[0])
 """
 
 
+# Starts Ray for a run as fedtl's own script does, but for Python that its workers are started with.
+_HEAD = """
+import runpy, sys
+sys.executable = {warm!r}
+runpy.run_path({script!r}, run_name="__main__")
+"""
+
+
 @contextmanager
 def warm_commands(folder: Path, env: Mapping[str, str]) -> Iterator[Path]:
-    """Serve Flower's commands, and ``python`` for Ray's workers; all end with the block.
+    """Serve Flower's commands, and ``python`` for workers and kernels; all end with the block.
 
     Args:
         folder: Where they are to lie; a short name, as a socket's has 107 characters at most.
@@ -73,6 +86,8 @@ def warm_commands(folder: Path, env: Mapping[str, str]) -> Iterator[Path]:
         command = folder / name
         command.write_text(_COMMAND.format(python=sys.executable, address=address, digits=_DIGITS))
         command.chmod(0o755)
+    head = _HEAD.format(warm=str(folder / "python"), script=str(ray_head._PROCESS))
+    ray_head_script(folder).write_text(head)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen(64)
@@ -88,6 +103,11 @@ def warm_commands(folder: Path, env: Mapping[str, str]) -> Iterator[Path]:
             finally:
                 assert server.stdin is not None
                 server.stdin.close()
+
+
+def ray_head_script(folder: Path) -> Path:
+    """Return what is to take the place of fedtl's own script that starts Ray."""
+    return folder / "head.py"
 
 
 def _serve(listener: socket.socket) -> None:
@@ -120,7 +140,11 @@ def _become(asker: socket.socket) -> NoReturn:
     threading.Thread(target=_end_with, args=(asker,), daemon=True).start()
     code = 1
     try:
-        if argv[0].endswith("/python"):
+        if argv[0].endswith("/python") and argv[1] == "-m":
+            ray_head._PROCESS = ray_head_script(Path(argv[0]).parent)
+            sys.argv = argv[2:]
+            runpy.run_module(argv[2], run_name="__main__", alter_sys=True)
+        elif argv[0].endswith("/python"):
             sys.argv = argv[1:]
             runpy.run_path(argv[1], run_name="__main__")
         else:

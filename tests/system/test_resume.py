@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from in_process import finished
 from unreported_run import Simulated, simulated
+from warm_python import ray_head_script
 
 from fedtl import simulate
 from fedtl.config import RunConfig
@@ -34,6 +35,8 @@ from fedtl.records import to_record
 from simulations.benchmarks.kills import MARK, PATIENCE_SECONDS, marked_processes
 from strategies.base import Arrays, Reply
 from strategies.fedavg import FedAvg
+
+CHOSEN = True
 
 ROUNDS = 4
 CLIENTS = 4
@@ -358,13 +361,26 @@ def test_resuming_a_finished_run_trains_no_more_and_says_the_same(
         assert told["seconds"][of_rounds] == seconds[of_rounds]
 
 
+# With actors that begin with all imported.
+_SIMULATE = """
+import runpy
+from pathlib import Path
+from fedtl.engine import ray_head
+ray_head._PROCESS = Path({head!r})
+runpy.run_module("fedtl.simulate", run_name="__main__", alter_sys=True)
+"""
+
+
 @pytest.mark.usefixtures("shared_ray")
-def test_killed_by_sigkill_in_mid_round_with_ray(data: Path, tmp_path: Path) -> None:
+def test_killed_by_sigkill_in_mid_round_with_ray(
+    data: Path, tmp_path: Path, warm_worker: Path
+) -> None:
     out = tmp_path / "killed"
     rounds = 25
     flags = ["--data", f"features:{data}", "--partition", "natural", "--rounds", str(rounds)]
     flags += ["--fraction", "0.8", "--quiet"]
-    command = [sys.executable, "-m", "fedtl.simulate"]
+    head = ray_head_script(warm_worker.parent)
+    command = [sys.executable, "-c", _SIMULATE.format(head=str(head))]
     mark = f"resumed{os.getpid()}"
     with subprocess.Popen(
         [*command, *flags, "--engine", "ray", "--out", str(out)], env={**os.environ, MARK: mark}

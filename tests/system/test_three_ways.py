@@ -23,6 +23,8 @@ from simulations.real_sites import federation as real_sites
 from simulations.real_sites.keys import make_key
 from simulations.real_sites.processes import environment, process
 
+CHOSEN = True
+
 SITES = ("east", "north", "west")
 # What could come out differently: clients remember their control variates, the start is a closed
 # form's head and, where clients are simulated, one is missing from the first round and another, by

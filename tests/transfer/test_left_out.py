@@ -23,6 +23,8 @@ from fedtl.transfer.prior_correction import RowReadings
 from strategies import build
 from strategies.base import AloneHead
 
+CHOSEN = True
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

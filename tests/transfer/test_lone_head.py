@@ -15,6 +15,8 @@ from fedtl.transfer.folds import folds_of
 from fedtl.transfer.lone_head import LoneHead, best_lone_head
 from fedtl.transfer.rough_softmax import RoughSoftmax
 
+CHOSEN = True
+
 Problem = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
