@@ -11,6 +11,7 @@ from __future__ import annotations
 import bz2
 import lzma
 import os
+import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,7 +42,7 @@ _ZIP64_PLACE, _ZIP64_PLACE_BYTES, _ZIP64_END, _ZIP64_END_BYTES = (
     56,
 )
 _ZIP64_BYTES = _ZIP64_PLACE_BYTES + _ZIP64_END_BYTES
-_ZIP_ENTRY_BYTES = 46
+_ZIP_ENTRY_BYTES, _ZIP_ENTRY_LENGTHS = 46, struct.Struct("<3H")
 
 
 def most_unpacked(packed: int, *, ratio: int = _RATIO, always: int = _ALWAYS) -> int:
@@ -127,7 +128,7 @@ def check_zip_directory(path: Path, *, most: int = MOST_MEMBERS) -> None:
         at, end, count = max(0, first + end - length), first + end, 0
         file.seek(at)
         while len(entry := file.read(min(_ZIP_ENTRY_BYTES, end - at))) == _ZIP_ENTRY_BYTES:
-            more = sum(int.from_bytes(entry[field : field + 2], "little") for field in (28, 30, 32))
+            more = sum(_ZIP_ENTRY_LENGTHS.unpack_from(entry, 28))
             file.seek(more, os.SEEK_CUR)
             at += _ZIP_ENTRY_BYTES + more
             count += 1

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
-import bombs
 import pytest
+from own_process import run_module
 
-import fedtl
-
-_SCRIPT = Path(bombs.__file__)
 NAMES = (
     *("pictures", "member.zip", "nested.zip", "lying.zip", "many.zip", "t.tar.gz", "pax.tar.gz"),
     *("name.tar", "huge.tar", "deep.toml", "dots.toml", "large.toml", "deep.json", "large.json"),
@@ -26,14 +19,7 @@ NAMES = (
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """How each ended, all in one process."""
-    told = subprocess.run(
-        [sys.executable, str(_SCRIPT), str(tmp_path_factory.mktemp("bombs"))],
-        env={**os.environ, "PYTHONPATH": f"{Path(fedtl.__file__).parents[1]}:{_SCRIPT.parent}"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    told = run_module("bombs", tmp_path_factory.mktemp("bombs"), timeout=300)
     assert told.returncode == 0, told.stderr
     ends: dict[str, Any] = json.loads(told.stdout)
     return ends

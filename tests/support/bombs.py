@@ -1,8 +1,8 @@
-"""Small files that claim, or unpack to, more than any machine holds: a script of its own.
+"""Small files that claim, or unpack to, more than any machine holds: a program of its own.
 
-``python bombs.py FOLDER`` makes each under FOLDER and gives it to a command, which may take 4 GB of
-addresses; a JSON object says of each how it ended, in how many seconds, and by how many bytes the
-largest memory grew.
+``python -m bombs FOLDER`` makes each under FOLDER and gives it to a command, which may take 1 GB of
+addresses beyond what was imported; a JSON object says of each how it ended, in how many seconds,
+and by how many bytes the largest memory grew.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import resource
+import shutil
 import struct
 import sys
 import tarfile
@@ -27,7 +28,7 @@ from in_process import finished
 from fedtl import simulate
 
 MEGABYTE = 2**20
-ADDRESS_SPACE = 4 * 2**30
+MORE_ADDRESSES = 2**30
 # Noughts are packed to a 230th by this level as well.
 _QUICK = 1
 _HEAD = struct.Struct("<4s5H3I2H")
@@ -40,8 +41,7 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _png(side: int) -> bytes:
-    packer = zlib.compressobj(_QUICK)
-    rows = b"".join(packer.compress(bytes(side + 1)) for _ in range(side)) + packer.flush()
+    rows = zlib.compress(bytes(side * (side + 1)), _QUICK)
     size = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     chunks = [_chunk(b"IHDR", size), _chunk(b"IDAT", rows), _chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
@@ -50,8 +50,7 @@ def _png(side: int) -> bytes:
 def _deflated(times: int) -> bytes:
     """Return a deflate stream of so many times 100 MB of noughts."""
     packer = zlib.compressobj(_QUICK, zlib.DEFLATED, -15)
-    part = b"".join(packer.compress(bytes(MEGABYTE)) for _ in range(100))
-    part += packer.flush(zlib.Z_FULL_FLUSH)
+    part = packer.compress(bytes(100 * MEGABYTE)) + packer.flush(zlib.Z_FULL_FLUSH)
     return part * times + zlib.compressobj(_QUICK, zlib.DEFLATED, -15).flush()
 
 
@@ -66,7 +65,7 @@ def _zip(name: bytes, data: bytes, size: int, method: int = 8) -> bytes:
     entry += name + wide
     place = len(head) + len(name) + len(data)
     end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 1, 1, len(entry), place, 0)
-    return head + name + data + entry + end
+    return b"".join((head, name, data, entry, end))
 
 
 def _zip_of_many(count: int) -> bytes:
@@ -88,10 +87,12 @@ def _array(shape: tuple[int, ...], kind: str = "<f4") -> bytes:
     return buffer.getvalue()
 
 
-def _npz(path: Path, **arrays: bytes) -> Path:
+def _npz(path: Path, **arrays: list[bytes]) -> Path:
+    """Write arrays, each in pieces: one of hundreds of megabytes takes longer."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=_QUICK) as archive:
-        for name, content in arrays.items():
-            archive.writestr(f"{name}.npy", content)
+        for name, pieces in arrays.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                member.writelines(pieces)
     return path
 
 
@@ -108,11 +109,14 @@ def _torch(path: Path, content: Any) -> Path:
 
 
 def _packed(path: Path) -> Path:
-    with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=_QUICK) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
+    loose = path.rename(path.with_suffix(".loose"))
+    with (
+        zipfile.ZipFile(loose) as archive,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=_QUICK) as packed,
+    ):
+        for name in archive.namelist():
+            with archive.open(name) as content, packed.open(name, "w") as member:
+                shutil.copyfileobj(content, member, MEGABYTE)
     return path
 
 
@@ -125,11 +129,12 @@ def _laughing() -> dict[str, Any]:
 
 def bombs(folder: Path) -> dict[str, list[str]]:
     """Make them; return the flags that give each to ``simulate``."""
+    picture = _png(13_300)
     for label in "ab":
         for number in range(4):
             path = folder / "pictures" / label / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(_png(13_300) if number == 0 else b"no picture")
+            path.write_bytes(picture if number == 0 else b"no picture")
     noughts = gzip.compress(bytes(100 * MEGABYTE), _QUICK)
     deflated = _deflated(82)
     files = {
@@ -150,12 +155,14 @@ def bombs(folder: Path) -> dict[str, list[str]]:
         (folder / name).write_bytes(content)
     y = io.BytesIO()
     np.save(y, np.arange(60) % 3)
-    labels = y.getvalue()
+    labels = [y.getvalue()]
     arrays = {
-        "claimed": _npz(folder / "c.npz", x=_array((60, 10**11)) + bytes(99), y=labels),
-        "packed": _npz(folder / "p.npz", x=_array((60, 2 * 10**6)) + bytes(480 * 10**6), y=labels),
+        "claimed": _npz(folder / "c.npz", x=[_array((60, 10**11)), bytes(99)], y=labels),
+        "packed": _npz(
+            folder / "p.npz", x=[_array((60, 2 * 10**6)), *[bytes(10**6)] * 480], y=labels
+        ),
         "wide labels": _npz(
-            folder / "w.npz", x=_array((60, 4)) + bytes(960), y=_array((60,), "|S1000000000")
+            folder / "w.npz", x=[_array((60, 4)), bytes(960)], y=[_array((60,), "|S1000000000")]
         ),
     }
     weights = {
@@ -189,22 +196,22 @@ def main() -> None:
     folder = Path(sys.argv[1])
     ends = {}
     given = bombs(folder)
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+    most = _bytes_of("VmSize") + MORE_ADDRESSES
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     for name, flags in given.items():
         # What Linux tells is the largest so far, unless it is told to begin anew.
         Path("/proc/self/clear_refs").write_text("5")
-        before, began = _peak(), time.monotonic()
+        before, began = _bytes_of("VmHWM"), time.monotonic()
         common = ["--engine", "inline", "--no-cache", "--clients", 2, "--quiet"]
         end = finished(simulate.main, *flags, *common, "--out", folder / "run")
-        ends[name] = [end.exit_code, end.stderr, time.monotonic() - began, _peak() - before]
+        seconds, grown = time.monotonic() - began, _bytes_of("VmHWM") - before
+        ends[name] = [end.exit_code, end.stderr, seconds, grown]
     print(json.dumps(ends))
 
 
-def _peak() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _bytes_of(what: str) -> int:
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[what].split()[0]) * 1024
 
 
 if __name__ == "__main__":
