@@ -18,6 +18,7 @@ import torchvision
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from fedtl.errors import FedtlError, UsageError
 from fedtl.transfer import tiny, torchvision_models
@@ -27,6 +28,8 @@ from fedtl.transfer.extraction import extract_features
 from fedtl.transfer.preprocessing import Preprocessing
 
 SHARED = Path(__file__).parents[3] / "shared"
+# With batch normalisation and a classifier ``fc`` as resnet18 has, and an eighth of its weights.
+SMALL = "shufflenet_v2_x0_5"
 
 
 def _picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -54,6 +57,13 @@ def _parameters(name: str) -> int:
     return int(torchvision.models.get_model_weights(name).DEFAULT.meta["num_params"])
 
 
+@pytest.fixture
+def unfilled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no weights: on the meta device each draw takes a millisecond and draws nothing."""
+    monkeypatch.setattr(Tensor, "normal_", lambda weights, *_, **__: weights)
+
+
+@pytest.mark.usefixtures("unfilled")
 @pytest.mark.parametrize("name", _smallest_of_each_family())
 def test_every_family_is_cut_to_pooled_features(name: str) -> None:
     entry = torchvision_models.weights_entry(name, "DEFAULT")
@@ -61,7 +71,8 @@ def test_every_family_is_cut_to_pooled_features(name: str) -> None:
     size = entry.transforms().crop_size[0] if fixed else max(64, *entry.meta["min_size"])
     cut = torchvision_models.uninitialised(name, size)
     network = cut.network.eval().to("meta")
-    features = network(torch.empty(2, 3, size, size, device="meta"))
+    with torch.inference_mode():
+        features = network(torch.empty(2, 3, size, size, device="meta"))
     assert features.shape == (2, cut.feature_size)
 
 
@@ -76,6 +87,7 @@ def test_families_cover_every_torchvision_module() -> None:
     assert tested == modules
 
 
+@pytest.mark.usefixtures("unfilled")
 @pytest.mark.parametrize(
     ("name", "size"),
     [
@@ -141,25 +153,25 @@ def test_image_size_scales_the_resize_with_the_crop() -> None:
 
 
 def test_files_in_any_wrapping_give_the_same_backbone(tmp_path: Path) -> None:
-    state = torchvision.models.resnet18().half().state_dict()
+    state = torchvision.models.get_model(SMALL).half().state_dict()
     state = OrderedDict((key, value) for key, value in state.items() if "num_batches" not in key)
     torch.save(state, tmp_path / "plain.pth")
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "wrapped.pt")
     torch.save({f"module.{key}": value for key, value in state.items()}, tmp_path / "parallel.pth")
     save_file(state, tmp_path / "same.safetensors")
-    backbones = [_load("resnet18", str(path)) for path in sorted(tmp_path.iterdir())]
+    backbones = [_load(SMALL, str(path)) for path in sorted(tmp_path.iterdir())]
     assert len({backbone.fingerprint for backbone in backbones}) == 1
-    weight = dict(backbones[0].network.named_parameters())["conv1.weight"]
-    assert torch.equal(weight, state["conv1.weight"].float())
+    weight = dict(backbones[0].network.named_parameters())["conv1.0.weight"]
+    assert torch.equal(weight, state["conv1.0.weight"].float())
     assert not weight.requires_grad
 
 
 def test_a_classifier_for_other_classes_is_no_obstacle(tmp_path: Path) -> None:
-    state = torchvision.models.resnet18(num_classes=3).state_dict()
+    state = torchvision.models.get_model(SMALL, num_classes=3).state_dict()
     torch.save(state, tmp_path / "three.pth")
     del state["fc.weight"], state["fc.bias"]
     torch.save(state, tmp_path / "none.pth")
-    three, none = (_load("resnet18", str(tmp_path / f"{n}.pth")) for n in ("three", "none"))
+    three, none = (_load(SMALL, str(tmp_path / f"{n}.pth")) for n in ("three", "none"))
     assert three.fingerprint == none.fingerprint
 
 
@@ -170,8 +182,8 @@ def _without(state: dict[str, Any], key: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda s: _without(s, "layer1.0.bn1.weight"), ["layer1.0.bn1.weight", "(64,)"]),
-        (lambda s: s | {"bn1.bias": torch.zeros(3)}, ["bn1.bias", "(3,)", "(64,)"]),
+        (lambda s: _without(s, "conv1.1.weight"), ["conv1.1.weight", "(24,)"]),
+        (lambda s: s | {"conv1.1.bias": torch.zeros(3)}, ["conv1.1.bias", "(3,)", "(24,)"]),
         (lambda s: s | {"extra.weight": torch.zeros(2, 5)}, ["extra.weight", "(2, 5)"]),
         (lambda s: [1, 2], ["no state dict"]),
         (lambda s: {}, ["no state dict"]),
@@ -181,9 +193,9 @@ def _without(state: dict[str, Any], key: str) -> dict[str, Any]:
 def test_a_state_dict_that_does_not_fit_is_refused_by_key(
     change: Any, expected: list[str], tmp_path: Path
 ) -> None:
-    torch.save(change(dict(torchvision.models.resnet18().state_dict())), tmp_path / "w.pth")
+    torch.save(change(dict(torchvision.models.get_model(SMALL).state_dict())), tmp_path / "w.pth")
     with pytest.raises(UsageError) as refusal:
-        _load("resnet18", str(tmp_path / "w.pth"))
+        _load(SMALL, str(tmp_path / "w.pth"))
     for part in [*expected, "w.pth"]:
         assert part in str(refusal.value)
 
@@ -233,7 +245,7 @@ def test_tiny_refuses_another_networks_weights(tmp_path: Path) -> None:
         _load("fedtl-tiny", str(tmp_path / "w.safetensors"))
 
 
-@pytest.mark.parametrize("name", ["fedtl-tiny", "resnet18"])
+@pytest.mark.parametrize("name", ["fedtl-tiny", SMALL])
 def test_random_weights_come_from_the_seed_alone(name: str) -> None:
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
@@ -245,14 +257,14 @@ def test_random_weights_come_from_the_seed_alone(name: str) -> None:
 
 
 def test_fingerprint_covers_weights_name_and_preprocessing(tmp_path: Path) -> None:
-    state = torchvision.models.resnet18().state_dict()
+    state = torchvision.models.get_model(SMALL).state_dict()
     torch.save(state, tmp_path / "a.pth")
-    state["layer4.1.bn2.running_mean"][7] = torch.nextafter(torch.tensor(0.0), torch.tensor(1.0))
+    state["conv5.1.running_mean"][7] = torch.nextafter(torch.tensor(0.0), torch.tensor(1.0))
     torch.save(state, tmp_path / "b.pth")
     prints = [
-        _load("resnet18", str(tmp_path / "a.pth")).fingerprint,
-        _load("resnet18", str(tmp_path / "b.pth")).fingerprint,
-        _load("resnet18", str(tmp_path / "a.pth"), image_size=96).fingerprint,
+        _load(SMALL, str(tmp_path / "a.pth")).fingerprint,
+        _load(SMALL, str(tmp_path / "b.pth")).fingerprint,
+        _load(SMALL, str(tmp_path / "a.pth"), image_size=96).fingerprint,
         embedding_fingerprint(512),
         embedding_fingerprint(513),
     ]
