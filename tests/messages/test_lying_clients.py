@@ -80,7 +80,7 @@ def _lies(content: RecordDict) -> Iterator[tuple[str, str, Any]]:
                 for lie in (value + value[:1], [10**18] * len(value), [-7] * len(value), 7, "7")
             )
         else:
-            yield from ((record, key, lie) for lie in (*_NUMBERS, "x" * 10**6))
+            yield from ((record, key, lie) for lie in (*_NUMBERS, "x" * 10**5))
 
 
 @pytest.mark.parametrize("strategy", ALL)
@@ -101,10 +101,10 @@ def test_no_lie_passes_the_door_but_about_what_only_the_client_can_know(strategy
             checks.check(kind, LIAR, content, asked)
 
         look(honest)
+        if kind == phases.HANDSHAKE:
+            continue  # test_handshake.py has the lies
         for record, key, lie in _lies(honest):
             content = with_field(honest, record, key, lie)
-            if kind == phases.HANDSHAKE:
-                continue  # test_handshake.py has these
             try:
                 look(content)
             except EgressError as refused:
@@ -124,7 +124,7 @@ def test_no_lie_passes_the_door_but_about_what_only_the_client_can_know(strategy
 
 @pytest.mark.parametrize("strategy", ALL)
 def test_a_lie_costs_the_liar_its_own_contribution_and_nobody_anything_else(strategy: str) -> None:
-    _, said = _honest(strategy)
+    everyone, said = _honest(strategy)
     rng = np.random.default_rng(ALL.index(strategy))
     for kind in rng.permutation(sorted(said))[:2]:
         honest = said[kind][1]
@@ -138,7 +138,8 @@ def test_a_lie_costs_the_liar_its_own_contribution_and_nobody_anything_else(stra
         assert {client for _, client, _ in outcome.failures} == {LIAR}, (kind, key, value)
         warned = any(f", client {LIAR}: " in text for text in notes.warnings)
         assert warned or LIAR in {client for _, client, _ in notes.faults}
-        expected = _without(strategy, kind)
+        # The head is finished before it is evaluated.
+        expected = everyone if kind == phases.EVALUATE else _without(strategy, kind)
         for name, array in outcome.arrays.items():
             np.testing.assert_array_equal(array, expected.arrays[name])
         scored = set(range(CLIENTS))

@@ -70,13 +70,9 @@ def federated_with(
 
 def with_field(content: RecordDict, record: str, key: str, value: object) -> RecordDict:
     """Return a reply with another value in one field, also one that Flower would not take."""
-    old = content[record]
-    new = type(old)()
-    new.__dict__["_data"] = {**dict(old), key: value}
-    changed = RecordDict()
-    for name, one in content.items():
-        changed[name] = new if name == record else one
-    return changed
+    new = type(content[record])()
+    new.__dict__["_data"] = {**content[record].__dict__["_data"], key: value}
+    return RecordDict({**content, record: new})
 
 
 def fields_of(content: RecordDict) -> list[tuple[str, str]]:
