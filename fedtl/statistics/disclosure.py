@@ -105,7 +105,7 @@ def disclosed_calibration(score: Score, smallest: int) -> Calibration:
     others = np.delete(exact.ravel(), np.arange(len(truth)) * score.classes + truth)
     aligned = np.hstack([own, falling_logits(others.reshape(len(truth), -1))])
     blocks = np.array_split(np.argsort(first_odds(aligned), kind="stable"), len(truth) // smallest)
-    means = np.repeat([mean_logits(aligned[block]) for block in blocks], list(map(len, blocks)), 0)
+    means = np.repeat(mean_logits(aligned, blocks), list(map(len, blocks)), 0)
     losses = temperature_losses(means, np.zeros(len(truth), np.int64))
     return Calibration(len(truth), losses, temperature_gaps(*calibration_rows(score, smallest)))
 

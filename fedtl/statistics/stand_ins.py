@@ -48,24 +48,22 @@ def calibration_rows(score: Score, smallest: int) -> tuple[Floats, NDArray[np.bo
     for side in (False, True):
         own = [block for block, one in zip(blocks, drawn, strict=True) if one == side]
         if own:
-            rows.append(
-                _between([mean_logits(falling[block]) for block in own], list(map(len, own)))
-            )
+            rows.append(_between(mean_logits(falling, own), list(map(len, own))))
             right.append(np.full(len(rows[-1]), side))
     return np.vstack(rows), np.concatenate(right)
 
 
-def mean_logits(rows: Floats) -> Floats:
-    """Return the mean of a block's logits, the first of which is moved to the mean log-odds.
+def mean_logits(rows: Floats, blocks: list[NDArray[np.int64]]) -> Floats:
+    """Return the mean of each block's logits, the first of which is moved to the mean log-odds.
 
     The log-odds of a mean would say more than the mean of log-odds, which are concave.
     """
-    mean: Floats = rows.mean(0)
-    mean[0] += first_odds(rows).mean() - first_odds(mean[None])[0]
-    return mean
+    odds, means = first_odds(rows), np.array([rows[block].mean(0) for block in blocks])
+    means[:, 0] += np.array([odds[block].mean() for block in blocks]) - first_odds(means)
+    return means
 
 
-def _between(means: list[Floats], sizes: list[int]) -> Floats:
+def _between(means: Floats, sizes: list[int]) -> Floats:
     """Return as many rows as blocks have members, on the lines through the blocks' means."""
     ends = np.cumsum(sizes)
     if len(means) == 1:
@@ -74,8 +72,7 @@ def _between(means: list[Floats], sizes: list[int]) -> Floats:
     ranks = np.arange(ends[-1])
     before = np.clip(np.searchsorted(centres, ranks) - 1, 0, len(means) - 2)
     along = ((ranks - centres[before]) / np.diff(centres)[before])[:, None]
-    rows = np.array(means)
-    line: Floats = rows[before] * (1 - along) + rows[before + 1] * along
+    line: Floats = means[before] * (1 - along) + means[before + 1] * along
     return line
 
 

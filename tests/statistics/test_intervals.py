@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.special import ndtri
 from scipy.stats import binomtest, norm, t, ttest_1samp
 
 from fedtl.statistics.intervals import (
@@ -50,20 +51,7 @@ def test_examples_that_stand_for_themselves_have_wilsons_interval() -> None:
 def test_gain_interval_is_newcombes(
     both: int, only_ours: int, only_other: int, neither: int, low: float, high: float
 ) -> None:
-    n = both + only_ours + only_other + neither
-    discordant = only_ours + only_other
-    pairs = Pairs(
-        both=both,
-        only_other=only_other,
-        only_ours=only_ours,
-        neither=neither,
-        groups=n,
-        groups_other=only_other,
-        groups_ours=only_ours,
-        square_examples=n,
-        square_ahead=discordant,
-        cross=only_ours - only_other,
-    )
+    pairs = _paired(both, only_other, only_ours, neither)
     assert pairs.interval is not None
     assert pairs.interval == pytest.approx((low, high), abs=2e-3)
 
@@ -151,7 +139,7 @@ def _grouped_outcomes(
     shared = rng.normal(size=n // size)[groups] + rng.normal(size=n)
     own = rng.normal(size=(2, n // size))[:, groups] + rng.normal(size=(2, n))
     first, second = (shared + one for one in own)
-    return first < 2 * norm.ppf(shares[0]), second < 2 * norm.ppf(shares[1]), groups
+    return first < 2 * ndtri(shares[0]), second < 2 * ndtri(shares[1]), groups
 
 
 @pytest.mark.parametrize(("n", "size"), [(46, 1), (400, 1), (120, 4), (300, 10)])
@@ -192,10 +180,19 @@ def test_intervals_of_a_gain_cover(n: int, size: int) -> None:
 
 def _paired(both: int, only_other: int, only_ours: int, neither: int) -> Pairs:
     """Return the counts of examples that each stand for themselves."""
-    ours, other = np.zeros((2, both + only_other + only_ours + neither), np.bool_)
-    ours[: both + only_ours] = True
-    other[:both] = other[both + only_ours : both + only_ours + only_other] = True
-    return Pairs.of(other, ours, None)
+    n = both + only_other + only_ours + neither
+    return Pairs(
+        both=both,
+        only_other=only_other,
+        only_ours=only_ours,
+        neither=neither,
+        groups=n,
+        groups_other=only_other,
+        groups_ours=only_ours,
+        square_examples=n,
+        square_ahead=only_ours + only_other,
+        cross=only_ours - only_other,
+    )
 
 
 @pytest.mark.parametrize(("deviation", "most"), [(0.0, 0.99), (0.05, _HIGH)])

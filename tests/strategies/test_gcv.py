@@ -56,7 +56,8 @@ def _solved(
 ) -> tuple[Floats, Floats, str]:
     """Return weight and bias on features as they are, and what is told, of clients by class."""
     config = RunConfig(**{"strategy": "fed3r", "ridge_penalty_from": "gcv", **changes})  # type: ignore[arg-type]
-    with small_sites(x, y, [np.flatnonzero(y == label) for label in range(3)]) as sites:
+    parts = [np.flatnonzero(y == label) for label in range(3)]
+    with small_sites(x, y, parts, held_out=[part[:1] for part in parts]) as sites:
         outcome, notes = federated(config, sites)
         resumed, _ = federated(config, sites, resume=notes.checkpoints[-1])
     assert resumed.strategy.note == outcome.strategy.note

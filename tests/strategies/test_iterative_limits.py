@@ -112,9 +112,11 @@ TO_THE_LIMIT: dict[str, Any] = {
     "learning_rate": 0.05,
     "batch_size": 64,
     "local_epochs": 6,
-    "weight_decay": 0.05,
+    # What shifts all classes alike fades by this alone, slower than all else: 50 rounds end ten
+    # times nearer than is asked for.
+    "weight_decay": 0.2,
 }
-UNTIL_THE_LIMIT = range(1, 171)
+UNTIL_THE_LIMIT = range(1, 51)
 EVERYONE = dict.fromkeys(UNTIL_THE_LIMIT, tuple(range(len(SIZES))))
 
 
@@ -145,7 +147,7 @@ def test_the_limit_is_the_optimum_of_the_pooled_data(
     found = run(settings, some if absent else EVERYONE)[-1]
     counts = [counted(weights, k) for k in range(len(SIZES))]
     shares = [count / sum(counts) for count in counts]
-    expected = pooled_optimum(0.05, shares)
+    expected = pooled_optimum(settings.weight_decay, shares)
     np.testing.assert_allclose(found, expected, atol=3e-4)
     assert np.abs(limit_of_fedavg - expected).max() > 0.03
 

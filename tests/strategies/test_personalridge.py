@@ -39,13 +39,13 @@ def _refitted(z: Floats, residual: Floats, groups: NDArray[np.int64]) -> tuple[f
     """Return the best penalty by leaving out each group in turn, 0 for none, and its fit."""
     varies = np.ptp(z, axis=0) > 0
     scaled = (z - z.mean(0)) / np.where(varies, z.std(0), 1) * varies
-    # One fit for all penalties: each has its own copy of the targets, which do not see each other.
+    # One fit, by one decomposition, for all penalties: each has its own copy of the targets.
     copies = np.tile(residual, len(PENALTIES))
     alphas = np.repeat(PENALTIES, residual.shape[1]) * varies.sum()
     squares = np.zeros(copies.shape[1])
     for group in np.unique(groups):
         out = groups == group
-        fit = Ridge(alpha=alphas, solver="cholesky").fit(scaled[~out], copies[~out])
+        fit = Ridge(alpha=alphas, solver="svd").fit(scaled[~out], copies[~out])
         squares += np.square(copies[out] - fit.predict(scaled[out])).sum(axis=0)
     by_penalty = squares.reshape(len(PENALTIES), -1).sum(axis=1)
     errors = {0.0: float(np.square(residual).sum())}
