@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import functools
 import html
 import io
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,25 @@ def _run(out: Path, data: Path, *flags: object) -> Path:
     return out
 
 
+def _federation(strategy: str, partition: str) -> tuple[object, ...]:
+    return ("--strategy", strategy, "--partition", partition, "--clients", 3)
+
+
+PLAIN = _federation("fedavg", "natural")
+AWAY = ("--holdout-site", UNSEEN)
+
+
+@pytest.fixture(scope="module")
+def ran(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a run on one of the files with some flags; what was run before is not run again."""
+
+    @functools.cache
+    def run(name: str, *flags: object) -> Path:
+        return _run(tmp_path_factory.mktemp("ran") / name, folder / f"{name}.npz", *flags)
+
+    return run
+
+
 def _summary(run: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((run / "summary.json").read_text())
     return content
@@ -123,14 +144,11 @@ def test_a_list_of_rows_may_not_name_the_unseen(folder: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("strategy", ["fedavg", "fed3r"])
 @pytest.mark.parametrize("partition", ["natural", "dirichlet"])
 def test_whatever_the_unseen_site_holds_the_others_learn_the_same(
-    strategy: str, partition: str, folder: Path, tmp_path: Path
+    strategy: str, partition: str, ran: Callable[..., Path]
 ) -> None:
-    flags = ("--strategy", strategy, "--partition", partition, "--clients", 3)
-    one, two = (
-        _run(tmp_path / name, folder / f"{name}.npz", *flags, "--holdout-site", UNSEEN)
-        for name in ("data", "other")
-    )
-    without = _run(tmp_path / "without", folder / "without.npz", *flags)
+    flags = _federation(strategy, partition)
+    one, two = (ran(name, *flags, *AWAY) for name in ("data", "other"))
+    without = ran("without", *flags)
     assert _learnt(one) == _learnt(two)
     assert _summary(one)["bytes_up"] == _summary(two)["bytes_up"]
     assert _summary(one)["unseen_site"] != _summary(two)["unseen_site"]
@@ -145,9 +163,8 @@ def test_whatever_the_unseen_site_holds_the_others_learn_the_same(
     assert rounds[0] == rounds[1]
 
 
-def test_no_head_goes_anywhere_it_did_not_go_before(folder: Path, tmp_path: Path) -> None:
-    with_site = _run(tmp_path / "with", folder / "data.npz", "--holdout-site", UNSEEN)
-    without = _run(tmp_path / "without", folder / "without.npz")
+def test_no_head_goes_anywhere_it_did_not_go_before(ran: Callable[..., Path]) -> None:
+    with_site, without = ran("data", *PLAIN, *AWAY), ran("without", *PLAIN)
     scores = {
         f"{head}unseen-{key}"
         for head in ("", "local-only-")
@@ -168,7 +185,7 @@ def test_no_head_goes_anywhere_it_did_not_go_before(folder: Path, tmp_path: Path
 def test_the_scores_are_those_of_the_heads(folder: Path, tmp_path: Path) -> None:
     """The shared head from its file; the pooled and the own ones by scikit-learn's ridge."""
     penalty = 0.5
-    flags = ("--strategy", "fed3r", "--ridge-penalty", penalty, "--holdout-site", UNSEEN)
+    flags = ("--strategy", "fed3r", "--ridge-penalty", penalty, *AWAY)
     run = _run(tmp_path / "run", folder / "data.npz", *flags)
     site, data = _summary(run)["unseen_site"], _arrays()
     away = data["site"] == UNSEEN
@@ -230,17 +247,15 @@ def _said(run: Path) -> tuple[dict[str, Any], Any, bytes]:
 
 
 @pytest.mark.usefixtures("shared_ray")
-def test_actors_change_nothing(folder: Path, tmp_path: Path) -> None:
-    data, site = folder / "data.npz", ("--holdout-site", UNSEEN)
-    inline = _run(tmp_path / "inline", data, *site)
-    ray = _run(tmp_path / "ray", data, *site, "--engine", "ray")
+def test_actors_change_nothing(ran: Callable[..., Path]) -> None:
+    inline, ray = (ran("data", *PLAIN, *AWAY, *engine) for engine in ((), ("--engine", "ray")))
     assert _said(ray) == _said(inline)
 
 
 def test_a_resumed_run_says_the_same(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, ran: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = _run(tmp_path / "whole", folder / "data.npz", "--holdout-site", UNSEEN)
+    whole = ran("data", *PLAIN, *AWAY)
     keep = RunFolder.checkpoint
 
     def cut_off(run: RunFolder, checkpoint: Any) -> None:
@@ -251,7 +266,7 @@ def test_a_resumed_run_says_the_same(
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "checkpoint", cut_off)
         with pytest.raises(AssertionError, match="the power went"):
-            _run(tmp_path / "cut", folder / "data.npz", "--holdout-site", UNSEEN)
+            _run(tmp_path / "cut", folder / "data.npz", *PLAIN, *AWAY)
     assert not (tmp_path / "cut" / "summary.json").exists()
     assert finished(simulate.main, "--resume", tmp_path / "cut", "--quiet").exit_code == 0
     assert _said(tmp_path / "cut") == _said(whole)
@@ -306,13 +321,12 @@ def test_classes_that_nobody_could_learn_are_named(folder: Path, tmp_path: Path)
     away = np.flatnonzero(arrays["site"] == UNSEEN)
     arrays["y"][away[:5]] = CLASSES
     np.savez(tmp_path / "more.npz", **arrays)
-    run = _run(tmp_path / "run", tmp_path / "more.npz", "--holdout-site", UNSEEN)
+    run = _run(tmp_path / "run", tmp_path / "more.npz", *AWAY)
     assert _summary(run)["unseen_site"]["unlearnt_classes"] == ["3"]
     page = html.unescape((run / "report.html").read_text())
     assert "No client has south's 3: no head can know" in page
 
 
-@pytest.mark.usefixtures("drawn")
 def test_each_site_in_turn_is_a_run_of_its_own(folder: Path, tmp_path: Path) -> None:
     flags = ("--strategy", "fed3r")
     run = _run(tmp_path / "all", folder / "data.npz", *flags, "--holdout-site", "each")

@@ -205,6 +205,7 @@ def test_a_scenario_of_pictures_runs_from_rendering_to_scores(tmp_path: Path) ->
     assert sorted(outcome.federated) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:pathspec")
 def test_a_bundle_is_thin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As ``flwr build`` makes it, which as a command would import all that is imported here."""
     monkeypatch.chdir(tmp_path)

@@ -1,6 +1,6 @@
-"""Runs on a disk that is full sooner or later: a script of its own, in a mount namespace.
+"""Runs on a disk that is full sooner or later: a process of its own, with mounts of its own.
 
-``python full_disk.py FOLDER DATA`` mounts a disk of each of some sizes at FOLDER, runs there until
+``python -m full_disk FOLDER DATA`` mounts a disk of each of some sizes at FOLDER, runs there until
 it is full, makes room, and resumes; a JSON list says how each ended.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from in_process import finished
+from own_mounts import keep_mounts_to_oneself, mount_memory
 
 from fedtl import simulate
 from fedtl.report import theme
@@ -26,23 +27,20 @@ def _blank(figure: object, file: IO[Any], *options: object) -> None:
     file.write('<svg version="1.1" width="1pt" height="1pt"></svg>')
 
 
-def _mount(folder: Path, options: str) -> None:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True)
-
-
 def _head(out: Path) -> str:
     return str(json.loads((out / "summary.json").read_text())["head_sha256"])
 
 
 def main() -> None:
     """See above."""
+    keep_mounts_to_oneself()
     folder, data = Path(sys.argv[1]), sys.argv[2]
     flags = [f"--data=features:{data}", "--clients=3", "--rounds=4", "--engine=inline", "--quiet"]
     flags += ["--test-fraction=0", "--strategy=scaffold"]
     ends = []
     theme.write_figure = _blank
     for size in (*SIZES_KB, 10**5):
-        _mount(folder, f"size={size}k")
+        mount_memory(folder, f"size={size}k")
         out = folder / "run"
         first = finished(simulate.main, *flags, f"--out={out}")
         kept, half = out.is_dir(), sorted(path.name for path in out.rglob("*.tmp"))

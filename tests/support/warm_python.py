@@ -47,10 +47,10 @@ _ENDS_WITHIN = 5.0
 # Servers and sites wait so many seconds before they look for news again; here, a tenth.
 _LOOKS_EVERY = 3
 # What takes a command's place: without its site packages, Python starts in 15 ms. Of what Ray runs
-# by Python, only workers import much.
+# by Python, only workers import much; a run is for test_resume.py to kill.
 _COMMAND = """#!{python} -IS
 import json, os, socket, sys
-much = "default_worker.py", "ipykernel_launcher"
+much = "default_worker.py", "ipykernel_launcher", "fedtl.simulate"
 if sys.argv[0].endswith("/python") and not any(word.endswith(much) for word in sys.argv[1:3]):
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 server = socket.socket(socket.AF_UNIX)
@@ -137,7 +137,8 @@ def _become(asker: socket.socket) -> NoReturn:
     sys.path[:] = _path(env) + [folder for folder in sys.path if folder not in own]
     os.environ.clear()
     os.environ.update(env)
-    threading.Thread(target=_end_with, args=(asker,), daemon=True).start()
+    by = signal.SIGKILL if "fedtl.simulate" in argv else signal.SIGTERM
+    threading.Thread(target=_end_with, args=(asker, by), daemon=True).start()
     code = 1
     try:
         if argv[0].endswith("/python") and argv[1] == "-m":
@@ -172,10 +173,10 @@ def _path(env: Mapping[str, str]) -> list[str]:
     return [folder for folder in env.get("PYTHONPATH", "").split(os.pathsep) if folder]
 
 
-def _end_with(asker: socket.socket) -> None:
-    """End this process if the command is ended whose work it does."""
+def _end_with(asker: socket.socket, by: signal.Signals) -> None:
+    """End this process by a signal if the command is ended whose work it does."""
     asker.recv(1)
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), by)
     time.sleep(_ENDS_WITHIN)
     os._exit(1)
 

@@ -12,15 +12,14 @@ import threading
 import time
 from pathlib import Path
 
-import full_disk
 import numpy as np
 import pytest
+from own_process import run_module
 
 from fedtl.transfer.features import FeatureStore
 from fedtl.transfer.shared_features import Spill
 
 ROOT = Path(__file__).parents[2]
-SUPPORT = ROOT / "tests" / "support"
 
 
 def _may_mount() -> bool:
@@ -122,16 +121,16 @@ from fedtl.command_line import run_command
 sys.argv = ["fedtl", *{arguments!r}]
 run_command(simulate.main)
 """
-_BARE = "mount -t tmpfs -o {shm} tmpfs /dev/shm && mount -t tmpfs -o ro tmpfs /mnt && cd /mnt && "
+_BARE = "mount -t tmpfs -o ro tmpfs /dev/shm && mount -t tmpfs -o ro tmpfs /mnt && cd /mnt && "
 
 
-def _in_a_container(shm: str, arguments: list[str], **environment: str) -> str:
-    """Return standard error of a run with such shared memory, in a folder nobody may write to."""
+def _in_a_container(arguments: list[str], **environment: str) -> str:
+    """Return standard error of a run without shared memory, in a folder nobody may write to."""
     nobody = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups"]
     reading = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
     command = " ".join([*nobody, *reading, sys.executable, "-B", "-"])
     end = subprocess.run(
-        ["unshare", "-m", "sh", "-c", _BARE.format(shm=shm) + "exec " + command],
+        ["unshare", "-m", "sh", "-c", _BARE + "exec " + command],
         input=_SCRIPT.format(arguments=arguments),
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
@@ -171,7 +170,6 @@ def test_ray_in_the_barest_container(anybodys: Path) -> None:
     arguments += [f"--out={anybodys / 'run'}", "--strategy=fed3r"]
     try:
         said = _in_a_container(
-            "ro",
             arguments,
             TMPDIR=str(temporary),
             PYTHONIOENCODING="ascii",
@@ -189,29 +187,20 @@ def test_ray_in_the_barest_container(anybodys: Path) -> None:
 
 
 @mounting
-@pytest.mark.skipif(shutil.which("setpriv") is None, reason="there is no setpriv")
-def test_features_larger_than_shared_memory(anybodys: Path) -> None:
+def test_features_larger_than_shared_memory(tmp_path: Path) -> None:
     y = np.arange(700) % 3
-    np.savez(anybodys / "big.npz", x=np.ones((700, 500), np.float32) * y[:, None], y=y)
-    arguments = [f"--data=features:{anybodys / 'big.npz'}", "--clients=2", "--strategy=fedncm"]
-    arguments += ["--engine=inline", "--quiet", f"--out={anybodys / 'run'}"]
-    try:
-        assert "error" not in _in_a_container("size=1m", arguments)
-    finally:
-        shutil.rmtree(anybodys, ignore_errors=True)
+    np.savez(tmp_path / "big.npz", x=np.ones((700, 500), np.float32) * y[:, None], y=y)
+    arguments = [f"--data=features:{tmp_path / 'big.npz'}", "--clients=2", "--strategy=fedncm"]
+    arguments += ["--engine=inline", "--quiet", f"--out={tmp_path / 'run'}"]
+    end = run_module("small_memory", "1m", *arguments)
+    assert end.returncode == 0, end.stderr
+    assert "error" not in end.stderr
 
 
 @mounting
 def test_a_full_disk_at_any_write_costs_nothing_that_was_there(data: Path, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
-    end = subprocess.run(
-        ["unshare", "-m", sys.executable, full_disk.__file__, str(tmp_path / "disk"), str(data)],
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{SUPPORT}", "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    end = run_module("full_disk", tmp_path / "disk", data, timeout=200)
     assert end.returncode == 0, end.stderr
     ends = json.loads(end.stdout)
     undisturbed = ends[-1]["head"]
@@ -229,17 +218,15 @@ def test_a_full_disk_at_any_write_costs_nothing_that_was_there(data: Path, tmp_p
 # --- a user's own strategies ----------------------------------------------------------------------
 
 
-# Each in a process of its own, forked as importing PyTorch takes seconds.
+# Each in a process of its own.
 _IN_EACH = """
 import importlib, os, sys
-import strategies.fedavg
 for name in [name for name in sys.modules if name.partition(".")[0] in ("fedtl", "strategies")]:
     del sys.modules[name]
 own = {"folder": "strategies.mine", "package": "strategies.mine", "file": "strategies"}
 for form, name in own.items():
     if os.fork() == 0:
         os.chdir(form)
-        sys.path.insert(0, "")
         importlib.invalidate_caches()
         import fedtl, strategies
         print(form, strategies.load(name + ":Mine").__mro__[1].__module__, flush=True)
@@ -259,14 +246,8 @@ def test_a_users_own_strategies_simply_work(tmp_path: Path) -> None:
     file.write_text("raise SystemExit('not fedtl's')")
     (tmp_path / "file").mkdir()
     (tmp_path / "file" / "strategies.py").write_text(mine)
-    end = subprocess.run(
-        [sys.executable, "-P", "-c", _IN_EACH],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    (tmp_path / "in_each.py").write_text(_IN_EACH)
+    end = run_module("in_each", folder=tmp_path)
     told = [f"{form} strategies.fedavg\n" for form in ("folder", "package", "file")]
     assert (end.stdout, end.stderr) == ("".join(told), "")
 

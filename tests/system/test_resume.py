@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,19 +23,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from in_process import finished
 from unreported_run import Simulated, simulated
-from warm_python import ray_head_script
 
 from fedtl import simulate
 from fedtl.config import RunConfig
+from fedtl.csv_cells import csv_text
 from fedtl.engine.fedtl_clients import FedtlClients
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.round_row import Round
 from fedtl.observers.run_folder import RunFolder
 from fedtl.privacy.egress import LedgerEntry
-from fedtl.records import to_record
+from fedtl.records import from_record, to_record
 from simulations.benchmarks.kills import MARK, PATIENCE_SECONDS, marked_processes
 from strategies.base import Arrays, Reply
-from strategies.fedavg import FedAvg
+from strategies.scaffold import Scaffold
 
 CHOSEN = True
 
@@ -42,8 +43,11 @@ ROUNDS = 4
 CLIENTS = 4
 
 
-class ServerMomentum(FedAvg):
-    """FedAvg whose server moves on with momentum (FedAvgM), so that it has something to forget."""
+class ServerMomentum(Scaffold):
+    """SCAFFOLD whose server moves on with momentum: both it and the clients may forget something.
+
+    What clients remember are their control variates, and so must a checkpoint.
+    """
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -63,31 +67,25 @@ class ServerMomentum(FedAvg):
 
     def server_state(self) -> Arrays:
         state = {f"before/{name}": value for name, value in self._before.items()}
-        return state | {f"velocity/{name}": value for name, value in self._velocity.items()}
+        state |= {f"velocity/{name}": value for name, value in self._velocity.items()}
+        return state | {f"control/{name}": value for name, value in super().server_state().items()}
 
     def restore_server_state(self, state: Arrays) -> None:
+        kinds: dict[str, Arrays] = {"before": {}, "velocity": {}, "control": {}}
         for key, value in state.items():
             kind, _, name = key.partition("/")
-            (self._before if kind == "before" else self._velocity)[name] = value
+            kinds[kind][name] = value
+        self._before, self._velocity = kinds["before"], kinds["velocity"]
+        super().restore_server_state(kinds["control"])
 
 
 # How often each strategy's uninterrupted run calls its journal, and what fails in it.
 INSTANTS = {
     "test_resume:ServerMomentum": 3 * ROUNDS + 3,
-    # Its clients remember their control variates, and so must a checkpoint.
-    "scaffold": 3 * ROUNDS + 3,
     "fed3r": 5,
 }
 FAILURES = {
     "test_resume:ServerMomentum": [(2, 1, "'weight' in 'arrays' is not finite")],
-    "scaffold": [
-        (
-            2,
-            1,
-            "the record 'arrays' carries bias, weight where bias, control-change.bias, "
-            "control-change.weight, weight is declared",
-        )
-    ],
     "fed3r": [],
 }
 
@@ -115,8 +113,9 @@ def _a_client_in_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
         for message, reply, context in zip(messages, replies, contexts, strict=True):
             troubled = context.node_config["partition-id"] == 1 and "arrays" in reply.content
             if troubled and message.content["config"]["server-round"] == 2:
-                nan = np.full((3, 6), np.nan, np.float32)
-                reply.content["arrays"] = to_record({"weight": nan, "bias": nan[:, 0]})
+                arrays = from_record(reply.content.array_records["arrays"])
+                nan = {name: np.full_like(value, np.nan) for name, value in arrays.items()}
+                reply.content["arrays"] = to_record(nan)
         return replies
 
     monkeypatch.setattr(FedtlClients, "__call__", poisoned)
@@ -155,27 +154,55 @@ class Kill:
 
 
 HOWS = ("before", "midway", "after")
-_SENT = RunFolder.sent
+KILLS = {
+    strategy: [
+        Kill(call, how)
+        for call in range(calls)
+        for how in HOWS
+        # Half a file is what may mislead. Calls come in threes, so that one in four meets each.
+        if how == "midway" or call % 4 == HOWS.index(how)
+    ]
+    for strategy, calls in INSTANTS.items()
+}
 
 
-def _half_egress(folder: RunFolder, entries: Sequence[LedgerEntry]) -> None:
-    _SENT(folder, entries[: len(entries) // 2])
-    _append(folder.path / "egress.csv", f"{entries[-1].server_round},3,do")
+def _half_egress(path: Path, entries: Sequence[LedgerEntry]) -> None:
+    whole = csv_text(entries[: len(entries) // 2], line_end="\n")
+    _append(path / "egress.csv", f"{whole}{entries[-1].server_round},3,do")
 
 
-def _half_round(folder: RunFolder, finished: Round, rounds: int) -> None:
-    _append(folder.path / "metrics.jsonl", json.dumps(finished.to_mapping())[:-3])
+def _half_round(path: Path, finished: Round, rounds: int) -> None:
+    _append(path / "metrics.jsonl", json.dumps(finished.to_mapping())[:-3])
 
 
-def _half_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> None:
-    (folder.path / "checkpoint").mkdir(exist_ok=True)
+def _half_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    (path / "checkpoint").mkdir(exist_ok=True)
     name = f".round-{checkpoint.server_round:07d}.safetensors.tmp"
-    (folder.path / "checkpoint" / name).write_bytes(b"half")
+    (path / "checkpoint" / name).write_bytes(b"half")
+
+
+HALVES: dict[str, Callable[..., None]] = {
+    "sent": _half_egress,
+    "round": _half_round,
+    "checkpoint": _half_checkpoint,
+}
 
 
 def _append(path: Path, text: str) -> None:
     with path.open("a") as file:
         file.write(text)
+
+
+Entry = Callable[..., None]
+
+
+@contextmanager
+def _journal(kept_by: Callable[[str, Entry], Entry]) -> Iterator[None]:
+    """Have the journal's calls go where a function of a call's name and the call itself says."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in HALVES:
+            patch.setattr(RunFolder, name, kept_by(name, getattr(RunFolder, name)))
+        yield
 
 
 @contextmanager
@@ -184,14 +211,12 @@ def _killed(kill: Kill | None) -> Iterator[list[str]]:
     calls: list[str] = []
     serial = count()
 
-    def dying(name: str, half: Callable[..., None]) -> Callable[..., None]:
-        whole = getattr(RunFolder, name)
-
+    def dying(name: str, whole: Entry) -> Entry:
         def entry(folder: RunFolder, *arguments: Any) -> None:
             calls.append(name)
             how = kill.how if kill and next(serial) == kill.call else ""
             if how == "midway":
-                half(folder, *arguments)
+                HALVES[name](folder.path, *arguments)
             elif how != "before":
                 whole(folder, *arguments)
             if how:
@@ -199,11 +224,31 @@ def _killed(kill: Kill | None) -> Iterator[list[str]]:
 
         return entry
 
-    halves: dict[str, Callable[..., None]]
-    halves = {"sent": _half_egress, "round": _half_round, "checkpoint": _half_checkpoint}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, half in halves.items():
-            patch.setattr(RunFolder, name, dying(name, half))
+    with _journal(dying):
+        yield calls
+
+
+@contextmanager
+def _copied(kills: Sequence[Kill], copies: Path) -> Iterator[list[str]]:
+    """Keep what a kill at each of some instants would leave; yield the journal's calls so far."""
+    calls: list[str] = []
+
+    def copying(name: str, whole: Entry) -> Entry:
+        def entry(folder: RunFolder, *arguments: Any) -> None:
+            hows = {kill.how for kill in kills if kill.call == len(calls)}
+            copy = {how: copies / f"{len(calls)}-{how}" for how in hows}
+            calls.append(name)
+            for how in hows - {"after"}:
+                shutil.copytree(folder.path, copy[how])
+            if "midway" in hows:
+                HALVES[name](copy["midway"], *arguments)
+            whole(folder, *arguments)
+            if "after" in hows:
+                shutil.copytree(folder.path, copy["after"])
+
+        return entry
+
+    with _journal(copying):
         yield calls
 
 
@@ -248,24 +293,36 @@ def _metrics(out: Path) -> list[dict[str, Any]]:
     return [{**json.loads(line), "seconds": None} for line in lines]
 
 
+@dataclass(frozen=True)
+class Undisturbed:
+    """An uninterrupted run.
+
+    Attributes:
+        result: What it came to.
+        copies: Its folder as it was at each of its strategy's ``KILLS``.
+    """
+
+    result: dict[str, Any]
+    copies: Path
+
+
 @pytest.fixture(scope="module")
 def undisturbed(
     data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], dict[str, Any]]:
-    """The result of each strategy's uninterrupted run."""
-    results: dict[str, dict[str, Any]] = {}
+) -> Callable[[str], Undisturbed]:
+    """Each strategy's uninterrupted run."""
 
-    def result(strategy: str) -> dict[str, Any]:
-        if strategy not in results:
-            out = tmp_path_factory.mktemp("undisturbed") / "run"
-            folder = RunFolder.create(_config(data, out, strategy))
-            with _killed(None) as calls:
-                results[strategy] = _result(folder, simulated(folder, None))
-            assert len(calls) == INSTANTS[strategy], calls
-            assert results[strategy]["failures"] == FAILURES[strategy]
-        return results[strategy]
+    @functools.cache
+    def run(strategy: str) -> Undisturbed:
+        out, copies = (tmp_path_factory.mktemp("undisturbed") / name for name in ("run", "copies"))
+        folder = RunFolder.create(_config(data, out, strategy))
+        with _copied(KILLS[strategy], copies) as calls:
+            result = _result(folder, simulated(folder, None))
+        assert len(calls) == INSTANTS[strategy], calls
+        assert result["failures"] == FAILURES[strategy]
+        return Undisturbed(result, copies)
 
-    return result
+    return run
 
 
 def _assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
@@ -276,27 +333,14 @@ def _assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
 @pytest.mark.usefixtures("_a_client_in_trouble")
 @pytest.mark.parametrize(
     ("strategy", "call", "how"),
-    [
-        (strategy, call, how)
-        for strategy, calls in INSTANTS.items()
-        for call in range(calls)
-        for how in HOWS
-        # Half a file is what may mislead. Calls come in threes, so that one in four meets each.
-        if how == "midway" or call % 4 == HOWS.index(how)
-    ],
+    [(strategy, kill.call, kill.how) for strategy, kills in KILLS.items() for kill in kills],
 )
 def test_killed_at_any_instant(
-    strategy: str,
-    call: int,
-    how: str,
-    data: Path,
-    undisturbed: Callable[[str], dict[str, Any]],
-    tmp_path: Path,
+    strategy: str, call: int, how: str, undisturbed: Callable[[str], Undisturbed]
 ) -> None:
-    out = tmp_path / "run"
-    with _killed(Kill(call, how)), pytest.raises(Killed):
-        simulated(RunFolder.create(_config(data, out, strategy)), None)
-    _assert_same(_resumed(out, []), undisturbed(strategy))
+    """Whoever is killed leaves what was there at that instant: each goes on from a copy of it."""
+    run = undisturbed(strategy)
+    _assert_same(_resumed(run.copies / f"{call}-{how}", []), run.result)
 
 
 @pytest.mark.usefixtures("_a_client_in_trouble")
@@ -306,24 +350,24 @@ def test_killed_at_any_instant(
 @given(st.lists(st.builds(Kill, st.integers(0, 10), st.sampled_from(HOWS)), max_size=4))
 def test_killed_again_and_again(
     data: Path,
-    undisturbed: Callable[[str], dict[str, Any]],
+    undisturbed: Callable[[str], Undisturbed],
     tmp_path_factory: pytest.TempPathFactory,
     kills: list[Kill],
 ) -> None:
     out = tmp_path_factory.mktemp("again") / "run"
     RunFolder.create(_config(data, out, "test_resume:ServerMomentum")).close()
-    _assert_same(_resumed(out, kills), undisturbed("test_resume:ServerMomentum"))
+    _assert_same(_resumed(out, kills), undisturbed("test_resume:ServerMomentum").result)
 
 
 @pytest.mark.usefixtures("_a_client_in_trouble")
 def test_killed_while_the_first_files_were_written(
-    data: Path, undisturbed: Callable[[str], dict[str, Any]], tmp_path: Path
+    data: Path, undisturbed: Callable[[str], Undisturbed], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     RunFolder.create(_config(data, out, "fed3r")).close()
     for name in ("egress.csv", "metrics.jsonl"):
         (out / name).unlink()
-    _assert_same(_resumed(out, []), undisturbed("fed3r"))
+    _assert_same(_resumed(out, []), undisturbed("fed3r").result)
 
 
 # --- the whole command ----------------------------------------------------------------------------
@@ -361,16 +405,6 @@ def test_resuming_a_finished_run_trains_no_more_and_says_the_same(
         assert told["seconds"][of_rounds] == seconds[of_rounds]
 
 
-# With actors that begin with all imported.
-_SIMULATE = """
-import runpy
-from pathlib import Path
-from fedtl.engine import ray_head
-ray_head._PROCESS = Path({head!r})
-runpy.run_module("fedtl.simulate", run_name="__main__", alter_sys=True)
-"""
-
-
 @pytest.mark.usefixtures("shared_ray")
 def test_killed_by_sigkill_in_mid_round_with_ray(
     data: Path, tmp_path: Path, warm_worker: Path
@@ -379,8 +413,7 @@ def test_killed_by_sigkill_in_mid_round_with_ray(
     rounds = 25
     flags = ["--data", f"features:{data}", "--partition", "natural", "--rounds", str(rounds)]
     flags += ["--fraction", "0.8", "--quiet"]
-    head = ray_head_script(warm_worker.parent)
-    command = [sys.executable, "-c", _SIMULATE.format(head=str(head))]
+    command = [str(warm_worker), "-m", "fedtl.simulate"]
     mark = f"resumed{os.getpid()}"
     with subprocess.Popen(
         [*command, *flags, "--engine", "ray", "--out", str(out)], env={**os.environ, MARK: mark}
