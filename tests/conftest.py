@@ -44,6 +44,7 @@ _DRAWINGS = (
     *("comparison_curves.accuracy_by_round", "comparison_curves.accuracy_by_bytes"),
     "comparison_curves.accuracy_by_value",
 )
+WRITTEN = "theme.write_figure"
 _made: dict[str, Callable[..., object]] = {}
 
 
@@ -192,23 +193,26 @@ def _written_without_waiting_for_the_disk() -> Iterator[None]:
 
 
 @contextmanager
-def _drawing() -> Iterator[None]:
+def _drawing(*charts: str) -> Iterator[None]:
+    """Draw all charts, or these alone, which are plotted but empty without :data:`WRITTEN`."""
     with pytest.MonkeyPatch.context() as patch:
-        for chart, made in _made.items():
-            patch.setattr(f"fedtl.report.{chart}", made)
+        for chart in charts or _made:
+            patch.setattr(f"fedtl.report.{chart}", _made[chart])
         yield
 
 
 @pytest.fixture(scope="module", autouse=True)
-def undrawn(request: pytest.FixtureRequest) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+def undrawn(
+    request: pytest.FixtureRequest,
+) -> Iterator[Callable[..., AbstractContextManager[None]]]:
     """Leave charts out: two thirds of a small run's time, and few tests look at them.
 
     A module whose tests do has ``DRAWN = True``, or ``PLOTTED = True`` if they look at what is
-    plotted in a comparison's but not at how; a test in another has the fixture ``drawn``. Pages are
-    written all the same, with empty charts.
+    plotted in a comparison's but not at how; a test in another has the fixture ``drawn`` or
+    ``plotted``. Pages are written all the same, with empty charts.
 
     Yields:
-        What draws them in a ``with`` block.
+        What draws them in a ``with`` block: all, or those that are named.
     """
     from markupsafe import Markup
 
@@ -228,7 +232,7 @@ def undrawn(request: pytest.FixtureRequest) -> Iterator[Callable[[], AbstractCon
 
     left_out: dict[str, Callable[..., object]] = {
         **dict.fromkeys(_CHARTS, lambda *result, **options: Plot(empty)),
-        "theme.write_figure": blank,
+        WRITTEN: blank,
     }
     if not getattr(request.module, "PLOTTED", False):
         left_out |= dict.fromkeys(_DRAWINGS, lambda *result, **options: Nothing())
@@ -242,9 +246,16 @@ def undrawn(request: pytest.FixtureRequest) -> Iterator[Callable[[], AbstractCon
 
 
 @pytest.fixture
-def drawn(undrawn: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+def drawn(undrawn: Callable[..., AbstractContextManager[None]]) -> Iterator[None]:
     """Draw the charts of one test."""
     with undrawn():
+        yield
+
+
+@pytest.fixture
+def plotted(undrawn: Callable[..., AbstractContextManager[None]]) -> Iterator[None]:
+    """Plot what a comparison's charts show in one test."""
+    with undrawn(*_DRAWINGS):
         yield
 
 

@@ -182,6 +182,7 @@ def _at(point: Point, runs: Runs, clean: Runs | None, compared: Finished) -> Sta
     # The references are the same for all strategies.
     most = max(runs.values(), key=len)
     counted = _first(most).ranked["centralised"]
+    tuned = _tuned(point, compared)
     return Standings(
         point=point,
         target=target,
@@ -193,19 +194,20 @@ def _at(point: Point, runs: Runs, clean: Runs | None, compared: Finished) -> Sta
         groups=int(counted["groups"] or 0),
         own=own_data(runs),
         attacked=attacked,
-        tuned={name: found for name in runs if (found := _tuned(point, name, compared))},
+        tuned={name: tuned[name] for name in runs if tuned.get(name)},
     )
 
 
-def _tuned(point: Point, strategy: str, compared: Finished) -> dict[str, tuple[float, ...]]:
-    """Return what the searches of one strategy at one point chose, one value per seed."""
-    each = [
-        chosen
-        for cell in compared.plan.cells()
-        if (cell.point, cell.strategy) == (point, strategy)
-        and (chosen := compared.chosen.get(cell.name)) is not None
-    ]
-    return {key: tuple(chosen[key] for chosen in each) for key in (each[0] if each else ())}
+def _tuned(point: Point, compared: Finished) -> dict[str, dict[str, tuple[float, ...]]]:
+    """Return what the searches at one point chose, by strategy, one value per seed."""
+    each: dict[str, list[Mapping[str, float]]] = {}
+    for cell in compared.plan.cells():
+        if cell.point == point and (chosen := compared.chosen.get(cell.name)) is not None:
+            each.setdefault(cell.strategy, []).append(chosen)
+    return {
+        name: {key: tuple(chosen[key] for chosen in found) for key in found[0]}
+        for name, found in each.items()
+    }
 
 
 def _standing(

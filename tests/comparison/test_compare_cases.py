@@ -80,7 +80,7 @@ def test_a_run_that_fails_costs_itself_alone(data: Path, tmp_path: Path) -> None
     assert not list((out / "cells").glob("*Failing*"))
 
 
-@pytest.mark.usefixtures("drawn")
+@pytest.mark.usefixtures("plotted")
 def test_own_heads_count_where_a_strategy_has_them(data: Path, tmp_path: Path) -> None:
     """Ditto's global head is FedAvg's; who goes alone gains nothing and loses nothing."""
     out = tmp_path / "out"

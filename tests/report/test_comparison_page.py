@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -14,12 +17,30 @@ from fedtl.comparison.runner import Compared
 from fedtl.config import RunConfig
 from fedtl.report.comparison_page import comparison_page
 
-DRAWN = True
+# Of the page's charts, those that are looked at here.
+LOOKED_AT = (
+    *("comparison_plots.intervals", "comparison_curves.accuracy_by_value"),
+    "theme.write_figure",
+)
+
+
+@pytest.fixture(scope="module")
+def page_with(undrawn: Callable[..., AbstractContextManager[None]]) -> Callable[..., str]:
+    """Return the page of a comparison in which a key varies, or none; drawn once."""
+
+    @functools.cache
+    def page(**vary: tuple[object, ...]) -> str:
+        with undrawn(*LOOKED_AT):
+            return page_of(**vary)
+
+    return page
 
 
 @pytest.mark.parametrize("vary", [{}, {"alpha": (0.1, 1.0)}, {"partition": ("iid", "shard")}])
-def test_global_heads_on_new_data_come_first(vary: dict[str, Any]) -> None:
-    page = page_of(**vary)
+def test_global_heads_on_new_data_come_first(
+    vary: dict[str, Any], page_with: Callable[..., str]
+) -> None:
+    page = page_with(**vary)
     first = re.search(r"<svg [^>]*>|<table", page)
     assert first is not None
     assert 'aria-label="Accuracy with its 95% interval: fedadam 8' in first[0]
@@ -32,17 +53,17 @@ def test_global_heads_on_new_data_come_first(vary: dict[str, Any]) -> None:
         assert page.rindex('aria-label="Accuracy with its') < by_value < page.index("<table")
 
 
-def test_points_share_one_scale() -> None:
-    page = page_of(alpha=(0.1, 1.0))
+def test_points_share_one_scale(page_with: Callable[..., str]) -> None:
+    page = page_with(alpha=(0.1, 1.0))
     charts = re.findall(r'<svg [^>]*aria-label="Accuracy with its.*?</svg>', page, re.DOTALL)
     scales = [re.findall(r">(\d+(?:\.\d)?%)<", chart) for chart in charts]
     assert scales[0] == scales[2] and scales[1] == scales[3]
     assert len(scales[0]) > 3
 
 
-def test_above_eight_strategies_the_rest_is_grey() -> None:
+def test_above_eight_strategies_the_rest_is_grey(page_with: Callable[..., str]) -> None:
     (chart, _) = re.findall(
-        r'<svg [^>]*aria-label="Accuracy with its.*?</svg>', page_of(), re.DOTALL
+        r'<svg [^>]*aria-label="Accuracy with its.*?</svg>', page_with(), re.DOTALL
     )
     assert len(set(re.findall(r"var\(--series-\d\)", chart))) == 6, "the best five, and FedAvg"
 

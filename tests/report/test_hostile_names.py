@@ -6,7 +6,8 @@ one that fedtl itself writes, and the names must be there as text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from typing import Any
@@ -25,8 +26,6 @@ from fedtl.report.page import Section, page_of
 from fedtl.results.detail import RunDetail, SitePanel
 from fedtl.results.over_seeds import SeedScores, over_seeds
 from fedtl.results.unseen import UnseenScore, UnseenSite
-
-DRAWN = True
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = (
@@ -205,9 +204,12 @@ def hostile_run() -> RunDetail:
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Read:
+def report(
+    undrawn: Callable[..., AbstractContextManager[None]], tmp_path_factory: pytest.TempPathFactory
+) -> Read:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    write_report(path, hostile_run())
+    with undrawn():
+        write_report(path, hostile_run())
     return check_inert(path.read_text(encoding="utf-8"))
 
 
@@ -242,14 +244,30 @@ class Unchecked(Plan):
         return self.base.replace(seed=seed)
 
 
-@pytest.mark.parametrize("vary", [{}, {"partition": ("iid", SCRIPT)}, {"alpha": (0.1, 0.5)}])
-def test_hostile_names_are_text_in_every_section_of_a_comparison(vary: dict[str, Any]) -> None:
+# Each chart is drawn once: with points, those of a point are plotted as without.
+@pytest.mark.parametrize(
+    ("vary", "charts"),
+    [
+        ({}, ()),
+        ({"partition": ("iid", SCRIPT)}, ("comparison_plots.intervals",)),
+        (
+            {"alpha": (0.1, 0.5)},
+            ("comparison_curves.accuracy_by_value", "theme.write_figure"),
+        ),
+    ],
+)
+def test_hostile_names_are_text_in_every_section_of_a_comparison(
+    vary: dict[str, Any],
+    charts: tuple[str, ...],
+    undrawn: Callable[..., AbstractContextManager[None]],
+) -> None:
     plan = Unchecked(RunConfig(data=f"/x/{HOSTILE[2]}"), HOSTILE, 5, vary=vary)
     cells = list(plan.cells())
     results = {cell: scored(cell, [0.5, 0.6]) for cell in cells}
     failed = {Cell(cells[0].point, SCRIPT, cells[0].config): f"{SCRIPT}.png cannot be read."}
     chosen: dict[str, Any] = {cell.name: {SCRIPT: 0.1} for cell in cells}
-    read = check_inert(comparison_page(Compared(plan, results, failed, chosen)))
+    with undrawn(*charts):
+        read = check_inert(comparison_page(Compared(plan, results, failed, chosen)))
     points = {f"point-{place}" for place in range(len(plan.points))}
     overview = {"overview"} if vary else set()
     assert set(read.said) - {""} == points | overview | {"failures", "configuration"}

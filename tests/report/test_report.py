@@ -43,7 +43,7 @@ DRAWN_SHAPES = ("ten clients", "10,000 clients", "personal heads, one round", "1
 
 @pytest.fixture(scope="module")
 def drawn_page(
-    undrawn: Callable[[], AbstractContextManager[None]], tmp_path_factory: pytest.TempPathFactory
+    undrawn: Callable[..., AbstractContextManager[None]], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], tuple[Page, str]]:
     """Return the page of a shape with its charts, drawn once."""
 
@@ -148,7 +148,7 @@ def test_page_lists_failures_warnings_and_what_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("drawn")
-def test_page_shows_hostile_names_as_text(tmp_path: Path) -> None:
+def test_page_shows_hostile_names_as_text_and_marks_say_what_they_stand_for(tmp_path: Path) -> None:
     result = plausible_result(clients=5, client_names=HOSTILE, classes=HOSTILE, with_failures=True)
     result = replace(
         result,
@@ -161,6 +161,10 @@ def test_page_shows_hostile_names_as_text(tmp_path: Path) -> None:
     assert all(link.startswith(("#", "data:")) for link in page.links)
     assert "\x1b" not in markup
     assert HOSTILE[0] in {text.strip() for text in page.texts}
+    titles = re.findall(r"<g id=\"clients-bar-[^\"]*\"><title>([^<]*)</title>", markup)
+    assert len(titles) == sum(len(row.scores) - 1 for row in result.clients)  # centralised: a tick
+    score = result.clients[0].scores["local_only"]
+    assert any(f"local-only: {score.correct} of {score.examples} right" in one for one in titles)
 
 
 def test_page_of_a_run_that_scored_nothing_still_opens(tmp_path: Path) -> None:
@@ -187,16 +191,6 @@ def test_page_of_a_run_that_scored_nothing_still_opens(tmp_path: Path) -> None:
 def test_same_result_gives_the_same_page(tmp_path: Path) -> None:
     pages = [page_of(plausible_result(clients=2), tmp_path)[1] for _ in range(2)]
     assert pages[0] == pages[1]
-
-
-@pytest.mark.usefixtures("drawn")
-def test_marks_say_what_they_stand_for(tmp_path: Path) -> None:
-    result = plausible_result(clients=5, client_names=HOSTILE)
-    _, markup = page_of(result, tmp_path)
-    titles = re.findall(r"<g id=\"clients-bar-[^\"]*\"><title>([^<]*)</title>", markup)
-    assert len(titles) == sum(len(row.scores) - 1 for row in result.clients)  # centralised: a tick
-    score = result.clients[0].scores["local_only"]
-    assert any(f"local-only: {score.correct} of {score.examples} right" in one for one in titles)
 
 
 def test_a_note_of_the_run_and_how_heads_were_solved_are_told(tmp_path: Path) -> None:
