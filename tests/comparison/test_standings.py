@@ -234,6 +234,27 @@ def test_the_same_training_on_pooled_data_is_a_mean_over_seeds_and_shuffles() ->
     assert ranking_headings(at)[2] == "Pooled"
 
 
+def test_what_searches_chose_is_told_of_each_point_seed_by_seed() -> None:
+    plan = Plan(RunConfig(), ("fedavg", "fed3r"), 2, vary={"alpha": (0.1, 1.0)})
+    cells = list(plan.cells())
+    chosen = {
+        cell.name: {"learning_rate": float(place)}
+        for place, cell in enumerate(cells)
+        if cell.strategy == "fedavg"
+    }
+    results = {cell: result_with(cell, [0.5]) for cell in cells}
+    every = standings(Compared(plan, results, {}, chosen))
+    assert len(every) == 2
+    for at in every:
+        rates = tuple(
+            chosen[cell.name]["learning_rate"]
+            for cell in cells
+            if (cell.point, cell.strategy) == (at.point, "fedavg")
+        )
+        assert len(rates) == 2
+        assert at.tuned == {"fedavg": {"learning_rate": rates}}
+
+
 def test_marks_read_back() -> None:
     right = np.random.default_rng(0).random(1001) < 0.7
     units = np.random.default_rng(1).integers(0, 50, 1001)

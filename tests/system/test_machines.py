@@ -163,6 +163,7 @@ def test_ray_in_the_barest_container(anybodys: Path) -> None:
     temporary.chmod(0o777)
     arguments = [
         "--clients=2",
+        "--client-cpus=2",
         "--rounds=1",
         "--hospitals-images=150",
         "--hospitals-test-images=40",
