@@ -7,6 +7,8 @@ a traceback, start a run, or leave a folder.
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,6 @@ import numpy as np
 import pytest
 import torch
 from in_process import complaint
-from own_process import run_module
 from PIL import Image
 from torchvision import models
 
@@ -281,8 +282,10 @@ def test_the_default_output_folder_leaves_no_trace_of_a_mistake(
 def test_a_mistake_found_while_ray_starts_is_still_one_line(inputs: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     data = f"features:{inputs / 'nan.npz'}"
-    flags = ["--data", data, "--partition", "natural", "--out", out]
-    end = run_module("fedtl.simulate", *flags)
+    command = [sys.executable, "-m", "fedtl.simulate", "--data", data, "--partition", "natural"]
+    end = subprocess.run(
+        [*command, "--out", str(out)], capture_output=True, text=True, timeout=60, check=False
+    )
     assert (end.returncode, end.stdout) == (USAGE, "")
     assert end.stderr.startswith("error: ")
     assert end.stderr.count("\n") == 1

@@ -1,6 +1,7 @@
 """Runs fedtl's commands in a process of its own, as a user does.
 
-It is forked, as what every test has imported takes seconds to import.
+It is forked, as what every test has imported takes seconds to import. None of them may use Ray: a
+fork shares the connections of a Ray that this process has, and would leave it in its name.
 """
 
 from __future__ import annotations
