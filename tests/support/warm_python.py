@@ -93,7 +93,8 @@ def warm_commands(folder: Path, env: Mapping[str, str]) -> Iterator[Path]:
         listener.listen(64)
         with subprocess.Popen(
             [sys.executable, __file__, str(listener.fileno())],
-            env=dict(env),
+            # Whether a working folder is searched is for each command's own environment to say.
+            env={name: value for name, value in env.items() if name != "PYTHONSAFEPATH"},
             stdin=subprocess.PIPE,
             pass_fds=[listener.fileno()],
             start_new_session=True,
@@ -143,6 +144,8 @@ def _become(asker: socket.socket) -> NoReturn:
     try:
         if argv[0].endswith("/python") and argv[1] == "-m":
             ray_head._PROCESS = ray_head_script(Path(argv[0]).parent)
+            if not env.get("PYTHONSAFEPATH"):
+                sys.path.insert(0, folder)
             sys.argv = argv[2:]
             runpy.run_module(argv[2], run_name="__main__", alter_sys=True)
         elif argv[0].endswith("/python"):
@@ -182,4 +185,5 @@ def _end_with(asker: socket.socket, by: signal.Signals) -> None:
 
 
 if __name__ == "__main__":
+    del sys.path[0]  # this file's folder, which is on no command's path
     _serve(socket.socket(fileno=int(sys.argv[1])))
