@@ -40,6 +40,7 @@ def main(
     ] = Path("real-sites"),
 ) -> None:
     """Run a federation of real sites over TLS, all on this machine."""
+    project = _project()
     config = _run_config(run)
     own = _folders(data) if data else {}
     os.umask(0o077)
@@ -60,13 +61,13 @@ def main(
     }
     config |= {"clients": len(own), "out": str(folder / "run")}
     with server(folder, _say) as federation, sites(federation, node_configs):
-        _follow(federation, config)
+        _follow(federation, project, config)
     print(f"report: {folder / 'run' / 'report.html'}")
 
 
-def _follow(federation: Federation, config: dict[str, Scalar]) -> None:
+def _follow(federation: Federation, project: Path, config: dict[str, Scalar]) -> None:
     """Run, and report the outcome."""
-    ran = federation.run(config, _project(), heard=print)
+    ran = federation.run(config, project, heard=print)
     summary = federation.folder / "run" / "summary.json"
     if ran.status != "finished:completed" or not summary.exists():
         lines = [line for line in ran.printed.splitlines() if "Error" in line]

@@ -16,13 +16,13 @@ Told = Callable[[str], None]
 AUTHORITY, CERTIFICATE, SERVER_KEY = "ca.crt", "server.crt", "server.key"
 
 _AUTHORITY = """
-openssl req -x509 -newkey rsa:3072 -noenc -sha256 -days 365 -subj "/CN=our federation"
--addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign
--keyout ca.key -out ca.crt
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-384 -noenc -sha256 -days 365
+-subj "/CN=our federation" -addext basicConstraints=critical,CA:TRUE
+-addext keyUsage=critical,keyCertSign,cRLSign -keyout ca.key -out ca.crt
 """
 _REQUEST = """
-openssl req -new -newkey rsa:3072 -noenc -sha256 -subj "/CN=superlink"
--addext subjectAltName={names} -addext extendedKeyUsage=serverAuth
+openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-384 -noenc -sha256
+-subj "/CN=superlink" -addext subjectAltName={names} -addext extendedKeyUsage=serverAuth
 -keyout server.key -out server.csr
 """
 _CERTIFICATE = """
