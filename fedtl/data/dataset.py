@@ -4,24 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fedtl.data.input_kinds import InputKind, kind_of
 
 if TYPE_CHECKING:
     from fedtl.data.grey_scale import Extent, GreyScale
     from fedtl.data.left_aside import LeftAside
 
 
-class Images(Protocol):
-    """A sequence of RGB pictures that are read or rendered one by one, from any thread."""
+class Items(Protocol):
+    """A sequence of inputs that are read or rendered one by one, from any thread.
+
+    An attribute ``kind``, an :class:`~fedtl.data.input_kinds.InputKind`, says what they are;
+    without one they are pictures.
+    """
 
     def __len__(self) -> int: ...
 
     def digest(self, index: int) -> bytes:
-        """Return 32 bytes that determine the picture: a SHA-256 of its file, or of its recipe."""
+        """Return 32 bytes that determine the input: a SHA-256 of its file, or of its recipe."""
         ...
+
+    def load(self, index: int) -> Any:
+        """Return the input: a picture (see :class:`Images`), a text as ``str``, or a
+        :class:`~fedtl.data.sound.Sound`.
+
+        Raises:
+            UnreadableImageError: It cannot be decoded.
+        """
+        ...
+
+
+class Images(Items, Protocol):
+    """A sequence of RGB pictures."""
 
     def load(self, index: int) -> NDArray[np.uint8]:
         """Return the picture, shape ``(height, width, 3)``.
@@ -51,10 +70,14 @@ class GreyImages(Images, Protocol):
 
 @dataclass(frozen=True)
 class _Subset:
-    """The pictures of ``source`` at ``rows``, one by one."""
+    """The inputs of ``source`` at ``rows``, one by one."""
 
-    source: Images
+    source: Items
     rows: NDArray[np.int64]
+
+    @property
+    def kind(self) -> InputKind:
+        return kind_of(self.source)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -62,7 +85,7 @@ class _Subset:
     def digest(self, index: int) -> bytes:
         return self.source.digest(int(self.rows[index]))
 
-    def load(self, index: int) -> NDArray[np.uint8]:
+    def load(self, index: int) -> Any:
         return self.source.load(int(self.rows[index]))
 
     def grey_extent(self, index: int) -> Extent | None:
@@ -84,7 +107,7 @@ class Dataset:
         name: Short name for messages and the report.
         classes: Class names; ``labels`` index into them.
         labels: Shape ``(N,)``, int64.
-        inputs: Pictures, or precomputed features of shape ``(N, d)``, float32.
+        inputs: Pictures, texts or sounds, or precomputed features of shape ``(N, d)``, float32.
         test: Shape ``(N,)``, bool: the data's own test split, or the part that was held out as one
             (see ``with_test_part``); all false without either.
             Test rows never belong to a client; everyone is scored on them.
@@ -104,7 +127,7 @@ class Dataset:
     name: str
     classes: tuple[str, ...]
     labels: NDArray[np.int64]
-    inputs: Images | NDArray[np.float32]
+    inputs: Items | NDArray[np.float32]
     test: NDArray[np.bool_]
     sites: NDArray[np.str_] | None
     keys: Sequence[str]
@@ -116,6 +139,11 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def unit(self) -> str:
+        """What one input is called: ``image``, ``text``, ``recording`` or ``row``."""
+        return kind_of(self.inputs).unit
 
     @property
     def training(self) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Features of images through the cache: the frozen backbone runs once per image, ever."""
+"""Features of inputs through the cache: the frozen backbone runs once per input, ever."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtl.data.dataset import Images
+from fedtl.data.dataset import Items
 from fedtl.errors import UnreadableImageError
 from fedtl.transfer.backbones import Backbone
 from fedtl.transfer.feature_file import DIGEST_BYTES, MATRIX_OFFSET, FeatureFile
@@ -30,26 +30,26 @@ _DIGESTS_PER_TASK = 256
 _logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
-# Slots and the index of each slot's image: Extractor.run.
+# Slots and the index of each slot's input: Extractor.run.
 _Run = Callable[[NDArray[np.int64], NDArray[np.int64]], Iterator[Batch]]
-# The same, told the images and the backbone.
-Runner = Callable[[Images, Backbone, NDArray[np.int64], NDArray[np.int64]], Iterator[Batch]]
+# The same, told the inputs and the backbone.
+Runner = Callable[[Items, Backbone, NDArray[np.int64], NDArray[np.int64]], Iterator[Batch]]
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """The features of some images, in their order.
+    """The features of some inputs, in their order.
 
     Attributes:
         array: Shape ``(n, d)``, float32; a read-only map of the cache's file where there is one.
-            Rows of unreadable images are zero.
+            Rows of unreadable inputs are zero.
         path: The file that holds ``array``, for
             :func:`fedtl.transfer.feature_file.memory_map`; ``None`` without a cache.
         offset: Where in the file the array begins, in bytes.
-        unreadable: Index and reason of each image that could not be decoded.
-        computed: Distinct images that went through the backbone in this call.
-        reused: Distinct images whose features the cache had.
-        content: Shape ``(n,)``, int64: images of equal number have the same digest.
+        unreadable: Index and reason of each input that could not be decoded.
+        computed: Distinct inputs that went through the backbone in this call.
+        reused: Distinct inputs whose features the cache had.
+        content: Shape ``(n,)``, int64: inputs of equal number have the same digest.
         digests: Shape ``(n, 32)``, uint8.
     """
 
@@ -64,7 +64,7 @@ class Features:
 
 
 def extract_features(
-    images: Images,
+    items: Items,
     backbone: Backbone,
     *,
     cache: Path | None,
@@ -75,20 +75,20 @@ def extract_features(
     runner: Runner | None = None,
     on_wait: Callable[[str], None] | None = None,
 ) -> Features:
-    """Return every image's features, running the backbone only over images it has not seen.
+    """Return every input's features, running the backbone only over inputs it has not seen.
 
-    An image's features depend on that image alone, not on its batch, nor on the number of workers:
-    batches have a fixed shape, the last one padded, and each runs on one thread.
+    An input's features depend on that input alone, not on its batch, nor on the number of workers:
+    batches have a few fixed shapes, the last one filled up, and each runs on one thread.
 
     Args:
-        images: Pictures. Where they have ``load_batch(indices) -> (n, height, width, 3)``, uint8,
-            it is used.
+        items: Inputs of the kind that the backbone takes. Where they have ``load_batch(indices)``,
+            which returns several at once, it is used.
         backbone: The frozen network.
         cache: Cache folder; ``None`` keeps everything in memory and writes nothing.
         precision: ``float32``, ``bfloat16`` or ``float16``: the network's weights and inputs. The
             features are float32 in any case.
         device: ``auto`` (a GPU if there is one), or a torch device: ``cpu``, ``cuda``, ``cuda:1``.
-        on_progress: Called with the images that have their features and their total number, in
+        on_progress: Called with the inputs that have their features and their total number, in
             this thread.
         workers: Threads that decode, and without a GPU run the backbone; all cores by default.
         runner: Runs the backbone elsewhere, in place of this process's threads.
@@ -98,9 +98,9 @@ def extract_features(
         UsageError: The precision or the device is unknown or not there.
         FedtlError: The cache cannot be written, or features are not finite.
     """
-    extractor = Extractor(images, backbone, precision=precision, device=device, workers=workers)
-    run = extractor.run if runner is None else partial(runner, images, backbone)
-    wanted = _Wanted.of(_digests(images, extractor.workers))
+    extractor = Extractor(items, backbone, precision=precision, device=device, workers=workers)
+    run = extractor.run if runner is None else partial(runner, items, backbone)
+    wanted = _Wanted.of(_digests(items, extractor.workers))
     report = on_progress or (lambda done, total: None)
     if cache is None:
         return _in_memory(run, backbone.feature_size, wanted, report)
@@ -110,11 +110,11 @@ def extract_features(
         extractor=hashlib.sha256(identity.encode()).hexdigest(),
         width=backbone.feature_size,
     )
-    view = _still_true(store.view(wanted.digests), images)
+    view = _still_true(store.view(wanted.digests), items)
     computed = 0
     if view is None:
         with store.filling(on_wait or _logger.info):
-            view = _still_true(store.view(wanted.digests), images)
+            view = _still_true(store.view(wanted.digests), items)
             if view is None:
                 view, computed = _filled(store, run, backbone.feature_size, wanted, report)
     report(len(wanted.digests), len(wanted.digests))
@@ -130,14 +130,14 @@ def extract_features(
     )
 
 
-def _still_true(view: FeatureFile | None, images: Images) -> FeatureFile | None:
-    """Return a view unless an image that it calls unreadable can be decoded by now.
+def _still_true(view: FeatureFile | None, items: Items) -> FeatureFile | None:
+    """Return a view unless an input that it calls unreadable can be decoded by now.
 
     Another version of fedtl or Pillow, or an extra, may read what could not be read before.
     """
     for row, reason in () if view is None else view.unreadable.items():
         try:
-            images.load(row)
+            items.load(row)
         except UnreadableImageError as error:
             if str(error) == reason:
                 continue
@@ -147,13 +147,13 @@ def _still_true(view: FeatureFile | None, images: Images) -> FeatureFile | None:
 
 @dataclass(frozen=True, eq=False)
 class _Wanted:
-    """The images that were asked for; a *slot* is one distinct image among them.
+    """The inputs that were asked for; a *slot* is one distinct input among them.
 
     Attributes:
         digests: Shape ``(n, 32)``, uint8.
-        slot: The slot of each image, shape ``(n,)``.
-        first: The first image of each slot, ascending.
-        copies: How many images share each slot.
+        slot: The slot of each input, shape ``(n,)``.
+        first: The first input of each slot, ascending.
+        copies: How many inputs share each slot.
     """
 
     digests: NDArray[np.uint8]
@@ -197,7 +197,7 @@ def _in_memory(run: _Run, width: int, wanted: _Wanted, report: Progress) -> Feat
 def _filled(
     store: FeatureStore, run: _Run, width: int, wanted: _Wanted, report: Progress
 ) -> tuple[FeatureFile, int]:
-    """Compute what no file has, save the view, and return it with the number of computed images."""
+    """Compute what no file has, save the view, and return it with the number of computed inputs."""
     gathered = _Gathered(len(wanted.first), width)
     slot_of = {wanted.digests[row].tobytes(): slot for slot, row in enumerate(wanted.first)}
     for file in store.files_with(slot_of):
@@ -283,11 +283,11 @@ def _by_image(unreadable: dict[int, str], wanted: _Wanted) -> tuple[tuple[int, s
     )
 
 
-def _digests(images: Images, workers: int) -> NDArray[np.uint8]:
+def _digests(items: Items, workers: int) -> NDArray[np.uint8]:
     spans = [
-        range(at, min(at + _DIGESTS_PER_TASK, len(images)))
-        for at in range(0, len(images), _DIGESTS_PER_TASK)
+        range(at, min(at + _DIGESTS_PER_TASK, len(items)))
+        for at in range(0, len(items), _DIGESTS_PER_TASK)
     ]
     with ThreadPoolExecutor(workers) as pool:
-        parts = pool.map(lambda span: b"".join(map(images.digest, span)), spans)
-        return np.frombuffer(b"".join(parts), np.uint8).reshape(len(images), DIGEST_BYTES)
+        parts = pool.map(lambda span: b"".join(map(items.digest, span)), spans)
+        return np.frombuffer(b"".join(parts), np.uint8).reshape(len(items), DIGEST_BYTES)

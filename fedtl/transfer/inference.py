@@ -1,4 +1,4 @@
-"""Images in, features out: decoding and the network's forward pass, many batches at once."""
+"""Inputs in, features out: decoding and the network's forward pass, many batches at once."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import contextlib
 import copy
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedtl.data.dataset import Images
+from fedtl.data.dataset import Items
 from fedtl.errors import FedtlError, UnreadableImageError, UsageError
 from fedtl.transfer.backbones import Backbone
 
@@ -25,12 +25,7 @@ _PRECISIONS = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-# Pixels in a batch: enough to fill a core's arithmetic units (eight pictures of 224 x 224) or a
-# GPU's, and little enough to stay in a cache. Results may depend on it in the last bit.
-_CORE_BATCH_PIXELS = 8 * 224**2
-_GPU_BATCH_PIXELS = 64 * 224**2
-_LARGEST_CORE_BATCH = 32
-_LARGEST_GPU_BATCH = 1024
+_PREPARED_TOGETHER = 32
 _BATCHES_AHEAD = 2
 
 _Item = TypeVar("_Item")
@@ -52,14 +47,32 @@ class Batch:
     unreadable: dict[int, str]
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Inputs that are ready to be collated.
+
+    Attributes:
+        slots: Theirs.
+        arrays: One for each of ``slots``.
+        length: To which they are padded, and so the shape of their batch.
+        unreadable: Why others beside them cannot be decoded, by slot.
+    """
+
+    slots: list[int]
+    arrays: list[NDArray[Any]]
+    length: int
+    unreadable: dict[int, str]
+
+
 class Extractor:
     """Decodes, preprocesses and runs the backbone, many batches at once.
 
-    A batch runs on one thread and has a fixed shape, the last one padded. So an image's features
-    depend neither on the other images of its batch nor on the number of workers.
+    A batch runs on one thread and has one of a few fixed shapes, filled up if it is the last one.
+    So an input's features depend neither on the other inputs of its batch nor on the number of
+    workers; see :class:`~fedtl.transfer.preparation.Preparation`.
 
     Args:
-        images: Pictures.
+        items: Inputs, of the kind that the backbone takes.
         backbone: The frozen network; it stays as it is.
         precision: ``float32``, ``bfloat16`` or ``float16``.
         device: ``auto`` or a torch device.
@@ -71,33 +84,28 @@ class Extractor:
 
     def __init__(
         self,
-        images: Images,
+        items: Items,
         backbone: Backbone,
         *,
         precision: str,
         device: str,
         workers: int | None,
     ) -> None:
-        self.images = images
+        self.items = items
         self.workers = workers or len(os.sched_getaffinity(0))
         self.width = backbone.feature_size
         self._backbone = backbone
+        self._preparation = backbone.preprocessing
         self._dtype = _dtype(precision)
         self._device = device_named(device)
         self._on_cores = self._device.type == "cpu"
-        pixels, largest = (
-            (_CORE_BATCH_PIXELS, _LARGEST_CORE_BATCH)
-            if self._on_cores
-            else (_GPU_BATCH_PIXELS, _LARGEST_GPU_BATCH)
-        )
-        self._batch = max(1, min(largest, pixels // backbone.image_size**2))
 
     def run(self, slots: NDArray[np.int64], first: NDArray[np.int64]) -> Iterator[Batch]:
-        """Yield the features of ``slots``, batch by batch, in order.
+        """Yield the features of ``slots``, batch by batch; those of one length in order.
 
         Args:
-            slots: Which images to run.
-            first: For each slot, the index of its image.
+            slots: Which inputs to run.
+            first: For each slot, the index of its input.
 
         Raises:
             FedtlError: Features are not finite.
@@ -105,60 +113,93 @@ class Extractor:
         network = copy.deepcopy(self._backbone.network).to(self._device, self._dtype)
         network.to(memory_format=torch.channels_last)
 
-        def features_of(pixels: Tensor) -> Tensor:
+        def features_of(batch: tuple[Tensor, ...]) -> Tensor:
+            given = [
+                tensor.to(self._device, self._dtype if tensor.is_floating_point() else None)
+                for tensor in batch
+            ]
             with torch.inference_mode():
-                features: Tensor = network(pixels.to(self._device, self._dtype))
+                features: Tensor = network(*given)
                 return features.float().cpu()
 
-        def prepared(batch: NDArray[np.int64]) -> tuple[Tensor, dict[int, str]]:
-            pixels, unreadable = self._pixels(first[batch])
-            return features_of(pixels) if self._on_cores else pixels, unreadable
+        def of_prepared(batch: Prepared) -> tuple[Prepared, Tensor | tuple[Tensor, ...]]:
+            if not batch.slots:
+                return batch, torch.empty(0, self.width)
+            collated = self._collated(batch)
+            return batch, features_of(collated) if self._on_cores else collated
 
-        batches = [slots[at : at + self._batch] for at in range(0, len(slots), self._batch)]
+        def of_slots(batch: NDArray[np.int64]) -> tuple[Prepared, Tensor | tuple[Tensor, ...]]:
+            return of_prepared(self._prepared(batch, first))
+
+        size = self._batch_size(0)
         with _reproducible_arithmetic():
-            ready = _in_order(prepared, batches, self.workers)
-            for batch, (tensor, unreadable) in zip(batches, ready, strict=True):
-                features = tensor if self._on_cores else features_of(tensor)
-                yield self._checked(batch, features.numpy()[: len(batch)], unreadable)
+            if self._preparation.one_shape:
+                ready = _in_order(of_slots, _parts(slots, size), self.workers)
+            else:
+                ready = _in_order(of_prepared, self._by_length(slots, first), self.workers)
+            for batch, found in ready:
+                features = found if isinstance(found, Tensor) else features_of(found)
+                yield self._checked(batch, features.numpy()[: len(batch.slots)])
 
-    def _pixels(self, indices: NDArray[np.int64]) -> tuple[Tensor, dict[int, str]]:
-        """Return a whole batch, zero where there is no image, and the reasons by position."""
-        size = self._backbone.image_size
-        crops = np.zeros((self._batch, size, size, 3), np.uint8)
-        unreadable: dict[int, str] = {}
-        load_batch = getattr(self.images, "load_batch", None)
+    def _batch_size(self, length: int) -> int:
+        return self._preparation.batch_size(length, on_cores=self._on_cores)
+
+    def _collated(self, batch: Prepared) -> tuple[Tensor, ...]:
+        size = self._batch_size(batch.length)
+        return self._preparation.collate(batch.arrays, batch.length, size)
+
+    def _prepared(self, slots: NDArray[np.int64], first: NDArray[np.int64]) -> Prepared:
+        """Return the inputs of some slots, whatever their lengths, and why others have none."""
+        prepare, held = self._preparation.prepare, slots.tolist()
+        load_batch = getattr(self.items, "load_batch", None)
         if load_batch is not None:
-            for position, picture in enumerate(load_batch(indices)):
-                crops[position] = self._backbone.preprocessing.crop(picture)
-        else:
-            for position, index in enumerate(indices):
-                try:
-                    picture = self.images.load(int(index))
-                except UnreadableImageError as error:
-                    unreadable[position] = str(error)
-                else:
-                    crops[position] = self._backbone.preprocessing.crop(picture)
-        return self._backbone.preprocessing.normalise(crops), unreadable
+            return Prepared(held, [prepare(item) for item in load_batch(first[slots])], 0, {})
+        readable, arrays = [], []
+        unreadable: dict[int, str] = {}
+        for slot in held:
+            try:
+                arrays.append(prepare(self.items.load(int(first[slot]))))
+            except UnreadableImageError as error:
+                unreadable[slot] = str(error)
+            else:
+                readable.append(slot)
+        return Prepared(readable, arrays, 0, unreadable)
 
-    def _checked(
-        self, slots: NDArray[np.int64], features: NDArray[np.float32], unreadable: dict[int, str]
-    ) -> Batch:
+    def _by_length(self, slots: NDArray[np.int64], first: NDArray[np.int64]) -> Iterator[Prepared]:
+        """Yield batches of inputs of one length each; only the last of a length may not be full."""
+
+        def prepared(part: NDArray[np.int64]) -> Prepared:
+            return self._prepared(part, first)
+
+        waiting: dict[int, Prepared] = {}
+        for part in _in_order(prepared, _parts(slots, _PREPARED_TOGETHER), self.workers):
+            if part.unreadable:
+                yield replace(part, slots=[], arrays=[])
+            for slot, array in zip(part.slots, part.arrays, strict=True):
+                length = self._preparation.padded_length(array)
+                batch = waiting.setdefault(length, Prepared([], [], length, {}))
+                batch.slots.append(slot)
+                batch.arrays.append(array)
+                if len(batch.slots) == self._batch_size(length):
+                    yield waiting.pop(length)
+        yield from waiting.values()
+
+    def _checked(self, batch: Prepared, features: NDArray[np.float32]) -> Batch:
         if not np.isfinite(features).all():
             precision = str(self._dtype).removeprefix("torch.")
             raise FedtlError(
                 f"{self._backbone.name} gives features that are not finite in {precision}; use "
                 f"another --precision, or other weights."
             )
-        readable = np.array([at not in unreadable for at in range(len(slots))], dtype=bool)
-        return Batch(
-            slots[readable],
-            features[readable],
-            {int(slots[at]): reason for at, reason in unreadable.items()},
-        )
+        return Batch(np.array(batch.slots, np.int64), features, batch.unreadable)
+
+
+def _parts(slots: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    return (slots[at : at + size] for at in range(0, len(slots), size))
 
 
 def _in_order(
-    function: Callable[[_Item], _Result], items: Sequence[_Item], workers: int
+    function: Callable[[_Item], _Result], items: Iterable[_Item], workers: int
 ) -> Iterator[_Result]:
     """Yield ``function`` of each item in order, from threads that stay only a little ahead."""
     # Torch keeps the number of threads of an operation per thread, and a default for new ones.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedtl.data.input_kinds import PICTURE, InputKind
+
+# Pixels in a batch: enough to fill a core's arithmetic units (eight pictures of 224 x 224) or a
+# GPU's, and little enough to stay in a cache. Results may depend on it in the last bit.
+_CORE_BATCH_PIXELS = 8 * 224**2
+_GPU_BATCH_PIXELS = 64 * 224**2
+_LARGEST_CORE_BATCH = 32
+_LARGEST_GPU_BATCH = 1024
 # Of a picture's sides. What lies farther out would be cropped away after resizing, and a line of
 # one pixel by a million would become gigabytes before.
 _LONGEST_RATIO = 16
@@ -35,6 +45,16 @@ class Preprocessing:
     interpolation: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+
+    @property
+    def kind(self) -> InputKind:
+        """Pictures."""
+        return PICTURE
+
+    @property
+    def one_shape(self) -> bool:
+        """All crops are of one size."""
+        return True
 
     @classmethod
     def of_torchvision(cls, transform: Any, image_size: int) -> Preprocessing:
@@ -77,6 +97,36 @@ class Preprocessing:
         top = round((picture.shape[0] - size) / 2)
         left = round((picture.shape[1] - size) / 2)
         return picture[top : top + size, left : left + size]
+
+    def prepare(self, item: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """See :class:`~fedtl.transfer.preparation.Preparation`, and :meth:`crop`."""
+        return self.crop(item)
+
+    def padded_length(self, prepared: NDArray[Any]) -> int:
+        """See :class:`~fedtl.transfer.preparation.Preparation`."""
+        return 0
+
+    def batch_size(self, length: int, *, on_cores: bool) -> int:
+        """See :class:`~fedtl.transfer.preparation.Preparation`."""
+        pixels, largest = (
+            (_CORE_BATCH_PIXELS, _LARGEST_CORE_BATCH)
+            if on_cores
+            else (_GPU_BATCH_PIXELS, _LARGEST_GPU_BATCH)
+        )
+        return max(1, min(largest, pixels // self.image_size**2))
+
+    def collate(
+        self, prepared: Sequence[NDArray[np.uint8]], length: int, size: int
+    ) -> tuple[Tensor, ...]:
+        """Return the pixels of a batch, zero where there is no picture; see :meth:`normalise`."""
+        crops = np.zeros((size, self.image_size, self.image_size, 3), np.uint8)
+        for position, crop in enumerate(prepared):
+            crops[position] = crop
+        return (self.normalise(crops),)
+
+    def identity(self) -> Mapping[str, Any]:
+        """See :class:`~fedtl.transfer.preparation.Preparation`."""
+        return dataclasses.asdict(self)
 
     def normalise(self, pictures: NDArray[np.uint8]) -> Tensor:
         """Return cropped pictures as a network's input.

@@ -38,7 +38,7 @@ from fedtl.determinism import generator
 from fedtl.errors import FedtlError
 from fedtl.transfer.backbones import DEFAULT, RANDOM, TINY, Backbone, load_backbone
 from fedtl.transfer.dictionary import ConvolutionalDictionary
-from fedtl.transfer.inference import Extractor
+from fedtl.transfer.inference import Extractor, Prepared
 from fedtl.transfer.preprocessing import Preprocessing
 from fedtl.transfer.tiny import FILTERS, PATCH, TinyBackbone
 from fedtl.transfer.weights_file import used_tensors
@@ -83,12 +83,16 @@ class _NetworkAlone(Extractor):
     def __init__(self, backbone: Backbone) -> None:
         none = cast(Images, ())
         super().__init__(none, backbone, precision="float32", device="cpu", workers=None)
-        shape = (self._batch, backbone.image_size, backbone.image_size, 3)
+        prepared = cast(Preprocessing, backbone.preprocessing)
+        shape = (self._batch_size(0), prepared.image_size, prepared.image_size, 3)
         noise = generator(0, "benchmark noise").integers(0, 256, shape, dtype=np.uint8)
-        self._ready = backbone.preprocessing.normalise(noise)
+        self._ready = prepared.normalise(noise)
 
-    def _pixels(self, indices: Rows) -> tuple[Tensor, dict[int, str]]:
-        return self._ready, {}
+    def _prepared(self, slots: Rows, first: Rows) -> Prepared:
+        return Prepared(slots.tolist(), [], 0, {})
+
+    def _collated(self, batch: Prepared) -> tuple[Tensor, ...]:
+        return (self._ready,)
 
 
 def images_per_second(backbone: Backbone) -> float:

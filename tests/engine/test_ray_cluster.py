@@ -32,7 +32,7 @@ def address(warm_worker: Path) -> Iterator[str]:
 def test_a_cluster_of_two_nodes_gives_the_same_bytes(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster_extraction, "_IMAGES_PER_TASK", 16)
+    monkeypatch.setattr(cluster_extraction, "_INPUTS_PER_TASK", 16)
     common = ["--clients=3", "--rounds=2", "--hospitals-images=120", "--hospitals-test-images=40"]
     summaries = []
     for name, engine in (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import inspect
 import json
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from fedtl.errors import UsageError
 from fedtl.options import Options, declared
 from fedtl.transfer.embeddings import FINGERPRINT_VERSION
-from fedtl.transfer.preprocessing import Preprocessing
+from fedtl.transfer.preparation import Preparation
 from fedtl.transfer.weights_file import used_tensors
 
 if TYPE_CHECKING:
@@ -35,47 +34,47 @@ _FILE_SUFFIXES = (".pth", ".pt", ".safetensors", ".tar", ".ckpt", ".bin", ".pkl"
 
 @dataclass(frozen=True, eq=False)
 class Backbone:
-    """A pure function from pictures to features.
+    """A pure function from inputs of one kind to features.
 
     Attributes:
-        name: ``fedtl-tiny`` or a torchvision architecture.
-        feature_size: Number of features of a picture.
-        network: Maps ``(n, 3, image_size, image_size)`` to ``(n, feature_size)``; frozen, in
-            evaluation mode, float32, on the CPU.
-        preprocessing: What turns a decoded picture into the network's input.
+        name: As ``backbone`` names it.
+        feature_size: Number of features of an input.
+        network: Maps what ``preprocessing`` collates, such as pictures of shape
+            ``(n, 3, image_size, image_size)``, to ``(n, feature_size)``; frozen, in evaluation
+            mode, float32, on the CPU.
+        preprocessing: What turns inputs into the network's batches.
         fingerprint: SHA-256, hexadecimal, of everything that determines the features: the
-            architecture, where it is cut, every tensor, the preprocessing and the picture size.
-            Two sites with the same fingerprint have the same backbone.
+            architecture, where it is cut, every tensor and all of the preprocessing. Two sites
+            with the same fingerprint have the same backbone.
         told: Where in a file the weights were found, in a sentence; empty if that is plain.
     """
 
     name: str
     feature_size: int
     network: nn.Module
-    preprocessing: Preprocessing
+    preprocessing: Preparation
     fingerprint: str
     told: str = ""
 
-    @property
-    def image_size(self) -> int:
-        """Side of the square network input, in pixels."""
-        return self.preprocessing.image_size
-
     def preprocess(self, picture: NDArray[np.uint8]) -> Tensor:
         """Return ``(height, width, 3)`` as ``(3, image_size, image_size)``, float32."""
-        return self.preprocessing(picture)
+        prepared = self.preprocessing.prepare(picture)
+        length = self.preprocessing.padded_length(prepared)
+        (pixels,) = self.preprocessing.collate([prepared], length, 1)
+        return pixels[0]
 
-    def forward(self, batch: Tensor) -> Tensor:
-        """Return the features of a preprocessed batch.
+    def forward(self, *batch: Tensor) -> Tensor:
+        """Return the features of a collated batch.
 
         Args:
-            batch: Shape ``(n, 3, image_size, image_size)``, float32.
+            batch: As the network takes them: of pictures a tensor of shape
+                ``(n, 3, image_size, image_size)``, float32.
 
         Returns:
             Shape ``(n, feature_size)``, float32.
         """
         with torch.inference_mode():
-            features: Tensor = self.network(batch)
+            features: Tensor = self.network(*batch)
             return features
 
 
@@ -109,7 +108,7 @@ class Family(ABC):
         self,
         network: nn.Module,
         feature_size: int,
-        preprocessing: Preprocessing,
+        preprocessing: Preparation,
         *,
         name: str = "",
         rule: str = "",
@@ -118,9 +117,10 @@ class Family(ABC):
         """Return a network as a backbone: in evaluation mode, with its fingerprint.
 
         Args:
-            network: Maps ``(n, 3, size, size)`` to ``(n, feature_size)``.
-            feature_size: Number of features of a picture.
-            preprocessing: What turns a decoded picture into the network's input.
+            network: Maps what ``preprocessing`` collates, such as ``(n, 3, size, size)``, to
+                ``(n, feature_size)``.
+            feature_size: Number of features of an input.
+            preprocessing: What turns inputs into the network's batches.
             name: The architecture's; by default the configured one.
             rule: What the network computes with its tensors, as a text that is changed whenever
                 that changes; by default the class's file and options.
@@ -164,13 +164,13 @@ def is_weights_file(weights: str) -> bool:
     return named or os.path.isfile(os.path.expanduser(weights))  # noqa: PTH111, PTH113 (never raises)
 
 
-def fingerprint(name: str, network: nn.Module, preprocessing: Preprocessing, rule: str) -> str:
+def fingerprint(name: str, network: nn.Module, preprocessing: Preparation, rule: str) -> str:
     """Return the SHA-256 of all that determines features; see :class:`Backbone`."""
     identity: dict[str, Any] = {
         "version": FINGERPRINT_VERSION,
         "architecture": name,
         "rule": rule,
-        "preprocessing": dataclasses.asdict(preprocessing),
+        "preprocessing": preprocessing.identity(),
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
     for key, tensor in used_tensors(network):

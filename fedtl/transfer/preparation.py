@@ -1,0 +1,59 @@
+"""What turns inputs of one kind into a network's batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedtl.data.input_kinds import InputKind
+
+
+class Preparation(Protocol):
+    """From inputs of one kind to a network's batches.
+
+    An input's features may depend on that input alone. So batches have a few fixed shapes: every
+    input is padded to a length that follows from itself, and only inputs of one length share a
+    batch, whose size follows from the length.
+
+    """
+
+    @property
+    def kind(self) -> InputKind:
+        """What it takes."""
+        ...
+
+    @property
+    def one_shape(self) -> bool:
+        """Whether all inputs have the same shape once they are prepared."""
+        ...
+
+    def prepare(self, item: Any) -> NDArray[Any]:
+        """Return one input as an array: a picture's pixels, a text's tokens, a sound's samples."""
+        ...
+
+    def padded_length(self, prepared: NDArray[Any]) -> int:
+        """Return to which length an input is padded; 0 for all that have one shape."""
+        ...
+
+    def batch_size(self, length: int, *, on_cores: bool) -> int:
+        """Return how many inputs of a length share a batch, on a CPU core or on a GPU."""
+        ...
+
+    def collate(
+        self, prepared: Sequence[NDArray[Any]], length: int, size: int
+    ) -> tuple[Tensor, ...]:
+        """Return what the network takes.
+
+        Args:
+            prepared: At most ``size`` inputs of one length.
+            length: Theirs.
+            size: The batch's; whatever fills it up has no effect on the others.
+        """
+        ...
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return all that determines what the network is given, for JSON."""
+        ...
