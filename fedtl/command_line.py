@@ -203,7 +203,7 @@ def absolute_paths(config: RunConfig) -> RunConfig:
     kind, colon, rest = config.data.partition(":")
     if colon and kind in ("features", "medmnist") and Path(rest).expanduser().exists():
         changes["data"] = f"{kind}:{absolute(rest)}"
-    elif not colon and KINDS["data"].found(config.data)[0] == KINDS["data"].otherwise:
+    elif not colon and KINDS["data"].found(config.data)[0] in KINDS["data"].by_place():
         changes["data"] = absolute(config.data)
     # A table that does not lie in the data lies where the command was given.
     labels = Path(config.labels).expanduser()

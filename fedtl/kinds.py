@@ -35,6 +35,7 @@ class Kind:
         base: What every one of them is, ``module:Class``.
         with_argument: Names of ours that take an argument after a colon, and what that is.
         otherwise: The one of ours that takes every value that no other takes, as a whole.
+        by_suffix: The one of ours that takes files with a suffix, as a whole.
         paths: Whether that may be a path.
         only: Names of ours, if other files lie in the package as well.
     """
@@ -46,12 +47,17 @@ class Kind:
     base: str
     with_argument: Mapping[str, str] = field(default_factory=dict, compare=False)
     otherwise: str = ""
+    by_suffix: Mapping[str, str] = field(default_factory=dict, compare=False)
     only: frozenset[str] = frozenset()
     paths: bool = False
 
     def shipped(self) -> frozenset[str]:
         """Return the names of ours."""
-        return self.only or files(self.package) - {self.otherwise}
+        return self.only or files(self.package) - self.by_place()
+
+    def by_place(self) -> frozenset[str]:
+        """Return the names of ours that take a folder or a file, as a whole."""
+        return frozenset({self.otherwise, *self.by_suffix.values()} - {""})
 
     def installed(self) -> Mapping[str, str]:
         """Return the names that other distributions bring, and the module:Class of each."""
@@ -80,6 +86,11 @@ class Kind:
                 )
             return name, argument
         if name in self.shipped() and (name in self.with_argument) == bool(colon):
+            return name, argument
+        for suffix, source in self.by_suffix.items():
+            if value.lower().endswith(suffix) and not os.path.isdir(value):  # noqa: PTH112
+                return source, value
+        if name in self.by_suffix.values() and not there:
             return name, argument
         if self.otherwise:
             own = _CLASS.fullmatch(value) and not there and is_there(name.partition(".")[0])
@@ -124,6 +135,9 @@ class Kind:
         return found
 
 
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".pq")
+"""Suffixes of tables."""
+
 # In the order in which options are looked up: what needs no PyTorch comes first.
 KINDS: Mapping[str, Kind] = {
     kind.key: kind
@@ -136,6 +150,7 @@ KINDS: Mapping[str, Kind] = {
             "fedtl.data.sources.base:Source",
             {"features": "FILE.npz", "medmnist": "NAME", "torchvision": "NAME"},
             otherwise="folder",
+            by_suffix=dict.fromkeys(TABLES, "table"),
             paths=True,
         ),
         Kind(

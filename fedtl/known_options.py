@@ -89,7 +89,7 @@ def _shipped(key: str) -> dict[str, Known]:
     """Return the options of the parts of one kind that are shipped; not of what others install."""
     found: dict[str, Known] = {}
     kind = KINDS[key]
-    for name in sorted({*kind.shipped(), kind.otherwise} - {""}):
+    for name in sorted(kind.shipped() | kind.by_place()):
         value = f"{name}:" if name in kind.with_argument else name
         for option, what in options_of((key, value)).items():
             owners = found[option].owners if option in found else ()

@@ -115,7 +115,7 @@ def with_trained_classes(dataset: Dataset) -> Dataset:
         return dataset
     names = [dataset.classes[number] for number in strange]
     lost, left = int(tested[strange].sum()), int(tested[trained].sum())
-    what = "rows" if isinstance(dataset.inputs, np.ndarray) else "images"
+    what = f"{dataset.unit}s"
     if left:
         such = "a class" if len(names) == 1 else "classes"
         note = (
@@ -166,11 +166,10 @@ def without_rare(
             f"{'' if own else ' each'}"
         )
     rows = int(np.isin(dataset.labels, rare).sum())
-    unit = "row" if isinstance(dataset.inputs, np.ndarray) else "image"
     names = [dataset.classes[number] for number in rare]
     note = (
         f"min-per-class = {fewest} drops {len(rare):,} of {len(counts):,} classes, with "
-        f"{counted(rows, unit)}: {named(names)}"
+        f"{counted(rows, dataset.unit)}: {named(names)}"
     )
     return _without_classes(dataset, rare, "of a rare class", note)
 

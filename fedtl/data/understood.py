@@ -21,7 +21,7 @@ class Understood:
     """Counts of a data set.
 
     Attributes:
-        unit: What an input is: ``image`` or ``row``.
+        unit: What an input is: ``image``, ``text``, ``recording`` or ``row``.
         inputs: How many there are, of all parts.
         classes: Inputs of each class, in the order of labels.
         sites: Inputs of each site, by name; empty if no sites are known.
@@ -51,7 +51,7 @@ class Understood:
         kinds = Counter(one.kind for one in dataset.left_aside if one.kind != EMPTY_FOLDER)
         groups = None if dataset.groups is None else np.unique(dataset.groups)
         return cls(
-            unit="row" if isinstance(dataset.inputs, np.ndarray) else "image",
+            unit=dataset.unit,
             inputs=len(dataset),
             classes=dict(zip(dataset.classes, counts, strict=True)),
             sites=_counted(dataset.sites),

@@ -70,7 +70,8 @@ class Inputs:
     @property
     def unit(self) -> str:
         """What one input is, in a word."""
-        return "row" if isinstance(self.dataset.inputs, np.ndarray) else "file"
+        unit = self.dataset.unit
+        return "file" if unit == "image" else unit
 
 
 def prepare_inputs(
@@ -116,10 +117,11 @@ def prepare_inputs(
         dataset, content = replace(dataset, inputs=matrix), _content(digests)
         return Inputs(dataset, shared, rows, fingerprint, [], 0, spill, content, contents)
 
-    from fedtl.transfer.backbones import backbone_of
+    from fedtl.transfer.backbones import backbone_of, check_kind
     from fedtl.transfer.extraction import extract_features
 
     backbone = backbone_of(config)
+    check_kind(backbone, dataset.inputs, dataset.name)
     images, scale = on_one_scale(dataset.inputs, config.grey_limits)
     if not (everybody or scale.asked) and scale != GreyScale():
         raise UsageError(

@@ -189,7 +189,7 @@ def _sites_table(
     counts = _per_site(dataset)
     classes = dataset.classes if len(dataset.classes) <= _MOST_CLASSES else ()
     apart = ("Mix", "Look") if found is not None else ()
-    unit = "Rows" if isinstance(dataset.inputs, np.ndarray) else "Images"
+    unit = f"{dataset.unit.capitalize()}s"
     titles = [shortened(name, 10) for name in classes] or ["Classes"]
     table = _table("Site", unit, *titles, *apart, numbers=1 + len(titles) + len(apart))
     sizes = counts.sum(axis=1)

@@ -131,10 +131,10 @@ class Extractor:
         def of_slots(batch: NDArray[np.int64]) -> tuple[Prepared, Tensor | tuple[Tensor, ...]]:
             return of_prepared(self._prepared(batch, first))
 
-        size = self._batch_size(0)
         with _reproducible_arithmetic():
             if self._preparation.one_shape:
-                ready = _in_order(of_slots, _parts(slots, size), self.workers)
+                whole = _parts(slots, self._batch_size(0))
+                ready = _in_order(of_slots, whole, self.workers)
             else:
                 ready = _in_order(of_prepared, self._by_length(slots, first), self.workers)
             for batch, found in ready:

@@ -127,8 +127,7 @@ def class_sizes(dataset: Dataset) -> tuple[NDArray[np.int64], str]:
     """
     count = len(dataset.classes)
     if dataset.groups is None:
-        what = "rows" if isinstance(dataset.inputs, np.ndarray) else "images"
-        return np.bincount(dataset.labels, minlength=count), what
+        return np.bincount(dataset.labels, minlength=count), f"{dataset.unit}s"
     # A class that one group alone has is never both trained on and scored.
     group = np.unique(dataset.groups, return_inverse=True)[1]
     held = np.unique(np.stack([group, dataset.labels]), axis=1)[1]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from fedtl.data.input_kinds import PICTURE, TEXT, kind_of
+from fedtl.errors import UsageError
 from fedtl.kinds import KINDS
 from fedtl.transfer.backbones.base import DEFAULT, RANDOM, TINY, Backbone, Family
 from fedtl.transfer.embeddings import embedding_fingerprint
@@ -17,9 +19,15 @@ __all__ = [
     "TINY",
     "Backbone",
     "backbone_of",
+    "check_kind",
     "embedding_fingerprint",
     "load_backbone",
 ]
+
+_FOR = {
+    PICTURE: "--backbone fedtl-tiny, or a network of torchvision",
+    TEXT: "--backbone wordllama",
+}
 
 
 def backbone_of(config: RunConfig) -> Backbone:
@@ -32,6 +40,25 @@ def backbone_of(config: RunConfig) -> Backbone:
     kind = KINDS["backbone"]
     family = cast(type[Family], kind.load(config.backbone))
     return family(config, kind.found(config.backbone)[1]).load()
+
+
+def check_kind(backbone: Backbone, inputs: object, name: str) -> None:
+    """Refuse inputs of another kind than the backbone takes.
+
+    Args:
+        backbone: The backbone.
+        inputs: The inputs.
+        name: What the data are called.
+
+    Raises:
+        UsageError: They are of another kind.
+    """
+    taken, given = backbone.preprocessing.kind, kind_of(inputs)
+    if taken != given:
+        raise UsageError(
+            f"{name} holds {given.name}, but backbone = {backbone.name} takes {taken.name}; choose "
+            f"another: {_FOR.get(given, 'module:Class of your own')}"
+        )
 
 
 def load_backbone(name: str, *, weights: str, image_size: int, seed: int) -> Backbone:

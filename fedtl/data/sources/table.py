@@ -1,0 +1,115 @@
+"""``--data reviews.csv``: labelled texts of a table, CSV, TSV, JSON lines or Parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedtl.data.dataset import Dataset
+from fedtl.data.image_folder import test_rows
+from fedtl.data.left_aside import LeftAside
+from fedtl.data.sources.base import Source
+from fedtl.data.split_names import EXAMPLES, UNLABELLED, split_role
+from fedtl.data.table_columns import Columns, columns_of
+from fedtl.data.table_file import read_table
+from fedtl.data.texts import Texts
+from fedtl.errors import UsageError
+from fedtl.options import Options, Text
+
+_SAYS = ("text", "label", "site", "group", "split")
+_ORDINARY = "found by its name; none for none."
+
+
+class Table(Source):
+    """Labelled texts, a row each, of a CSV, TSV, JSON lines or Parquet file."""
+
+    options = Options(
+        text_column=Text("", f"Column of the text to be classified; {_ORDINARY}"),
+        label_column=Text("", f"Column of the class; {_ORDINARY}"),
+        site_column=Text("", f"Column of the site; {_ORDINARY}"),
+        group_column=Text("", f"Column of what belongs together, such as a patient; {_ORDINARY}"),
+        split_column=Text("", f"Column of train, val and test; {_ORDINARY}"),
+    )
+
+    def open(self) -> Dataset:
+        """See :class:`Source`."""
+        path = Path(self.argument).expanduser()
+        if not path.is_file():
+            raise UsageError(f"--data {self.argument}: there is no such file")
+        table = read_table(path)
+        asked = {what: getattr(self.options, f"{what}_column") for what in _SAYS}
+        columns = columns_of(path, list(table.columns), asked)
+        if not columns.text:
+            raise UsageError(
+                f"{path}: which column is the text? Say --text-column NAME; its columns are "
+                f"{', '.join(table.columns)}"
+            )
+        cells = {what: table[name].tolist() for what in _SAYS if (name := getattr(columns, what))}
+        needed = [what for what in ("text", "label", "site") if what in cells]
+        left = [
+            (row, next(what for what in needed if cells[what][row] is None))
+            for row in range(len(table))
+            if any(cells[what][row] is None for what in needed)
+        ]
+        kept = np.setdiff1d(np.arange(len(table)), np.array([row for row, _ in left], np.int64))
+        if not len(kept):
+            raise UsageError(f"{path}: no row has {' and '.join(needed)}")
+        return _dataset(path, columns, cells, kept, left)
+
+
+SOURCE = Table
+
+
+def _dataset(
+    path: Path,
+    columns: Columns,
+    cells: dict[str, list[str | None]],
+    kept: NDArray[np.int64],
+    left: list[tuple[int, str]],
+) -> Dataset:
+    """Return the rows that have all that is needed; the others are left aside."""
+    of_kept = {what: [str(column[row] or "") for row in kept] for what, column in cells.items()}
+    classes, labels = np.unique(of_kept["label"], return_inverse=True)
+    unused = f"; not used: {', '.join(columns.others)}" if columns.others else ""
+    notes = [f"{path.name}: {columns.told}{unused}"]
+    groups = None
+    if "group" in of_kept:
+        named = zip(of_kept["group"], kept, strict=True)
+        groups = np.array([name or f"row {row + 1}" for name, row in named])
+    if left:
+        row, what = left[0]
+        notes.append(
+            f"{len(left):,} rows of {path.name} are left aside, as they lack a text, a label or a "
+            f"site, first row {row + 1}, which has no {what}"
+        )
+    return Dataset(
+        name=path.stem,
+        classes=tuple(map(str, classes)),
+        labels=labels.astype(np.int64),
+        inputs=Texts(of_kept["text"]),
+        test=_test(path, of_kept.get("split"), len(kept)),
+        sites=np.array(of_kept["site"]) if "site" in of_kept else None,
+        keys=[f"row {row + 1}" for row in kept],
+        groups=groups,
+        notes=tuple(notes),
+        left_aside=tuple(LeftAside(f"row {row + 1}", f"without {what}", True) for row, what in left),
+    )
+
+
+def _test(path: Path, splits: list[str] | None, count: int) -> NDArray[np.bool_]:
+    """Return which rows are the test split.
+
+    Raises:
+        UsageError: A split is called as none is.
+    """
+    if splits is None:
+        return np.zeros(count, np.bool_)
+    for row, split in enumerate(splits):
+        if split_role(split) in ("", UNLABELLED):
+            raise UsageError(
+                f"{path}: split {split!r} in the {row + 1}. row with a label, but splits are "
+                f"called {EXAMPLES}; --split-column none leaves the column out"
+            )
+    return test_rows(np.array([split_role(split) for split in splits]))

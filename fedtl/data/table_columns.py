@@ -1,0 +1,113 @@
+"""Which columns of a table say text, label, site, group and split: as told, or by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fedtl.config_key import nearest
+from fedtl.errors import UsageError
+
+# What tables call their columns, in lower case and without _ - and space.
+_KNOWN_AS: Mapping[str, frozenset[str]] = {
+    "text": frozenset(
+        {"text", "texts", "sentence", "review", "reviewtext", "content", "document", "doc"}
+        | {"message", "body", "comment", "tweet", "abstract", "report", "note", "utterance"}
+    ),
+    "label": frozenset(
+        {"label", "labels", "class", "target", "y", "sentiment", "category", "diagnosis"}
+        | {"outcome", "labelname", "classname"}
+    ),
+    "site": frozenset(
+        {"site", "sites", "siteid", "client", "clientid", "hospital", "hospitalid", "center"}
+        | {"centre", "institution", "domain", "source"}
+    ),
+    "group": frozenset(
+        {"group", "groupid", "patient", "patientid", "subject", "subjectid", "author", "user"}
+        | {"userid"}
+    ),
+    "split": frozenset({"split", "subset"}),
+}
+NONE = "none"
+"""What stands for no column, whatever columns are called."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table, by what they say; empty for one that there is not.
+
+    Attributes:
+        text: The input, if it is a text.
+        label: The class.
+        site: Where the example was acquired.
+        group: What belongs together.
+        split: ``train``, ``val`` or ``test``.
+        others: All other columns, in the table's order.
+    """
+
+    text: str
+    label: str
+    site: str
+    group: str
+    split: str
+    others: tuple[str, ...]
+
+    @property
+    def told(self) -> str:
+        """Which column is taken for what, for the user."""
+        parts = [f"{name} is the {what}" for what, name in self._said() if name]
+        return ", ".join(parts)
+
+    def _said(self) -> list[tuple[str, str]]:
+        return [
+            ("text", self.text),
+            ("label", self.label),
+            ("site", self.site),
+            ("group", self.group),
+            ("split", self.split),
+        ]
+
+
+def columns_of(path: object, names: Sequence[str], asked: Mapping[str, str]) -> Columns:
+    """Return which column says what.
+
+    Args:
+        path: The table, for messages.
+        names: Its columns.
+        asked: Columns that the user named, by what they say; ``none`` for none, and empty to find
+            one by its name.
+
+    Raises:
+        UsageError: A named column is not there, none or several may be the label, or one column is
+            to say two things.
+    """
+    plain = {name: "".join(filter(str.isalnum, name.lower())) for name in names}
+    found: dict[str, str] = {}
+    for what, known in _KNOWN_AS.items():
+        told = asked.get(what, "")
+        if told == NONE and NONE not in names:
+            found[what] = ""
+        elif told:
+            if told not in names:
+                raise UsageError(
+                    f"{path} has no column {told!r} (--{what}-column){nearest(told, names)} Its "
+                    f"columns are {', '.join(names)}."
+                )
+            found[what] = told
+        else:
+            taken = set(asked.values()) - {NONE, ""}
+            like = [name for name in names if plain[name] in known and name not in taken]
+            exact = [name for name in like if plain[name] == what]
+            if what == "label" and len(exact or like) != 1:
+                several = f"{' and '.join(like)} may be it" if like else "none is called so"
+                raise UsageError(
+                    f"{path}: which column is the label ({several})? Say --label-column NAME; its "
+                    f"columns are {', '.join(names)}"
+                )
+            found[what] = exact[0] if len(exact) == 1 else like[0] if len(like) == 1 else ""
+    said = [name for name in found.values() if name]
+    if twice := [name for name in said if said.count(name) > 1]:
+        what = " and ".join(what for what, name in found.items() if name == twice[0])
+        raise UsageError(f"{path}: the column {twice[0]!r} cannot be {what} at once")
+    others = tuple(name for name in names if name not in said)
+    return Columns(**found, others=others)

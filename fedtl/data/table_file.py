@@ -1,0 +1,93 @@
+"""Tables of rows: CSV, TSV, JSON lines and Parquet, all cells as text."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedtl.data.budget import MOST_TABLE_BYTES
+from fedtl.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PARQUET, JSON_LINES = (".parquet", ".pq"), (".jsonl", ".ndjson")
+_MOST_COLUMNS = 20_000
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Return a table, every cell as text and a missing one as ``None``.
+
+    A CSV's cells are separated by commas, semicolons or tabs, whichever its header has most of.
+
+    Raises:
+        UsageError: It cannot be read, has no rows, or two columns of one name.
+    """
+    import pandas as pd
+
+    try:
+        if path.stat().st_size > MOST_TABLE_BYTES:
+            raise UsageError(f"{path} is larger than {MOST_TABLE_BYTES >> 20} MiB; split it")
+        suffix = path.suffix.lower()
+        if suffix in PARQUET:
+            table = _parquet(path)
+        elif suffix in JSON_LINES:
+            table = pd.read_json(path, lines=True, dtype=False, convert_dates=False)
+        else:
+            table = _separated(path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8 text; save it in UTF-8") from None
+    except (ValueError, MemoryError, OverflowError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"{path} is no sound table ({reason.strip().rstrip('.')})") from None
+    names = [str(name).strip() for name in table.columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"{path} has several columns called {twice[0]!r}; rename them")
+    if table.empty or len(names) > _MOST_COLUMNS:
+        what = "no rows" if table.empty else f"{len(names):,} columns"
+        raise UsageError(f"{path} has {what}, but a row for each example is expected")
+    table.columns = pd.Index(names)
+    return table.map(_cell).astype(object)
+
+
+def _separated(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header = file.readline()
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=header.count)
+    # Names are taken as they are: pandas would number those that occur twice.
+    table = pd.read_csv(
+        path,
+        sep=delimiter,
+        header=None,
+        dtype=str,
+        keep_default_na=False,
+        encoding="utf-8-sig",
+        skipinitialspace=True,
+    )
+    return table.iloc[1:].set_axis(table.iloc[0].tolist(), axis=1)
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    if importlib.util.find_spec("pyarrow") is None:
+        raise UsageError(f"{path}: Parquet needs an extra: pip install 'fedtl[parquet]'")
+    return pd.read_parquet(path, engine="pyarrow")
+
+
+def _cell(value: object) -> str | None:
+    """Return a cell as text; whole numbers of floating type as integers."""
+    if value is None or (isinstance(value, float) and value != value):
+        return None
+    if isinstance(value, Mapping | list):
+        raise ValueError("a cell holds a list or a table of its own")
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip() or None
