@@ -36,7 +36,7 @@ class ArchiveStore(ABC, Generic[M]):
     ) -> None:
         self._path, self._unpacked = path, unpacked
         self._members, self.notes = members, notes
-        self.paths, self.left_aside = sorted_out(members, self._head)
+        self.kind, self.paths, self.left_aside = sorted_out(members, self._head)
         empty = empty_folders(folders, list(members))
         self.left_aside += [LeftAside(name, EMPTY_FOLDER) for name in empty]
 

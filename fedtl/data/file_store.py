@@ -10,6 +10,7 @@ from typing import Protocol
 
 from fedtl.data.budget import MOST_FILE_BYTES, MOST_TABLE_BYTES
 from fedtl.data.image_formats import HEAD_BYTES
+from fedtl.data.input_kinds import InputKind
 from fedtl.data.left_aside import EMPTY_FOLDER, LeftAside, sorted_out
 from fedtl.errors import UnreadableImageError, UsageError
 from fedtl.foreign_content import HEAD_BYTES as FOREIGN_BYTES
@@ -29,11 +30,13 @@ class FileStore(Protocol):
     """Files that are found once and read by number, from any thread.
 
     Attributes:
-        paths: Relative POSIX path of each image file, sorted.
-        left_aside: Files and empty folders that no image is read from.
+        kind: What the files are read as.
+        paths: Relative POSIX path of each of them, sorted.
+        left_aside: Files and empty folders that no input is read from.
         notes: What to tell the user about how names are read, a sentence each.
     """
 
+    kind: InputKind
     paths: list[str]
     left_aside: list[LeftAside]
     notes: list[str]
@@ -126,7 +129,7 @@ class _Folder:
                     "rename it"
                 ) from None
         self.notes: list[str] = []
-        self.paths, self.left_aside = sorted_out(names, self._head)
+        self.kind, self.paths, self.left_aside = sorted_out(names, self._head)
         self.left_aside += [LeftAside(name, EMPTY_FOLDER) for name in sorted(empty)]
 
     def read(self, index: int) -> bytes:

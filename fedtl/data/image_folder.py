@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,71 +9,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedtl.data.dataset import Dataset
-from fedtl.data.decoding import decode_rgb, grey_extent, surely_shallow
 from fedtl.data.dicom_groups import PATIENT_ID, patient_groups, patients_note
 from fedtl.data.doubled_folders import copies_within, outer_folders, without_doubled
-from fedtl.data.file_store import ARCHIVE_KINDS, FileStore, open_file_store, store_name
+from fedtl.data.file_items import file_items
+from fedtl.data.file_store import ARCHIVE_KINDS, open_file_store, store_name
 from fedtl.data.folded_name import folded
 from fedtl.data.folder_layout import UNLABELLED_PICTURE, Layout, read_layout
-from fedtl.data.grey_scale import Extent, GreyScale
 from fedtl.data.group_pattern import groups_by_pattern
 from fedtl.data.layout_option import parse_layout
 from fedtl.data.layout_refusals import LAYOUTS
 from fedtl.data.left_aside import LeftAside, told
 from fedtl.data.masks import MASK, masks
-from fedtl.data.split_names import TEST, VALIDATION, split_role
-from fedtl.errors import UnreadableImageError, UsageError
+from fedtl.data.split_names import TEST, VALIDATION, split_role, test_rows
+from fedtl.errors import UsageError
 
 _COPY = "picture that is there twice"
 _VOLUME = ".nii.gz"
-# Enough for a PNG's depth.
-_TELLING_BYTES = 33
-
-
-class FileImages:
-    """Pictures that are decoded from their files when they are asked for.
-
-    Args:
-        store: The files.
-        scale: What is black and white in pictures of more than 8 bits.
-    """
-
-    def __init__(self, store: FileStore, scale: GreyScale | None = None) -> None:
-        self._store = store
-        self._scale = scale or GreyScale()
-
-    def __len__(self) -> int:
-        return len(self._store.paths)
-
-    def digest(self, index: int) -> bytes:
-        """Return the SHA-256 of the file's bytes, or where there are none, of its path and why.
-
-        A scale other than the plain one is part of it, as it alters the picture.
-        """
-        try:
-            content = self._store.read(index)
-        except UnreadableImageError as error:
-            content = f"unreadable {self._store.paths[index]}: {error}".encode()
-        digest = hashlib.sha256(content).digest()
-        tag = self._scale.tag
-        return hashlib.sha256(tag + digest).digest() if tag else digest
-
-    def load(self, index: int) -> NDArray[np.uint8]:
-        """Return the decoded picture, shape ``(height, width, 3)``; see ``decode_rgb``."""
-        return decode_rgb(self._store.read(index), self._scale)
-
-    def grey_extent(self, index: int) -> Extent | None:
-        """Return a picture's smallest and largest grey value; see ``decoding.grey_extent``."""
-        if surely_shallow(self._store.head(index, _TELLING_BYTES)):
-            return None
-        return grey_extent(self._store.read(index))
-
-    def with_scale(self, scale: GreyScale) -> FileImages:
-        """Return the same pictures on a scale."""
-        return FileImages(self._store, scale)
 
 
 def image_folder(
@@ -155,7 +107,7 @@ def image_folder(
         name=store_name(path),
         classes=tuple(str(name) for name in classes),
         labels=np.zeros(len(store.paths), np.int64),
-        inputs=FileImages(store),
+        inputs=file_items(store),
         test=np.zeros(len(store.paths), np.bool_),
         sites=None,
         keys=store.paths,
@@ -247,13 +199,3 @@ def count_of_kind(kind: str, count: int) -> str:
     """Return ``12 unlabelled pictures``."""
     head, _, rest = kind.partition("picture")
     return f"{count:,} {head}picture{'s' if count != 1 else ''}{rest}"
-
-
-def test_rows(splits: NDArray[np.str_]) -> NDArray[np.bool_]:
-    """Return which rows are scored: those of the test split, or without any of the validation's.
-
-    Args:
-        splits: What each row's split is: see ``split_role``.
-    """
-    test: NDArray[np.bool_] = splits == TEST
-    return test if test.any() else splits == VALIDATION

@@ -14,10 +14,10 @@ from fedtl.data.budget import MOST_TABLE_BYTES
 from fedtl.data.dataset import Dataset
 from fedtl.data.dicom_groups import PATIENT_ID, patient_groups
 from fedtl.data.doubled_folders import outer_folders
+from fedtl.data.file_items import file_items
 from fedtl.data.file_store import FileStore, open_file_store, store_name
 from fedtl.data.group_pattern import groups_by_pattern
-from fedtl.data.image_folder import FileImages, test_rows
-from fedtl.data.split_names import EXAMPLES, UNLABELLED, split_role
+from fedtl.data.split_names import EXAMPLES, UNLABELLED, split_role, test_rows
 from fedtl.errors import UnreadableImageError, UsageError, first_line
 
 _NEEDED = ("file", "label")
@@ -96,7 +96,7 @@ def labelled_images(path: Path, table: str, *, group_from: str = "") -> Dataset:
         name=store_name(path),
         classes=tuple(str(name) for name in classes),
         labels=np.zeros(len(store.paths), np.int64),
-        inputs=FileImages(store),
+        inputs=file_items(store),
         test=np.zeros(len(store.paths), np.bool_),
         sites=None,
         keys=store.paths,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from fedtl.data.image_formats import content_kind, picture_suffixes, remedy_of, suffix_of
+from fedtl.data.input_kinds import PICTURE, SOUND, TEXT, InputKind
 
 HIDDEN = "hidden"
 NO_SUFFIX = "without suffix"
@@ -15,6 +16,9 @@ EMPTY_FOLDER = "empty folder"
 # What systems put beside a user's files, and nobody means by data.
 _OF_SYSTEMS = frozenset({".ds_store", "thumbs.db", "desktop.ini", "icon\r", "__macosx"})
 _FIRST_NAMED = 3
+# What libsndfile decodes, by the names that people give it.
+_SOUNDS = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au", ".caf", ".opus"})
+_TEXTS = frozenset({".txt"})
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,11 @@ class LeftAside:
 
 def sorted_out(
     names: Iterable[str], head: Callable[[str], bytes]
-) -> tuple[list[str], list[LeftAside]]:
-    """Return the pictures among some files, sorted, and the others except those of systems.
+) -> tuple[InputKind, list[str], list[LeftAside]]:
+    """Return the inputs among some files, sorted, and the others except those of systems.
+
+    Inputs are pictures; where there are none, recordings; where there are none either, texts that
+    lie in folders, which name their classes.
 
     Args:
         names: Relative paths with slashes.
@@ -67,7 +74,15 @@ def sorted_out(
             pictures.append(name)
         else:
             others.append(LeftAside(name, kind or NO_SUFFIX))
-    return sorted(pictures), sorted(others, key=lambda other: other.path)
+    read_as = PICTURE
+    for other_kind, suffixes in ((SOUND, _SOUNDS), (TEXT, _TEXTS)):
+        if pictures:
+            break
+        found = {one.path for one in others if one.kind in suffixes and "/" in one.path}
+        if found:
+            read_as, pictures = other_kind, list(found)
+            others = [one for one in others if one.path not in found]
+    return read_as, sorted(pictures), sorted(others, key=lambda other: other.path)
 
 
 def told(left_aside: Collection[LeftAside], emptied: Sequence[str] = ()) -> str:

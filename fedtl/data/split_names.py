@@ -6,6 +6,9 @@ import re
 import unicodedata
 from functools import lru_cache
 
+import numpy as np
+from numpy.typing import NDArray
+
 TRAINING, VALIDATION, TEST, UNLABELLED = "train", "validation", "test", "unlabelled"
 
 _WORDS = {
@@ -54,3 +57,13 @@ def split_role(name: str) -> str:
     if roles == {TRAINING, VALIDATION}:
         return TRAINING
     return roles.pop() if len(roles) == 1 else ""
+
+
+def test_rows(splits: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """Return which rows are scored: those of the test split, or without any of the validation's.
+
+    Args:
+        splits: What each row's split is: see ``split_role``.
+    """
+    test: NDArray[np.bool_] = splits == TEST
+    return test if test.any() else splits == VALIDATION

@@ -23,7 +23,9 @@ _GPU_BATCH_TOKENS, _LARGEST_GPU_BATCH = 32_768, 1024
 class Tokens(Protocol):
     """Returns a text's tokens, the special ones included; from any thread."""
 
-    def __call__(self, text: str) -> Sequence[int]: ...
+    def __call__(self, text: str) -> Sequence[int]:
+        """Return the tokens."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.dataset import Dataset
-from fedtl.data.image_folder import test_rows
 from fedtl.data.left_aside import LeftAside
 from fedtl.data.sources.base import Source
-from fedtl.data.split_names import EXAMPLES, UNLABELLED, split_role
+from fedtl.data.split_names import EXAMPLES, UNLABELLED, split_role, test_rows
 from fedtl.data.table_columns import Columns, columns_of
 from fedtl.data.table_file import read_table
 from fedtl.data.texts import Texts
@@ -67,7 +67,7 @@ def _dataset(
     columns: Columns,
     cells: dict[str, list[str | None]],
     kept: NDArray[np.int64],
-    left: list[tuple[int, str]],
+    left: Sequence[tuple[int, str]],
 ) -> Dataset:
     """Return the rows that have all that is needed; the others are left aside."""
     of_kept = {what: [str(column[row] or "") for row in kept] for what, column in cells.items()}
@@ -84,6 +84,7 @@ def _dataset(
             f"{len(left):,} rows of {path.name} are left aside, as they lack a text, a label or a "
             f"site, first row {row + 1}, which has no {what}"
         )
+    aside = [LeftAside(f"row {row + 1}", f"without {what}", told=True) for row, what in left]
     return Dataset(
         name=path.stem,
         classes=tuple(map(str, classes)),
@@ -94,7 +95,7 @@ def _dataset(
         keys=[f"row {row + 1}" for row in kept],
         groups=groups,
         notes=tuple(notes),
-        left_aside=tuple(LeftAside(f"row {row + 1}", f"without {what}", True) for row, what in left),
+        left_aside=tuple(aside),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from fedtl.data.input_kinds import PICTURE, TEXT, kind_of
+from fedtl.data.input_kinds import PICTURE, SOUND, TEXT, kind_of
 from fedtl.errors import UsageError
 from fedtl.kinds import KINDS
 from fedtl.transfer.backbones.base import DEFAULT, RANDOM, TINY, Backbone, Family
@@ -27,6 +27,7 @@ __all__ = [
 _FOR = {
     PICTURE: "--backbone fedtl-tiny, or a network of torchvision",
     TEXT: "--backbone wordllama",
+    SOUND: "--backbone log-mel",
 }
 
 
