@@ -70,7 +70,7 @@ def main(
     with RunProgress(console, quiet=as_json or not console.is_terminal) as progress:
 
         def show(done: int, count: int) -> None:
-            progress.step("pictures looked at", done, count, "")
+            progress.step(f"{dataset.unit}s looked at", done, count, "")
 
         dataset, grey = _on_one_scale(dataset, chosen)
         look = look_at(dataset, show)
@@ -104,14 +104,16 @@ def _save(path: Path, dataset: Dataset, look: Look) -> None:
     """Write the sampled pictures side by side."""
     import numpy as np
 
+    from fedtl.data.input_kinds import PICTURE, kind_of
     from fedtl.report.contact_sheet import contact_sheet
 
-    if isinstance(dataset.inputs, np.ndarray):
-        raise UsageError("--pictures has nothing to show: the data are features.")
+    inputs = dataset.inputs
+    if isinstance(inputs, np.ndarray) or kind_of(inputs) != PICTURE:
+        raise UsageError(f"--pictures has nothing to show: the data are {dataset.unit}s.")
     if not look.samples:
         raise FedtlError(f"None of the {look.looked_at} pictures looked at can be decoded.")
     try:
-        contact_sheet([dataset.inputs.load(row) for row in look.samples]).save(path, "PNG")
+        contact_sheet([inputs.load(row) for row in look.samples]).save(path, "PNG")
     except OSError as error:
         raise FedtlError(
             f"{path} cannot be written: {error.strerror or error}; choose another --pictures."

@@ -176,6 +176,7 @@ KINDS: Mapping[str, Kind] = {
             "fedtl.transfer.backbones",
             "BACKBONE",
             "fedtl.transfer.backbones.base:Family",
+            {"hf": "FOLDER_OR_NAME"},
             otherwise="torchvision",
         ),
         Kind(

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.dataset import Dataset
-from fedtl.data.site_distances import SiteDistances, picture_traits, site_distances
+from fedtl.data.input_kinds import PICTURE, kind_of
+from fedtl.data.seen_item import seen, told_lengths
+from fedtl.data.site_distances import SiteDistances, site_distances
 from fedtl.errors import UnreadableImageError
 
 _MOST, _FEWEST_PER_SITE, _SAMPLES = 400, 4, 9
@@ -23,7 +25,8 @@ class Look:
 
     Attributes:
         looked_at: How many inputs.
-        sizes: How many pictures are so wide and high, most frequent first; empty for features.
+        sizes: How many pictures are so wide and high, most frequent first; empty for others.
+        lengths: How long texts or recordings are, in a sentence; empty for others.
         unreadable: Why pictures could not be decoded, and how many, most frequent first.
         samples: Rows of nine inputs that could be read, evenly spaced over them class by class.
         distances: How far sites lie apart; ``None`` without two sites.
@@ -34,13 +37,14 @@ class Look:
     unreadable: dict[str, int]
     samples: list[int]
     distances: SiteDistances | None
+    lengths: str = ""
 
 
 def look_at(dataset: Dataset, on_progress: Callable[[int, int], None] | None = None) -> Look:
     """Return what some inputs are like: evenly spaced, of every site alike.
 
     Args:
-        dataset: The data; at most 400 of its pictures are decoded, or four of each of more than
+        dataset: The data; at most 400 of its inputs are decoded, or four of each of more than
             100 sites.
         on_progress: Called with how many have been looked at, and of how many.
     """
@@ -49,27 +53,32 @@ def look_at(dataset: Dataset, on_progress: Callable[[int, int], None] | None = N
         distances = site_distances(dataset, rows, dataset.inputs[rows].astype(np.float64))
         return Look(len(rows), {}, {}, _samples(dataset, rows), distances)
     sizes: Counter[tuple[int, int]] = Counter()
+    sides: list[tuple[float, float]] = []
+    pictures = kind_of(dataset.inputs) == PICTURE
     unreadable: Counter[str] = Counter()
     read, traits = [], []
     for done, row in enumerate(rows.tolist(), start=1):
         try:
-            picture = dataset.inputs.load(row)
+            found = seen(dataset.inputs.load(row))
         except UnreadableImageError as error:
             unreadable[str(error)] += 1
         else:
-            sizes[picture.shape[1], picture.shape[0]] += 1
-            traits.append(picture_traits(picture))
+            sides.append(found.sides)
+            traits.append(found.traits)
             read.append(row)
+            if pictures:
+                sizes[int(found.sides[0]), int(found.sides[1])] += 1
         if on_progress is not None:
             on_progress(done, len(rows))
-    seen = np.array(read, np.int64)
-    distances = site_distances(dataset, seen, np.array(traits)) if read else None
+    there = np.array(read, np.int64)
+    distances = site_distances(dataset, there, np.array(traits)) if read else None
     return Look(
         len(rows),
         dict(sizes.most_common()),
         dict(unreadable.most_common()),
-        _samples(dataset, seen),
+        _samples(dataset, there),
         distances,
+        told_lengths(dataset.unit, sides) if sides and not pictures else "",
     )
 
 

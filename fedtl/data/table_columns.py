@@ -54,9 +54,10 @@ class Columns:
 
     @property
     def told(self) -> str:
-        """Which column is taken for what, for the user."""
-        parts = [f"{name} is the {what}" for what, name in self._said() if name]
-        return ", ".join(parts)
+        """Which column is taken for what, and which are not used, for the user; may be empty."""
+        taken = [f"{name} as {what}" for what, name in self._said() if name not in ("", what)]
+        unused = [f"not used: {', '.join(self.others)}"] if self.others else []
+        return "; ".join(filter(None, [", ".join(taken), *unused]))
 
     def _said(self) -> list[tuple[str, str]]:
         return [

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fedtl.data.dataset import Dataset
 from fedtl.data.look import Look
+from fedtl.data.seen_item import seen
 from fedtl.data.site_distances import SiteDistances
 from fedtl.data.understood import Understood, counted
 from fedtl.wording import MISSING, printable, shortened
@@ -46,6 +47,7 @@ def described_mapping(
         {"width": width, "height": height, "pictures": count}
         for (width, height), count in look.sizes.items()
     ]
+    told["lengths"] = look.lengths
     told["looked_at"] = look.looked_at
     told["unreadable"] = look.unreadable
     told["samples"] = [asdict(_sample(dataset, row, names, named=named)) for row in look.samples]
@@ -72,6 +74,8 @@ def described_tables(dataset: Dataset, look: Look, *, named: bool) -> list[Table
     shown: list[Table | str] = []
     if look.sizes:
         shown += _sizes(look)
+    if look.lengths:
+        shown.append(look.lengths)
     if look.unreadable:
         reasons = ", ".join(f"{count:,} × {reason}" for reason, count in look.unreadable.items())
         lost = sum(look.unreadable.values())
@@ -92,11 +96,11 @@ class _Sample:
     """One input, as shown.
 
     Attributes:
-        input: Its name, or its number if names are not shown.
+        input: Its name, or a text itself; its number if names are not shown.
         of_class: Its class.
         site: Its site; empty if none is known.
         part: ``training``, ``test`` or ``unseen``.
-        size: ``640×480``; empty for features.
+        size: ``640×480``, ``12 words`` or ``0.43 s``; empty for features.
     """
 
     input: str
@@ -111,12 +115,14 @@ def _sample(dataset: Dataset, row: int, names: Sequence[str], *, named: bool) ->
     if dataset.sites is not None:
         site = names[int(np.searchsorted(np.unique(dataset.sites), dataset.sites[row]))]
     unseen = dataset.unseen is not None and bool(dataset.unseen[row])
-    size = ""
+    size, name = "", dataset.keys[row] if named else str(row)
     if not isinstance(dataset.inputs, np.ndarray):
-        height, width = dataset.inputs.load(row).shape[:2]
-        size = f"{width}×{height}"
+        item = dataset.inputs.load(row)
+        size = seen(item).size
+        if named and isinstance(item, str):
+            name = f"“{' '.join(item.split())}”"
     return _Sample(
-        input=dataset.keys[row] if named else str(row),
+        input=name,
         of_class=dataset.classes[dataset.labels[row]],
         site=site,
         part="unseen" if unseen else "test" if dataset.test[row] else "training",
@@ -176,7 +182,9 @@ def _samples_table(dataset: Dataset, look: Look, names: Sequence[str], *, named:
     # Eighty columns hold as much.
     width = _NAME_WIDTH + 4 if sited else 32
     for sample in samples:
-        cells = [shortened(sample.input, width), shortened(sample.of_class, _NAME_WIDTH)]
+        quoted = sample.input.startswith("“") and len(sample.input) > width
+        shown = f"{sample.input[: width - 2]}…”" if quoted else shortened(sample.input, width)
+        cells = [shown, shortened(sample.of_class, _NAME_WIDTH)]
         cells += [shortened(sample.site, _NAME_WIDTH)] if sited else []
         table.add_row(*map(_plain, [*cells, sample.part, *([sample.size] if sized else [])]))
     return table

@@ -121,35 +121,35 @@ class EgressTotal:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClientSamples:
-    """A few of one client's pictures.
+    """A few of one client's inputs.
 
     Attributes:
         name: The client's name.
-        images: Up to nine pictures, each of shape ``(height, width, 3)``, uint8, RGB.
-        labels: The class name of each picture.
+        items: Pictures of shape ``(height, width, 3)``, uint8, RGB; texts; or recordings.
+        labels: The class name of each.
     """
 
     name: str
-    images: Sequence[NDArray[np.uint8]]
+    items: Sequence[Any]
     labels: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SitePanel:
-    """One picture of each of C classes at each of S sites.
+    """One input of each of C classes at each of S sites.
 
     Attributes:
         sites: The S names; a single empty one where the data has no sites.
         classes: The C class names.
-        pictures: S rows of C pictures, each of shape ``(height, width, 3)``, uint8, RGB; ``None``
-            if a site has none of a class.
+        pictures: S rows of C inputs: pictures of shape ``(height, width, 3)``, uint8, RGB; texts;
+            or recordings. ``None`` if a site has none of a class.
         sites_left_out: Number of further sites.
         classes_left_out: Number of further classes.
     """
 
     sites: Sequence[str]
     classes: Sequence[str]
-    pictures: Sequence[Sequence[NDArray[np.uint8] | None]]
+    pictures: Sequence[Sequence[Any]]
     sites_left_out: int = 0
     classes_left_out: int = 0
 

@@ -1,11 +1,11 @@
-"""The pictures on a run's page: a few of each client, and one of each class and site."""
+"""The inputs on a run's page: a few of each client, and one of each class and site."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedtl.data.dataset import Dataset
 from fedtl.preparation.split import Split
@@ -17,15 +17,15 @@ _MOST_CLASSES = 10
 
 
 def samples_of(dataset: Dataset, split: Split, count: int) -> list[ClientSamples]:
-    """Return evenly spaced training pictures of each of the first few clients.
+    """Return evenly spaced training inputs of each of the first few clients.
 
     Args:
-        dataset: The data; precomputed features have no pictures.
+        dataset: The data; precomputed features have nothing to show.
         split: Who holds what.
-        count: Pictures of a client.
+        count: Inputs of a client.
 
     Raises:
-        UnreadableImageError: A picture cannot be decoded.
+        UnreadableImageError: An input cannot be decoded.
     """
     if not count or isinstance(dataset.inputs, np.ndarray):
         return []
@@ -35,7 +35,7 @@ def samples_of(dataset: Dataset, split: Split, count: int) -> list[ClientSamples
         samples.append(
             ClientSamples(
                 name=name,
-                images=[dataset.inputs.load(int(row)) for row in chosen],
+                items=[dataset.inputs.load(int(row)) for row in chosen],
                 labels=[dataset.classes[dataset.labels[row]] for row in chosen],
             )
         )
@@ -43,9 +43,9 @@ def samples_of(dataset: Dataset, split: Split, count: int) -> list[ClientSamples
 
 
 def panel_of(dataset: Dataset, pseudonyms: Mapping[str, str] | None = None) -> SitePanel | None:
-    """Return the first training picture of each class at each site, in the order of the data.
+    """Return the first training input of each class at each site, in the order of the data.
 
-    The first 8 sites have a row each, the 10 classes with most training pictures a column; data
+    The first 8 sites have a row each, the 10 classes with most training inputs a column; data
     without sites has a single row. The holdout-site is shown, and marked as such.
 
     Args:
@@ -57,7 +57,7 @@ def panel_of(dataset: Dataset, pseudonyms: Mapping[str, str] | None = None) -> S
         ``None`` for precomputed features.
 
     Raises:
-        UnreadableImageError: A picture cannot be decoded.
+        UnreadableImageError: An input cannot be decoded.
     """
     if isinstance(dataset.inputs, np.ndarray):
         return None
@@ -74,7 +74,7 @@ def panel_of(dataset: Dataset, pseudonyms: Mapping[str, str] | None = None) -> S
         if pseudonyms is not None:
             called = {site: pseudonyms.get(site, f"site-{at}") for at, site in enumerate(called)}
         names = [called[str(site)] + " (unseen)" * (site in unseen) for site in sites]
-    pictures: list[list[NDArray[np.uint8] | None]] = []
+    pictures: list[list[Any]] = []
     for site in range(min(len(names), _MOST_SITES)):
         there = [rows[(place == site) & (labels == column)] for column in columns]
         pictures.append(

@@ -35,12 +35,15 @@ class SoundPreparation:
         longest: Seconds of the longest recording.
         cut: Whether longer ones are cut there, and not refused.
         normalised: Whether each recording gets mean 0 and variance 1, as many networks expect.
+        exact: Whether nothing is padded, as some networks hear silence, too; every recording is
+            then a batch of its own.
     """
 
     rate: int
     longest: float
     cut: bool
     normalised: bool = False
+    exact: bool = False
 
     @property
     def kind(self) -> InputKind:
@@ -70,10 +73,14 @@ class SoundPreparation:
 
     def padded_length(self, prepared: NDArray[Any]) -> int:
         """See :class:`~fedtl.transfer.preparation.Preparation`."""
+        if self.exact:
+            return len(prepared)
         return padded(len(prepared), int(_SHORTEST_SECONDS * self.rate))
 
     def batch_size(self, length: int, *, on_cores: bool) -> int:
         """See :class:`~fedtl.transfer.preparation.Preparation`."""
+        if self.exact:
+            return 1
         seconds, largest = (
             (_CORE_BATCH_SECONDS, _LARGEST_CORE_BATCH)
             if on_cores
@@ -99,6 +106,7 @@ class SoundPreparation:
             "longest": self.longest,
             "cut": self.cut,
             "normalised": self.normalised,
+            "exact": self.exact,
             "resampling": "polyphase, Kaiser 5.0",
         }
 

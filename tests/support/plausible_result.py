@@ -112,7 +112,7 @@ def plausible_result(
     samples = [
         ClientSamples(
             name=names[index],
-            images=[_cell_picture(index, shot) for shot in range(9)],
+            items=[_cell_picture(index, shot) for shot in range(9)],
             labels=[classes[shot % count] for shot in range(9)],
         )
         for index in range(min(clients, 3) if with_samples else 0)

@@ -72,8 +72,7 @@ def _dataset(
     """Return the rows that have all that is needed; the others are left aside."""
     of_kept = {what: [str(column[row] or "") for row in kept] for what, column in cells.items()}
     classes, labels = np.unique(of_kept["label"], return_inverse=True)
-    unused = f"; not used: {', '.join(columns.others)}" if columns.others else ""
-    notes = [f"{path.name}: {columns.told}{unused}"]
+    notes = [f"{path.name}: {columns.told}"] if columns.told else []
     groups = None
     if "group" in of_kept:
         named = zip(of_kept["group"], kept, strict=True)

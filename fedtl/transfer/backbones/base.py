@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fedtl.data.input_kinds import PICTURE, SOUND, TEXT, InputKind
+from fedtl.data.sound import Sound
 from fedtl.errors import UsageError
 from fedtl.options import Options, declared
 from fedtl.transfer.embeddings import FINGERPRINT_VERSION
@@ -119,7 +121,7 @@ class Family(ABC):
         Args:
             network: Maps what ``preprocessing`` collates, such as ``(n, 3, size, size)``, to
                 ``(n, feature_size)``.
-            feature_size: Number of features of an input.
+            feature_size: Number of features of an input; 0 to find it.
             preprocessing: What turns inputs into the network's batches.
             name: The architecture's; by default the configured one.
             rule: What the network computes with its tensors, as a text that is changed whenever
@@ -130,6 +132,7 @@ class Family(ABC):
             UsageError: The rule is not given, and the class's file cannot be read.
         """
         network.eval().requires_grad_(False)
+        feature_size = feature_size or _width(network, preprocessing)
         name = name or self.config.backbone
         return Backbone(
             name=name,
@@ -177,3 +180,19 @@ def fingerprint(name: str, network: nn.Module, preprocessing: Preparation, rule:
         digest.update(f"\n{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().contiguous().numpy().data)
     return digest.hexdigest()
+
+
+def _width(network: nn.Module, preprocessing: Preparation) -> int:
+    """Return how many features the network gives."""
+    prepared = preprocessing.prepare(_ANY[preprocessing.kind])
+    batch = preprocessing.collate([prepared], preprocessing.padded_length(prepared), 1)
+    with torch.inference_mode():
+        return int(network(*batch).shape[1])
+
+
+# An input of each kind.
+_ANY: dict[InputKind, Any] = {
+    PICTURE: np.zeros((64, 64, 3), np.uint8),
+    TEXT: "a text",
+    SOUND: Sound(np.zeros(16_000, np.float32), 16_000),
+}

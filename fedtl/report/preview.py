@@ -1,0 +1,58 @@
+"""One input as it is shown on a page: a picture, a text quoted, a recording's waveform."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup, escape
+from numpy.typing import NDArray
+
+from fedtl.data.sound import Sound
+from fedtl.wording import shortened
+
+_THUMBNAIL = 160
+_LETTERS = 240
+_BARS, _HEIGHT = 72, 40
+
+
+def preview(item: Any, label: str) -> Markup:
+    """Return an input for a page.
+
+    Args:
+        item: A picture, a text or a recording.
+        label: What a reader who sees no pictures is told.
+    """
+    if isinstance(item, str):
+        return Markup("<q>{}</q>").format(shortened(" ".join(item.split()), _LETTERS))
+    if isinstance(item, Sound):
+        return _waveform(item, label)
+    return Markup('<img src="{}" alt="{}">').format(thumbnail(item), label)
+
+
+def thumbnail(image: NDArray[np.uint8]) -> str:
+    """Return a picture as a data URI, at most 160 pixels wide and high."""
+    from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    buffer = io.BytesIO()
+    picture.save(buffer, format="JPEG", quality=88, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _waveform(sound: Sound, label: str) -> Markup:
+    """Return a recording's peaks over time, and how long it lasts."""
+    parts = np.array_split(np.abs(sound.samples), min(_BARS, len(sound.samples)))
+    peaks = np.array([part.max() for part in parts])
+    half = _HEIGHT / 2 * peaks / max(float(peaks.max()), 1e-9)
+    lines = " ".join(
+        f"M{2 * at + 1} {_HEIGHT / 2 - high:.1f}v{max(2 * high, 0.5):.1f}"
+        for at, high in enumerate(half.tolist())
+    )
+    return Markup(
+        '<svg class="wave" role="img" aria-label="{}, {:.2f} seconds" viewBox="0 0 {} {}">'
+        '<path d="{}"/></svg><small>{:.2f} s</small>'
+    ).format(escape(label), sound.seconds, 2 * len(parts), _HEIGHT, lines, sound.seconds)

@@ -1,0 +1,70 @@
+"""``--backbone hf:FOLDER_OR_NAME``: a network of Hugging Face's transformers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from torch import nn
+
+from fedtl.data.input_kinds import PICTURE, SOUND
+from fedtl.errors import UsageError
+from fedtl.options import Integer, Options, Switch
+from fedtl.transfer.backbones.base import DEFAULT, Backbone, Family
+from fedtl.transfer.huggingface.model_place import ModelPlace
+from fedtl.transfer.preparation import Preparation
+
+# Changed whenever features change that the same network and settings give.
+_RULE = "transformers 1"
+
+
+class HuggingFace(Family):
+    """A network of transformers for texts, pictures or recordings, from a folder or the cache."""
+
+    options = Options(
+        download=Switch(False, "Fetch a network that is not on this machine."),
+        max_length=Integer(
+            0, "Tokens at which texts are cut; 0 is the network's own, 512 at most.", low=0
+        ),
+    )
+
+    def load(self) -> Backbone:
+        """See :class:`Family`."""
+        if self.config.weights != DEFAULT:
+            raise UsageError(
+                f"backbone = {self.config.backbone!r} has the weights that lie with it; leave "
+                "weights out."
+            )
+        place = ModelPlace.of(self.argument, download=self.options.download)
+        takes = place.takes()
+        network: nn.Module
+        preparation: Preparation
+        if takes == PICTURE:
+            from fedtl.transfer.huggingface.pictures import picture_network
+
+            network, preparation, pool = picture_network(place)
+        elif takes == SOUND:
+            from fedtl.transfer.huggingface.sounds import sound_network
+
+            network, preparation, pool = sound_network(place)
+        else:
+            from fedtl.transfer.huggingface.texts import text_network
+
+            network, preparation, pool = text_network(place, self.options.max_length)
+        layer = "" if place.layer is None else f"#layer={place.layer}"
+        configuration = place.configuration()
+        # Two sites may have the same network in folders of different names.
+        name = f"hf:{configuration.model_type}#pool={pool}{layer}"
+        rule = json.dumps([_RULE, _plain(configuration)], sort_keys=True, default=str)
+        return self.frozen(network, 0, preparation, name=name, rule=rule)
+
+
+BACKBONE = HuggingFace
+
+
+def _plain(configuration: Any) -> dict[str, Any]:
+    """Return a configuration without what says where and by which version it was written."""
+    found = configuration.to_dict()
+    for key in ("transformers_version", "_name_or_path", "dtype", "torch_dtype"):
+        found.pop(key, None)
+    return dict(found)

@@ -1,0 +1,1 @@
+"""Networks of Hugging Face's transformers as backbones: for texts, pictures and recordings."""
