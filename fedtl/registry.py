@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from fedtl.errors import UsageError
 from fedtl.user_code import refuse_barred
 
 
@@ -55,6 +56,29 @@ def imported(module: str, attribute: str, package: str) -> Any:
         path = importlib.import_module(package).__path__
         path.extend(folder for folder in _like(package) if folder not in path)
     return getattr(importlib.import_module(module), attribute)
+
+
+def needed(module: str, *, extra: str, by: str) -> ModuleType:
+    """Return a module of a package that an extra of fedtl installs.
+
+    Args:
+        module: Its name.
+        extra: Of which extra it is part.
+        by: What needs it, for the message.
+
+    Raises:
+        UsageError: It is not installed; the message says how to install it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        lacking = (error.name or module).partition(".")[0]
+        if lacking == "fedtl":
+            raise
+        raise UsageError(
+            f"{by} needs the package {lacking}, which is not installed: "
+            f"pip install 'fedtl[{extra}]'"
+        ) from None
 
 
 def _like(package: str) -> Iterator[str]:

@@ -51,7 +51,7 @@ def sorted_out(
     """Return the inputs among some files, sorted, and the others except those of systems.
 
     Inputs are pictures; where there are none, recordings; where there are none either, texts that
-    lie in folders, which name their classes.
+    lie in two folders or more, which name their classes.
 
     Args:
         names: Relative paths with slashes.
@@ -79,7 +79,8 @@ def sorted_out(
         if pictures:
             break
         found = {one.path for one in others if one.kind in suffixes and "/" in one.path}
-        if found:
+        # A lone folder of texts is notes beside something else.
+        if found and (other_kind == SOUND or len({path.rpartition("/")[0] for path in found}) > 1):
             read_as, pictures = other_kind, list(found)
             others = [one for one in others if one.path not in found]
     return read_as, sorted(pictures), sorted(others, key=lambda other: other.path)

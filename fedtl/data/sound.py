@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fedtl.data.file_store import FileStore
 from fedtl.data.input_kinds import SOUND
 from fedtl.errors import UnreadableImageError
-from fedtl.extras import needed
+from fedtl.registry import needed
 
 # Of all channels: about half a gigabyte while they are decoded.
 _MOST_SAMPLES = 2**26

@@ -7,11 +7,11 @@ import io
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from fedtl.data.sound import Sound
-from fedtl.wording import shortened
+from fedtl.wording import printable
 
 _THUMBNAIL = 160
 _LETTERS = 240
@@ -26,10 +26,14 @@ def preview(item: Any, label: str) -> Markup:
         label: What a reader who sees no pictures is told.
     """
     if isinstance(item, str):
-        return Markup("<q>{}</q>").format(shortened(" ".join(item.split()), _LETTERS))
+        return Markup("<q>{}</q>").format(_cut(printable(item)))
     if isinstance(item, Sound):
-        return _waveform(item, label)
-    return Markup('<img src="{}" alt="{}">').format(thumbnail(item), label)
+        return _waveform(item, printable(label))
+    return Markup('<img src="{}" alt="{}">').format(thumbnail(item), printable(label))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LETTERS else f"{text[: _LETTERS - 1].rstrip()}…"
 
 
 def thumbnail(image: NDArray[np.uint8]) -> str:
@@ -55,4 +59,4 @@ def _waveform(sound: Sound, label: str) -> Markup:
     return Markup(
         '<svg class="wave" role="img" aria-label="{}, {:.2f} seconds" viewBox="0 0 {} {}">'
         '<path d="{}"/></svg><small>{:.2f} s</small>'
-    ).format(escape(label), sound.seconds, 2 * len(parts), _HEIGHT, lines, sound.seconds)
+    ).format(label, sound.seconds, 2 * len(parts), _HEIGHT, lines, sound.seconds)

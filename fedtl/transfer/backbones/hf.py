@@ -24,7 +24,10 @@ class HuggingFace(Family):
     options = Options(
         download=Switch(False, "Fetch a network that is not on this machine."),
         max_length=Integer(
-            0, "Tokens at which texts are cut; 0 is the network's own, 512 at most.", low=0
+            0,
+            "Tokens at which texts are cut; 0 is the network's own, 512 at most.",
+            low=0,
+            high=32_768,
         ),
     )
 

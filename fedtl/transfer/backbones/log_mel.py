@@ -24,7 +24,9 @@ class LogMel(Family):
 
     options = Options(
         "log-mel",
-        rate=Integer(16_000, "Samples a second that recordings are brought to.", low=4000),
+        rate=Integer(
+            16_000, "Samples a second that recordings are brought to.", low=4000, high=48_000
+        ),
         bands=Integer(40, "Bands of pitch, evenly spaced on the mel scale.", low=4, high=256),
         segments=Integer(4, "Equal parts of the time with means of their own.", low=0, high=64),
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fedtl.errors import UsageError
-from fedtl.extras import needed
+from fedtl.registry import needed
 from fedtl.transfer.backbones.base import DEFAULT, Backbone, Family
 from fedtl.transfer.text_preparation import TextPreparation
 

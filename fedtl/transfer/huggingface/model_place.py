@@ -12,7 +12,7 @@ from typing import Any
 
 from fedtl.data.input_kinds import PICTURE, SOUND, TEXT, InputKind
 from fedtl.errors import FedtlError, UsageError
-from fedtl.extras import needed
+from fedtl.registry import needed
 
 _PREPROCESSOR = "preprocessor_config.json"
 _OPTIONS = ("pool", "layer")

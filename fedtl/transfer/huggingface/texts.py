@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fedtl.errors import UnreadableImageError, UsageError
-from fedtl.extras import needed
+from fedtl.registry import needed
 from fedtl.transfer.huggingface.model_place import ModelPlace
 from fedtl.transfer.text_preparation import TextPreparation
 
@@ -41,10 +41,12 @@ def text_network(place: ModelPlace, longest: int) -> tuple[nn.Module, TextPrepar
     if pool not in _POOLS:
         raise UsageError(f"pool = {pool!r} is not known; it is one of {', '.join(_POOLS)}.")
     tokenizer = place.processor("AutoTokenizer")
+    identity = _identity(tokenizer)
+    longest = longest or _fitting(model, tokenizer, most)
     preparation = TextPreparation(
-        tokens=_Tokens(tokenizer, model.get_input_embeddings().num_embeddings),
-        tokenizer=_identity(tokenizer),
-        longest=longest or _fitting(model, tokenizer, most),
+        tokens=_Tokens(tokenizer, model.get_input_embeddings().num_embeddings, longest),
+        tokenizer=identity,
+        longest=longest,
         cut=True,
         padding=next(
             (t for t in (tokenizer.pad_token_id, tokenizer.eos_token_id) if t is not None), 0
@@ -104,14 +106,22 @@ class _Tokens:
     Args:
         tokenizer: The model's.
         known: How many tokens the network has a vector for.
+        longest: How many a text is cut to; the special ones stay.
     """
 
-    def __init__(self, tokenizer: Any, known: int) -> None:
-        self._tokenizer, self._known = tokenizer, known
+    def __init__(self, tokenizer: Any, known: int, longest: int) -> None:
+        self._tokenizer, self._known, self._longest = tokenizer, known, longest
+        self._fast = getattr(tokenizer, "backend_tokenizer", None)
+        if self._fast is not None:
+            # Set once: a tokenizer that is set anew for every text is not for several threads.
+            self._fast.no_padding()
+            self._fast.enable_truncation(longest)
 
     def __call__(self, text: str) -> Sequence[int]:
-        fast = getattr(self._tokenizer, "backend_tokenizer", None)
-        found = self._tokenizer(text)["input_ids"] if fast is None else fast.encode(text).ids
+        if self._fast is not None:
+            found = self._fast.encode(text).ids
+        else:
+            found = self._tokenizer(text, truncation=True, max_length=self._longest)["input_ids"]
         if max(found, default=0) >= self._known:
             raise UnreadableImageError("a token that the network has no vector for")
         return list(found)
