@@ -28,7 +28,7 @@ from fedtl.config_file import from_mapping
 from fedtl.config_key import Scalar, kebab
 from fedtl.errors import UsageError
 from fedtl.federation.classifier import Classifier
-from fedtl.given_inputs import checked_rows, extract_pictures, read_embeddings
+from fedtl.given_inputs import checked_rows, extract_given, read_embeddings
 from fedtl.observers.observer import Observer
 from fedtl.observers.progress import RunProgress
 from fedtl.observers.run_folder import RunFolder
@@ -124,7 +124,8 @@ def predict(
 
     Args:
         run: The run, or its folder.
-        inputs: Images, folders or archives of images; for a run on embeddings
+        inputs: Files, folders or archives of images, texts or recordings, or tables of texts; for
+            a run on embeddings
             ``"features:FILE.npz"``; or features themselves, shape ``(n, d)``.
         trust: Whether a class that the folder names may run, wherever its code lies.
 
@@ -151,7 +152,7 @@ def predict(
     else:
         many = [inputs] if isinstance(inputs, str | Path) else inputs
         given = [str(one) for one in many]
-        read = read_embeddings if classifier.takes_embeddings else _pictures
+        read = read_embeddings if classifier.takes_embeddings else _files
         names, features = read(classifier, given)
     values = classifier.values(features)
     classes = classifier.trained.classes
@@ -160,8 +161,8 @@ def predict(
     return table
 
 
-def _pictures(classifier: Classifier, given: Sequence[str]) -> tuple[list[str], Any]:
-    return extract_pictures(classifier, given, quiet=True)
+def _files(classifier: Classifier, given: Sequence[str]) -> tuple[list[str], Any]:
+    return extract_given(classifier, given, quiet=True)[1]
 
 
 def _shown(progress: bool) -> RunProgress:

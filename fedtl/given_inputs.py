@@ -1,4 +1,4 @@
-"""Inputs of ``predict``: pictures in any folders, or rows of files of embeddings."""
+"""Inputs of ``predict``: files in any folders, rows of tables, or of files of embeddings."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedtl.data.input_kinds import SOUND, TEXT, InputKind
 from fedtl.errors import FedtlError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fedtl.data.grey_scale import GreyScale
     from fedtl.federation.classifier import Classifier
 
     Named = tuple[list[str], NDArray[np.float32]]
@@ -25,24 +25,28 @@ if TYPE_CHECKING:
 _EMBEDDINGS = "features:"
 
 
-def extract_pictures(classifier: Classifier, arguments: Sequence[str], *, quiet: bool) -> Named:
-    """Return names and features of the images that can be read; warn of the others."""
+def extract_given(
+    classifier: Classifier, arguments: Sequence[str], *, quiet: bool
+) -> tuple[str, Named]:
+    """Return what an input is called, and names and features of those that can be read.
+
+    It warns of the others.
+    """
     import numpy as np
     from rich.console import Console
 
     from fedtl.data.pillow_warnings import doubts
     from fedtl.observers.progress import RunProgress
+    from fedtl.transfer.extraction import extract_features
     from fedtl.wording import count_of, printable
 
-    pictures = Pictures.found(classifier, arguments)
     backbone = classifier.backbone()
-
-    from fedtl.transfer.extraction import extract_features
-
+    kind = backbone.preprocessing.kind
+    given = GivenItems.found(classifier, kind, arguments)
     console = Console(stderr=True)
     with RunProgress(console, quiet=quiet or not console.is_terminal) as progress:
         features = extract_features(
-            pictures,
+            given,
             backbone,
             cache=None,
             precision=classifier.config.precision,
@@ -50,62 +54,82 @@ def extract_pictures(classifier: Classifier, arguments: Sequence[str], *, quiet:
             on_progress=progress.features,
         )
     for index, reason in features.unreadable:
-        name = printable(pictures.names[index])
+        name = printable(given.names[index])
         print(f"warning: {name} cannot be read and is skipped: {reason}", file=sys.stderr)
     if told := doubts():
         print(f"warning: {told}", file=sys.stderr)
     skipped = np.array([index for index, _ in features.unreadable], np.int64)
-    if len(skipped) == len(pictures):
-        given = count_of(len(pictures), "image")
-        raise FedtlError(f"There is nothing to classify: of {given}, none can be read.")
-    kept = np.setdiff1d(np.arange(len(pictures)), skipped)
-    return [pictures.names[index] for index in kept], features.array[kept]
+    if len(skipped) == len(given):
+        counted = count_of(len(given), kind.unit)
+        raise FedtlError(f"There is nothing to classify: of {counted}, none can be read.")
+    kept = np.setdiff1d(np.arange(len(given)), skipped)
+    return kind.unit, ([given.names[index] for index in kept], features.array[kept])
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Image files by name, in any folders: :class:`fedtl.data.dataset.Images`."""
+class GivenItems:
+    """Inputs by name, from files in any folders: see :class:`fedtl.data.dataset.Items`.
 
+    Attributes:
+        kind: What they are read as.
+        names: One for each.
+        readers: Returns each of them, decoded.
+    """
+
+    kind: InputKind
     names: list[str]
-    readers: list[Callable[[], bytes]]
-    scale: GreyScale
+    readers: list[Callable[[], Any]]
 
     @classmethod
-    def found(cls, classifier: Classifier, arguments: Sequence[str]) -> Pictures:
-        """Return the named files and all images in the named folders and archives, in order."""
+    def found(cls, classifier: Classifier, kind: InputKind, arguments: Sequence[str]) -> GivenItems:
+        """Return the named files and all inputs in the named folders and archives, in order.
+
+        Raises:
+            UsageError: Something is not there, or of another kind.
+        """
         from fedtl.data.file_store import is_archive, open_file_store
         from fedtl.data.left_aside import told
+        from fedtl.kinds import TABLES
 
-        pictures = cls([], [], classifier.trained.scale)
+        found = cls(kind, [], [])
+        decode = _decoder(classifier, kind)
         for argument in arguments:
             if argument.startswith(_EMBEDDINGS):
                 raise UsageError(
-                    f"{classifier.run} was trained on images, so it takes images, "
+                    f"{classifier.run} was trained on {kind.unit}s, so it takes {kind.unit}s, "
                     f"folders and archives, not {argument}."
                 )
             path = Path(argument).expanduser()
             # Path.exists would raise where a folder above may not be entered.
             if not os.path.exists(path):  # noqa: PTH110
+                article = "an image" if kind.unit == "image" else f"a {kind.unit}"
                 raise UsageError(
-                    f"{argument} does not exist; an image, or a folder or archive (.zip, .tar) of "
-                    "images is expected."
+                    f"{argument} does not exist; {article}, or a folder or archive (.zip, .tar) of "
+                    f"{kind.unit}s is expected."
                 )
             if path.is_dir() or is_archive(path):
-                store = open_file_store(path)
+                store = open_file_store(path, kind)
                 aside = told(store.left_aside)
                 if not store.paths:
-                    found = f" ({aside})" if aside else ""
-                    raise UsageError(f"{argument} holds no images{found}.")
+                    holds = f" ({aside})" if aside else ""
+                    raise UsageError(f"{argument} holds no {kind.unit}s{holds}.")
                 for told_of in filter(
                     None, (f"{argument}: {aside}" if aside else "", *store.notes)
                 ):
                     print(f"warning: {told_of}", file=sys.stderr)
-                pictures.names.extend(f"{path}/{member}" for member in store.paths)
-                pictures.readers.extend(partial(store.read, at) for at in range(len(store.paths)))
+                found.names.extend(f"{path}/{member}" for member in store.paths)
+                found.readers.extend(
+                    partial(_decoded, decode, partial(store.read, at))
+                    for at in range(len(store.paths))
+                )
+            elif kind == TEXT and path.suffix.lower() in TABLES:
+                rows = _texts_of_table(classifier, path)
+                found.names.extend(f"{path.name}:{row + 1}" for row, _ in rows)
+                found.readers.extend(partial(str, text) for _, text in rows)
             else:
-                pictures.names.append(str(path))
-                pictures.readers.append(partial(_read_file, path))
-        return pictures
+                found.names.append(str(path))
+                found.readers.append(partial(_decoded, decode, partial(_read_file, path)))
+        return found
 
     def __len__(self) -> int:
         return len(self.names)
@@ -114,11 +138,40 @@ class Pictures:
         """Return the SHA-256 of the name, which is enough: no cache outlives this process."""
         return hashlib.sha256(os.fsencode(self.names[index])).digest()
 
-    def load(self, index: int) -> NDArray[np.uint8]:
-        """Return the decoded picture, shape ``(height, width, 3)``."""
-        from fedtl.data.decoding import decode_rgb
+    def load(self, index: int) -> Any:
+        """Return the decoded input."""
+        return self.readers[index]()
 
-        return decode_rgb(self.readers[index](), self.scale)
+
+def _decoder(classifier: Classifier, kind: InputKind) -> Callable[[bytes], Any]:
+    """Return what decodes a file's bytes."""
+    if kind == TEXT:
+        from fedtl.data.texts import decoded_text
+
+        return decoded_text
+    if kind == SOUND:
+        from fedtl.data.sound import decoded
+
+        return decoded
+    from fedtl.data.decoding import decode_rgb
+
+    return partial(decode_rgb, scale=classifier.trained.scale)
+
+
+def _decoded(decode: Callable[[bytes], Any], read: Callable[[], bytes]) -> Any:
+    return decode(read())
+
+
+def _texts_of_table(classifier: Classifier, path: Path) -> list[tuple[int, str]]:
+    """Return the texts of a table that need not have labels, each with its row's number."""
+    from fedtl.data.table_columns import columns_of
+    from fedtl.data.table_file import read_table
+
+    table = read_table(path)
+    options = dict(classifier.config.options)
+    asked = {"text": str(options.get("text-column", ""))}
+    columns = columns_of(path, list(table), asked, labelled=False)
+    return [(row, text) for row, text in enumerate(table[columns.text]) if text is not None]
 
 
 def _read_file(path: Path) -> bytes:

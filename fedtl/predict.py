@@ -96,17 +96,18 @@ def main(
         int, typer.Option("--top", help="Classes shown per input, best first.", metavar="N", min=1)
     ] = 2,
 ) -> None:
-    """Classify new images with what a run has learned.
+    """Classify new images, texts or recordings with what a run has learned.
 
-    RUN is the folder of a finished run. INPUT is an image, or a folder or archive (.zip, .tar) that
-    is searched for images; for a run on embeddings it is features:FILE.npz with an array x.
+    RUN is the folder of a finished run. INPUT is a file, or a folder or archive (.zip, .tar) that
+    is searched for files of the run's kind; for a run on texts it may be a table, and for a run on
+    embeddings it is features:FILE.npz with an array x.
 
     Heads trained by gradient steps give probabilities. Closed-form heads give scores: about 1 for
-    the class of an image, about 0 for the others. With --case-mix all give probabilities.
+    the class of an input, about 0 for the others. With --case-mix all give probabilities.
     """
     from fedtl.data.sources import Reading
     from fedtl.federation.classifier import Classifier
-    from fedtl.given_inputs import extract_pictures, read_embeddings
+    from fedtl.given_inputs import extract_given, read_embeddings
     from fedtl.report.predictions import Predictions
 
     reading = Reading(top_level=top_level, group_from=group_from, labels=labels, layout=layout)
@@ -130,13 +131,13 @@ def main(
         if len(inputs) != 1:
             raise UsageError(f"--score takes one INPUT that is labelled, not {len(inputs)}.")
         labelled = _labelled(classifier, inputs[0], reading, quiet=as_json)
-        names, features = labelled.names, labelled.features
+        unit, names, features = labelled.unit, labelled.names, labelled.features
     elif classifier.takes_embeddings:
-        names, features = read_embeddings(classifier, inputs)
+        unit, (names, features) = "row", read_embeddings(classifier, inputs)
     else:
-        names, features = extract_pictures(classifier, inputs, quiet=as_json)
+        unit, (names, features) = extract_given(classifier, inputs, quiet=as_json)
     predictions = Predictions(
-        unit="row" if classifier.takes_embeddings else "image",
+        unit=unit,
         names=names,
         classes=classifier.trained.classes,
         measure=classifier.measure if adjustment is None else "probability",

@@ -33,9 +33,9 @@ _FEWEST = "min-examples-per-class"
 _FEWEST_BY_DEFAULT = 5
 _HERE = "this site's node config"
 
-# What a site may set for itself: where its data, weights and cache are, how its data is read, with
-# the options of its source, and of how few examples of a class nothing leaves.
-SITE_KEYS = ("data", "set", *READING_KEYS, "weights", "cache", _FEWEST)
+# What a site may set for itself: where its data, backbone, weights and cache are, how its data is
+# read, with the options of its source, and of how few examples of a class nothing leaves.
+SITE_KEYS = ("data", "set", *READING_KEYS, "backbone", "weights", "cache", _FEWEST)
 
 # What --node-config may hold beside SITE_KEYS: Flower's two, and this module's own.
 _FLOWERS_KEYS = ("partition-id", "num-partitions")
@@ -56,6 +56,7 @@ _PLURALS = {
     "strategy": "strategies",
 }
 _SHIPPED_BACKBONE = "fedtl-tiny"
+_DOWNLOADING = ("download",)
 
 
 class RefusedError(UsageError):
@@ -180,6 +181,11 @@ class SitePolicy:
     def _against_part(self, key: str, value: Any) -> _Against | None:
         """Return why the site refuses a part: only installed code may run."""
         kind = kind_of(key)
+        if key == "backbone" and key in self.own:
+            return None  # the site's own, which has to be the same network by its fingerprint
+        if key == "backbone" and str(value).partition(":")[0] in kind.with_argument:
+            why = "which folder or network that is, a site says itself: backbone of its node config"
+            return _Against(f"backbone = {shown(str(value))}", why)
         if isinstance(value, str) and names_class(key, value):
             why = f"only {_PLURALS[kind.key]} of the package that is installed here run"
             allowed = OWN_CLASS in self.allowed
@@ -195,6 +201,8 @@ class SitePolicy:
         if known.key not in FOLLOWED and known.key not in self.allowed and key not in self.allowed:
             why = REASONS.get(known.key, "it is not among the keys that a run may set at a site")
             return _Against(key, why, key)
+        if key in _DOWNLOADING and value and DOWNLOADS not in self.allowed:
+            return _Against(key, "a site fetches nothing that it did not allow", DOWNLOADS)
         bound = known.option.most_at_sites
         if bound is not None and not _at_most(value, bound):
             return _Against(f"{key} above {bound:g}", "that is the most at every site")
@@ -204,7 +212,8 @@ class SitePolicy:
         """Return why the site refuses to download weights that it did not name itself."""
         backbone = asked.get("backbone", _SHIPPED_BACKBONE)
         weights = asked.get("weights", "DEFAULT")
-        if backbone == _SHIPPED_BACKBONE or "weights" in self.own or DOWNLOADS in self.allowed:
+        brings_its_own = str(backbone).partition(":")[0] in _INSTALLED["backbone"]
+        if brings_its_own or {"backbone", "weights"} & self.own.keys() or DOWNLOADS in self.allowed:
             return []
         embeddings = str(self.own.get("data", "")).startswith("features:")
         if embeddings or weights == "random" or re.search(r"[/.]", str(weights)):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from fedtl.data.image_formats import HEAD_BYTES
+from fedtl.data.input_kinds import InputKind
 from fedtl.data.left_aside import EMPTY_FOLDER, LeftAside, sorted_out
 from fedtl.data.member_names import empty_folders, the_one
 
@@ -24,6 +25,7 @@ class ArchiveStore(ABC, Generic[M]):
         members: Where each file lies, by its name.
         folders: Names of the folders that are members of their own.
         notes: What to tell the user about the names, a sentence each.
+        wanted: See :func:`~fedtl.data.file_store.open_file_store`.
     """
 
     def __init__(
@@ -33,10 +35,11 @@ class ArchiveStore(ABC, Generic[M]):
         members: dict[str, M],
         folders: Sequence[str],
         notes: list[str],
+        wanted: InputKind | None,
     ) -> None:
         self._path, self._unpacked = path, unpacked
         self._members, self.notes = members, notes
-        self.kind, self.paths, self.left_aside = sorted_out(members, self._head)
+        self.kind, self.paths, self.left_aside = sorted_out(members, self._head, wanted)
         empty = empty_folders(folders, list(members))
         self.left_aside += [LeftAside(name, EMPTY_FOLDER) for name in empty]
 

@@ -1,4 +1,4 @@
-"""Image files in a folder or, without unpacking, in a zip or tar archive."""
+"""Files of inputs in a folder or, without unpacking, in a zip or tar archive."""
 
 from __future__ import annotations
 
@@ -58,8 +58,12 @@ class FileStore(Protocol):
         ...
 
 
-def open_file_store(path: Path) -> FileStore:
-    """Return the image files under a folder or in an archive.
+def open_file_store(path: Path, wanted: InputKind | None = None) -> FileStore:
+    """Return the files under a folder or in an archive that inputs are read from.
+
+    Args:
+        path: The folder or archive.
+        wanted: The kind of input; by default, what there is: see ``sorted_out``.
 
     Raises:
         UsageError: There is nothing at ``path``, it is neither a folder nor a sound archive, or a
@@ -69,7 +73,7 @@ def open_file_store(path: Path) -> FileStore:
     from fedtl.data.zip_store import ZipStore
 
     if path.is_dir():
-        return _Folder(path)
+        return _Folder(path, wanted)
     if not path.exists():
         raise UsageError(
             f"{path} does not exist: --data wants a folder, a .zip or a .tar of images"
@@ -78,8 +82,8 @@ def open_file_store(path: Path) -> FileStore:
         with path.open("rb") as file:
             head = file.read(FOREIGN_BYTES)
         if not head.startswith(b"PK") and is_tar(path):
-            return TarStore(path)
-        return ZipStore(path)
+            return TarStore(path, wanted)
+        return ZipStore(path, wanted)
     except zipfile.BadZipFile as error:
         raise UsageError(f"{path} {_no_archive(path, head, str(error))}") from None
     except (tarfile.TarError, EOFError, ValueError, LookupError, OverflowError) as error:
@@ -117,7 +121,7 @@ def store_name(path: Path) -> str:
 
 
 class _Folder:
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, wanted: InputKind | None) -> None:
         self._root = root
         names, empty = _walk(str(root))
         for name in names:
@@ -129,7 +133,7 @@ class _Folder:
                     "rename it"
                 ) from None
         self.notes: list[str] = []
-        self.kind, self.paths, self.left_aside = sorted_out(names, self._head)
+        self.kind, self.paths, self.left_aside = sorted_out(names, self._head, wanted)
         self.left_aside += [LeftAside(name, EMPTY_FOLDER) for name in sorted(empty)]
 
     def read(self, index: int) -> bytes:

@@ -17,6 +17,7 @@ from fedtl.data.doubled_folders import outer_folders
 from fedtl.data.file_items import file_items
 from fedtl.data.file_store import FileStore, open_file_store, store_name
 from fedtl.data.group_pattern import groups_by_pattern
+from fedtl.data.input_kinds import TEXT
 from fedtl.data.split_names import EXAMPLES, UNLABELLED, split_role, test_rows
 from fedtl.errors import UnreadableImageError, UsageError, first_line
 
@@ -53,6 +54,9 @@ def labelled_images(path: Path, table: str, *, group_from: str = "") -> Dataset:
             two labels, or names no image.
     """
     store = open_file_store(path)
+    if not store.paths:
+        # Texts need no folders that name their classes.
+        store = open_file_store(path, TEXT)
     try:
         lines, columns = _lines(_text(store, path, table), table)
     except (csv.Error, MemoryError) as error:

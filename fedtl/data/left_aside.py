@@ -46,7 +46,7 @@ class LeftAside:
 
 
 def sorted_out(
-    names: Iterable[str], head: Callable[[str], bytes]
+    names: Iterable[str], head: Callable[[str], bytes], wanted: InputKind | None = None
 ) -> tuple[InputKind, list[str], list[LeftAside]]:
     """Return the inputs among some files, sorted, and the others except those of systems.
 
@@ -56,6 +56,7 @@ def sorted_out(
     Args:
         names: Relative paths with slashes.
         head: Returns a file's first bytes; asked where the name does not tell what it is.
+        wanted: The kind of input, if it is known.
     """
     pictures: list[str] = []
     others: list[LeftAside] = []
@@ -74,15 +75,17 @@ def sorted_out(
             pictures.append(name)
         else:
             others.append(LeftAside(name, kind or NO_SUFFIX))
-    read_as = PICTURE
-    for other_kind, suffixes in ((SOUND, _SOUNDS), (TEXT, _TEXTS)):
-        if pictures:
-            break
-        found = {one.path for one in others if one.kind in suffixes and "/" in one.path}
+    read_as = PICTURE if wanted is None else wanted
+    for kind_of_file, suffixes in ((SOUND, _SOUNDS), (TEXT, _TEXTS)):
+        found = {one.path for one in others if one.kind in suffixes}
+        places = {path.rpartition("/")[0] for path in found}
         # A lone folder of texts is notes beside something else.
-        if found and (other_kind == SOUND or len({path.rpartition("/")[0] for path in found}) > 1):
-            read_as, pictures = other_kind, list(found)
+        meant = not pictures and bool(found) and (kind_of_file == SOUND or len(places) > 1)
+        if kind_of_file == wanted or (wanted is None and meant):
+            others += [LeftAside(name, suffix_of(name) or NO_SUFFIX) for name in pictures]
+            read_as, pictures = kind_of_file, list(found)
             others = [one for one in others if one.path not in found]
+            break
     return read_as, sorted(pictures), sorted(others, key=lambda other: other.path)
 
 

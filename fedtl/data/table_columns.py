@@ -69,18 +69,21 @@ class Columns:
         ]
 
 
-def columns_of(path: object, names: Sequence[str], asked: Mapping[str, str]) -> Columns:
-    """Return which column says what.
+def columns_of(
+    path: object, names: Sequence[str], asked: Mapping[str, str], *, labelled: bool = True
+) -> Columns:
+    """Return which column says what; there is a text in any case.
 
     Args:
         path: The table, for messages.
         names: Its columns.
         asked: Columns that the user named, by what they say; ``none`` for none, and empty to find
             one by its name.
+        labelled: Whether there has to be a label.
 
     Raises:
-        UsageError: A named column is not there, none or several may be the label, or one column is
-            to say two things.
+        UsageError: A named column is not there, none or several may be the text or the label, or
+            one column is to say two things.
     """
     plain = {name: "".join(filter(str.isalnum, name.lower())) for name in names}
     found: dict[str, str] = {}
@@ -99,11 +102,12 @@ def columns_of(path: object, names: Sequence[str], asked: Mapping[str, str]) -> 
             taken = set(asked.values()) - {NONE, ""}
             like = [name for name in names if plain[name] in known and name not in taken]
             exact = [name for name in like if plain[name] == what]
-            if what == "label" and len(exact or like) != 1:
+            needed = what == "text" or (what == "label" and labelled)
+            if needed and len(exact or like) != 1:
                 several = f"{' and '.join(like)} may be it" if like else "none is called so"
                 raise UsageError(
-                    f"{path}: which column is the label ({several})? Say --label-column NAME; its "
-                    f"columns are {', '.join(names)}"
+                    f"{path}: which column is the {what} ({several})? Say --{what}-column NAME; "
+                    f"its columns are {', '.join(names)}"
                 )
             found[what] = exact[0] if len(exact) == 1 else like[0] if len(like) == 1 else ""
     said = [name for name in found.values() if name]

@@ -17,8 +17,8 @@ PARQUET, JSON_LINES = (".parquet", ".pq"), (".jsonl", ".ndjson")
 _MOST_COLUMNS = 20_000
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Return a table, every cell as text and a missing one as ``None``.
+def read_table(path: Path) -> dict[str, list[str | None]]:
+    """Return a table's columns by name, every cell as text and a missing one as ``None``.
 
     A CSV's cells are separated by commas, semicolons or tabs, whichever its header has most of.
 
@@ -51,8 +51,11 @@ def read_table(path: Path) -> pd.DataFrame:
     if table.empty or len(names) > _MOST_COLUMNS:
         what = "no rows" if table.empty else f"{len(names):,} columns"
         raise UsageError(f"{path} has {what}, but a row for each example is expected")
-    table.columns = pd.Index(names)
-    return table.map(_cell).astype(object)
+    columns = [table.iloc[:, place].tolist() for place in range(len(names))]
+    return {
+        name: [_cell(value) for value in column]
+        for name, column in zip(names, columns, strict=True)
+    }
 
 
 def _separated(path: Path) -> pd.DataFrame:
@@ -87,7 +90,9 @@ def _cell(value: object) -> str | None:
     if value is None or (isinstance(value, float) and value != value):
         return None
     if isinstance(value, Mapping | list):
-        raise ValueError("a cell holds a list or a table of its own")
+        raise UsageError(
+            "a table's cells must be text or numbers, not lists or tables of their own"
+        )
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value).strip() or None

@@ -13,6 +13,7 @@ from typing import Any
 from fedtl.data.archive_store import ArchiveStore
 from fedtl.data.budget import MOST_FILE_BYTES, MOST_MEMBERS, is_compressed, unpacked
 from fedtl.data.image_formats import HEAD_BYTES
+from fedtl.data.input_kinds import InputKind
 from fedtl.data.member_names import (
     names_as_meant,
     plain_name,
@@ -37,7 +38,7 @@ class TarStore(ArchiveStore[tuple[int, int]]):
         tarfile.TarError: It is no sound tar archive.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, wanted: InputKind | None = None) -> None:
         tar, owned = _decompressed(path)
         _check_headers(path, tar)
         members: dict[str, tuple[int, int]] = {}
@@ -61,7 +62,7 @@ class TarStore(ArchiveStore[tuple[int, int]]):
                 elif info.isreg() and not info.issparse():
                     members[name] = (info.offset_data, info.size)
                 by_raw_name[info.name] = members.get(name)
-        super().__init__(tar, owned, members, folders, notes)
+        super().__init__(tar, owned, members, folders, notes, wanted)
 
     def _read(self, name: str) -> bytes:
         start, size = self._members[name]

@@ -9,6 +9,8 @@ from fedtl.data.file_store import FileStore
 from fedtl.data.input_kinds import TEXT
 from fedtl.errors import UnreadableImageError
 
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
 
 class Texts:
     """Texts held in memory: see :class:`~fedtl.data.dataset.Items`."""
@@ -55,14 +57,19 @@ class FileTexts:
         Raises:
             UnreadableImageError: The file cannot be read, is not UTF-8, or has no text.
         """
-        content = self._store.read(index)
-        try:
-            text = content.decode("utf-16" if content[:2] in _UTF_16 else "utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise UnreadableImageError("not UTF-8 text") from error
-        if not text.strip():
-            raise UnreadableImageError("an empty text")
-        return text
+        return decoded_text(self._store.read(index))
 
 
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+def decoded_text(content: bytes) -> str:
+    """Return the text of a file.
+
+    Raises:
+        UnreadableImageError: It is not UTF-8 (or UTF-16 with its mark), or has no text.
+    """
+    try:
+        text = content.decode("utf-16" if content[:2] in _UTF_16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UnreadableImageError("not UTF-8 text") from error
+    if not text.strip():
+        raise UnreadableImageError("an empty text")
+    return text

@@ -25,6 +25,7 @@ from fedtl.data.budget import (
     write_within,
 )
 from fedtl.data.image_formats import HEAD_BYTES, picture_suffixes, suffix_of
+from fedtl.data.input_kinds import InputKind
 from fedtl.data.member_names import (
     names_as_meant,
     plain_name,
@@ -68,7 +69,7 @@ class ZipStore(ArchiveStore[_Member]):
         zipfile.BadZipFile: It is no sound zip.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, wanted: InputKind | None = None) -> None:
         whole, unpacked = _looked_through(path)
         check_zip_directory(whole)
         members: dict[str, _Member] = {}
@@ -100,7 +101,7 @@ class ZipStore(ArchiveStore[_Member]):
             members[name] = _Member(
                 info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC
             )
-        super().__init__(whole, unpacked, members, folders, notes)
+        super().__init__(whole, unpacked, members, folders, notes, wanted)
 
     def _head(self, name: str, count: int = HEAD_BYTES) -> bytes:
         member = self._members[name]

@@ -19,6 +19,7 @@ from fedtl.data.pillow_warnings import doubts
 from fedtl.data.unreadable import by_kind
 from fedtl.errors import FedtlError, UsageError
 from fedtl.federation.classifier import Classifier
+from fedtl.kinds import KINDS
 
 if TYPE_CHECKING:
     from fedtl.data.dataset import Dataset
@@ -33,6 +34,7 @@ class Labelled:
     """Inputs of known class.
 
     Attributes:
+        unit: What one of them is called.
         names: One per input.
         features: Shape ``(n, d)``, float32.
         labels: Shape ``(n,)``, int64, in the order of the head's classes.
@@ -41,6 +43,7 @@ class Labelled:
             each.
     """
 
+    unit: str
     names: list[str]
     features: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -58,9 +61,10 @@ def read_labelled(
 
     Args:
         classifier: The finished run.
-        source: A folder or archive of labelled images, or ``features:FILE.npz`` with ``x``, ``y``.
+        source: A folder or archive of labelled inputs, a table of texts, or ``features:FILE.npz``
+            with ``x``, ``y``.
         reading: How to read folders and archives.
-        on_progress: Called with the images that have their features and their total number.
+        on_progress: Called with the inputs that have their features and their total number.
 
     Raises:
         FedtlError: It cannot be read, or none of its classes is one of the head's.
@@ -91,13 +95,16 @@ def read_labelled(
     reasons = by_kind(reason for _, reason in unreadable)
     if unreadable:
         first = dataset.keys[unreadable[0][0]]
-        notes.append(f"{len(unreadable):,} images cannot be decoded, first {first} ({reasons})")
+        lost = f"{len(unreadable):,} {dataset.unit}s"
+        notes.append(f"{lost} cannot be decoded, first {first} ({reasons})")
     notes += filter(None, [doubts()])
     kept = np.setdiff1d(np.arange(len(rows)), [index for index, _ in unreadable])
     if not len(kept):
-        raise FedtlError(f"None of the {len(rows):,} images of {source} can be decoded: {reasons}.")
+        lost = f"{len(rows):,} {dataset.unit}s"
+        raise FedtlError(f"None of the {lost} of {source} can be decoded: {reasons}.")
     groups = dataset.groups
     return Labelled(
+        unit=dataset.unit,
         names=[str(dataset.keys[row]) for row in kept],
         features=np.asarray(features[kept]),
         labels=labels[rows][kept],
@@ -156,11 +163,14 @@ def case_mix(classifier: Classifier, own: Labelled) -> Adjustment:
 def _opened(classifier: Classifier, source: str, reading: Reading) -> Dataset:
     from fedtl.data.features_file import features_file
     from fedtl.data.sources import images
+    from fedtl.data.sources.table import Table
 
     embeddings = source.startswith(_EMBEDDINGS)
     if embeddings != classifier.takes_embeddings:
-        taken = "features:FILE.npz" if classifier.takes_embeddings else "images in class/file"
+        taken = "features:FILE.npz" if classifier.takes_embeddings else "inputs in class/file"
         raise UsageError(f"{classifier.run} was trained on {taken}, so it cannot use {source}.")
+    if not embeddings and KINDS["data"].found(source)[0] == "table":
+        return Table(classifier.config, source).open()
     if not embeddings:
         return images(Path(source).expanduser(), reading)
     path = Path(source.removeprefix(_EMBEDDINGS)).expanduser()
@@ -179,15 +189,18 @@ def _features(
 ) -> tuple[NDArray[np.float32], list[tuple[int, str]]]:
     if isinstance(dataset.inputs, np.ndarray):
         return dataset.inputs, []
+    from fedtl.transfer.backbones import check_kind
     from fedtl.transfer.cache_folder import cache_folder
     from fedtl.transfer.extraction import extract_features
 
     images = dataset.inputs
     if isinstance(images, GreyImages):
         images = images.with_scale(classifier.trained.scale)
+    backbone = classifier.backbone()
+    check_kind(backbone, images, dataset.name)
     features = extract_features(
         images,
-        classifier.backbone(),
+        backbone,
         cache=cache_folder(classifier.config),
         precision=classifier.config.precision,
         device="auto",

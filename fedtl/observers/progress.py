@@ -108,11 +108,11 @@ class RunProgress(Observer):
             self._live.stop()
 
     def features(self, done: int, total: int) -> None:
-        """Report how many of the images have their features.
+        """Report how many of the inputs have their features.
 
         Args:
-            done: Images ready; at the first call, those that the cache already held.
-            total: All images.
+            done: Inputs ready; at the first call, those that the cache already held.
+            total: All inputs.
         """
         if self._quiet:
             return
@@ -123,7 +123,7 @@ class RunProgress(Observer):
             self._features_began = (now, done)
         began, found = self._features_began
         if done > found:
-            rate = f"{(done - found) / max(now - began, 1e-9):,.0f} images/s"
+            rate = f"{(done - found) / max(now - began, 1e-9):,.0f} inputs/s"
         else:
             rate = "cached" if done >= total else ""
         left = self._left("features", done, total)
@@ -131,11 +131,11 @@ class RunProgress(Observer):
             detail = f"{rate}, {left}" if left else rate
             self._show("features", f"features {done:,}/{total:,}", detail, done, total)
         elif done >= total and not self._features_done:
-            self._print(f"features {done:,}/{total:,} images, {rate}")
+            self._print(f"features {done:,}/{total:,} inputs, {rate}")
         elif first:
-            self._print(f"features of {count_of(total, 'image')}, {found:,} cached")
+            self._print(f"features of {count_of(total, 'input')}, {found:,} cached")
         elif self._is_due():
-            self._print(f"features {done:,}/{total:,} images, {rate}, {left}".rstrip(", "))
+            self._print(f"features {done:,}/{total:,} inputs, {rate}, {left}".rstrip(", "))
         self._features_done = done >= total
 
     def round(self, finished: Round, rounds: int) -> None:

@@ -160,9 +160,8 @@ def prepare_inputs(
     if len(bad):
         reasons = by_kind(reason for _, reason in unreadable)
         if not len(rows):
-            raise FedtlError(
-                f"{dataset.name}: none of its {len(bad):,} images can be decoded: {reasons}."
-            )
+            lost = f"{len(bad):,} {dataset.unit}s"
+            raise FedtlError(f"{dataset.name}: none of its {lost} can be decoded: {reasons}.")
         dataset = without_unreadable(dataset, bad)
         if not own:
             dataset = without_lost_classes(dataset)
@@ -178,7 +177,9 @@ def prepare_inputs(
         except UsageError as error:
             raise UsageError(f"{error}; of the others, {reasons}") from None
         if config.holdout_site and not len(dataset.withheld):
-            raise FedtlError(f"None of the images of {config.holdout_site} can be decoded.")
+            raise FedtlError(
+                f"None of the {dataset.unit}s of {config.holdout_site} can be decoded."
+            )
     return Inputs(
         dataset=dataset,
         features=shared,

@@ -30,14 +30,14 @@ class Predictions:
     """Every class's value for n inputs.
 
     Attributes:
-        unit: What an input is: ``"image"``, or ``"row"`` of a file of embeddings.
+        unit: What an input is: ``image``, ``text``, ``recording``, or ``row`` of embeddings.
         names: One per input.
         classes: The K class names.
         measure: The meaning of the values.
         values: Shape ``(n, K)``; larger is likelier.
     """
 
-    unit: Literal["image", "row"]
+    unit: str
     names: Sequence[str]
     classes: Sequence[str]
     measure: Literal["probability", "score"]

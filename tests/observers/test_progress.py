@@ -35,8 +35,8 @@ def test_piped_progress_is_a_few_plain_lines() -> None:
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text)
     lines = text.splitlines()
     assert lines[0] == "starting the actors"
-    assert lines[1] == "features of 2,000 images, 500 cached"
-    assert re.fullmatch(r"features 2,000/2,000 images, [\d,]+ images/s", lines[2])
+    assert lines[1] == "features of 2,000 inputs, 500 cached"
+    assert re.fullmatch(r"features 2,000/2,000 inputs, [\d,]+ inputs/s", lines[2])
     assert lines[3].startswith("1 image could not be read: [bold]x")
     rounds = lines[4:]
     assert rounds[0] == "round 3/30 accuracy .874"
@@ -49,7 +49,7 @@ def test_piped_progress_of_cached_features_and_one_round() -> None:
     with RunProgress(Console(file=output)) as progress:
         progress.features(2000, 2000)
         progress.round(_finished(1, 1.0), 1)
-    assert output.getvalue() == ("features 2,000/2,000 images, cached\nround 1/1 accuracy 1.000\n")
+    assert output.getvalue() == ("features 2,000/2,000 inputs, cached\nround 1/1 accuracy 1.000\n")
 
 
 def test_piped_progress_of_long_work_is_a_line_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,12 +62,12 @@ def test_piped_progress_of_long_work_is_a_line_a_minute(monkeypatch: pytest.Monk
             progress.features(10 * second, 6000)
     lines = output.getvalue().splitlines()
     assert lines == [
-        "features of 6,000 images, 0 cached",
-        "features 600/6,000 images, 10 images/s, 9 min 0 s left",
-        "features 1,200/6,000 images, 10 images/s, 8 min 0 s left",
-        "features 1,800/6,000 images, 10 images/s, 7 min 0 s left",
-        "features 2,400/6,000 images, 10 images/s, 6 min 0 s left",
-        "features 3,000/6,000 images, 10 images/s, 5 min 0 s left",
+        "features of 6,000 inputs, 0 cached",
+        "features 600/6,000 inputs, 10 inputs/s, 9 min 0 s left",
+        "features 1,200/6,000 inputs, 10 inputs/s, 8 min 0 s left",
+        "features 1,800/6,000 inputs, 10 inputs/s, 7 min 0 s left",
+        "features 2,400/6,000 inputs, 10 inputs/s, 6 min 0 s left",
+        "features 3,000/6,000 inputs, 10 inputs/s, 5 min 0 s left",
     ]
 
 
@@ -101,7 +101,7 @@ def test_terminal_progress_leaves_finished_bars_and_its_notes() -> None:
     assert "\x1b[?25h" in output.getvalue()  # the cursor is back
     final = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", output.getvalue()).rsplit("\r", 1)[-1]
     assert "features 2,000/2,000" in final
-    assert "images/s" in final
+    assert "inputs/s" in final
     assert "round 30/30" in final
     assert "accuracy .874" in final
     assert "starting the actors" not in final

@@ -40,20 +40,17 @@ class Table(Source):
             raise UsageError(f"--data {self.argument}: there is no such file")
         table = read_table(path)
         asked = {what: getattr(self.options, f"{what}_column") for what in _SAYS}
-        columns = columns_of(path, list(table.columns), asked)
-        if not columns.text:
-            raise UsageError(
-                f"{path}: which column is the text? Say --text-column NAME; its columns are "
-                f"{', '.join(table.columns)}"
-            )
-        cells = {what: table[name].tolist() for what in _SAYS if (name := getattr(columns, what))}
+        columns = columns_of(path, list(table), asked)
+        cells = {what: table[name] for what in _SAYS if (name := getattr(columns, what))}
         needed = [what for what in ("text", "label", "site") if what in cells]
         left = [
             (row, next(what for what in needed if cells[what][row] is None))
-            for row in range(len(table))
+            for row in range(len(cells["label"]))
             if any(cells[what][row] is None for what in needed)
         ]
-        kept = np.setdiff1d(np.arange(len(table)), np.array([row for row, _ in left], np.int64))
+        kept = np.setdiff1d(
+            np.arange(len(cells["label"])), np.array([row for row, _ in left], np.int64)
+        )
         if not len(kept):
             raise UsageError(f"{path}: no row has {' and '.join(needed)}")
         return _dataset(path, columns, cells, kept, left)
