@@ -77,6 +77,8 @@ class Kind:
             UsageError: It names nothing, or two things.
         """
         name, colon, argument = value.partition(":")
+        if name.replace("_", "-") in self.with_argument:
+            name = name.replace("_", "-")  # as their packages are spelled
         there = self.paths and os.path.lexists(value)
         if name in self.installed():
             if there:
@@ -176,7 +178,7 @@ KINDS: Mapping[str, Kind] = {
             "fedtl.transfer.backbones",
             "BACKBONE",
             "fedtl.transfer.backbones.base:Family",
-            {"hf": "FOLDER_OR_NAME"},
+            {"hf": "FOLDER_OR_NAME", "open-clip": "ARCH@FILE", "timm": "NAME"},
             otherwise="torchvision",
         ),
         Kind(

@@ -71,8 +71,8 @@ class Preprocessing:
             image_size=size,
             resize=round(int(transform.resize_size[0]) * size / native),
             interpolation=str(transform.interpolation.name),
-            mean=(float(transform.mean[0]), float(transform.mean[1]), float(transform.mean[2])),
-            std=(float(transform.std[0]), float(transform.std[1]), float(transform.std[2])),
+            mean=three_numbers(transform.mean),
+            std=three_numbers(transform.std),
         )
 
     def crop(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -152,6 +152,12 @@ class Preprocessing:
             return picture
         source = Image.fromarray(np.ascontiguousarray(picture))
         return np.asarray(source.resize((width, height), Image.Resampling[self.interpolation]))
+
+
+def three_numbers(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return one number for each of red, green and blue."""
+    red, green, blue = values
+    return float(red), float(green), float(blue)
 
 
 def _not_too_long(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
