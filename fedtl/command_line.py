@@ -27,6 +27,7 @@ from fedtl.errors import FedtlError, UsageError
 from fedtl.help_pages import ALL, HelpPage, options_page, part_pages
 from fedtl.interruption import ended_by_signals
 from fedtl.kinds import KINDS
+from fedtl.known_options import shipped_option
 from fedtl.unforeseen import is_let_through, unforeseen
 
 # What typer returns where Ctrl-C ended the command.
@@ -113,9 +114,14 @@ def _further(
             continue
         key = flag.removeprefix("--")
         if not equals:
-            if not waiting or waiting[0].startswith("--"):
+            known = shipped_option(key)
+            switch = known is not None and known.option.kind is bool
+            if switch and (not waiting or waiting[0].lower() not in ("true", "false")):
+                value = "true"
+            elif not waiting or waiting[0].startswith("--"):
                 raise UsageError(f"Option {flag!r} is not known, or has no value.")
-            value = waiting.pop(0)
+            else:
+                value = waiting.pop(0)
         found[key] = Spelt(value)
     for pair in pairs or ():
         found |= {key: Spelt(text) for key, text in pairs_of(pair, "--set").items()}

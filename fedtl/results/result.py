@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedtl.data.input_kinds import PICTURE
 from fedtl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class RunResult:
         """Return backbone and head as one module, which takes pictures.
 
         Raises:
-            UsageError: There is no global head, or the run was trained on precomputed features.
+            UsageError: There is no global head, or the run was not trained on images.
             FedtlError: The backbone is not available, or differs from the run's.
         """
         from fedtl.transfer.modules import ImageModel
@@ -178,7 +179,13 @@ class RunResult:
                 "The run was trained on precomputed features, so there is no backbone; use head, "
                 "which takes features."
             )
-        return ImageModel(classifier.backbone(), self.head).eval()
+        backbone = classifier.backbone()
+        if backbone.preprocessing.kind != PICTURE:
+            raise UsageError(
+                f"The run was trained on {backbone.preprocessing.kind.unit}s, and model takes "
+                "images; use head, which takes features, or fedtl.predict."
+            )
+        return ImageModel(backbone, self.head).eval()
 
     def report(self, path: str | Path) -> Path:
         """Write the run's page to a file; return that file.

@@ -14,7 +14,8 @@ import soundfile
 from in_process import finished
 from tiny_encoders import FAMILIES, PICTURES, SOUNDS, WORDS, write_tiny
 
-from fedtl import describe, predict, simulate
+from fedtl import RunResult, describe, predict, simulate
+from fedtl.errors import UsageError
 
 GOOD, BAD = ["great", "love", "good"], ["terrible", "hate", "bad"]
 RUN = ("--engine=inline", "--quiet", "--partition=natural", "--no-cache")
@@ -129,6 +130,8 @@ def test_from_a_look_at_the_data_to_predictions(
         right = [Path(one["recording"]).parent.name == one["predicted"] for one in told]
         assert len(right) == 80
         assert np.mean(right) > 0.9
+    with pytest.raises(UsageError, match=f"trained on {unit}s, and model takes images"):
+        RunResult.load(out).model()
     scored = finished(predict.main, out, data, "--score", "--json")
     assert scored.exit_code == 0, scored.stderr
     assert json.loads(scored.stdout)["accuracy"] > 0.9

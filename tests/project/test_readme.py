@@ -170,7 +170,8 @@ def test_commands_of_ours_parse(
     config = from_mapping({**given, **further}, where="docs", base=base)
     if ":" not in config.strategy:
         strategies.load(config.strategy)
-    if config.backbone != "fedtl-tiny" and not Path(config.weights).suffix:
+    kind = KINDS["backbone"]
+    if kind.found(config.backbone)[0] == kind.otherwise and not Path(config.weights).suffix:
         weights_entry(config.backbone, config.weights)
 
 

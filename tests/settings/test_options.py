@@ -16,6 +16,7 @@ from installed import installed
 
 import strategies
 from fedtl import compare, console, known_options, registry, simulate
+from fedtl.command_line import _further
 from fedtl.config import RunConfig
 from fedtl.config_file import from_flower, from_mapping, from_toml
 from fedtl.config_keys.every import rules
@@ -121,6 +122,18 @@ def test_a_comparison_takes_several_values_and_tunes(folder: Path) -> None:
     assert end.exit_code == 0, end.stderr
     (found,) = Path("tuned/tuned").glob("*.json")
     assert {"learning-rate", "beta"} == json.loads(found.read_text())["chosen"].keys()
+
+
+def test_a_switch_needs_no_value() -> None:
+    for flags, found, alone in (
+        (["--download"], "true", []),
+        (["--download", "--max-length", "9"], "true", []),
+        (["--download", "false"], "false", []),
+        (["--download=false", "x"], "false", ["x"]),
+        (["--download", "x"], "true", ["x"]),
+    ):
+        options, others = _further(flags, [])
+        assert (options["download"], others) == (found, alone)
 
 
 @pytest.mark.parametrize(
