@@ -93,6 +93,15 @@ def test_rows_that_lack_something_are_left_aside_and_told(tmp_path: Path) -> Non
     assert "3 rows of gaps.csv are left aside" in found.notes[1]
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_gaps_do_not_turn_classes_into_fractions(suffix: str, tmp_path: Path) -> None:
+    rows = [{"text": f" t{k}", "label": None if k == 2 else k % 2} for k in range(6)]
+    rows.append({"text": "  ", "label": 1})
+    found = open_dataset(RunConfig(data=str(_write(tmp_path / f"g.{suffix}", rows))))
+    assert found.classes == ("0", "1")
+    assert [one.path for one in found.left_aside] == ["row 3", "row 7"]
+
+
 def test_numbers_as_labels_are_classes_whatever_the_format(tmp_path: Path) -> None:
     rows = [{"text": f"t{k}", "label": k % 2} for k in range(6)]
     for suffix in ("csv", "jsonl", "parquet"):
