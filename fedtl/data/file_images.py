@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.decoding import decode_rgb, grey_extent, surely_shallow
-from fedtl.data.file_store import FileStore
+from fedtl.data.file_store import FileStore, file_digest
 from fedtl.data.grey_scale import Extent, GreyScale
-from fedtl.errors import UnreadableImageError
 
 # Enough for a PNG's depth.
 _TELLING_BYTES = 33
@@ -36,11 +35,7 @@ class FileImages:
 
         A scale other than the plain one is part of it, as it alters the picture.
         """
-        try:
-            content = self._store.read(index)
-        except UnreadableImageError as error:
-            content = f"unreadable {self._store.paths[index]}: {error}".encode()
-        digest = hashlib.sha256(content).digest()
+        digest = file_digest(self._store, index)
         tag = self._scale.tag
         return hashlib.sha256(tag + digest).digest() if tag else digest
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tarfile
 import zipfile
@@ -106,6 +107,15 @@ def _no_archive(path: Path, head: bytes, error: str) -> str:
         advice = remedy.replace("unpack it", "unpack it and pass the folder")
         return f"is {cause}: {advice or 'a folder, a .zip or a .tar of images is expected'}"
     return neither
+
+
+def file_digest(store: FileStore, index: int) -> bytes:
+    """Return the SHA-256 of a file's bytes, or if there are none, of its path and why."""
+    try:
+        content = store.read(index)
+    except UnreadableImageError as error:
+        content = f"unreadable {store.paths[index]}: {error}".encode()
+    return hashlib.sha256(content).digest()
 
 
 def is_archive(path: Path) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtl.data.file_store import FileStore
+from fedtl.data.file_store import FileStore, file_digest
 from fedtl.data.input_kinds import SOUND
 from fedtl.errors import UnreadableImageError
 from fedtl.registry import needed
@@ -53,12 +52,8 @@ class FileSounds:
         return len(self._store.paths)
 
     def digest(self, index: int) -> bytes:
-        """Return the SHA-256 of the file's bytes, or if there are none, of its path and why."""
-        try:
-            content = self._store.read(index)
-        except UnreadableImageError as error:
-            content = f"unreadable {self._store.paths[index]}: {error}".encode()
-        return hashlib.sha256(content).digest()
+        """See :func:`~fedtl.data.file_store.file_digest`."""
+        return file_digest(self._store, index)
 
     def load(self, index: int) -> Sound:
         """Return the recording; see :func:`decoded`."""

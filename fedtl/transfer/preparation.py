@@ -3,12 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fedtl.data.input_kinds import InputKind
+
+
+@dataclass(frozen=True)
+class BatchBudget:
+    """How much shares a batch: enough to fill arithmetic units, and little enough for a cache.
+
+    Features may depend on it in the last bit.
+
+    Attributes:
+        on_core: Of pixels, tokens or samples, in a batch on a CPU core.
+        most_on_core: Inputs in it.
+        on_gpu: The same on a GPU.
+        most_on_gpu: Inputs in it.
+    """
+
+    on_core: int
+    most_on_core: int
+    on_gpu: int
+    most_on_gpu: int
+
+    def inputs(self, each: int, *, on_cores: bool) -> int:
+        """Return how many inputs, of so much each, share a batch."""
+        whole, most = (
+            (self.on_core, self.most_on_core) if on_cores else (self.on_gpu, self.most_on_gpu)
+        )
+        return max(1, min(most, whole // each))
+
+
+# Eight pictures of 224 x 224 on a core.
+PIXELS = BatchBudget(8 * 224**2, 32, 64 * 224**2, 1024)
 
 
 class Preparation(Protocol):

@@ -13,13 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedtl.data.input_kinds import PICTURE, InputKind
+from fedtl.transfer.preparation import PIXELS
 
-# Pixels in a batch: enough to fill a core's arithmetic units (eight pictures of 224 x 224) or a
-# GPU's, and little enough to stay in a cache. Results may depend on it in the last bit.
-_CORE_BATCH_PIXELS = 8 * 224**2
-_GPU_BATCH_PIXELS = 64 * 224**2
-_LARGEST_CORE_BATCH = 32
-_LARGEST_GPU_BATCH = 1024
 # Of a picture's sides. What lies farther out would be cropped away after resizing, and a line of
 # one pixel by a million would become gigabytes before.
 _LONGEST_RATIO = 16
@@ -108,12 +103,7 @@ class Preprocessing:
 
     def batch_size(self, length: int, *, on_cores: bool) -> int:
         """See :class:`~fedtl.transfer.preparation.Preparation`."""
-        pixels, largest = (
-            (_CORE_BATCH_PIXELS, _LARGEST_CORE_BATCH)
-            if on_cores
-            else (_GPU_BATCH_PIXELS, _LARGEST_GPU_BATCH)
-        )
-        return max(1, min(largest, pixels // self.image_size**2))
+        return PIXELS.inputs(self.image_size**2, on_cores=on_cores)
 
     def collate(
         self, prepared: Sequence[NDArray[np.uint8]], length: int, size: int

@@ -15,12 +15,12 @@ from torch import Tensor
 from fedtl.data.input_kinds import SOUND, InputKind
 from fedtl.data.sound import Sound
 from fedtl.errors import UnreadableImageError
+from fedtl.transfer.preparation import BatchBudget
 from fedtl.transfer.text_preparation import padded
 
 _SHORTEST_SECONDS = 0.25
-# Seconds of sound in a batch.
-_CORE_BATCH_SECONDS, _LARGEST_CORE_BATCH = 16.0, 16
-_GPU_BATCH_SECONDS, _LARGEST_GPU_BATCH = 512.0, 256
+# In seconds of sound.
+_BATCH = BatchBudget(16, 16, 512, 256)
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,7 @@ class SoundPreparation:
         """See :class:`~fedtl.transfer.preparation.Preparation`."""
         if self.exact:
             return 1
-        seconds, largest = (
-            (_CORE_BATCH_SECONDS, _LARGEST_CORE_BATCH)
-            if on_cores
-            else (_GPU_BATCH_SECONDS, _LARGEST_GPU_BATCH)
-        )
-        return max(1, min(largest, int(seconds * self.rate) // length))
+        return _BATCH.inputs(math.ceil(length / self.rate), on_cores=on_cores)
 
     def collate(
         self, prepared: Sequence[NDArray[np.float32]], length: int, size: int

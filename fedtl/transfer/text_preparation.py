@@ -13,11 +13,11 @@ from torch import Tensor
 
 from fedtl.data.input_kinds import TEXT, InputKind
 from fedtl.errors import UnreadableImageError
+from fedtl.transfer.preparation import BatchBudget
 
 _SHORTEST = 8
-# Tokens in a batch: a core's arithmetic units are busy with some hundreds.
-_CORE_BATCH_TOKENS, _LARGEST_CORE_BATCH = 1024, 32
-_GPU_BATCH_TOKENS, _LARGEST_GPU_BATCH = 32_768, 1024
+# In tokens: a core's arithmetic units are busy with some hundreds.
+_BATCH = BatchBudget(1024, 32, 32_768, 1024)
 
 
 class Tokens(Protocol):
@@ -78,12 +78,7 @@ class TextPreparation:
 
     def batch_size(self, length: int, *, on_cores: bool) -> int:
         """See :class:`~fedtl.transfer.preparation.Preparation`."""
-        tokens, largest = (
-            (_CORE_BATCH_TOKENS, _LARGEST_CORE_BATCH)
-            if on_cores
-            else (_GPU_BATCH_TOKENS, _LARGEST_GPU_BATCH)
-        )
-        return max(1, min(largest, tokens // length))
+        return _BATCH.inputs(length, on_cores=on_cores)
 
     def collate(
         self, prepared: Sequence[NDArray[np.int64]], length: int, size: int

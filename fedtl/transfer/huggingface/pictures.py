@@ -15,9 +15,8 @@ from fedtl.data.input_kinds import PICTURE, InputKind
 from fedtl.errors import UsageError
 from fedtl.transfer.huggingface.model_place import ModelPlace
 from fedtl.transfer.huggingface.texts import FIRST, MEAN, token_vectors
+from fedtl.transfer.preparation import PIXELS
 
-_CORE_BATCH_PIXELS, _LARGEST_CORE_BATCH = 8 * 224**2, 32
-_GPU_BATCH_PIXELS, _LARGEST_GPU_BATCH = 64 * 224**2, 1024
 _JOINT = "get_image_features"
 
 
@@ -55,12 +54,7 @@ class ProcessedPictures:
 
     def batch_size(self, length: int, *, on_cores: bool) -> int:
         """See :class:`~fedtl.transfer.preparation.Preparation`."""
-        pixels, largest = (
-            (_CORE_BATCH_PIXELS, _LARGEST_CORE_BATCH)
-            if on_cores
-            else (_GPU_BATCH_PIXELS, _LARGEST_GPU_BATCH)
-        )
-        return max(1, min(largest, pixels // (self.shape[1] * self.shape[2])))
+        return PIXELS.inputs(self.shape[1] * self.shape[2], on_cores=on_cores)
 
     def collate(
         self, prepared: Sequence[NDArray[np.float32]], length: int, size: int
