@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtl.data.npz_file import array_names, as_names, in_one_row, read_npz
+from fedtl.data import npz_file
+from fedtl.data.npz_file import as_names, in_one_row
+from fedtl.data.parquet_file import is_parquet, parquet_arrays
 from fedtl.data.split_names import TEST, VALIDATION, split_role
 from fedtl.errors import UsageError
 
@@ -42,6 +44,30 @@ _PARTS = ("train", "val", "test")
 _NUMBERED = {"x": "arr_0", "y": "arr_1"}
 
 
+def array_names(path: Path) -> list[str]:
+    """Return the names of a file's arrays, or of a Parquet file's columns.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
+    return list(_columns(path)) if is_parquet(path) else npz_file.array_names(path)
+
+
+def _read(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return those of the named arrays that a file holds.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
+    if not is_parquet(path):
+        return npz_file.read_npz(path, names)
+    return {name: values for name, values in _columns(path).items() if name in names}
+
+
+def _columns(path: Path) -> dict[str, NDArray[Any]]:
+    return parquet_arrays(path, sorted(frozenset.union(*_KNOWN_AS.values())))
+
+
 def features_alone(path: Path, width: int) -> NDArray[Any]:
     """Return the array of features of a .npz file that need not have labels.
 
@@ -59,7 +85,7 @@ def features_alone(path: Path, width: int) -> NDArray[Any]:
             f"{path} has no array x; its arrays are {', '.join(names) or 'none'}, but embeddings "
             f"of shape (n, {width}) are expected."
         )
-    return read_npz(path, [name])[name]
+    return _read(path, [name])[name]
 
 
 def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], list[str]]:
@@ -84,7 +110,7 @@ def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], list[str]]:
     }
     parts = {part: called for part, called in parts.items() if {"x", "y"} <= called.keys()}
     if "x" in whole and "y" in whole:
-        read = read_npz(path, list(whole.values()))
+        read = _read(path, list(whole.values()))
         arrays = {own: read[found] for own, found in whole.items()}
         taken, told = list(whole.values()), _understood(whole)
         if "split" in arrays:
@@ -92,7 +118,7 @@ def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], list[str]]:
     elif "train" in parts:
         classes = {"classes": whole["classes"]} if "classes" in whole else {}
         arrays, told = _joined(path, parts)
-        arrays |= {own: read_npz(path, [found])[found] for own, found in classes.items()}
+        arrays |= {own: _read(path, [found])[found] for own, found in classes.items()}
         taken = [found for called in (*parts.values(), classes) for found in called.values()]
     else:
         missing = "x" if "x" not in whole else "y"
@@ -164,7 +190,7 @@ def _joined(
     path: Path, parts: Mapping[str, Mapping[str, str]]
 ) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """Return the arrays of parts such as ``x_train`` and ``x_test`` as one, with ``test``."""
-    read = read_npz(path, [name for own in parts.values() for name in own.values()])
+    read = _read(path, [name for own in parts.values() for name in own.values()])
     shared = [
         own for own in ("x", "y", "site", "group") if all(own in part for part in parts.values())
     ]

@@ -1,4 +1,4 @@
-"""Precomputed features from a .npz file: for those who already hold embeddings."""
+"""Precomputed features from a file: for those who already hold embeddings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GAPS = ("", "nan", "NaN", "NAN", "NaT", "<NA>")
 
 
 def features_file(path: Path) -> Dataset:
-    """Return the rows of a .npz file.
+    """Return the rows of a .npz file, or of a Parquet file whose columns are its arrays.
 
     Its arrays: ``x``, shape ``(N, d)``, numbers; ``y``, shape ``(N,)``, class numbers from 0 or
     class names, or shape ``(N, C)``, one-hot; optionally ``classes``, shape ``(C,)``, the names of

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedtl.data.budget import MOST_TABLE_BYTES
+from fedtl.data.parquet_file import is_parquet, read_parquet
 from fedtl.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PARQUET, JSON_LINES = (".parquet", ".pq"), (".jsonl", ".ndjson")
+JSON_LINES = (".jsonl", ".ndjson")
 _MOST_COLUMNS = 20_000
 
 
@@ -31,8 +31,8 @@ def read_table(path: Path) -> dict[str, list[str | None]]:
         if path.stat().st_size > MOST_TABLE_BYTES:
             raise UsageError(f"{path} is larger than {MOST_TABLE_BYTES >> 20} MiB; split it")
         suffix = path.suffix.lower()
-        if suffix in PARQUET:
-            table = _parquet(path)
+        if is_parquet(path):
+            table = read_parquet(path)
         elif suffix in JSON_LINES:
             table = pd.read_json(path, lines=True, dtype=False, convert_dates=False)
         else:
@@ -75,14 +75,6 @@ def _separated(path: Path) -> pd.DataFrame:
         skipinitialspace=True,
     )
     return table.iloc[1:].set_axis(table.iloc[0].tolist(), axis=1)
-
-
-def _parquet(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    if importlib.util.find_spec("pyarrow") is None:
-        raise UsageError(f"{path}: Parquet needs an extra: pip install 'fedtl[parquet]'")
-    return pd.read_parquet(path, engine="pyarrow")
 
 
 def _cell(value: object) -> str | None:

@@ -226,7 +226,7 @@ def test_files_that_are_no_npz(tmp_path: Path) -> None:
         ("a.npz", b"<!doctype html>", "but an HTML page"),
         ("a.npz", b"", "but an empty file"),
         ("a.csv", b"f0,f1,label\n1,2,a\n", "a table of text, not a .npz file: save the features"),
-        ("a.parquet", b"PAR1" + bytes(9), "a Parquet file"),
+        ("a.parquet", b"PAR1" + bytes(9), "no sound Parquet file"),
         ("a.pkl", b"\x80\x04.", "a pickle, which could run code"),
         ("a.h5", b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
     ],

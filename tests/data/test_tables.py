@@ -150,7 +150,7 @@ def test_foreign_content_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cells must be text or numbers"):
         open_dataset(RunConfig(data=str(tmp_path / "deep.jsonl")))
     (tmp_path / "not.parquet").write_bytes(b"PAR1" + bytes(40))
-    with pytest.raises(UsageError, match=r"no sound table|cannot be read"):
+    with pytest.raises(UsageError, match="no sound Parquet file"):
         open_dataset(RunConfig(data=str(tmp_path / "not.parquet")))
     with pytest.raises(UsageError, match="there is no such file"):
         open_dataset(RunConfig(data=str(tmp_path / "absent.csv")))

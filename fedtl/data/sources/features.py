@@ -1,4 +1,4 @@
-"""``--data features:FILE.npz``: rows of a file of embeddings."""
+"""``--data features:FILE``: rows of a file of embeddings, .npz or Parquet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fedtl.data.sources.base import Source
 
 
 class Features(Source):
-    """Precomputed features from a .npz file: ``features:FILE.npz``."""
+    """Precomputed features from a .npz or Parquet file: ``features:FILE.npz``."""
 
     def open(self) -> Dataset:
         """See :class:`Source`."""
