@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from fedtl.config import RunConfig
 from fedtl.config_key import Scalar
 from fedtl.config_keys.every import rules
 from fedtl.data.dataset import Dataset
+from fedtl.data.input_kinds import PICTURE, kind_of
 from fedtl.kinds import KINDS
 from fedtl.known_options import options_of, shipped_option
 from fedtl.transfer.heads import head_of
@@ -84,6 +86,20 @@ def _pictures(config: RunConfig, dataset: Dataset, clients: int) -> str:
     return "the data are features" if isinstance(dataset.inputs, np.ndarray) else ""
 
 
+def _of_pictures(config: RunConfig, dataset: Dataset, clients: int) -> str:
+    return "" if kind_of(dataset.inputs) == PICTURE else f"the data are {dataset.unit}s"
+
+
+def _labels(config: RunConfig, dataset: Dataset, clients: int) -> str:
+    name, argument = KINDS["data"].found(config.data)
+    slides = name == "features" and Path(argument).expanduser().is_dir()
+    return "" if slides else _folder(config, dataset, clients)
+
+
+def _grey(config: RunConfig, dataset: Dataset, clients: int) -> str:
+    return _folder(config, dataset, clients) or _of_pictures(config, dataset, clients)
+
+
 def _folder(config: RunConfig, dataset: Dataset, clients: int) -> str:
     kind = KINDS["data"]
     name, _ = kind.found(config.data)
@@ -151,12 +167,12 @@ _READERS: dict[str, _Reason] = {
     "top-level": _top_level,
     "layout": _top_level,
     "group-from": _folder,
-    "labels": _folder,
-    "grey-range": _folder,
-    "window": _folder,
+    "labels": _labels,
+    "grey-range": _grey,
+    "window": _grey,
     "backbone": _pictures,
     "weights": _pictures,
-    "image-size": _pictures,
+    "image-size": _of_pictures,
     "precision": _pictures,
     "init-temperature": _init,
     "own-data-rows": _own_data_rows,

@@ -6,15 +6,19 @@ from pathlib import Path
 
 from fedtl.data.dataset import Dataset
 from fedtl.data.features_file import features_file
+from fedtl.data.slide_folder import slide_folder
 from fedtl.data.sources.base import Source
 
 
 class Features(Source):
-    """Precomputed features from a .npz or Parquet file: ``features:FILE.npz``."""
+    """Precomputed features: ``features:FILE.npz``, Parquet, or a folder of slides in HDF5."""
 
     def open(self) -> Dataset:
         """See :class:`Source`."""
-        return features_file(Path(self.argument).expanduser())
+        path = Path(self.argument).expanduser()
+        if path.is_dir():
+            return slide_folder(path, self.config.labels)
+        return features_file(path)
 
 
 SOURCE = Features
