@@ -75,6 +75,13 @@ def test_means_and_deviations_are_numpys(
     assert found.notes == ()
 
 
+def test_features_far_from_zero_keep_their_deviation(tmp_path: Path) -> None:
+    features = 1e8 + RNG.normal(0, 1, (50, 3))
+    _write(tmp_path / "feats" / "far.h5", features)
+    pooled = slide_folder._pooled(tmp_path / "feats" / "far.h5")
+    np.testing.assert_allclose(pooled[3:], features.std(0), rtol=1e-5)
+
+
 def test_a_run_on_slides_keeps_patients_together(
     slides: tuple[Path, dict[str, np.ndarray[Any, Any]]],
 ) -> None:
