@@ -24,6 +24,11 @@ _ROWS_AT_ONCE = 16_384
 _MOST_FEATURES = 65_536
 
 
+def holds_slides(path: Path) -> bool:
+    """Return whether a path is a folder with HDF5 files in it."""
+    return path.is_dir() and any(file.suffix.lower() in SUFFIXES for file in path.rglob("*"))
+
+
 def slide_folder(path: Path, labels: str) -> Dataset:
     """Return one row for each slide: means of its patches' features, then their deviations.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fedtl.data.dataset import Dataset
 from fedtl.data.features_file import features_file
-from fedtl.data.slide_folder import slide_folder
+from fedtl.data.slide_folder import holds_slides, slide_folder
 from fedtl.data.sources.base import Source
 
 
@@ -16,7 +16,7 @@ class Features(Source):
     def open(self) -> Dataset:
         """See :class:`Source`."""
         path = Path(self.argument).expanduser()
-        if path.is_dir():
+        if holds_slides(path):
             return slide_folder(path, self.config.labels)
         return features_file(path)
 
