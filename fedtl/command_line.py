@@ -222,6 +222,10 @@ def absolute_paths(config: RunConfig) -> RunConfig:
         named or Path(config.weights).expanduser().is_file()
     ):
         changes["weights"] = absolute(config.weights)
+    kind, colon, rest = config.backbone.partition(":")
+    folder, mark, settings = rest.partition("#")
+    if colon and kind == "hf" and Path(folder).expanduser().is_dir():
+        changes["backbone"] = f"hf:{absolute(folder)}{mark}{settings}"
     if config.cache:
         changes["cache"] = absolute(config.cache)
     return config.replace(**changes)

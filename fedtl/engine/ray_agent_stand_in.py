@@ -17,6 +17,8 @@ _LOOKS_EVERY = 0.5
 def main() -> None:
     """Write each port to the file where the raylet looks for it; end soon after the raylet."""
     raylet = os.getppid()
+    if not is_raylet(raylet):
+        return  # it ended while this process started, whose parent is now another
     folder, node, *ports = sys.argv[1:]
     for told in ports:
         name, _, port = told.partition("=")
@@ -26,6 +28,15 @@ def main() -> None:
         os.rename(f"{path}.tmp", path)  # noqa: PTH104 - the raylet must not see half of it
     while os.getppid() == raylet:
         time.sleep(_LOOKS_EVERY)
+
+
+def is_raylet(process: int) -> bool:
+    """Return whether a process is a raylet, by the name that Linux has for it."""
+    try:
+        with open(f"/proc/{process}/comm") as file:  # noqa: PTH123
+            return file.read().strip() == "raylet"
+    except OSError:
+        return False
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from in_process import finished
 from tiny_encoders import FAMILIES, PICTURES, SOUNDS, WORDS, write_tiny
 
 from fedtl import RunResult, describe, predict, simulate
+from fedtl.command_line import absolute_paths
+from fedtl.config import RunConfig
 from fedtl.errors import UsageError
 
 GOOD, BAD = ["great", "love", "good"], ["terrible", "hate", "bad"]
@@ -149,3 +151,16 @@ def test_hostile_texts_are_text_on_the_page(tmp_path: Path) -> None:
     assert "<script>alert" not in page
     assert "\x07" not in page
     assert "<q>&lt;script&gt;alert(" in page
+
+
+def test_a_folder_of_a_network_is_written_down_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bert").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for given, written in (
+        ("hf:bert#pool=cls", f"hf:{tmp_path.resolve()}/bert#pool=cls"),
+        ("hf:bert", f"hf:{tmp_path.resolve()}/bert"),
+        ("hf:google/a-name", "hf:google/a-name"),
+    ):
+        assert absolute_paths(RunConfig(backbone=given)).backbone == written

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import ray
 from ray._private import services, worker
 
-from fedtl.engine import ray_session
+from fedtl.engine import ray_agent_stand_in, ray_session
 from fedtl.engine.ray_internals import lean_head, no_environment_of_the_job
 from fedtl.engine.resources import Resources
 
@@ -67,3 +69,11 @@ def test_an_environment_of_the_job_is_there_again_afterwards(
         assert worker._maybe_modify_runtime_env is not modify
     assert os.environ["RAY_JOB_CONFIG_JSON_ENV_VAR"] == "{}"
     assert worker._maybe_modify_runtime_env is modify
+
+
+def test_a_stand_in_whose_raylet_has_ended_ends_too(tmp_path: Path) -> None:
+    """A run that is killed while Ray starts leaves its stand-ins another parent, such as here."""
+    script = ray_agent_stand_in.__file__
+    command = [sys.executable, "-IS", script, str(tmp_path), "node", "metrics_agent_port=-1"]
+    assert subprocess.run(command, timeout=20, check=False).returncode == 0
+    assert not list(tmp_path.iterdir())
