@@ -174,6 +174,7 @@ def test_pool_and_layer_are_part_of_the_name_and_of_the_fingerprint(
     bert, text = folders["bert"], INPUTS[TEXT].items[2]
     found = backbone_of(RunConfig(backbone=f"hf:{bert}#pool=cls#layer=-2"))
     assert found.name == "hf:bert#pool=cls#layer=-2"
+    assert found.told == "texts are cut at 64 tokens (max-length)"
     assert found.fingerprint != backbones["bert"].fingerprint
     given = hf.AutoTokenizer.from_pretrained(bert)(text, return_tensors="pt")
     with torch.inference_mode():

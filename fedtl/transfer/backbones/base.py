@@ -48,7 +48,8 @@ class Backbone:
         fingerprint: SHA-256, hexadecimal, of everything that determines the features: the
             architecture, where it is cut, every tensor and all of the preprocessing. Two sites
             with the same fingerprint have the same backbone.
-        told: Where in a file the weights were found, in a sentence; empty if that is plain.
+        told: Where in a file the weights were found, or what is left out of inputs, in a sentence;
+            empty if there is nothing to tell.
     """
 
     name: str
@@ -126,7 +127,8 @@ class Family(ABC):
             name: The architecture's; by default the configured one.
             rule: What the network computes with its tensors, as a text that is changed whenever
                 that changes; by default the class's file and options.
-            told: Where in a file the weights were found, if that is not plain.
+            told: Where in a file the weights were found, if that is not plain, or what is left out
+                of inputs.
 
         Raises:
             UsageError: The rule is not given, and the class's file cannot be read.

@@ -39,7 +39,7 @@ class HuggingFace(Family):
                 "weights out."
             )
         place = ModelPlace.of(self.argument, download=self.options.download)
-        takes = place.takes()
+        takes, told = place.takes(), ""
         network: nn.Module
         preparation: Preparation
         if takes == PICTURE:
@@ -54,12 +54,13 @@ class HuggingFace(Family):
             from fedtl.transfer.huggingface.texts import text_network
 
             network, preparation, pool = text_network(place, self.options.max_length)
+            told = f"texts are cut at {preparation.longest:,} tokens (max-length)"
         layer = "" if place.layer is None else f"#layer={place.layer}"
         configuration = place.configuration()
         # Two sites may have the same network in folders of different names.
         name = f"hf:{configuration.model_type}#pool={pool}{layer}"
         rule = json.dumps([_RULE, _plain(configuration)], sort_keys=True, default=str)
-        return self.frozen(network, 0, preparation, name=name, rule=rule)
+        return self.frozen(network, 0, preparation, name=name, rule=rule, told=told)
 
 
 BACKBONE = HuggingFace
