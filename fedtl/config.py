@@ -16,7 +16,7 @@ from fedtl.config_key import Scalar, check, kebab, nearest
 from fedtl.config_keys.data import AUTO
 from fedtl.config_keys.every import EveryKey, defaults, rules
 from fedtl.errors import UsageError
-from fedtl.kinds import CHOOSING_KEYS, KINDS, NO_PART, listed
+from fedtl.kinds import CHOOSING_KEYS, KINDS, NO_PART, NO_START, listed
 from fedtl.known_options import Choice, find_option, options_of
 from fedtl.options import checked, others_than_default
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # What partition = auto and hospitals-sites = 0 come to: see RunConfig.settled.
 _POOLED, _POOLED_SITES, _OWN_MIX, _FEWEST_PICTURES = "dirichlet", 5, 3.0, 20
+# What init = auto comes to where blocks are trained.
+_START = "fed3r"
 
 HOLDOUT_PSEUDONYM = "unseen-site"
 """What the holdout-site is called if clients have pseudonyms."""
@@ -101,7 +103,7 @@ class RunConfig(EveryKey):
         return HOLDOUT_PSEUDONYM if self.pseudonyms and self.holdout_site else self.holdout_site
 
     def settled(self, given: Collection[str] = ()) -> RunConfig:
-        """Return the configuration with what ``partition`` = auto and ``hospitals-sites`` = 0 are.
+        """Return the configuration with what ``partition``, ``init`` = auto and the like are.
 
         With rendered data every client is then a hospital of its own, with a case mix of its own,
         unless alpha or the number of sites asks for shares of a pool, or a hospital would have
@@ -110,6 +112,8 @@ class RunConfig(EveryKey):
         Args:
             given: Kebab-case keys that a person set, even if to their defaults.
         """
+        if self.init == AUTO:
+            return self.replace(init=self._start()).settled(given)
         rendered, partition = self.data == "hospitals", self.partition
         if not rendered:
             return self.replace(partition=_POOLED) if partition == AUTO else self
@@ -128,6 +132,18 @@ class RunConfig(EveryKey):
             hospitals_sites=sites or _POOLED_SITES,
         )
 
+    @property
+    def trains_blocks(self) -> bool:
+        """Whether a part of the backbone is trained."""
+        return bool(self.trainable_blocks or self.train_from)
+
+    def _start(self) -> str:
+        """Return what ``init`` = auto comes to: first the head, then the blocks below it."""
+        if not self.trains_blocks or self.head != "linear":
+            return "none"
+        strategy: Any = KINDS["strategy"].load(self.strategy)
+        return "none" if strategy.one_round or strategy.own_start else _START
+
     def in_simulation(self) -> RunConfig:
         """Return the configuration as ``simulate`` reads it."""
         return self.replace(own_data_rows="all") if self.own_data_rows == "auto" else self
@@ -136,7 +152,9 @@ class RunConfig(EveryKey):
     def chosen(self) -> tuple[Choice, ...]:
         """The parts that the run uses, as the keys that choose them say."""
         values = ((key, one) for key in CHOOSING_KEYS for one in listed(key, getattr(self, key)))
-        return tuple((key, value) for key, value in values if (key, value) != ("init", "none"))
+        return tuple(
+            (key, value) for key, value in values if key != "init" or value not in NO_START
+        )
 
     def to_mapping(self) -> dict[str, Scalar]:
         """Return every key, in kebab case, with its value: TOML and Flower's run config alike.

@@ -23,6 +23,10 @@ NO_PART = {"partition": "auto", "attack": "none", "init": "none"}
 """What stands for no part, or for one that is settled later."""
 
 
+NO_START = ("none", "auto")
+"""Values of ``init`` that name no strategy: the second is settled later."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of part.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fedtl.config_key import nearest
 from fedtl.errors import UsageError
-from fedtl.kinds import KINDS
+from fedtl.kinds import KINDS, NO_START
 
 if TYPE_CHECKING:
     from fedtl.config import RunConfig
@@ -43,7 +43,7 @@ def build(config: RunConfig, head: Head) -> HeadStrategy:
         UsageError: ``strategy`` or ``init`` names none, or they or the head do not go together.
     """
     strategy = load(config.strategy)(config, head)
-    if config.init != "none":
+    if config.init not in NO_START:
         strategy.starter = _starter(strategy)
     return strategy
 
@@ -79,11 +79,12 @@ def _starter(strategy: HeadStrategy) -> ClosedFormStrategy:
             f"init = {init!r} is where training starts, but strategy = {config.strategy!r} brings "
             "a start of its own; use init = 'none'."
         )
-    if not isinstance(strategy.head, LinearHead):
+    top = getattr(strategy.head, "top", strategy.head)
+    if not isinstance(top, LinearHead):
         raise UsageError(
             f"init = {init!r} gives a linear head, but head = {config.head!r}; use head = "
             "'linear' or init = 'none'."
         )
-    found = load(init)(config.replace(strategy=init, init="none"), strategy.head)
+    found = load(init)(config.replace(strategy=init, init="none"), top)
     assert isinstance(found, ClosedFormStrategy)
     return found

@@ -246,7 +246,8 @@ def _training_logits(
             logits.append(strategy.left_out(LabelledRows.of(one.site.data, rows), lone, own))
             at += 1
         else:
-            here = block.select(np.array([client])).take(torch.from_numpy(rows)[None], slice(0, 1))
+            alone = block.select(np.array([client])).seen_by(strategy.head)
+            here = alone.take(torch.from_numpy(rows)[None], slice(0, 1))
             stacked = {name: value[None] for name, value in lone.items()}
             logits.append(strategy.head.logits(stacked, here)[0].double())
     return logits

@@ -34,6 +34,7 @@ def block_of(clients: Sequence[Asked]) -> ClientBlock:
         partition_ids=[site.data.partition_id for *_, site in clients],
         classes=first.classes,
         groups=first.groups,
+        below=first.below,
     )
     if "standardisation" not in content:
         return block

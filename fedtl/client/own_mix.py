@@ -128,7 +128,7 @@ class _Client:
     def __init__(
         self, strategy: HeadStrategy, block: ClientBlock, parameters: Tensors, at: int
     ) -> None:
-        self._form, self._block = strategy.head, block
+        self._form, self._block = strategy.head, block.seen_by(strategy.head)
         self._head = {name: value[at : at + 1] for name, value in parameters.items()}
 
     def said(self, rows: NDArray[np.int64]) -> Tensor:

@@ -17,7 +17,10 @@ class TrainingKeys:
         "fedavg", "Strategy: a file of strategies/, or module:Class of your own.", _TRAINING
     )
     init: str = key(
-        "none", "Start from the head of this closed-form strategy (fed3r, ...); or none.", _TRAINING
+        "auto",
+        "Start from the head of this closed-form strategy (fed3r, ...), or none; auto is fed3r if "
+        "blocks of the backbone are trained, else none.",
+        _TRAINING,
     )
     init_temperature: float = key(
         0.0,

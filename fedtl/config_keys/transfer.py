@@ -32,6 +32,32 @@ class TransferKeys:
         _TRANSFER,
         choices=("float32", "bfloat16", "float16"),
     )
+    trainable_blocks: int = key(
+        0,
+        "Last blocks of the backbone that are trained with the head; 0 trains the head alone.",
+        _TRANSFER,
+        low=0,
+        high=1000,
+    )
+    train_from: str = key(
+        "",
+        "Module of the backbone from which on it is trained, such as layer4; input trains all.",
+        _TRANSFER,
+    )
+    blocks_rate: float = key(
+        0.3,
+        "Learning rate of trained blocks, as part of learning-rate.",
+        _TRANSFER,
+        above=0.0,
+        high=1e3,
+    )
+    cache_limit: float = key(
+        20.0,
+        "GB that what is below trained blocks may take.",
+        _TRANSFER,
+        above=0.0,
+        high=1e6,
+    )
     head: str = key("linear", "Head: linear, mlp, cosine, or module:Class of your own.", _TRANSFER)
     head_init: str = key(
         "auto",

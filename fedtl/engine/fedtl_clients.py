@@ -48,7 +48,7 @@ class FedtlClients:
         """How many clients to answer for in one call: so many that their replies stay small."""
         head = head_of(
             self.config,
-            features=self.sites.features.shape[1],
+            features=self.sites.features.feature_size,
             classes=len(self.sites.class_names),
         )
         strategy = strategies.build(self.config, head)

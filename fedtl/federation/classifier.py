@@ -117,10 +117,10 @@ class Classifier:
         Raises:
             FedtlError: It is not available, or differs from the run's.
         """
-        from fedtl.transfer.backbones import backbone_of
+        from fedtl.transfer.boundary import cut_backbone
 
         config = self.config
-        backbone = backbone_of(config)
+        backbone, _ = cut_backbone(config)
         if backbone.fingerprint != self.trained.fingerprint:
             raise UsageError(
                 f"The backbone {config.backbone} with weights {config.weights} has fingerprint "
@@ -135,7 +135,7 @@ class Classifier:
         """Return every class's probability or score (see :attr:`measure`).
 
         Args:
-            features: Shape ``(n, d)``, not standardised.
+            features: Shape ``(n, d)``, not standardised, as the backbone gives them.
             case_mix: How to read the head with another mix of classes than in training; values are
                 then probabilities, whatever its outputs.
 
@@ -164,11 +164,11 @@ class Classifier:
         """
         import torch
 
-        from fedtl.transfer.client_block import SCORING_BATCH
+        from fedtl.transfer.client_block import SCORING_BATCH, given
         from fedtl.transfer.heads import one_thread
         from fedtl.transfer.standardisation import Standardisation
 
-        trained, (count, width) = self.trained, features.shape
+        trained, count, width = self.trained, len(features), self.feature_size
         head = self.form(width)
         parameters = {
             name: torch.from_numpy(trained.arrays[name].astype(np.float32)).unsqueeze(0)
@@ -179,8 +179,9 @@ class Classifier:
         with one_thread(), torch.inference_mode():
             for start in range(0, count, SCORING_BATCH):
                 rows = torch.tensor(features[start : start + SCORING_BATCH])
-                batch = torch.zeros(1, SCORING_BATCH, width)
-                batch[0, : len(rows)] = standardisation.apply(rows)
+                taken = given(head, rows, standardisation)
+                batch = torch.zeros(1, SCORING_BATCH, taken.shape[1])
+                batch[0, : len(rows)] = taken
                 values[start : start + len(rows)] = head.logits(parameters, batch)[0, : len(rows)]
         return values
 

@@ -34,8 +34,9 @@ from fedtl.messages.reply_checks import ReplyChecks
 from fedtl.preparation.site import Identity
 from fedtl.records import from_record, to_record
 from fedtl.scenario.adversity import drops_out
-from fedtl.transfer.heads import head_of, one_thread
+from fedtl.transfer.heads import Head, head_of, one_thread
 from fedtl.transfer.standardisation import Standardisation
+from fedtl.transfer.trained_blocks import TrainedBlocks
 from fedtl.unforeseen import is_let_through
 from strategies.base import Arrays, HeadStrategy
 
@@ -103,6 +104,7 @@ class Federation:
             self._quorum.admit(roll, config.clients)
         width, classes = roll.identity.feature_size, len(roll.identity.classes)
         head = head_of(config, features=width, classes=classes)
+        _check_blocks(head, roll.identity)
         strategy = strategies.build(config, head)
         declared = phases.declarations(strategy, width, classes)
         if strategy.forewarning:
@@ -135,12 +137,12 @@ class Federation:
                     started = self._asked(
                         exchange, lambda: closed_form_start(exchange, starter, standardisation)
                     )
-                    if fault := total_fault(started, arrays):
+                    if fault := total_fault(started, {name: arrays[name] for name in started}):
                         raise FedtlError(
                             f"What clients sent for the start gives no usable head: {fault}"
                             f"{largest_named(self._account.sizes)}."
                         )
-                    arrays = started
+                    arrays |= started
                     self._settle(exchange.phase, 0, self._quorum)
                 done, pending = 0, None
             else:
@@ -298,3 +300,17 @@ class Federation:
         self._account.settle(phase, server_round)
         if quorum is not None:
             quorum.check(phase)
+
+
+def _check_blocks(head: Head, sites: Identity) -> None:
+    """Refuse to send blocks of another backbone than the sites have.
+
+    Raises:
+        FedtlError: They are.
+    """
+    if isinstance(head, TrainedBlocks) and head.fingerprint != sites.fingerprint:
+        raise FedtlError(
+            f"The server's backbone has fingerprint {head.fingerprint}, the sites' "
+            f"{sites.fingerprint}; if blocks are trained, the server begins with its own, so give "
+            "it the same backbone and weights."
+        )

@@ -117,11 +117,16 @@ def prepare_inputs(
         dataset, content = replace(dataset, inputs=matrix), _content(digests)
         return Inputs(dataset, shared, rows, fingerprint, [], 0, spill, content, contents)
 
-    from fedtl.transfer.backbones import backbone_of, check_kind
+    from fedtl.transfer.backbones import check_kind
+    from fedtl.transfer.boundary import check_room, cut_backbone
     from fedtl.transfer.extraction import extract_features
 
-    backbone = backbone_of(config)
+    backbone, boundary = cut_backbone(config)
     check_kind(backbone, dataset.inputs, dataset.name)
+    if boundary is not None:
+        check_room(config, backbone, len(dataset), dataset.unit)
+        if on_wait is not None:
+            on_wait(f"features: {len(dataset) * backbone.feature_size * 4 / 1e6:,.0f} MB")
     images, scale = on_one_scale(dataset.inputs, config.grey_limits)
     if not (everybody or scale.asked) and scale != GreyScale():
         raise UsageError(
@@ -148,6 +153,7 @@ def prepare_inputs(
         shared = kept.share(features.array)
     else:
         shared = SharedFeatures(shape, features.path, features.offset)
+    shared = replace(shared, boundary_size=backbone.boundary_size)
     contents = Contents.of(
         dataset, map(bytes, features.digests), backbone.fingerprint, _backbone_told(config)
     )

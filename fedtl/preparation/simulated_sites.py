@@ -58,7 +58,7 @@ class SimulatedSites:
         data = ClientData(
             partition_id=partition_id,
             features=self._tensors[0],
-            labels=self._tensors[1],
+            labels=self._tensors[2],
             train=self.train[partition_id],
             held_out=self.held_out[partition_id],
             test=self.test,
@@ -66,6 +66,7 @@ class SimulatedSites:
             classes=len(self.class_names),
             groups=self.groups,
             unrepeated=None if self.unrepeated is None else self.unrepeated[partition_id],
+            below=self._tensors[1],
         )
         return Site(data, self.class_names, self.fingerprint)
 
@@ -73,12 +74,12 @@ class SimulatedSites:
     def identity(self) -> Identity:
         """What every site of this simulation has in common."""
         return Identity(
-            fedtl.__version__, self.fingerprint, self.features.shape[1], self.class_names
+            fedtl.__version__, self.fingerprint, self.features.feature_size, self.class_names
         )
 
     @cached_property
-    def _tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.features.tensor(), torch.from_numpy(self.labels.copy())
+    def _tensors(self) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        return *self.features.parts(), torch.from_numpy(self.labels.copy())
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_tensors"}

@@ -17,7 +17,7 @@ from fedtl.federation.evaluation import ClientTallies, Tally, on_new_data, on_ow
 from fedtl.messages.phases import CONFUSION_CLASSES
 from fedtl.preparation.simulated_sites import SimulatedSites
 from fedtl.results.centralised import Centralised
-from fedtl.transfer.client_block import ClientBlock, ClientData
+from fedtl.transfer.client_block import ClientBlock, ClientData, takes_below
 from fedtl.transfer.heads import Head, Tensors, head_of, one_thread
 from fedtl.transfer.scoring import Score, score_clients
 from fedtl.transfer.standardisation import Standardisation
@@ -98,11 +98,16 @@ def trained_of_all(
         train_alone: Trains as the strategy does.
 
     Returns:
-        With the run's own seed and, if shuffles matter, with two others.
+        With the run's own seed and, if shuffles matter and no blocks are trained, with two others.
     """
     first = clients[0]
     block = ClientBlock.unstandardised(
-        first.features, first.labels, [_all_rows(clients)], [len(clients)], first.classes
+        first.features,
+        first.labels,
+        [_all_rows(clients)],
+        [len(clients)],
+        first.classes,
+        below=first.below,
     )
     with one_thread(), torch.inference_mode():
         return _trained(strategy, block, train_alone)
@@ -110,7 +115,8 @@ def trained_of_all(
 
 def stacks_shuffles(strategy: HeadStrategy) -> bool:
     """Return whether the strategy trains one block of several shuffles, by its keys alone."""
-    return isinstance(strategy, IterativeStrategy) and strategy.shuffles_stack
+    stacks = isinstance(strategy, IterativeStrategy) and strategy.shuffles_stack
+    return stacks and not takes_below(strategy.head)
 
 
 def _all_rows(clients: Sequence[ClientData]) -> NDArray[np.int64]:
@@ -120,7 +126,8 @@ def _all_rows(clients: Sequence[ClientData]) -> NDArray[np.int64]:
 def _trained(
     strategy: HeadStrategy, block: ClientBlock, train_alone: TrainAlone
 ) -> list[AloneHead]:
-    if strategy.outputs != "probability":
+    # Blocks take long to train: once has to do.
+    if strategy.outputs != "probability" or takes_below(strategy.head):
         return train_alone(strategy, block)
     seeds = [strategy.config.seed]
     seeds += [derived_seed(seeds[0], "pooled-shuffle", i) >> 1 for i in range(1, _SHUFFLES)]
@@ -202,7 +209,7 @@ def scores_of_rows(
 ) -> list[Score]:
     """Return one head's scores, example by example, on several sets of rows."""
     block = ClientBlock.unstandardised(
-        data.features, data.labels, rows, range(len(rows)), data.classes
+        data.features, data.labels, rows, range(len(rows)), data.classes, below=data.below
     )
     if standardisation is not None:
         block = block.standardised([standardisation])

@@ -13,7 +13,7 @@ from fedtl.config_key import Scalar
 from fedtl.config_keys.every import rules
 from fedtl.data.dataset import Dataset
 from fedtl.data.input_kinds import PICTURE, kind_of
-from fedtl.kinds import KINDS
+from fedtl.kinds import KINDS, NO_START
 from fedtl.known_options import options_of, shipped_option
 from fedtl.transfer.heads import head_of
 from strategies.base import ClosedFormStrategy, IterativeStrategy
@@ -117,7 +117,7 @@ def _test_fraction(config: RunConfig, dataset: Dataset, clients: int) -> str:
 
 
 def _init(config: RunConfig, dataset: Dataset, clients: int) -> str:
-    return "init = none" if config.init == "none" else ""
+    return "init = none" if config.init in NO_START else ""
 
 
 def _rounds(config: RunConfig, dataset: Dataset, clients: int) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedtl.determinism import shuffle_keys
+from fedtl.transfer.heads.base import Head
 from fedtl.transfer.standardisation import Standardisation
 
 SCORING_BATCH = 64
@@ -40,6 +41,7 @@ class ClientData:
             ``None`` if each stands for itself.
         unrepeated: Those of ``train`` that no other training row of anybody equals; ``None`` if all
             count as such.
+        below: What is below the trained blocks, shape ``(N, D)``, float32; ``None`` if none are.
     """
 
     partition_id: int
@@ -52,6 +54,7 @@ class ClientData:
     classes: int
     groups: NDArray[np.int64] | None = None
     unrepeated: NDArray[np.int64] | None = None
+    below: Tensor | None = None
 
     @property
     def left_out(self) -> NDArray[np.int64]:
@@ -81,6 +84,8 @@ class ClientBlock:
             where all do all. Each does one at least.
         groups: Shape ``(N,)``: see :class:`ClientData`.
         seeds: What each client's shuffles are drawn from; ``None`` if it is the run's seed.
+        below: What is below the trained blocks, shape ``(N, D)``, float32; ``None`` if heads are
+            given features.
     """
 
     features: Tensor
@@ -93,6 +98,7 @@ class ClientBlock:
     effort: NDArray[np.float64] | None = None
     groups: NDArray[np.int64] | None = None
     seeds: Sequence[int] | None = None
+    below: Tensor | None = None
 
     @classmethod
     def unstandardised(
@@ -104,11 +110,22 @@ class ClientBlock:
         classes: int,
         *,
         groups: NDArray[np.int64] | None = None,
+        below: Tensor | None = None,
     ) -> ClientBlock:
         """Return clients that see the features as they are; arguments as of the class."""
         width = features.shape[1]
         mean, scale = torch.zeros(1, width), torch.ones(1, width)
-        return cls(features, labels, rows, partition_ids, classes, mean, scale, groups=groups)
+        return cls(
+            features,
+            labels,
+            rows,
+            partition_ids,
+            classes,
+            mean,
+            scale,
+            groups=groups,
+            below=below,
+        )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -139,19 +156,62 @@ class ClientBlock:
         at = 0 if len(self.mean) == 1 else client
         return Standardisation(self.mean[at].numpy(), self.scale[at].numpy())
 
+    def seen_by(self, head: Head) -> ClientBlock:
+        """Return the block as a head's form takes it: see :meth:`take`."""
+        return self if takes_below(head) else replace(self, below=None)
+
+    @property
+    def stack(self) -> int:
+        """How many clients are stepped together."""
+        return STACK if self.below is None else 1
+
     def take(self, index: Tensor, clients: slice | Tensor) -> Tensor:
-        """Return standardised features ``(A, B, d)`` of rows ``(A, B)``, a line per client."""
-        x = self.features.index_select(0, index.reshape(-1)).view(*index.shape, -1)
+        """Return what a head is given of rows ``(A, B)``, a line per client.
+
+        That is standardised features, ``(A, B, d)``; for a head whose blocks are trained what is
+        below these, and how features are standardised: ``(A, B, D + 2d)``.
+        """
         shared = len(self.mean) == 1
         mean, scale = (
             (self.mean, self.scale) if shared else (self.mean[clients], self.scale[clients])
         )
+        if self.below is not None:
+            crossing = self.below.index_select(0, index.reshape(-1)).view(*index.shape, -1)
+            return given_below(crossing, mean.unsqueeze(1), scale.unsqueeze(1))
+        x = self.features.index_select(0, index.reshape(-1)).view(*index.shape, -1)
         return x.sub_(mean.unsqueeze(1)).mul_(scale.unsqueeze(1))
 
     @property
     def sizes(self) -> NDArray[np.int64]:
         """Training examples of each client, shape ``(C,)``."""
         return np.array([len(rows) for rows in self.rows], dtype=np.int64)
+
+
+def takes_below(head: Head) -> bool:
+    """Return whether a head's form has blocks of the backbone below it."""
+    return bool(getattr(head, "takes_below", False))
+
+
+def given_below(crossing: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """Return what a head with blocks is given, ``(…, D + 2d)``.
+
+    Args:
+        crossing: What is below the blocks, ``(…, D)``.
+        mean: Subtracted from the features above them, ``(…, d)``.
+        scale: Then multiplied with these.
+    """
+    shape = (*crossing.shape[:-1], mean.shape[-1])
+    return torch.cat([crossing, mean.expand(shape), scale.expand(shape)], -1)
+
+
+def given(head: Head, rows: Tensor, standardisation: Standardisation) -> Tensor:
+    """Return what a head is given of rows of features, ``(n, d)``, or ``(n, D + d)`` if it is one
+    with blocks.
+    """
+    if not takes_below(head):
+        return standardisation.apply(rows)
+    mean, scale = torch.from_numpy(standardisation.mean), torch.from_numpy(standardisation.scale)
+    return given_below(rows[..., : rows.shape[-1] - len(mean)], mean, scale)
 
 
 @dataclass(frozen=True)
@@ -195,8 +255,8 @@ def alike(block: ClientBlock, batch_size: int) -> Iterator[tuple[int, NDArray[np
     for width in np.unique(widths).tolist():
         clients = np.flatnonzero(widths == width)
         clients = clients[np.argsort(block.sizes[clients] // -width, kind="stable")]
-        for start in range(0, len(clients), STACK):
-            yield width, clients[start : start + STACK]
+        for start in range(0, len(clients), block.stack):
+            yield width, clients[start : start + block.stack]
 
 
 def steps_of(sizes: NDArray[np.int64], batch_size: int) -> NDArray[np.int64]:
@@ -264,9 +324,13 @@ def minibatches(
 
 
 def scoring_batches(
-    rows: Sequence[NDArray[np.int64]],
+    rows: Sequence[NDArray[np.int64]], most: int = STACK
 ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
     """Cut each client's rows, in order, into padded batches of :data:`SCORING_BATCH` or fewer.
+
+    Args:
+        rows: Of each client.
+        most: How many clients are scored together.
 
     Yields:
         The clients concerned ``(A,)``, their row numbers ``(A, B)``, and which of them count
@@ -277,8 +341,8 @@ def scoring_batches(
     for width in np.unique(widths[sizes > 0]).tolist():
         alike = np.flatnonzero((widths == width) & (sizes > 0))
         alike = alike[np.argsort(sizes[alike] // -width, kind="stable")]
-        for start in range(0, len(alike), STACK):
-            stack = alike[start : start + STACK]
+        for start in range(0, len(alike), most):
+            stack = alike[start : start + most]
             for step in range(int(-(-sizes[stack[0]] // width))):
                 clients = stack[sizes[stack] > step * width]
                 index = np.empty((len(clients), width), np.int64)

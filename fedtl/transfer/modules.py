@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedtl.transfer.backbones import Backbone
+from fedtl.transfer.client_block import given_below, takes_below
 from fedtl.transfer.head_file import TrainedHead
 from fedtl.transfer.heads import Head
 from fedtl.transfer.standardisation import Standardisation
@@ -41,6 +42,7 @@ class HeadModule(nn.Module):
         for name in self._names:
             value = torch.from_numpy(np.array(trained.arrays[name], np.float32))
             self.register_parameter(_attribute(name), nn.Parameter(value))
+        # Any head's first parameter is the one that meets the features.
         width = next(iter(form.shapes.values()))[-1]
         found = trained.standardisation or Standardisation.identity(width)
         self.register_buffer("mean", torch.from_numpy(np.array(found.mean, np.float32)))
@@ -48,7 +50,11 @@ class HeadModule(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the outputs of features as the backbone gives them."""
-        x = (features - self.mean) * self.scale
+        if takes_below(self._form):
+            crossing = features[:, : features.shape[1] - len(self.mean)]
+            x = given_below(crossing, self.mean, self.scale)
+        else:
+            x = (features - self.mean) * self.scale
         parameters: Mapping[str, Tensor] = {
             name: getattr(self, _attribute(name)).unsqueeze(0) for name in self._names
         }

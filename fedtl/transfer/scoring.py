@@ -127,12 +127,13 @@ def score_clients(
         adjustment: What becomes of the logits; nothing by default.
         keep_logits: Whether scores hold the logits: 4 n K bytes.
     """
+    block = block.seen_by(head)
     losses = np.zeros(len(rows))
     predicted = [np.empty(len(client_rows), np.int64) for client_rows in rows]
     width = block.classes if keep_logits else 0
     kept = [np.empty((len(client_rows), width), np.float32) for client_rows in rows]
     done = np.zeros(len(rows), np.int64)
-    for clients, index, counts in scoring_batches(rows):
+    for clients, index, counts in scoring_batches(rows, block.stack):
         here = torch.from_numpy(clients)
         batch = {name: value[here] for name, value in parameters.items()}
         logits = head.logits(batch, block.take(index, here))

@@ -6,7 +6,7 @@ import os
 import tempfile
 import warnings
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -25,16 +25,30 @@ class SharedFeatures:
     """Where a matrix of N features lies; small to send, whatever its size.
 
     Attributes:
-        shape: ``(N, d)``; float32.
+        shape: ``(N, D + d)``; float32.
         path: The file that holds it, or ``None`` if ``array`` does.
         offset: Where in the file it begins, in bytes.
         array: The matrix itself, where processes on other machines must be sent it.
+        boundary_size: How many of the columns, the first ones, are what is below trained blocks, D.
     """
 
     shape: tuple[int, int]
     path: Path | None
     offset: int = 0
     array: NDArray[np.float32] | None = None
+    boundary_size: int = 0
+
+    @property
+    def feature_size(self) -> int:
+        """How many features there are, d."""
+        return self.shape[1] - self.boundary_size
+
+    def parts(self) -> tuple[Tensor, Tensor | None]:
+        """Return features ``(N, d)``, and what is below trained blocks, ``(N, D)``, if any are."""
+        whole = self.tensor()
+        if not self.boundary_size:
+            return whole, None
+        return whole[:, self.boundary_size :], whole[:, : self.boundary_size]
 
     def tensor(self) -> Tensor:
         """Return the matrix; nobody may write to it."""
@@ -50,7 +64,7 @@ class SharedFeatures:
 
     def travelling(self) -> SharedFeatures:
         """Return the same with the matrix in it, for machines that do not see the file."""
-        return SharedFeatures(self.shape, None, array=self.tensor().numpy())
+        return replace(self, path=None, offset=0, array=self.tensor().numpy())
 
 
 class Spill:

@@ -84,8 +84,10 @@ class IterativeStrategy(LocalSteps, HeadStrategy):
                 )
                 for name, shape in self.head.shapes.items()
             }
+        # What the closed form does not say, such as blocks of the backbone, is as it is at first.
+        first: Arrays = dict(self.head.initial(self.config.head_init, self.config.seed))
         heads = [
-            in_standardised(alone.arrays, standardisation, self.starter.start_temperature)
+            first | in_standardised(alone.arrays, standardisation, self.starter.start_temperature)
             for alone, standardisation in zip(self.starter.train_alone(block), own, strict=True)
         ]
         return {

@@ -81,6 +81,7 @@ class LocalSteps:
     ) -> list[Trained]:
         """Run the client half for ``local-epochs`` epochs, on stacks of clients of like size."""
         trained: dict[int, Trained] = {}
+        block = block.seen_by(self.head)
         for width, clients in alike(block, self.config.batch_size):
             stack = block.select(clients)
             results = self._train_stack(stack, received.select(clients), width, server_round)

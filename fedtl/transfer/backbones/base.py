@@ -50,6 +50,8 @@ class Backbone:
             with the same fingerprint have the same backbone.
         told: Where in a file the weights were found, or what is left out of inputs, in a sentence;
             empty if there is nothing to tell.
+        boundary_size: How many of the features, the first ones, are what crosses a cut: see
+            :mod:`fedtl.transfer.boundary`.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Backbone:
     preprocessing: Preparation
     fingerprint: str
     told: str = ""
+    boundary_size: int = 0
 
     def preprocess(self, picture: NDArray[np.uint8]) -> Tensor:
         """Return ``(height, width, 3)`` as ``(3, image_size, image_size)``, float32."""
@@ -184,12 +187,16 @@ def fingerprint(name: str, network: nn.Module, preprocessing: Preparation, rule:
     return digest.hexdigest()
 
 
+def example_batch(preprocessing: Preparation) -> tuple[Tensor, ...]:
+    """Return a batch of one input, such as a network takes."""
+    prepared = preprocessing.prepare(_ANY[preprocessing.kind])
+    return preprocessing.collate([prepared], preprocessing.padded_length(prepared), 1)
+
+
 def _width(network: nn.Module, preprocessing: Preparation) -> int:
     """Return how many features the network gives."""
-    prepared = preprocessing.prepare(_ANY[preprocessing.kind])
-    batch = preprocessing.collate([prepared], preprocessing.padded_length(prepared), 1)
     with torch.inference_mode():
-        return int(network(*batch).shape[1])
+        return int(network(*example_batch(preprocessing)).shape[1])
 
 
 # An input of each kind.

@@ -31,12 +31,21 @@ __all__ = [
 def head_of(config: RunConfig, *, features: int, classes: int) -> Head:
     """Return the form of the configured head for d features and K classes.
 
+    Blocks of the backbone that are trained are part of it.
+
     Raises:
         UsageError: There is no such head.
     """
     found = cast(type[BaseHead], KINDS["head"].load(config.head))
     own = declared(found)
-    return found(features, classes, Given(tuple(one for one in config.options if one[0] in own)))
+    given = Given(tuple(one for one in config.options if one[0] in own))
+    head = found(features, classes, given)
+    if not config.trains_blocks:
+        return head
+    from fedtl.transfer.boundary import only_network
+    from fedtl.transfer.trained_blocks import TrainedBlocks
+
+    return TrainedBlocks(head, only_network(config), config.blocks_rate)
 
 
 def build_head(kind: str, *, features: int, classes: int, **options: Scalar) -> Head:

@@ -9,7 +9,7 @@ however many clients are stacked (with one thread: see :func:`one_thread`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -112,15 +112,34 @@ class BaseHead(ABC):
         self, parameters: Tensors, x: Tensor, y: Tensor, weight: Tensor
     ) -> tuple[Tensor, Tensors]:
         """See :class:`Head`."""
-        with torch.inference_mode(False), torch.enable_grad():
-            # What was made in inference mode can be differentiated only as a copy.
-            leaves = {name: value.clone().requires_grad_() for name, value in parameters.items()}
-            x, y, weight = x.clone(), y.clone(), weight.clone()
-            log_p = self.logits(leaves, x).log_softmax(2)
-            chosen = log_p.gather(2, y.unsqueeze(2)).squeeze(2)
-            loss = -(chosen * normalised(weight)).sum(1)
-            gradients = torch.autograd.grad(loss.sum(), list(leaves.values()))
-        return loss.detach(), dict(zip(leaves, gradients, strict=True))
+        return gradients_of(self.logits, parameters, x, y, weight)
+
+
+def gradients_of(
+    logits: Callable[[Tensors, Tensor], Tensor],
+    parameters: Tensors,
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor,
+) -> tuple[Tensor, Tensors]:
+    """Return what :meth:`Head.loss_and_gradients` does, by automatic differentiation.
+
+    Args:
+        logits: A head's.
+        parameters: See :class:`Head`, as for the others.
+        x: What heads are given.
+        y: Labels.
+        weight: Weight of each example.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        # What was made in inference mode can be differentiated only as a copy.
+        leaves = {name: value.clone().requires_grad_() for name, value in parameters.items()}
+        x, y, weight = x.clone(), y.clone(), weight.clone()
+        log_p = logits(leaves, x).log_softmax(2)
+        chosen = log_p.gather(2, y.unsqueeze(2)).squeeze(2)
+        loss = -(chosen * normalised(weight)).sum(1)
+        gradients = torch.autograd.grad(loss.sum(), list(leaves.values()))
+    return loss.detach(), dict(zip(leaves, gradients, strict=True))
 
 
 def normalised(weight: Tensor) -> Tensor:

@@ -1,0 +1,175 @@
+"""A backbone cut at a frozen boundary: below it features are made once, above it is trained."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from fedtl.errors import UsageError
+from fedtl.kinds import KINDS
+from fedtl.options import declared
+from fedtl.transfer.backbones import backbone_of
+from fedtl.transfer.backbones.base import Backbone, example_batch
+from fedtl.transfer.network_cut import INPUT, Cuttable, Halves
+
+if TYPE_CHECKING:
+    from fedtl.config import RunConfig
+
+_FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Boundary:
+    """Where a backbone is cut.
+
+    Attributes:
+        shape: Of what crosses the cut, for one input: ``(channels, height, width)``, for example.
+        above: What is trained: from ``(n, *shape)`` to ``(n, d)``.
+        fingerprint: Of the backbone with its cut.
+    """
+
+    shape: tuple[int, ...]
+    above: nn.Module
+    fingerprint: str
+
+    @property
+    def size(self) -> int:
+        """How many numbers cross the cut for one input, D."""
+        return int(torch.Size(self.shape).numel())
+
+
+class Rows(nn.Module):
+    """From inputs to rows of two parts: what crosses a cut, flat, and the frozen features.
+
+    Args:
+        halves: The network.
+    """
+
+    def __init__(self, halves: Halves) -> None:
+        super().__init__()
+        self.below, self.above = halves.below, halves.above
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Return shape ``(n, D + d)``."""
+        crossing: Tensor = self.below(batch)
+        # A copy, as what is above may change in place what it is given.
+        return torch.cat([crossing.flatten(1), self.above(crossing.clone())], 1)
+
+
+def cut_backbone(config: RunConfig) -> tuple[Backbone, Boundary | None]:
+    """Return the configured backbone, and where it is cut; ``None`` if nothing of it is trained.
+
+    The features of a cut backbone are rows of D + d numbers; see :class:`Rows`.
+
+    Raises:
+        UsageError: It cannot be cut there, or see :func:`backbone_of`.
+        FedtlError: A download failed.
+    """
+    backbone = backbone_of(config)
+    if not config.trains_blocks:
+        return backbone, None
+    if config.trainable_blocks and config.train_from:
+        raise UsageError(
+            f"trainable-blocks = {config.trainable_blocks} and train-from = "
+            f"{config.train_from!r} both say where the backbone is cut; leave one of them out."
+        )
+    network = Cuttable(backbone.network, backbone.name)
+    halves = (
+        network.before(config.train_from)
+        if config.train_from
+        else network.before_last(config.trainable_blocks)
+    )
+    with torch.inference_mode():
+        crossing = halves.below(*example_batch(backbone.preprocessing))
+    if not crossing.is_floating_point():
+        raise UsageError(
+            f"{backbone.name} cannot be cut before {halves.name}: what passes there are no numbers "
+            "that could be trained from."
+        )
+    identity = hashlib.sha256(f"{backbone.fingerprint}\ncut before {halves.name}".encode())
+    boundary = Boundary(tuple(crossing.shape[1:]), halves.above, identity.hexdigest())
+    cut = replace(
+        backbone,
+        network=Rows(halves).eval().requires_grad_(False),
+        feature_size=boundary.size + backbone.feature_size,
+        boundary_size=boundary.size,
+        fingerprint=boundary.fingerprint,
+        told=" ".join(
+            filter(None, [backbone.told, _told(halves, boundary, backbone.feature_size)])
+        ),
+    )
+    return cut, boundary
+
+
+@lru_cache(maxsize=2)
+def boundary_of(config: RunConfig) -> Boundary:
+    """Return where a configuration's backbone is cut; see :func:`only_network`.
+
+    Raises:
+        UsageError: See :func:`cut_backbone`.
+    """
+    _, boundary = cut_backbone(config)
+    assert boundary is not None
+    return boundary
+
+
+def only_network(config: RunConfig) -> RunConfig:
+    """Return a configuration of which nothing is left but what a cut network depends on."""
+    from fedtl.config import RunConfig
+
+    own = declared(KINDS["backbone"].load(config.backbone))
+    return RunConfig(
+        options=tuple((key, value) for key, value in config.options if key in own),
+        backbone=config.backbone,
+        weights=config.weights,
+        image_size=config.image_size,
+        seed=config.inputs_seed,
+        trainable_blocks=config.trainable_blocks,
+        train_from=config.train_from,
+    )
+
+
+def check_room(config: RunConfig, backbone: Backbone, inputs: int, unit: str) -> None:
+    """Refuse features that would take more room than ``cache-limit`` allows.
+
+    Args:
+        config: The run.
+        backbone: With its cut.
+        inputs: How many inputs there are.
+        unit: What one of them is called.
+
+    Raises:
+        UsageError: They would.
+    """
+    size = inputs * backbone.feature_size * _FLOAT_BYTES
+    if size > config.cache_limit * 1e9:
+        each = backbone.feature_size * _FLOAT_BYTES
+        raise UsageError(
+            f"What is below the trained blocks takes {size / 1e9:.1f} GB ({each / 1e3:,.0f} kB for "
+            f"each of {inputs:,} {unit}s), more than cache-limit = {config.cache_limit:g} GB; "
+            "train fewer blocks, use a smaller image-size, or raise the limit."
+        )
+
+
+def _told(halves: Halves, boundary: Boundary, features: int) -> str:
+    """Return what a user should know of a cut, a sentence or two."""
+    parameters = sum(parameter.numel() for parameter in halves.above.parameters())
+    parts = halves.above.modules()
+    frozen = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in parts)
+    kept = "; statistics of batch normalisation stay as they are" if frozen else ""
+    where = "all of it" if halves.name == INPUT else f"from {halves.name} on"
+    each = (boundary.size + features) * _FLOAT_BYTES / 1e3
+    return (
+        f"The backbone is trained {where} ({_counted(halves.blocks)}, {parameters:,} numbers"
+        f"{kept}); what is below is kept for each input: "
+        f"{' x '.join(map(str, boundary.shape))} numbers, {each:,.0f} kB."
+    )
+
+
+def _counted(blocks: int) -> str:
+    return f"{blocks} block{'s' if blocks != 1 else ''}"

@@ -1,0 +1,204 @@
+"""Where a network can be cut in two, so that what is below stays frozen and the rest is trained."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import fx, nn
+
+from fedtl.errors import UsageError
+
+INPUT = "input"
+"""What stands for the cut below which there is nothing."""
+
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_NORMALISATIONS = (
+    nn.modules.batchnorm._NormBase,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.LocalResponseNorm,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Halves:
+    """A network in two: ``above(below(x))`` is what the network makes of ``x``.
+
+    Attributes:
+        below: From the input to what crosses the cut, one tensor.
+        above: From there to the features; its parameters have the names that they have in the
+            network.
+        name: The module before which the cut is.
+        blocks: How many blocks are above.
+    """
+
+    below: nn.Module
+    above: nn.Module
+    name: str
+    blocks: int
+
+
+class Cuttable:
+    """A network as a sequence of operations, which tells where one tensor alone passes.
+
+    Args:
+        network: In evaluation mode; it takes one tensor.
+        name: What it is called, for messages.
+
+    Raises:
+        UsageError: Its operations depend on its input, so that they cannot be listed.
+    """
+
+    def __init__(self, network: nn.Module, name: str) -> None:
+        self._network, self._name = network, name
+        try:
+            self._graph = fx.Tracer().trace(network)
+        except Exception as error:  # whatever a network's own code raises
+            raise UsageError(
+                f"{name} cannot be cut into blocks, as its operations cannot be listed "
+                f"({type(error).__name__}); use trainable-blocks = 0, or a network of torchvision."
+            ) from error
+        self._nodes = list(self._graph.nodes)
+        if sum(node.op == "placeholder" for node in self._nodes) != 1:
+            raise UsageError(
+                f"{name} cannot be cut into blocks, as it takes more than one tensor; use "
+                "trainable-blocks = 0."
+            )
+
+    @cached_property
+    def blocks(self) -> list[str]:
+        """The modules that count as blocks, from the input on: what ``trainable-blocks`` counts.
+
+        Blocks are the parts of the network's trunk that have parameters, and before which one
+        tensor alone passes: a residual block, a convolution of VGG, a layer of a transformer.
+        Normalisations by themselves are none.
+        """
+        return list(self._blocks_in(self._network, ""))
+
+    def before_last(self, count: int) -> Halves:
+        """Return the network, cut before the last ``count`` blocks.
+
+        Raises:
+            UsageError: It has fewer.
+        """
+        if count > len(self.blocks):
+            raise UsageError(
+                f"trainable-blocks = {count}, but {self._name} has {len(self.blocks)} blocks"
+                f"{self._listed()}; train-from = {INPUT!r} trains all of it."
+            )
+        return self.before(self.blocks[-count])
+
+    def before(self, module: str) -> Halves:
+        """Return the network, cut before a module; before everything for ``input``.
+
+        Raises:
+            UsageError: There is no such module, or more than one tensor passes there.
+        """
+        if module == INPUT:
+            at = 1 + next(i for i, node in enumerate(self._nodes) if node.op == "placeholder")
+        elif module not in self._entries:
+            known = [INPUT, *self._entries]
+            near = difflib.get_close_matches(module, known, n=1)
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            raise UsageError(
+                f"train-from = {module!r} is no module of {self._name}{meant}{self._listed()}."
+            )
+        else:
+            at = self._entries[module]
+        if at not in self._single:
+            raise UsageError(
+                f"train-from = {module!r}: more than one tensor passes there in {self._name}"
+                f"{self._listed()}."
+            )
+        above = sum(self._entries[block] >= at for block in self.blocks)
+        return Halves(self._part(0, at), self._part(at, len(self._nodes)), module, above)
+
+    def _listed(self) -> str:
+        listed = ", ".join(self.blocks)
+        return f"; it can be cut before {listed}" if listed else "; it has no blocks"
+
+    @cached_property
+    def _entries(self) -> dict[str, int]:
+        """Return at which operation each module begins."""
+        found: dict[str, int] = {}
+        for at, node in enumerate(self._nodes):
+            for path, _ in node.meta.get("nn_module_stack", {}).values():
+                found.setdefault(path, at)
+            if node.op in ("call_module", "get_attr"):
+                found.setdefault(str(node.target), at)
+        return found
+
+    @cached_property
+    def _single(self) -> dict[int, fx.Node]:
+        """Return the operations before which one tensor alone passes, and what made that tensor."""
+        last = {used: at for at, node in enumerate(self._nodes) for used in node.all_input_nodes}
+        found = {}
+        for at in range(1, len(self._nodes)):
+            passing = [
+                node
+                for node in self._nodes[:at]
+                if node.op != "get_attr" and last.get(node, -1) >= at
+            ]
+            if len(passing) == 1:
+                found[at] = passing[0]
+        return found
+
+    def _blocks_in(self, module: nn.Module, path: str) -> Iterator[str]:
+        for name, child in module.named_children():
+            here = f"{path}.{name}" if path else name
+            if not any(True for _ in child.parameters()):
+                continue
+            if type(child) in _CONTAINERS or self._is_trunk(child, here):
+                yield from self._blocks_in(child, here)
+            elif self._begins_block(here) and not _normalises(child):
+                yield here
+
+    def _begins_block(self, path: str) -> bool:
+        return self._entries.get(path, -1) in self._single
+
+    def _is_trunk(self, module: nn.Module, path: str) -> bool:
+        """Return whether a module but holds blocks of one kind, one after the other."""
+        lists = [(path, module)]
+        lists += [
+            (f"{path}.{name}", child)
+            for name, child in module.named_children()
+            if type(child) in _CONTAINERS
+        ]
+        for where, held in lists:
+            members = [(f"{where}.{name}", child) for name, child in held.named_children()]
+            alike = len(members) > 1 and len({type(child) for _, child in members}) == 1
+            if alike and all(_is_deep(child) for _, child in members):
+                return all(self._begins_block(name) for name, _ in members[1:])
+        return False
+
+    def _part(self, start: int, end: int) -> nn.Module:
+        """Return the operations from one to before another as a module."""
+        graph, copies = fx.Graph(), {}
+        if start:
+            copies[self._single[start]] = graph.placeholder("x")
+            later = set(self._nodes[start:end])
+            for node in self._nodes[:start]:
+                if node.op == "get_attr" and not later.isdisjoint(node.users):
+                    copies[node] = graph.node_copy(node)
+        for node in self._nodes[start:end]:
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+        if end < len(self._nodes):
+            graph.output(copies[self._single[end]])
+        return fx.GraphModule(self._network, graph)
+
+
+def _is_deep(module: nn.Module) -> bool:
+    """Return whether a module has modules in its modules."""
+    return any(True for child in module.children() for _ in child.children())
+
+
+def _normalises(module: nn.Module) -> bool:
+    """Return whether all parameters of a module belong to normalisations."""
+    return all(
+        isinstance(part, _NORMALISATIONS)
+        for part in module.modules()
+        if any(True for _ in part.parameters(recurse=False))
+    )

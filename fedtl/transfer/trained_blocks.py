@@ -1,0 +1,107 @@
+"""Blocks of the backbone with a head on top of them, as one head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from fedtl.config import RunConfig
+from fedtl.transfer.boundary import Boundary, boundary_of
+from fedtl.transfer.heads.base import Arrays, Head, Tensors, gradients_of
+
+_PREFIX = "blocks."
+# Inputs that go through the blocks together where nothing is trained.
+_TOGETHER = 64
+
+
+@dataclass(frozen=True)
+class TrainedBlocks:
+    """The backbone above a cut, and a head on the standardised features that it gives.
+
+    What it is given of an example is what crosses the cut, and how features are standardised: see
+    :meth:`fedtl.transfer.client_block.ClientBlock.take`. The parameters of the head keep their
+    names; those of blocks have the network's own after ``blocks.``. Blocks start from the
+    backbone's weights. They run in evaluation mode: there is no dropout, and batch normalisation
+    uses and keeps the statistics of the backbone, as minibatches of non-IID clients have others.
+
+    Attributes:
+        top: The form of the head, for d features and K classes.
+        network: The configuration of the backbone and its cut: see
+            :func:`fedtl.transfer.boundary.only_network`.
+        rate: What gradients of blocks are multiplied with.
+    """
+
+    top: Head
+    network: RunConfig
+    rate: float
+
+    takes_below = True
+
+    @property
+    def _boundary(self) -> Boundary:
+        return boundary_of(self.network)
+
+    @property
+    def _blocks(self) -> dict[str, Tensor]:
+        return dict(self._boundary.above.named_parameters())
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the backbone with its cut."""
+        return self._boundary.fingerprint
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """See :class:`Head`; the head's come first."""
+        blocks = {_PREFIX + name: tuple(value.shape) for name, value in self._blocks.items()}
+        return {**self.top.shapes, **blocks}
+
+    def initial(self, kind: str, seed: int) -> Arrays:
+        """See :class:`Head`: the head's initial parameters, and the backbone's own."""
+        blocks = {
+            _PREFIX + name: value.detach().numpy().astype(np.float32)
+            for name, value in self._blocks.items()
+        }
+        return {**self.top.initial(kind, seed), **blocks}
+
+    def logits(self, parameters: Tensors, x: Tensor) -> Tensor:
+        """See :class:`Head`; clients go through their blocks one after the other."""
+        size = self._boundary.size
+        mean, scale = x[..., size:].chunk(2, -1)
+        each = [
+            self._features({name: value[client] for name, value in parameters.items()}, rows)
+            for client, rows in enumerate(x[..., :size])
+        ]
+        return self.top.logits(parameters, (torch.stack(each) - mean) * scale)
+
+    def _features(self, parameters: Tensors, crossing: Tensor) -> Tensor:
+        """Return the features ``(B, d)`` that one client's blocks give.
+
+        Args:
+            parameters: The client's.
+            crossing: What is below the blocks, ``(B, D)``.
+        """
+        boundary = self._boundary
+        blocks = {
+            name.removeprefix(_PREFIX): value
+            for name, value in parameters.items()
+            if name.startswith(_PREFIX)
+        }
+        parts = [crossing] if torch.is_grad_enabled() else torch.split(crossing, _TOGETHER)
+        given = (part.reshape(len(part), *boundary.shape) for part in parts)
+        return torch.cat([functional_call(boundary.above, blocks, (part,)) for part in given])
+
+    def loss_and_gradients(
+        self, parameters: Tensors, x: Tensor, y: Tensor, weight: Tensor
+    ) -> tuple[Tensor, Tensors]:
+        """See :class:`Head`; gradients of blocks are multiplied with ``rate``."""
+        loss, gradients = gradients_of(self.logits, parameters, x, y, weight)
+        for name, gradient in gradients.items():
+            if name.startswith(_PREFIX):
+                gradient.mul_(self.rate)
+        return loss, gradients
