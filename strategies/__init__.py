@@ -42,7 +42,17 @@ def build(config: RunConfig, head: Head) -> HeadStrategy:
     Raises:
         UsageError: ``strategy`` or ``init`` names none, or they or the head do not go together.
     """
-    strategy = load(config.strategy)(config, head)
+    from fedtl.transfer.client_block import takes_below
+    from strategies.base import IterativeStrategy
+
+    found = load(config.strategy)
+    if takes_below(head) and not issubclass(found, IterativeStrategy):
+        raise UsageError(
+            f"strategy = {config.strategy!r} takes no gradient steps, so it trains no blocks of "
+            "the backbone; use trainable-blocks = 0 and no train-from, or an iterative strategy "
+            "such as fedavg, which then starts from init = 'fed3r'."
+        )
+    strategy = found(config, head)
     if config.init not in NO_START:
         strategy.starter = _starter(strategy)
     return strategy

@@ -99,9 +99,25 @@ class TrainedBlocks:
     def loss_and_gradients(
         self, parameters: Tensors, x: Tensor, y: Tensor, weight: Tensor
     ) -> tuple[Tensor, Tensors]:
-        """See :class:`Head`; gradients of blocks are multiplied with ``rate``."""
+        """See :class:`Head`; gradients of blocks are multiplied with ``rate``.
+
+        A client's gradient of all blocks is first cut to the norm of their parameters. So a step
+        changes blocks by no more than ``rate`` times the learning rate, as a part of their norm,
+        before momentum: what features of a small spread, once standardised, do to the blocks below
+        them would otherwise be without bound.
+        """
         loss, gradients = gradients_of(self.logits, parameters, x, y, weight)
-        for name, gradient in gradients.items():
-            if name.startswith(_PREFIX):
-                gradient.mul_(self.rate)
+        blocks = [name for name in gradients if name.startswith(_PREFIX)]
+        longest = _norm([parameters[name] for name in blocks])
+        found = _norm([gradients[name] for name in blocks])
+        factor = self.rate * (longest / found.clamp_min(torch.finfo(found.dtype).tiny)).clamp(max=1)
+        for name in blocks:
+            gradient = gradients[name]
+            gradient.mul_(factor.to(gradient.dtype).view(-1, *[1] * (gradient.dim() - 1)))
         return loss, gradients
+
+
+def _norm(tensors: list[Tensor]) -> Tensor:
+    """Return the norm of each client's tensors together, shape ``(C,)``, float64."""
+    squares = [tensor.double().square().flatten(1).sum(1) for tensor in tensors]
+    return torch.stack(squares).sum(0).sqrt()

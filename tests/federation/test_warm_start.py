@@ -81,7 +81,7 @@ def test_a_start_has_the_temperature_of_its_form_unless_told_otherwise() -> None
         own = strategies.build(RunConfig(init=name, init_temperature=0.3), head).starter
         assert own is not None
         assert own.start_temperature == 0.3
-    assert RunConfig().init == "none"
+    assert RunConfig().settled().init == "none"
 
 
 # --- whole runs -----------------------------------------------------------------------------------

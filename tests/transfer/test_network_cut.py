@@ -1,0 +1,110 @@
+"""Cuts of networks: the halves are the whole to the bit, and blocks are what people call so."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fedtl.errors import UsageError
+from fedtl.transfer import torchvision_models
+from fedtl.transfer.network_cut import Cuttable
+
+# One of each way to be built: chains, residuals, branches, joined maps, tokens, windows.
+SMALL = {
+    "squeezenet1_1": 64,
+    "resnet18": 32,
+    "mobilenet_v3_small": 32,
+    "shufflenet_v2_x0_5": 32,
+    "mnasnet0_5": 32,
+    "efficientnet_b0": 32,
+    "regnet_y_400mf": 32,
+    "densenet121": 32,
+    "googlenet": 32,
+    "vit_b_32": 32,
+}
+
+
+def _network(name: str, side: int) -> nn.Module:
+    return torchvision_models.randomly_initialised(name, side, seed=1).network.eval()
+
+
+def _picture(side: int) -> Tensor:
+    return torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_what_is_above_continues_what_is_below_to_the_bit(name: str) -> None:
+    network, picture = _network(name, SMALL[name]), _picture(SMALL[name])
+    cuttable = Cuttable(network, name)
+    with torch.inference_mode():
+        whole = network(picture)
+        for halves in (cuttable.before("input"), cuttable.before_last(1), cuttable.before_last(3)):
+            assert torch.equal(halves.above(halves.below(picture).clone()), whole)
+            own = dict(halves.above.named_parameters())
+            assert own.keys() <= dict(network.named_parameters()).keys()
+            assert own
+
+
+@pytest.mark.parametrize(
+    ("name", "last", "count"),
+    [
+        ("squeezenet1_1", ["features.9", "features.10", "features.11", "features.12"], 9),
+        ("resnet18", ["layer3.1", "layer4.0", "layer4.1"], 9),
+        ("vit_b_32", ["encoder.layers.encoder_layer_10", "encoder.layers.encoder_layer_11"], 12),
+        ("densenet121", ["features.transition3", "features.denseblock4"], 8),
+        ("mobilenet_v3_small", ["features.11", "features.12"], 13),
+    ],
+)
+def test_blocks_are_the_parts_of_the_trunk(name: str, last: list[str], count: int) -> None:
+    blocks = Cuttable(_network(name, SMALL[name]), name).blocks
+    assert blocks[-len(last) :] == last
+    assert len(blocks) == count
+
+
+def test_the_last_blocks_are_counted_from_the_end() -> None:
+    cuttable = Cuttable(_network("resnet18", 32), "resnet18")
+    assert cuttable.before_last(2).name == "layer4.0"
+    assert cuttable.before("layer4").blocks == cuttable.before_last(2).blocks == 2
+    assert cuttable.before("input").blocks == 9
+
+
+@pytest.mark.parametrize(
+    ("module", "sentence"),
+    [
+        (
+            "layer5",
+            r"train-from = 'layer5' is no module of resnet18 \(did you mean layer\d\?\); it ",
+        ),
+        ("layer4.1.conv2", r"more than one tensor passes there in resnet18; it can be cut before "),
+    ],
+)
+def test_a_cut_that_cannot_be_is_refused(module: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        Cuttable(_network("resnet18", 32), "resnet18").before(module)
+
+
+def test_too_many_blocks_are_refused() -> None:
+    with pytest.raises(
+        UsageError, match="trainable-blocks = 10, but resnet18 has 9 blocks; it can"
+    ):
+        Cuttable(_network("resnet18", 32), "resnet18").before_last(10)
+
+
+class _Two(nn.Module):
+    def forward(self, tokens: Tensor, there: Tensor) -> Tensor:
+        return tokens * there
+
+
+class _Branching(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
+
+
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [(_Two(), "it takes more than one tensor"), (_Branching(), "cannot be listed")],
+)
+def test_networks_that_cannot_be_listed_are_refused(network: nn.Module, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        Cuttable(network, "mine")
