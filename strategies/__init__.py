@@ -43,6 +43,7 @@ def build(config: RunConfig, head: Head) -> HeadStrategy:
         UsageError: ``strategy`` or ``init`` names none, or they or the head do not go together.
     """
     from fedtl.transfer.client_block import takes_below
+    from fedtl.transfer.heads import kept_back
     from strategies.base import IterativeStrategy
 
     found = load(config.strategy)
@@ -53,6 +54,12 @@ def build(config: RunConfig, head: Head) -> HeadStrategy:
             "such as fedavg, which then starts from init = 'fed3r'."
         )
     strategy = found(config, head)
+    if kept_back(head) and found.uplink is not IterativeStrategy.uplink:
+        raise UsageError(
+            f"adapter = {config.adapter!r} goes with strategies whose clients send their head and "
+            f"nothing else, and those of strategy = {config.strategy!r} send more; use another "
+            "adapter, or strategy = 'fedavg'."
+        )
     if config.init not in NO_START:
         strategy.starter = _starter(strategy)
     return strategy

@@ -35,6 +35,7 @@ def block_of(clients: Sequence[Asked]) -> ClientBlock:
         classes=first.classes,
         groups=first.groups,
         below=first.below,
+        crops=first.crops,
     )
     if "standardisation" not in content:
         return block

@@ -51,6 +51,23 @@ class TransferKeys:
         above=0.0,
         high=1e3,
     )
+    adapter: str = key(
+        "none",
+        "Train low-rank adapters of the blocks above the cut and not their weights: lora averages "
+        "both factors, ffa trains one of two, rolora one of two by turns, fedex sends what the "
+        "mean of both misses.",
+        _TRANSFER,
+        choices=("none", "lora", "ffa", "rolora", "fedex"),
+    )
+    rank: int = key(8, "Rank of adapters.", _TRANSFER, low=1, high=1024)
+    views: int = key(
+        0,
+        "Random crops of each training picture that trained blocks see beside it, half of them "
+        "mirrored.",
+        _TRANSFER,
+        low=0,
+        high=1000,
+    )
     cache_limit: float = key(
         20.0,
         "GB that what is below trained blocks may take.",

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
 from fedtl.data.class_names import without_rare
+from fedtl.data.crops import CropRows, WithCrops
 from fedtl.data.dataset import Dataset
 from fedtl.data.declared_classes import with_declared_classes
 from fedtl.data.grey_scale import GreyScale
 from fedtl.data.grey_scanning import on_one_scale
+from fedtl.data.input_kinds import PICTURE, kind_of
 from fedtl.data.pillow_warnings import doubts
 from fedtl.data.sources import (
     check_classes,
@@ -53,6 +55,7 @@ class Inputs:
         contents: Digests of all that was there, the unreadable included.
         scale: What is black and white in pictures of more than 8 bits.
         notes: What to tell the user about how pictures were decoded, a sentence each.
+        crops: Where crops of pictures lie in the matrix, after all pictures; ``None`` for none.
     """
 
     dataset: Dataset
@@ -66,6 +69,7 @@ class Inputs:
     contents: Contents | None = None
     scale: GreyScale = field(default_factory=GreyScale)
     notes: tuple[str, ...] = ()
+    crops: CropRows | None = None
 
     @property
     def unit(self) -> str:
@@ -123,10 +127,6 @@ def prepare_inputs(
 
     backbone, boundary = cut_backbone(config)
     check_kind(backbone, dataset.inputs, dataset.name)
-    if boundary is not None:
-        check_room(config, backbone, len(dataset), dataset.unit)
-        if on_wait is not None:
-            on_wait(f"features: {len(dataset) * backbone.feature_size * 4 / 1e6:,.0f} MB")
     images, scale = on_one_scale(dataset.inputs, config.grey_limits)
     if not (everybody or scale.asked) and scale != GreyScale():
         raise UsageError(
@@ -136,8 +136,19 @@ def prepare_inputs(
             "federation"
         )
     dataset = replace(dataset, inputs=images)
+    seen, crops = images, None
+    if boundary is not None and config.views:
+        if kind_of(images) != PICTURE:
+            raise UsageError(
+                f"views = {config.views} are crops of pictures, but {dataset.name} "
+                f"holds {dataset.unit}s; use views = 0."
+            )
+        seen = WithCrops(images, dataset.training, config.views, config.inputs_seed)
+        crops = CropRows.of(seen)
+    if boundary is not None and (room := check_room(config, backbone, len(seen), dataset.unit)):
+        (on_wait or _unheard)(room)
     features = extract_features(
-        images,
+        seen,
         backbone,
         cache=cache_folder(config),
         precision=config.precision,
@@ -155,10 +166,15 @@ def prepare_inputs(
         shared = SharedFeatures(shape, features.path, features.offset)
     shared = replace(shared, boundary_size=backbone.boundary_size)
     contents = Contents.of(
-        dataset, map(bytes, features.digests), backbone.fingerprint, _backbone_told(config)
+        dataset,
+        map(bytes, features.digests[: len(dataset)]),
+        backbone.fingerprint,
+        _backbone_told(config),
     )
-    bad = np.array([index for index, _ in features.unreadable], dtype=np.int64)
-    unreadable = [(dataset.keys[index], reason) for index, reason in features.unreadable]
+    # A crop is as readable as its picture.
+    lost = [one for one in features.unreadable if one[0] < len(dataset)]
+    bad = np.array([index for index, _ in lost], dtype=np.int64)
+    unreadable = [(dataset.keys[index], reason) for index, reason in lost]
     rows = np.setdiff1d(np.arange(len(dataset), dtype=np.int64), bad)
     notes = [note for note in (backbone.told, scale.note, doubts()) if note]
     if on_unreadable is not None:
@@ -166,8 +182,10 @@ def prepare_inputs(
     if len(bad):
         reasons = by_kind(reason for _, reason in unreadable)
         if not len(rows):
-            lost = f"{len(bad):,} {dataset.unit}s"
-            raise FedtlError(f"{dataset.name}: none of its {lost} can be decoded: {reasons}.")
+            all_of_them = f"{len(bad):,} {dataset.unit}s"
+            raise FedtlError(
+                f"{dataset.name}: none of its {all_of_them} can be decoded: {reasons}."
+            )
         dataset = without_unreadable(dataset, bad)
         if not own:
             dataset = without_lost_classes(dataset)
@@ -198,7 +216,12 @@ def prepare_inputs(
         spill=kept,
         content=features.content[rows],
         contents=contents,
+        crops=crops,
     )
+
+
+def _unheard(told: str) -> None:
+    """Nobody asked."""
 
 
 def _backbone_told(config: RunConfig) -> str:

@@ -12,6 +12,7 @@ from flwr.app import Context
 from numpy.typing import NDArray
 
 import fedtl
+from fedtl.data.crops import CropRows
 from fedtl.preparation.site import Identity, Site
 from fedtl.transfer.client_block import ClientData
 from fedtl.transfer.shared_features import SharedFeatures
@@ -32,6 +33,7 @@ class SimulatedSites:
         fingerprint: The backbone's.
         groups: Of the matrix's rows, shape ``(N,)``: see :class:`ClientData`; ``None`` for none.
         unrepeated: Rows of the matrix, per client: see :class:`ClientData`.
+        crops: Where crops lie in the matrix; ``None`` for none.
     """
 
     features: SharedFeatures
@@ -44,6 +46,7 @@ class SimulatedSites:
     fingerprint: str
     groups: NDArray[np.int64] | None = None
     unrepeated: list[NDArray[np.int64]] | None = None
+    crops: CropRows | None = None
 
     def travelling(self) -> SimulatedSites:
         """Return the same with the features in it, for machines that do not see their file."""
@@ -67,6 +70,7 @@ class SimulatedSites:
             groups=self.groups,
             unrepeated=None if self.unrepeated is None else self.unrepeated[partition_id],
             below=self._tensors[1],
+            crops=self.crops,
         )
         return Site(data, self.class_names, self.fingerprint)
 

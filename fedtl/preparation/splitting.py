@@ -131,6 +131,7 @@ def simulated_sites(inputs: Inputs, split: Split, *, duplicates: str = "keep") -
         fingerprint=inputs.fingerprint,
         groups=group_numbers(inputs),
         unrepeated=None if duplicates == "keep" else _unrepeated(inputs, split),
+        crops=inputs.crops,
     )
 
 

@@ -108,6 +108,7 @@ def trained_of_all(
         [len(clients)],
         first.classes,
         below=first.below,
+        crops=first.crops,
     )
     with one_thread(), torch.inference_mode():
         return _trained(strategy, block, train_alone)

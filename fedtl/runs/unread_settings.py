@@ -120,6 +120,16 @@ def _init(config: RunConfig, dataset: Dataset, clients: int) -> str:
     return "init = none" if config.init in NO_START else ""
 
 
+def _blocks(config: RunConfig, dataset: Dataset, clients: int) -> str:
+    return "" if config.trains_blocks else "no blocks of the backbone are trained"
+
+
+def _rank(config: RunConfig, dataset: Dataset, clients: int) -> str:
+    return _blocks(config, dataset, clients) or (
+        "adapter = none" if config.adapter == "none" else ""
+    )
+
+
 def _rounds(config: RunConfig, dataset: Dataset, clients: int) -> str:
     one = strategies.load(config.strategy).one_round
     return f"strategy = {config.strategy} needs one round" if one else ""
@@ -174,6 +184,11 @@ _READERS: dict[str, _Reason] = {
     "weights": _pictures,
     "image-size": _of_pictures,
     "precision": _pictures,
+    "blocks-rate": _blocks,
+    "views": _blocks,
+    "adapter": _blocks,
+    "rank": _rank,
+    "cache-limit": _blocks,
     "init-temperature": _init,
     "own-data-rows": _own_data_rows,
     "rounds": _rounds,

@@ -134,8 +134,8 @@ def only_network(config: RunConfig) -> RunConfig:
     )
 
 
-def check_room(config: RunConfig, backbone: Backbone, inputs: int, unit: str) -> None:
-    """Refuse features that would take more room than ``cache-limit`` allows.
+def check_room(config: RunConfig, backbone: Backbone, inputs: int, unit: str) -> str:
+    """Return how much room features take, in words.
 
     Args:
         config: The run.
@@ -144,7 +144,7 @@ def check_room(config: RunConfig, backbone: Backbone, inputs: int, unit: str) ->
         unit: What one of them is called.
 
     Raises:
-        UsageError: They would.
+        UsageError: It is more than ``cache-limit``.
     """
     size = inputs * backbone.feature_size * _FLOAT_BYTES
     if size > config.cache_limit * 1e9:
@@ -152,8 +152,9 @@ def check_room(config: RunConfig, backbone: Backbone, inputs: int, unit: str) ->
         raise UsageError(
             f"What is below the trained blocks takes {size / 1e9:.1f} GB ({each / 1e3:,.0f} kB for "
             f"each of {inputs:,} {unit}s), more than cache-limit = {config.cache_limit:g} GB; "
-            "train fewer blocks, use a smaller image-size, or raise the limit."
+            "train fewer blocks, use a smaller image-size or fewer views, or raise the limit."
         )
+    return f"what is below the trained blocks takes {size / 1e6:,.0f} MB"
 
 
 def _told(halves: Halves, boundary: Boundary, features: int) -> str:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedtl.data.crops import CropRows
 from fedtl.determinism import shuffle_keys
 from fedtl.transfer.heads.base import Head
 from fedtl.transfer.standardisation import Standardisation
@@ -42,6 +43,7 @@ class ClientData:
         unrepeated: Those of ``train`` that no other training row of anybody equals; ``None`` if all
             count as such.
         below: What is below the trained blocks, shape ``(N, D)``, float32; ``None`` if none are.
+        crops: Where crops of training rows lie in the matrix; ``None`` for none.
     """
 
     partition_id: int
@@ -55,6 +57,7 @@ class ClientData:
     groups: NDArray[np.int64] | None = None
     unrepeated: NDArray[np.int64] | None = None
     below: Tensor | None = None
+    crops: CropRows | None = None
 
     @property
     def left_out(self) -> NDArray[np.int64]:
@@ -86,6 +89,7 @@ class ClientBlock:
         seeds: What each client's shuffles are drawn from; ``None`` if it is the run's seed.
         below: What is below the trained blocks, shape ``(N, D)``, float32; ``None`` if heads are
             given features.
+        crops: Where crops of training rows lie; ``None`` for none.
     """
 
     features: Tensor
@@ -99,6 +103,7 @@ class ClientBlock:
     groups: NDArray[np.int64] | None = None
     seeds: Sequence[int] | None = None
     below: Tensor | None = None
+    crops: CropRows | None = None
 
     @classmethod
     def unstandardised(
@@ -111,6 +116,7 @@ class ClientBlock:
         *,
         groups: NDArray[np.int64] | None = None,
         below: Tensor | None = None,
+        crops: CropRows | None = None,
     ) -> ClientBlock:
         """Return clients that see the features as they are; arguments as of the class."""
         width = features.shape[1]
@@ -125,6 +131,7 @@ class ClientBlock:
             scale,
             groups=groups,
             below=below,
+            crops=crops,
         )
 
     def __len__(self) -> int:
@@ -158,7 +165,7 @@ class ClientBlock:
 
     def seen_by(self, head: Head) -> ClientBlock:
         """Return the block as a head's form takes it: see :meth:`take`."""
-        return self if takes_below(head) else replace(self, below=None)
+        return self if takes_below(head) else replace(self, below=None, crops=None)
 
     @property
     def stack(self) -> int:
@@ -306,18 +313,24 @@ def minibatches(
     shape = (int(steps[0]), len(block), batch_size)
     index = np.broadcast_to(rows[first][None, :, None], shape).copy()
     weight = np.zeros(shape, np.float32)
-    shuffled = rows[np.lexsort((keys, client))]
+    order = np.lexsort((keys, client))
+    shuffled = rows[order]
     taken = position // batch_size < steps[client]
     place = position // batch_size, client, position % batch_size
     place = place[0][taken], place[1][taken], place[2][taken]
     index[place] = shuffled[taken]
     weight[place] = 1.0
+    shown = index
+    if block.crops is not None:
+        shown = index.copy()
+        # Sorted by their high bits, which say nothing of the remainder.
+        shown[place] = block.crops.shown(shuffled, keys[order])[taken]
     for step in range(shape[0]):
         active = int((steps > step).sum())
         step_rows = torch.from_numpy(index[step, :active])
         yield Minibatch(
             active=active,
-            x=block.take(step_rows, slice(0, active)),
+            x=block.take(torch.from_numpy(shown[step, :active]), slice(0, active)),
             y=block.labels[step_rows],
             weight=torch.from_numpy(weight[step, :active]),
         )

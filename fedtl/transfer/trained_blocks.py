@@ -14,7 +14,8 @@ from fedtl.config import RunConfig
 from fedtl.transfer.boundary import Boundary, boundary_of
 from fedtl.transfer.heads.base import Arrays, Head, Tensors, gradients_of
 
-_PREFIX = "blocks."
+BLOCKS = "blocks."
+"""What the names of the backbone's weights begin with."""
 # Inputs that go through the blocks together where nothing is trained.
 _TOGETHER = 64
 
@@ -47,8 +48,21 @@ class TrainedBlocks:
         return boundary_of(self.network)
 
     @property
-    def _blocks(self) -> dict[str, Tensor]:
+    def weights(self) -> dict[str, Tensor]:
+        """The backbone's own weights above the cut, by the names that they have there."""
         return dict(self._boundary.above.named_parameters())
+
+    def weights_of(self, parameters: Tensors) -> Tensors:
+        """Return the weights of one client's blocks, by the names that they have in the backbone.
+
+        Args:
+            parameters: The client's.
+        """
+        return {
+            name.removeprefix(BLOCKS): value
+            for name, value in parameters.items()
+            if name.startswith(BLOCKS)
+        }
 
     @property
     def fingerprint(self) -> str:
@@ -58,14 +72,14 @@ class TrainedBlocks:
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """See :class:`Head`; the head's come first."""
-        blocks = {_PREFIX + name: tuple(value.shape) for name, value in self._blocks.items()}
+        blocks = {BLOCKS + name: tuple(value.shape) for name, value in self.weights.items()}
         return {**self.top.shapes, **blocks}
 
     def initial(self, kind: str, seed: int) -> Arrays:
         """See :class:`Head`: the head's initial parameters, and the backbone's own."""
         blocks = {
-            _PREFIX + name: value.detach().numpy().astype(np.float32)
-            for name, value in self._blocks.items()
+            BLOCKS + name: value.detach().numpy().astype(np.float32)
+            for name, value in self.weights.items()
         }
         return {**self.top.initial(kind, seed), **blocks}
 
@@ -86,12 +100,7 @@ class TrainedBlocks:
             parameters: The client's.
             crossing: What is below the blocks, ``(B, D)``.
         """
-        boundary = self._boundary
-        blocks = {
-            name.removeprefix(_PREFIX): value
-            for name, value in parameters.items()
-            if name.startswith(_PREFIX)
-        }
+        boundary, blocks = self._boundary, self.weights_of(parameters)
         parts = [crossing] if torch.is_grad_enabled() else torch.split(crossing, _TOGETHER)
         given = (part.reshape(len(part), *boundary.shape) for part in parts)
         return torch.cat([functional_call(boundary.above, blocks, (part,)) for part in given])
@@ -107,7 +116,7 @@ class TrainedBlocks:
         them would otherwise be without bound.
         """
         loss, gradients = gradients_of(self.logits, parameters, x, y, weight)
-        blocks = [name for name in gradients if name.startswith(_PREFIX)]
+        blocks = [name for name in gradients if name not in self.top.shapes]
         longest = _norm([parameters[name] for name in blocks])
         found = _norm([gradients[name] for name in blocks])
         factor = self.rate * (longest / found.clamp_min(torch.finfo(found.dtype).tiny)).clamp(max=1)

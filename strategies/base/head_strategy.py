@@ -12,7 +12,7 @@ from flwr.serverapp.strategy import Strategy
 from fedtl.config import RunConfig
 from fedtl.determinism import generator
 from fedtl.records import array_record, from_record, metric_record, to_record
-from fedtl.transfer.heads import Head
+from fedtl.transfer.heads import Head, settled, summable
 from strategies.base.contract import Contract
 from strategies.base.halves import Arrays, Reply
 
@@ -70,11 +70,13 @@ class HeadStrategy(Contract, Strategy):
                 losses.append((examples, float(metrics["train-loss"])))  # type: ignore[arg-type]
                 record = array_record(message.content, self.reply_record)
                 place = self._places[message.metadata.src_node_id]
-                yield Reply(examples, from_record(record), place)
+                yield Reply(examples, summable(self.head, from_record(record), self._sent), place)
 
-        arrays = self.aggregate(server_round, self._sent, contents())
+        sent = summable(self.head, self._sent, self._sent)
+        arrays = self.aggregate(server_round, sent, contents())
         if arrays is None:
             return None, None
+        arrays = settled(self.head, arrays)
         examples = sum(count for count, _ in losses)
         loss = sum(count * value for count, value in losses) / max(examples, 1)
         return to_record(arrays), MetricRecord({"train-loss": loss, "num-examples": examples})

@@ -10,7 +10,7 @@ import torch
 
 from fedtl.options import Range
 from fedtl.transfer.client_block import ClientBlock
-from fedtl.transfer.heads import Tensors
+from fedtl.transfer.heads import Tensors, kept_back
 from fedtl.transfer.standardisation import Moments, Standardisation
 from strategies.base.coordinates import in_standardised
 from strategies.base.halves import AloneHead, Arrays, Reply, heads_of
@@ -30,7 +30,8 @@ class IterativeStrategy(LocalSteps, HeadStrategy):
     @property
     def uplink(self) -> Mapping[str, tuple[int, ...]]:
         """See :class:`HeadStrategy`: by default, the head's own parameters."""
-        return self.head.shapes
+        shapes = self.head.shapes
+        return {name: shape for name, shape in shapes.items() if name not in kept_back(self.head)}
 
     @property
     def alone_key(self) -> Hashable:

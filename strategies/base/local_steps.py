@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
 from fedtl.transfer.client_block import ClientBlock, Minibatch, alike, minibatches, steps_of
-from fedtl.transfer.heads import Head, Tensors
+from fedtl.transfer.heads import Head, Tensors, in_round, kept_back
 from strategies.base.halves import Arrays, Received, Trained
 
 State = dict[str, Tensors]
@@ -93,6 +93,7 @@ class LocalSteps:
     ) -> list[Trained]:
         """Step clients that share a batch width; those with fewest minibatches are last."""
         state, plan = self.client_init(received, block), list(self._plan(block, width))
+        head = in_round(self.head, server_round)
         if any(clients is not None for clients, _ in plan):
             # What follows writes into every tensor, and some are views of what all were sent.
             state = _of(state, torch.arange(len(block)))
@@ -112,7 +113,7 @@ class LocalSteps:
                 epoch=epoch,
                 steps=steps,
             ):
-                at = _Differentiated(self, batch)
+                at = _Differentiated(head, self.config.weight_decay, batch)
                 self.client_step(_first(working, batch.active), at)
                 examples = batch.weight.sum(1)
                 loss[: batch.active] += at.loss.double() * examples
@@ -121,6 +122,8 @@ class LocalSteps:
                 _put_back(state, working, here)
                 loss_sum[here], seen[here] = loss, count
         sent, kept = _by_client(self.client_final(state)), _by_client(self.client_memory(state))
+        for name in kept_back(head):
+            sent.pop(name, None)
         losses = (loss_sum / seen).tolist()
         return [
             Trained(
@@ -172,7 +175,9 @@ class PlainSGD(LocalSteps):
         trained = self.client_train(block, Received(heads), server_round)
         return {
             name: torch.from_numpy(np.stack([client.arrays[name] for client in trained]))
-            for name in heads
+            if name in trained[0].arrays
+            else value
+            for name, value in heads.items()
         }
 
 
@@ -197,9 +202,8 @@ class _Differentiated:
         loss: Each client's mean loss at the first point asked for, shape ``(A,)``.
     """
 
-    def __init__(self, steps: LocalSteps, batch: Minibatch) -> None:
-        self._head, self._batch = steps.head, batch
-        self._weight_decay = steps.config.weight_decay
+    def __init__(self, head: Head, weight_decay: float, batch: Minibatch) -> None:
+        self._head, self._batch, self._weight_decay = head, batch, weight_decay
         self._loss: torch.Tensor | None = None
 
     def __call__(self, parameters: Tensors) -> Tensors:

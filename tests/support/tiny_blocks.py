@@ -54,3 +54,13 @@ class TinyBlocks(Family):
         mean, deviation = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
         prepared = Preprocessing(SIDE, None, "BILINEAR", mean, deviation)
         return self.frozen(network, WIDTH, prepared)
+
+
+class TinyPlain(Family):
+    """A network without linear layers or 1 x 1 convolutions."""
+
+    def load(self) -> Backbone:
+        """See :class:`Family`."""
+        network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Flatten())
+        prepared = Preprocessing(SIDE, None, "BILINEAR", (0.0,) * 3, (1.0,) * 3)
+        return self.frozen(network, 0, prepared)

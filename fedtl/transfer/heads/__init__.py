@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, cast
 from fedtl.config_key import Scalar, kebab
 from fedtl.kinds import KINDS
 from fedtl.options import declared
-from fedtl.transfer.heads.base import Arrays, BaseHead, Given, Head, Tensors, one_thread
+from fedtl.transfer.heads.base import (
+    Arrays,
+    BaseHead,
+    Given,
+    Head,
+    Tensors,
+    in_round,
+    kept_back,
+    one_thread,
+    settled,
+    summable,
+)
 from fedtl.transfer.heads.cosine import CosineHead
 from fedtl.transfer.heads.linear import LinearHead
 from fedtl.transfer.heads.mlp import MLPHead
@@ -24,7 +35,11 @@ __all__ = [
     "Tensors",
     "build_head",
     "head_of",
+    "in_round",
+    "kept_back",
     "one_thread",
+    "settled",
+    "summable",
 ]
 
 
@@ -42,10 +57,14 @@ def head_of(config: RunConfig, *, features: int, classes: int) -> Head:
     head = found(features, classes, given)
     if not config.trains_blocks:
         return head
+    from fedtl.transfer.adapted_blocks import AdaptedBlocks
     from fedtl.transfer.boundary import only_network
     from fedtl.transfer.trained_blocks import TrainedBlocks
 
-    return TrainedBlocks(head, only_network(config), config.blocks_rate)
+    network, rate = only_network(config), config.blocks_rate
+    if config.adapter == "none":
+        return TrainedBlocks(head, network, rate)
+    return AdaptedBlocks(head, network, rate, config.adapter, config.rank, config.seed)
 
 
 def build_head(kind: str, *, features: int, classes: int, **options: Scalar) -> Head:

@@ -9,10 +9,10 @@ however many clients are stacked (with one thread: see :func:`one_thread`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -121,6 +121,7 @@ def gradients_of(
     x: Tensor,
     y: Tensor,
     weight: Tensor,
+    trained: Collection[str] | None = None,
 ) -> tuple[Tensor, Tensors]:
     """Return what :meth:`Head.loss_and_gradients` does, by automatic differentiation.
 
@@ -130,6 +131,7 @@ def gradients_of(
         x: What heads are given.
         y: Labels.
         weight: Weight of each example.
+        trained: Which parameters have gradients; by default all.
     """
     with torch.inference_mode(False), torch.enable_grad():
         # What was made in inference mode can be differentiated only as a copy.
@@ -138,8 +140,9 @@ def gradients_of(
         log_p = logits(leaves, x).log_softmax(2)
         chosen = log_p.gather(2, y.unsqueeze(2)).squeeze(2)
         loss = -(chosen * normalised(weight)).sum(1)
-        gradients = torch.autograd.grad(loss.sum(), list(leaves.values()))
-    return loss.detach(), dict(zip(leaves, gradients, strict=True))
+        wanted = {n: leaf for n, leaf in leaves.items() if trained is None or n in trained}
+        gradients = torch.autograd.grad(loss.sum(), list(wanted.values()))
+    return loss.detach(), dict(zip(wanted, gradients, strict=True))
 
 
 def normalised(weight: Tensor) -> Tensor:
@@ -167,3 +170,30 @@ def initial(shapes: Mapping[str, tuple[int, ...]], kind: str, seed: int) -> Arra
             draws = generator(seed, "head-init", index).uniform(-bound, bound, shape)
             arrays[name] = draws.astype(np.float32)
     return arrays
+
+
+# What a form may have beside what every one has; those that have no adapters have none of it.
+
+
+def in_round(head: Head, server_round: int) -> Head:
+    """Return a form as it is trained in a round, 1 for the first."""
+    turned: Callable[[int], Head] | None = getattr(head, "in_round", None)
+    return head if turned is None else turned(server_round)
+
+
+def kept_back(head: Head) -> frozenset[str]:
+    """Return the names of what is sent to clients and does not come back."""
+    found: frozenset[str] = getattr(head, "kept_back", frozenset())
+    return found
+
+
+def summable(head: Head, arrays: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
+    """Return what a server adds up of a client's arrays, or of the head that it sent."""
+    whole: Callable[..., dict[str, Any]] | None = getattr(head, "summable", None)
+    return arrays if whole is None else whole(arrays, sent)
+
+
+def settled(head: Head, arrays: dict[str, Any]) -> dict[str, Any]:
+    """Return the head that a server's result comes to."""
+    found: Callable[..., dict[str, Any]] | None = getattr(head, "settled", None)
+    return arrays if found is None else found(arrays)
