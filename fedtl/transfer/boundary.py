@@ -168,8 +168,8 @@ def _told(halves: Halves, boundary: Boundary, features: int) -> str:
     return (
         f"The backbone is trained {where} ({_counted(halves.blocks)}, {parameters:,} numbers"
         f"{kept}); what is below is kept for each input: "
-        f"{' x '.join(map(str, boundary.shape))} numbers, {each:,.0f} kB. Local-only and centralised "
-        "heads are linear ones on features of the frozen backbone."
+        f"{' x '.join(map(str, boundary.shape))} numbers, {each:,.0f} kB. Local-only and "
+        "centralised heads are linear ones on features of the frozen backbone."
     )
 
 
