@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from fedtl.determinism import derived_seed
 from fedtl.errors import FedtlError, UsageError
 from fedtl.transfer.checkpoint_file import read_checkpoint
+from fedtl.transfer.foreign_keys import torchvision_keys
 
 # Part of a backbone's fingerprint: to be changed with the rule that `cut` describes.
 CUT_RULE = "torchvision: before the classifier's first linear layer; AlexNet, VGG: its last; v1"
@@ -145,7 +146,7 @@ def _kept(name: str, path: Path) -> dict[str, Tensor]:
 def current_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return ``state`` under the keys of today's torchvision."""
     renamed: dict[str, Tensor] = {}
-    for key, tensor in state.items():
+    for key, tensor in torchvision_keys(state).items():
         for pattern, replacement in _RENAMED_KEYS:
             key = pattern.sub(replacement, key)
         renamed[key] = tensor
