@@ -17,7 +17,7 @@ from fedtl.determinism import generator
 from fedtl.errors import UsageError
 from fedtl.transfer.boundary import boundary_of
 from fedtl.transfer.heads.base import Arrays, Tensors, gradients_of
-from fedtl.transfer.trained_blocks import TrainedBlocks
+from fedtl.transfer.trained_blocks import TrainedBlocks, norm_of
 
 _DOWN, _UP, _REST = "adapter.down.", "adapter.up.", "adapter.rest."
 
@@ -26,9 +26,10 @@ _DOWN, _UP, _REST = "adapter.down.", "adapter.up.", "adapter.rest."
 class AdaptedBlocks(TrainedBlocks):
     """The backbone above a cut, with W + B A in place of W in linear layers and 1 x 1 convolutions.
 
-    W, of shape ``(o, i)``, stays as it is; A, ``(r, i)``, is ``adapter.down``, and begins uniform
-    in ±1/√i; B, ``(o, r)``, is ``adapter.up`` and begins at zero (Hu et al., LoRA, ICLR 2022, with
-    α = r). A server's mean of A and its mean of B are not the mean of B A. The methods differ in
+    W, of shape ``(o, i)``, stays as it is; A, ``(r, i)``, is ``adapter.down``, and begins normal of
+    variance 1/r; B, ``(o, r)``, is ``adapter.up`` and begins at zero (Hu et al., LoRA, ICLR 2022).
+    As Aᵀ A is thus the identity on average, a step of SGD along B changes W on average by what a
+    step along W would, and one learning rate serves both. A server's mean of A and its mean of B are not the mean of B A. The methods differ in
     what they do about that:
 
     - ``lora``: nothing; both are averaged, each by itself.
@@ -104,9 +105,9 @@ class AdaptedBlocks(TrainedBlocks):
         """See :class:`~fedtl.transfer.heads.Head`; what the round does not train has none."""
         trained = [name for name in parameters if self._is_trained(name)]
         loss, gradients = gradients_of(self.logits, parameters, x, y, weight, trained)
-        for name, gradient in gradients.items():
-            if name not in self.top.shapes:
-                gradient.mul_(self.rate)
+        weights = self.weights
+        adapted = [weights[f"{layer}.weight"].detach()[None] for layer in _layers(self.network)]
+        self.bound(gradients, norm_of(adapted).expand(len(x)))
         return loss, gradients
 
     def summable(self, arrays: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,9 +148,8 @@ class AdaptedBlocks(TrainedBlocks):
         """Return the seeded A of a layer."""
         place = list(_layers(self.network)).index(layer)
         inputs = _layers(self.network)[layer][1]
-        bound = inputs**-0.5
-        draws = generator(self.seed, "adapter", place).uniform(-bound, bound, (self.rank, inputs))
-        return torch.from_numpy(draws.astype(np.float32))
+        draws = generator(self.seed, "adapter", place).normal(size=(self.rank, inputs))
+        return torch.from_numpy((draws / np.sqrt(self.rank)).astype(np.float32))
 
 
 @lru_cache(maxsize=2)

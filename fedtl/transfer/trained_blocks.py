@@ -117,16 +117,25 @@ class TrainedBlocks:
         """
         loss, gradients = gradients_of(self.logits, parameters, x, y, weight)
         blocks = [name for name in gradients if name not in self.top.shapes]
-        longest = _norm([parameters[name] for name in blocks])
-        found = _norm([gradients[name] for name in blocks])
-        factor = self.rate * (longest / found.clamp_min(torch.finfo(found.dtype).tiny)).clamp(max=1)
-        for name in blocks:
-            gradient = gradients[name]
-            gradient.mul_(factor.to(gradient.dtype).view(-1, *[1] * (gradient.dim() - 1)))
+        self.bound(gradients, norm_of([parameters[name] for name in blocks]))
         return loss, gradients
 
+    def bound(self, gradients: Tensors, longest: Tensor) -> None:
+        """Multiply gradients of what is below the head with ``rate``, and cut them, in place.
 
-def _norm(tensors: list[Tensor]) -> Tensor:
+        Args:
+            gradients: Each ``(C, *shape)``.
+            longest: The norm, before that, to which each client's are cut, ``(C,)``, float64.
+        """
+        below = [name for name in gradients if name not in self.top.shapes]
+        found = norm_of([gradients[name] for name in below])
+        factor = self.rate * (longest / found.clamp_min(torch.finfo(found.dtype).tiny)).clamp(max=1)
+        for name in below:
+            gradient = gradients[name]
+            gradient.mul_(factor.to(gradient.dtype).view(-1, *[1] * (gradient.dim() - 1)))
+
+
+def norm_of(tensors: list[Tensor]) -> Tensor:
     """Return the norm of each client's tensors together, shape ``(C,)``, float64."""
     squares = [tensor.double().square().flatten(1).sum(1) for tensor in tensors]
     return torch.stack(squares).sum(0).sqrt()
