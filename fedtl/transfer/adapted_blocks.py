@@ -29,8 +29,10 @@ class AdaptedBlocks(TrainedBlocks):
     W, of shape ``(o, i)``, stays as it is; A, ``(r, i)``, is ``adapter.down``, and begins normal of
     variance 1/r; B, ``(o, r)``, is ``adapter.up`` and begins at zero (Hu et al., LoRA, ICLR 2022).
     As Aᵀ A is thus the identity on average, a step of SGD along B changes W on average by what a
-    step along W would, and one learning rate serves both. A server's mean of A and its mean of B are not the mean of B A. The methods differ in
-    what they do about that:
+    step along W would, and one learning rate serves both.
+
+    A server's mean of A and its mean of B are not the mean of B A. The methods differ in what they
+    do about that:
 
     - ``lora``: nothing; both are averaged, each by itself.
     - ``ffa``: A keeps its seeded values, is never sent, and B alone is trained (Sun et al.,
