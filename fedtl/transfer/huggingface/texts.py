@@ -126,6 +126,10 @@ class _Tokens:
             raise UnreadableImageError("a token that the network has no vector for")
         return list(found)
 
+    def to_json(self) -> str:
+        """Return the tokenizer's file, which cuts texts; empty where the tokenizer has none."""
+        return "" if self._fast is None else str(self._fast.to_str())
+
 
 def _identity(tokenizer: Any) -> str:
     """Return a digest of all that determines a text's tokens."""
