@@ -144,7 +144,10 @@ def _form(
         found = huggingface_form(backbone, head, classifier.trained.classes, batch)
         if found is not None:
             return _Form(module, *found)
-        refusal = "transformers has no model that reads this network's vectors as the run's head"
+        refusal = (
+            "transformers' own models for classification pool this network's vectors otherwise, or "
+            "have more than one linear layer"
+        )
     else:
         refusal = f"backbone = {classifier.config.backbone!r} is a class of the run's environment"
     return _Form(module, module, recipe, refusal)

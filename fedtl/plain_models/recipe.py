@@ -18,6 +18,8 @@ class Recipe:
         definitions: Classes and functions, as source.
         build: Lines; the last of them have assigned ``model``.
         files: Further files that lie beside the weights, by name.
+        versioned: Whether the network takes only weights that say which version of it they are of,
+            which a safetensors file cannot.
         called: How ``model`` gives logits of the tensors ``batch``.
         told: What differs from the network as its library makes it, a sentence each.
     """
@@ -27,6 +29,7 @@ class Recipe:
     build: tuple[str, ...]
     definitions: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
+    versioned: bool = False
     called: str = "model(*batch)"
     told: tuple[str, ...] = ()
 

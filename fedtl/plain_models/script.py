@@ -80,6 +80,7 @@ def script(plain: PlainModel, code: InputCode, target: Target, *, probabilities:
             measures="probabilities" if probabilities else "scores",
             softmax=probabilities,
             build=recipe.build if recipe else (),
+            versioned=recipe is not None and recipe.versioned,
             called=recipe.called if recipe else "model(*batch)",
             **code.values,
         )

@@ -51,7 +51,12 @@ def torchvision_form(
     if not head.layers:
         imports = ("import torch", "import torchvision", "from torch import nn")
     return model, Recipe(
-        ("torch", "torchvision"), imports, tuple(build), definitions, told=tuple(told)
+        needs=("torch", "torchvision"),
+        imports=imports,
+        build=tuple(build),
+        definitions=definitions,
+        versioned=type(model).__name__ == "MNASNet",
+        told=tuple(told),
     )
 
 

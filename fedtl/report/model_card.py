@@ -131,7 +131,9 @@ def model_card(result: RunResult, plain: PlainModel, written: Written) -> str:
 
 def _data_name(config: RunConfig) -> str:
     """Return what the data is called, without the folders above it."""
-    return Path(config.data.rpartition(":")[2] or config.data).name
+    if config.data == "hospitals":
+        return "hospitals (pictures that fedtl renders)"
+    return Path(config.data.rpartition(":")[2]).name
 
 
 def _front(result: RunResult, plain: PlainModel, licence: str, data: str) -> list[str]:

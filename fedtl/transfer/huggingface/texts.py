@@ -192,6 +192,6 @@ def _pooled(vectors: Tensor, there: Tensor, pool: str) -> Tensor:
         return vectors[:, 0]
     if pool == LAST:
         last = there.sum(1) - 1
-        return vectors[torch.arange(len(vectors), device=vectors.device), last]
+        return vectors[torch.arange(vectors.shape[0], device=vectors.device), last]
     weight = there.to(vectors.dtype)
     return torch.bmm(weight.unsqueeze(1), vectors).squeeze(1) / weight.sum(1, keepdim=True)
