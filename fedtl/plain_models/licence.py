@@ -34,8 +34,15 @@ _OF_TORCHVISION = Licence(
 )
 
 
+OF_EMBEDDINGS = Licence(
+    "unknown",
+    "The embeddings were made before the run, and the licence of the network that made them is "
+    "unknown: ask whoever did.",
+)
+
+
 def licence_of(config: RunConfig) -> Licence:
-    """Return the licence of the weights of a run's backbone."""
+    """Return the licence of the weights of the backbone that a run computed features with."""
     family, argument = KINDS["backbone"].found(config.backbone)
     if family == "wordllama":
         return Licence("mit", "WordLlama's word vectors are under the MIT licence.")

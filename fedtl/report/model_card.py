@@ -18,7 +18,7 @@ from markupsafe import Markup
 from fedtl.config import RunConfig
 from fedtl.csv_cells import read_table
 from fedtl.observers.remembered import Remembered
-from fedtl.plain_models.licence import licence_of
+from fedtl.plain_models.licence import OF_EMBEDDINGS, licence_of
 from fedtl.plain_models.plain_model import PlainModel
 from fedtl.report.answer import verdict_of
 from fedtl.report.page import environment
@@ -83,7 +83,7 @@ def model_card(result: RunResult, plain: PlainModel, written: Written) -> str:
         written: What lies beside the card.
     """
     config, figures = result.config, result.figures
-    licence = licence_of(config)
+    licence = OF_EMBEDDINGS if plain.backbone is None else licence_of(config)
     data = _data_name(config)
     backbone = plain.backbone.name if plain.backbone is not None else "none (embeddings)"
     clients = result.clients

@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedtl.data.input_kinds import PICTURE
 from fedtl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -188,7 +189,9 @@ class RunResult:
             )
         found = plain_model(classifier)
         assert found.backbone is not None
-        vars(found.module).update(classes=found.classes, preprocess=found.backbone.preprocess)
+        backbone, pictures = found.backbone, found.kind == PICTURE
+        preprocess = backbone.preprocess if pictures else backbone.batch_of
+        vars(found.module).update(classes=found.classes, preprocess=preprocess)
         return found.module
 
     def report(self, path: str | Path) -> Path:
