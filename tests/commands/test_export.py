@@ -75,6 +75,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     exif[0x0112] = 6
     turned.save(folder / "turned.jpg", exif=exif)
     Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(folder / "fits.png")
+    hidden = rng.integers(0, 256, (50, 44, 4), dtype=np.uint8)
+    hidden[:, :, 3] = 0
+    Image.fromarray(hidden).save(folder / "hidden.png")
     return sorted(folder.iterdir())
 
 
