@@ -19,7 +19,7 @@ def main(
             "--to",
             help="The form of the weights: a state dict of PyTorch's or safetensors, loaded into "
             "the network of the library that makes it; TorchScript, loaded with PyTorch alone; "
-            "ONNX (fedtl[onnx]).",
+            "ONNX (extra onnx).",
         ),
     ] = "torch",
     out: Annotated[

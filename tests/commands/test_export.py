@@ -92,24 +92,20 @@ def _exported(run: RunResult, targets: list[str], into: Path) -> list[Path]:
     return folders
 
 
-@pytest.mark.parametrize(("name", "targets"), [("ran", TARGETS[:3]), ("scored", TARGETS)])
 def test_every_form_says_what_predict_says(
-    name: str,
-    targets: list[str],
-    pictures: list[Path],
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
+    ran: RunResult, scored: RunResult, pictures: list[Path], tmp_path: Path
 ) -> None:
-    run: RunResult = request.getfixturevalue(name)
-    folders = _exported(run, targets, tmp_path)
+    folders = _exported(ran, TARGETS[:3], tmp_path / "ran")
+    folders += _exported(scored, TARGETS, tmp_path / "scored")
     said, prepared = said_without_fedtl(folders, pictures, tmp_path)
-    told = predict(run, [str(path) for path in pictures])
-    expected = told.iloc[:, 1:].to_numpy(float)
-    assert list(told.columns[1:]) == json.loads((folders[0] / "labels.json").read_text())
-    for target, values in zip(targets, said, strict=True):
+    for run, of_run, found in ((ran, folders[:3], said[:3]), (scored, folders[3:], said[3:])):
+        told = predict(run, [str(path) for path in pictures])
+        expected = told.iloc[:, 1:].to_numpy(float)
+        assert list(told.columns[1:]) == json.loads((of_run[0] / "labels.json").read_text())
         most = 1e-5 * np.abs(expected).max()
-        np.testing.assert_allclose(values, expected, rtol=0, atol=most, err_msg=target)
-    preprocess = run.model().preprocess
+        for folder, values in zip(of_run, found, strict=True):
+            np.testing.assert_allclose(values, expected, rtol=0, atol=most, err_msg=str(folder))
+    preprocess = ran.model().preprocess
     for path, pixels in zip(pictures, prepared, strict=True):
         own = preprocess(decode_rgb(path.read_bytes()))  # type: ignore[operator]
         np.testing.assert_array_equal(pixels, own.numpy(), err_msg=path.name)

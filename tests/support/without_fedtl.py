@@ -24,13 +24,13 @@ sys.meta_path.insert(0, Barred())
 warnings.simplefilter("ignore", FutureWarning)
 import numpy as np
 
-for folder in sys.argv[2].split(","):
+for number, folder in enumerate(sys.argv[2].split(",")):
     script = runpy.run_path(f"{folder}/load_model.py")
     model = script["load"]()
     prepared = [script["prepared"](path) for path in sys.argv[3:]]
     values = [script["classify"](model, batch)[0] for batch in prepared]
-    np.save(f"{sys.argv[1]}/{folder.rpartition('/')[2]}.npy", np.stack(values))
-    if script["CLASSES"] and folder == sys.argv[2].split(",")[0]:
+    np.save(f"{sys.argv[1]}/{number}.npy", np.stack(values))
+    if not number:
         inputs = [np.asarray(batch[0])[0] for batch in prepared]
         np.savez(f"{sys.argv[1]}/prepared.npz", *inputs)
 assert not [name for name in sys.modules if name.partition(".")[0] in FORBIDDEN]
@@ -58,4 +58,4 @@ def said_without_fedtl(
     assert ended.returncode == 0, ended.stderr
     with np.load(into / "prepared.npz") as found:
         prepared = [found[name] for name in found.files]
-    return [np.load(into / f"{folder.name}.npy") for folder in folders], prepared
+    return [np.load(into / f"{number}.npy") for number in range(len(folders))], prepared
