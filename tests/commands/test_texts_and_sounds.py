@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fedtl import RunResult, describe, predict, simulate
 from fedtl.command_line import absolute_paths
 from fedtl.config import RunConfig
 from fedtl.data.sound import Sound
+from fedtl.exported_folder import export
 
 GOOD, BAD = ["great", "love", "good"], ["terrible", "hate", "bad"]
 RUN = ("--engine=inline", "--quiet", "--partition=natural", "--no-cache")
@@ -142,6 +144,16 @@ def test_from_a_look_at_the_data_to_predictions(
         (scores,) = model(*model.preprocess(item)).tolist()
     expected = predict(out, given).iloc[:, 1:].loc[name].tolist()
     assert scores == pytest.approx(expected, abs=1e-5)
+
+    # The script that is exported prepares a file as the run did.
+    place = Path(name) if kind == "calls" else tmp_path / "new.txt"
+    if kind == "reviews":
+        place.write_text("good great food")
+    for target in ("torch", "torchscript"):
+        folder, _ = export(out, target, None, trust=False)
+        script = runpy.run_path(str(folder / "load_model.py"))
+        (said,) = script["classify"](script["load"](), script["prepared"](str(place)))
+        assert said.tolist() == pytest.approx(expected, abs=1e-5)
     scored = finished(predict.main, out, data, "--score", "--json")
     assert scored.exit_code == 0, scored.stderr
     assert json.loads(scored.stdout)["accuracy"] > 0.9
