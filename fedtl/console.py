@@ -16,6 +16,7 @@ COMMANDS = {
     "compare": "many strategies on one federation, one table",
     "describe": "how data is read, and what it contains",
     "predict": "the head of a finished run on new pictures",
+    "export": "the model of a finished run, for use without fedtl",
     "pretrain": "learn a backbone like the one that is shipped",
 }
 

@@ -22,7 +22,11 @@ def verdict(result: RunDetail) -> str:
 
     It calls a difference a gain or loss only if its 95 % interval excludes zero.
     """
-    summary = result.summary
+    return verdict_of(result.summary)
+
+
+def verdict_of(summary: Mapping[str, Any]) -> str:
+    """Return what :func:`verdict` does, of what ``summary.json`` holds."""
     gains = {way: gain for way, gain in summary["gains"].items() if gain["accuracy"] is not None}
     heads = "The federated head" if summary["global_head"] else "Clients' own heads"
     if not gains:

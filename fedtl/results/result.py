@@ -14,13 +14,14 @@ from fedtl.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import nn
 
     from fedtl.config import RunConfig
     from fedtl.federation.classifier import Classifier
     from fedtl.federation.round_row import Round
     from fedtl.results.detail import RunDetail
     from fedtl.transfer.head_file import TrainedHead
-    from fedtl.transfer.modules import HeadModule, ImageModel
+    from fedtl.transfer.modules import HeadModule
 
 # A long run with drop-outs names each of them.
 _MOST_SUMMARY_BYTES = 2**28
@@ -164,14 +165,21 @@ class RunResult:
         tempered = classifier.measure == "probability"
         return HeadModule(form, classifier.trained, tempered=tempered).eval()
 
-    def model(self) -> ImageModel:
-        """Return backbone and head as one module, which takes pictures.
+    def model(self) -> nn.Module:
+        """Return the whole network in plain form: as ``python -m fedtl.export --to torch`` has it.
+
+        A torchvision or timm network is that library's own class, its classifier replaced by the
+        head; any other is a module with the parts ``backbone`` and ``head``. It returns logits,
+        divided by the head's temperature, where their softmax are probabilities, and else scores.
+        Two attributes are no part of its weights: ``classes``, the names in the order of the
+        outputs, and ``preprocess``, which makes of a picture, ``(height, width, 3)``, RGB, uint8,
+        the tensor ``(3, side, side)``, and of a text or recording all tensors of a batch of one.
 
         Raises:
-            UsageError: There is no global head, or the run was not trained on images.
+            UsageError: There is no global head, or the run was trained on embeddings.
             FedtlError: The backbone is not available, or differs from the run's.
         """
-        from fedtl.transfer.modules import ImageModel
+        from fedtl.plain_models.plain_model import plain_model
 
         classifier = self._classifier()
         if classifier.takes_embeddings:
@@ -179,13 +187,12 @@ class RunResult:
                 "The run was trained on precomputed features, so there is no backbone; use head, "
                 "which takes features."
             )
-        backbone = classifier.backbone()
-        if backbone.preprocessing.kind != PICTURE:
-            raise UsageError(
-                f"The run was trained on {backbone.preprocessing.kind.unit}s, and model takes "
-                "images; use head, which takes features, or fedtl.predict."
-            )
-        return ImageModel(backbone, self.head).eval()
+        found = plain_model(classifier)
+        assert found.backbone is not None
+        backbone, pictures = found.backbone, found.kind == PICTURE
+        preprocess = backbone.preprocess if pictures else backbone.batch_of
+        vars(found.module).update(classes=found.classes, preprocess=preprocess)
+        return found.module
 
     def report(self, path: str | Path) -> Path:
         """Write the run's page to a file; return that file.

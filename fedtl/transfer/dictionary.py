@@ -54,10 +54,13 @@ class ConvolutionalDictionary(nn.Module):
             top right, bottom left and bottom right quadrant.
         """
         if pixels.device.type != "cpu":
-            return self._features(pixels)
-        return torch.cat([self._features(few) for few in torch.split(pixels, _PICTURES_AT_A_TIME)])
+            return self.features_of(pixels)
+        return torch.cat(
+            [self.features_of(few) for few in torch.split(pixels, _PICTURES_AT_A_TIME)]
+        )
 
-    def _features(self, pixels: Tensor) -> Tensor:
+    def features_of(self, pixels: Tensor) -> Tensor:
+        """Return what :meth:`forward` does, of all pictures at once."""
         # A variance is a difference of near-equal numbers: half precision is not enough for it.
         exact = pixels.float()
         mean = self._averaged(exact)

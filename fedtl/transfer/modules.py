@@ -1,4 +1,4 @@
-"""A trained head, by itself or on its backbone, as a module of PyTorch's."""
+"""A trained head as a module of PyTorch's."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fedtl.transfer.backbones import Backbone
 from fedtl.transfer.client_block import given_below, takes_below
 from fedtl.transfer.head_file import TrainedHead
 from fedtl.transfer.heads import Head
@@ -59,37 +57,6 @@ class HeadModule(nn.Module):
             name: getattr(self, _attribute(name)).unsqueeze(0) for name in self._names
         }
         return self._form.logits(dict(parameters), x.unsqueeze(0))[0] / self._temperature
-
-
-class ImageModel(nn.Module):
-    """A backbone and a head: takes pictures as :meth:`preprocess` gives them.
-
-    Args:
-        backbone: Frozen.
-        head: A head on its features.
-
-    Attributes:
-        classes: The K class names, in the order of the outputs.
-        head: The head.
-    """
-
-    def __init__(self, backbone: Backbone, head: HeadModule) -> None:
-        super().__init__()
-        self.classes, self.head = head.classes, head
-        self._backbone, self.backbone = backbone, backbone.network
-
-    def preprocess(self, picture: NDArray[np.uint8]) -> Tensor:
-        """Return one picture, ``(height, width, 3)`` in RGB, as the backbone takes it.
-
-        Returns:
-            Shape ``(3, side, side)``, float32; stack some for a batch.
-        """
-        return self._backbone.preprocess(picture)
-
-    def forward(self, batch: Tensor) -> Tensor:
-        """Return the head's outputs, ``(n, K)``, for pictures ``(n, 3, side, side)``."""
-        outputs: Tensor = self.head(self.backbone(batch))
-        return outputs
 
 
 def _attribute(name: str) -> str:

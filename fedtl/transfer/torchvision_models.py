@@ -211,22 +211,33 @@ def randomly_initialised(name: str, image_size: int, seed: int) -> CutNetwork:
         return cut(_build(name, image_size, init_weights=True))
 
 
+def architecture_options(name: str, image_size: int) -> dict[str, Any]:
+    """Return what torchvision is told beside an architecture's name, without initialisation."""
+    if name in ("googlenet", "inception_v3"):
+        # The published weights expect inputs rescaled from ImageNet's constants to [-1, 1].
+        return {"aux_logits": False, "transform_input": True}
+    # These two are built for one picture size: position embeddings, windows.
+    if name.startswith("vit_"):
+        return {"image_size": image_size}
+    if name.startswith("maxvit"):
+        return {"input_size": (image_size, image_size)}
+    return {}
+
+
+def draws_slowly(name: str) -> bool:
+    """Return whether an architecture has ``init_weights``: its own, slow initialisation."""
+    return name in ("googlenet", "inception_v3") or name.startswith("vgg")
+
+
 def _build(name: str, image_size: int, *, init_weights: bool) -> nn.Module:
     import torchvision
 
     entry = weights_entry(name, "DEFAULT")
-    options: dict[str, Any] = {}
-    if name in ("googlenet", "inception_v3"):
-        # The published weights expect inputs rescaled from ImageNet's constants to [-1, 1].
-        options = {"aux_logits": False, "transform_input": True, "init_weights": init_weights}
-    if name.startswith("vgg"):
-        options = {"init_weights": init_weights}
-    # These two are built for one picture size: position embeddings, windows.
-    if name.startswith("vit_"):
-        options = {"image_size": image_size}
-    elif name.startswith("maxvit"):
-        options = {"input_size": (image_size, image_size)}
-    elif image_size < max(entry.meta["min_size"]):
+    options = architecture_options(name, image_size)
+    of_one_size = bool(options.keys() & {"image_size", "input_size"})
+    if draws_slowly(name):
+        options["init_weights"] = init_weights
+    if not of_one_size and image_size < max(entry.meta["min_size"]):
         raise UsageError(
             f"{name} takes pictures of at least {max(entry.meta['min_size'])} pixels a side, "
             f"not {image_size}."

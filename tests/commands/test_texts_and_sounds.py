@@ -5,19 +5,22 @@ from __future__ import annotations
 import csv
 import json
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from in_process import finished
 from tiny_encoders import FAMILIES, PICTURES, SOUNDS, WORDS, write_tiny
 
 from fedtl import RunResult, describe, predict, simulate
 from fedtl.command_line import absolute_paths
 from fedtl.config import RunConfig
-from fedtl.errors import UsageError
+from fedtl.data.sound import Sound
+from fedtl.exported_folder import export
 
 GOOD, BAD = ["great", "love", "good"], ["terrible", "hate", "bad"]
 RUN = ("--engine=inline", "--quiet", "--partition=natural", "--no-cache")
@@ -132,8 +135,25 @@ def test_from_a_look_at_the_data_to_predictions(
         right = [Path(one["recording"]).parent.name == one["predicted"] for one in told]
         assert len(right) == 80
         assert np.mean(right) > 0.9
-    with pytest.raises(UsageError, match=f"trained on {unit}s, and model takes images"):
-        RunResult.load(out).model()
+    model = RunResult.load(out).model()
+    item, name = "good great food", "new.csv:1"
+    if kind == "calls":
+        name = str(data / "east" / "low" / "00.wav")
+        item = Sound(soundfile.read(name, dtype="float32")[0], 8000)
+    with torch.no_grad():
+        (scores,) = model(*model.preprocess(item)).tolist()
+    expected = predict(out, given).iloc[:, 1:].loc[name].tolist()
+    assert scores == pytest.approx(expected, abs=1e-5)
+
+    # The script that is exported prepares a file as the run did.
+    place = Path(name) if kind == "calls" else tmp_path / "new.txt"
+    if kind == "reviews":
+        place.write_text("good great food")
+    for target in ("torch", "torchscript"):
+        folder, _ = export(out, target, None, trust=False)
+        script = runpy.run_path(str(folder / "load_model.py"))
+        (said,) = script["classify"](script["load"](), script["prepared"](str(place)))
+        assert said.tolist() == pytest.approx(expected, abs=1e-5)
     scored = finished(predict.main, out, data, "--score", "--json")
     assert scored.exit_code == 0, scored.stderr
     assert json.loads(scored.stdout)["accuracy"] > 0.9

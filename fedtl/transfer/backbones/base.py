@@ -64,10 +64,14 @@ class Backbone:
 
     def preprocess(self, picture: NDArray[np.uint8]) -> Tensor:
         """Return ``(height, width, 3)`` as ``(3, image_size, image_size)``, float32."""
-        prepared = self.preprocessing.prepare(picture)
-        length = self.preprocessing.padded_length(prepared)
-        (pixels,) = self.preprocessing.collate([prepared], length, 1)
+        (pixels,) = self.batch_of(picture)
         return pixels[0]
+
+    def batch_of(self, item: Any) -> tuple[Tensor, ...]:
+        """Return what the network takes, of one input of any kind."""
+        prepared = self.preprocessing.prepare(item)
+        length = self.preprocessing.padded_length(prepared)
+        return self.preprocessing.collate([prepared], length, 1)
 
     def forward(self, *batch: Tensor) -> Tensor:
         """Return the features of a collated batch.

@@ -69,7 +69,7 @@ class LogMelStatistics(nn.Module):
         self._segments = segments
         window = torch.hann_window(self._size, dtype=torch.float64)
         self.register_buffer("window", (window / window.sum()).float())
-        self.register_buffer("filters", torch.from_numpy(_filters(rate, bands, self._points)))
+        self.register_buffer("filters", torch.from_numpy(mel_filters(rate, bands, self._points)))
 
     def forward(self, samples: Tensor, counts: Tensor) -> Tensor:
         """Return statistics, shape ``(n, bands · (2 + segments))``.
@@ -84,23 +84,25 @@ class LogMelStatistics(nn.Module):
         # Frames of silence that only fills up do not count; one frame always does.
         held = ((counts - self._size) // self._step + 1).clamp(min=1)
         place = torch.arange(energies.shape[1])[None, :]
-        mean = _mean(energies, (place < held[:, None]).float())
-        deviation = _mean((energies - mean[:, None]).square(), (place < held[:, None]).float())
+        mean = weighted_mean(energies, (place < held[:, None]).float())
+        deviation = weighted_mean(
+            (energies - mean[:, None]).square(), (place < held[:, None]).float()
+        )
         found = [mean, deviation.sqrt()]
         for part in range(self._segments):
             first = (held * part) // self._segments
             last = torch.maximum((held * (part + 1)) // self._segments, first + 1)
             inside = (place >= first[:, None]) & (place < last[:, None])
-            found.append(_mean(energies, inside.float()))
+            found.append(weighted_mean(energies, inside.float()))
         return torch.cat(found, 1)
 
 
-def _mean(values: Tensor, weight: Tensor) -> Tensor:
+def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
     """Return the weighted mean over frames: values ``(n, t, b)``, weight ``(n, t)``."""
     return torch.bmm(weight.unsqueeze(1), values).squeeze(1) / weight.sum(1, keepdim=True)
 
 
-def _filters(rate: int, bands: int, points: int) -> NDArray[np.float32]:
+def mel_filters(rate: int, bands: int, points: int) -> NDArray[np.float32]:
     """Return triangular filters on the mel scale, shape ``(points / 2 + 1, bands)``."""
 
     def mel(frequency: float) -> float:

@@ -58,6 +58,10 @@ class _Tokens:
         found = self._tokenizer.encode(text, add_special_tokens=False).ids
         return [min(token, self._last) for token in found]
 
+    def to_json(self) -> str:
+        """Return the tokenizer's file."""
+        return str(self._tokenizer.to_str())
+
 
 class MeanVector(nn.Module):
     """The mean of the vectors of those tokens that are there.

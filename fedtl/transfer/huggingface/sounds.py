@@ -156,6 +156,6 @@ class SpectrumEncoder(nn.Module):
 
 def _mean(vectors: Tensor, filled: Tensor) -> Tensor:
     columns = filled.shape[1] // vectors.shape[1]
-    weight = filled.reshape(len(filled), vectors.shape[1], columns).amax(2)
+    weight = filled.reshape(filled.shape[0], vectors.shape[1], columns).amax(2)
     found: Tensor = torch.bmm(weight.unsqueeze(1), vectors).squeeze(1) / weight.sum(1, keepdim=True)
     return found

@@ -126,6 +126,10 @@ class _Tokens:
             raise UnreadableImageError("a token that the network has no vector for")
         return list(found)
 
+    def to_json(self) -> str:
+        """Return the tokenizer's file, which cuts texts; empty where the tokenizer has none."""
+        return "" if self._fast is None else str(self._fast.to_str())
+
 
 def _identity(tokenizer: Any) -> str:
     """Return a digest of all that determines a text's tokens."""
@@ -188,6 +192,6 @@ def _pooled(vectors: Tensor, there: Tensor, pool: str) -> Tensor:
         return vectors[:, 0]
     if pool == LAST:
         last = there.sum(1) - 1
-        return vectors[torch.arange(len(vectors), device=vectors.device), last]
+        return vectors[torch.arange(vectors.shape[0], device=vectors.device), last]
     weight = there.to(vectors.dtype)
     return torch.bmm(weight.unsqueeze(1), vectors).squeeze(1) / weight.sum(1, keepdim=True)
