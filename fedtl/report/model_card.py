@@ -100,6 +100,7 @@ def model_card(result: RunResult, plain: PlainModel, written: Written) -> str:
             data_counts=_counts(figures),
             config=config,
             strategy=_marked(config.strategy),
+            trained=_trained(config),
             rounds=count_of(figures["rounds"], "round"),
             clients=_clients(clients),
             clients_count=count_of(len(clients), "client"),
@@ -262,3 +263,16 @@ def _egress(folder: Path | None) -> list[tuple[str, str, str, str, str]]:
         )
         for total in counted.egress_totals()
     ]
+
+
+def _trained(config: RunConfig) -> str:
+    """Return what of the network was trained, in words; empty for its classifier alone."""
+    if not config.trains_blocks:
+        return ""
+    by = (
+        "" if config.adapter == "none" else f", by {config.adapter} adapters of rank {config.rank},"
+    )
+    if config.trainable_blocks:
+        return f"the last {count_of(config.trainable_blocks, 'block')} of the network{by}"
+    where = "" if config.train_from == "input" else f" from {_marked(config.train_from)} on"
+    return f"the network{where}{by}"
