@@ -91,6 +91,28 @@ def test_too_many_blocks_are_refused() -> None:
         Cuttable(_network("resnet18", 32), "resnet18").before_last(10)
 
 
+class _Shared(nn.Module):
+    """A parameter that is used on both sides of a cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3)
+        self.scale = nn.Parameter(torch.full((1,), 1.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = (self.second(self.first(x) * self.scale) * self.scale).mean((2, 3))
+        return found
+
+
+def test_what_both_sides_use_is_on_both() -> None:
+    network, picture = _Shared().eval(), _picture(16)
+    halves = Cuttable(network, "mine").before("second")
+    with torch.inference_mode():
+        assert torch.equal(halves.above(halves.below(picture)), network(picture))
+    assert "scale" in dict(halves.above.named_parameters())
+    assert "scale" in dict(halves.below.named_parameters())
+
+
 class _Two(nn.Module):
     def forward(self, tokens: Tensor, there: Tensor) -> Tensor:
         return tokens * there
