@@ -226,6 +226,9 @@ def absolute_paths(config: RunConfig) -> RunConfig:
     folder, mark, settings = rest.partition("#")
     if colon and kind == "hf" and Path(folder).expanduser().is_dir():
         changes["backbone"] = f"hf:{absolute(folder)}{mark}{settings}"
+    options = dict(config.options)
+    if schema := str(options.get("table-schema", "")):
+        changes["options"] = tuple({**options, "table-schema": absolute(schema)}.items())
     if config.cache:
         changes["cache"] = absolute(config.cache)
     return config.replace(**changes)

@@ -16,7 +16,9 @@ from fedtl.data.dataset import Dataset
 from fedtl.data.declared_classes import with_declared_classes
 from fedtl.data.grey_scale import GreyScale
 from fedtl.data.grey_scanning import on_one_scale
+from fedtl.data.input_kinds import TABLE_ROW, kind_of
 from fedtl.data.pillow_warnings import doubts
+from fedtl.data.schema import Schema
 from fedtl.data.sources import (
     check_classes,
     class_sizes,
@@ -25,6 +27,7 @@ from fedtl.data.sources import (
 )
 from fedtl.data.unreadable import by_kind
 from fedtl.errors import FedtlError, UsageError
+from fedtl.preparation.agreed_schema import agreed_schema
 from fedtl.preparation.contents import Contents
 from fedtl.transfer.cache_folder import cache_folder
 from fedtl.transfer.shared_features import SharedFeatures, Spill
@@ -52,7 +55,8 @@ class Inputs:
         content: Shape ``(N,)``: rows of the data set of equal number are the same to the byte.
         contents: Digests of all that was there, the unreadable included.
         scale: What is black and white in pictures of more than 8 bits.
-        notes: What to tell the user about how pictures were decoded, a sentence each.
+        schema: What the columns of a table's rows are; ``None`` for other inputs.
+        notes: What to tell the user about how inputs were read, a sentence each.
     """
 
     dataset: Dataset
@@ -65,6 +69,7 @@ class Inputs:
     content: NDArray[np.int64]
     contents: Contents | None = None
     scale: GreyScale = field(default_factory=GreyScale)
+    schema: Schema | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -95,13 +100,14 @@ def prepare_inputs(
         on_wait: Called with the name of a process that fills the cache, before a wait for it.
         on_unreadable: Called with the images that cannot be decoded, before the run fails if too
             few are left.
-        everybody: Whether it is all clients' data, so that what is black and white can be found in
-            it; one client's own cannot say that for the others.
+        everybody: Whether it is all clients' data, so that what is black and white, or what a
+            table's columns are, can be found in it; one client's own cannot say that for the
+            others.
         own: Whether it is one real site's own data, whose classes are others', too.
 
     Raises:
         FedtlError: The backbone's weights cannot be obtained, or too few images can be read.
-        UsageError: What is black and white has to be given.
+        UsageError: What is black and white, or the schema of a table, has to be given.
     """
     from fedtl.transfer.embeddings import embedding_fingerprint
 
@@ -120,7 +126,8 @@ def prepare_inputs(
     from fedtl.transfer.backbones import backbone_of, check_kind
     from fedtl.transfer.extraction import extract_features
 
-    backbone = backbone_of(config)
+    schema, told = agreed_schema(dataset, everybody=everybody)
+    backbone = backbone_of(config, schema)
     check_kind(backbone, dataset.inputs, dataset.name)
     images, scale = on_one_scale(dataset.inputs, config.grey_limits)
     if not (everybody or scale.asked) and scale != GreyScale():
@@ -154,7 +161,11 @@ def prepare_inputs(
     bad = np.array([index for index, _ in features.unreadable], dtype=np.int64)
     unreadable = [(dataset.keys[index], reason) for index, reason in features.unreadable]
     rows = np.setdiff1d(np.arange(len(dataset), dtype=np.int64), bad)
-    notes = [note for note in (backbone.told, scale.note, doubts()) if note]
+    notes = [note for note in (*told, backbone.told, scale.note, doubts()) if note]
+    content = features.content
+    if kind_of(images) == TABLE_ROW:
+        # Two people may have the same in all columns: equal rows are no copies of one another.
+        content = np.arange(len(dataset), dtype=np.int64)
     if on_unreadable is not None:
         on_unreadable(dataset, unreadable)
     if len(bad):
@@ -187,10 +198,11 @@ def prepare_inputs(
         fingerprint=backbone.fingerprint,
         unreadable=unreadable,
         scale=scale,
+        schema=schema,
         notes=tuple(notes),
         computed=features.computed,
         spill=kept,
-        content=features.content[rows],
+        content=content[rows],
         contents=contents,
     )
 
