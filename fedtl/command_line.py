@@ -205,7 +205,7 @@ def absolute_paths(config: RunConfig) -> RunConfig:
     def absolute(text: str) -> str:
         return str(Path(text).expanduser().resolve())
 
-    changes = {}
+    changes: dict[str, Any] = {}
     kind, colon, rest = config.data.partition(":")
     if colon and kind in ("features", "medmnist") and Path(rest).expanduser().exists():
         changes["data"] = f"{kind}:{absolute(rest)}"

@@ -103,6 +103,8 @@ class GivenItems:
             path = Path(argument).expanduser()
             # Path.exists would raise where a folder above may not be entered.
             if not os.path.exists(path):  # noqa: PTH110
+                if kind == TABLE_ROW:
+                    raise UsageError(f"{argument} does not exist; a table is expected.")
                 article = "an image" if kind.unit == "image" else f"a {kind.unit}"
                 raise UsageError(
                     f"{argument} does not exist; {article}, or a folder or archive (.zip, .tar) of "

@@ -12,7 +12,7 @@ from fedtl.config import RunConfig
 from fedtl.config_key import Scalar
 from fedtl.config_keys.every import rules
 from fedtl.data.dataset import Dataset
-from fedtl.data.input_kinds import PICTURE, kind_of
+from fedtl.data.input_kinds import PICTURE, TABLE_ROW, kind_of
 from fedtl.kinds import KINDS
 from fedtl.known_options import options_of, shipped_option
 from fedtl.transfer.heads import head_of
@@ -96,6 +96,11 @@ def _labels(config: RunConfig, dataset: Dataset, clients: int) -> str:
     return "" if slides else _folder(config, dataset, clients)
 
 
+def _duplicates(config: RunConfig, dataset: Dataset, clients: int) -> str:
+    rows = kind_of(dataset.inputs) == TABLE_ROW
+    return "equal rows of a table are different examples" if rows else ""
+
+
 def _grey(config: RunConfig, dataset: Dataset, clients: int) -> str:
     return _folder(config, dataset, clients) or _of_pictures(config, dataset, clients)
 
@@ -168,6 +173,7 @@ _READERS: dict[str, _Reason] = {
     "layout": _top_level,
     "group-from": _folder,
     "labels": _labels,
+    "duplicates": _duplicates,
     "grey-range": _grey,
     "window": _grey,
     "backbone": _pictures,
