@@ -18,6 +18,7 @@ from fedtl.errors import UsageError
 from fedtl.federation.classifier import Classifier
 from fedtl.transfer.head_file import read_head
 
+PAINS = ("none", "dull", "sharp")
 SITES = ("basel", "bern", "chur")
 RUN = ("--engine=inline", "--quiet", "--no-cache", "--partition=natural", "--strategy=fed3r")
 TABULAR = ("--backbone=tabular", "--label-column=sick")
@@ -35,12 +36,12 @@ def _rows(count: int, seed: int) -> list[dict[str, str]]:
                 "site": SITES[number % 3],
                 "age": str(int(rng.normal(50 + 12 * sick, 9))),
                 "crp": "?" if rng.uniform() < 0.2 else crp,
-                "pain": str(rng.choice(["none", "dull", "sharp"], p=[[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]][sick])),
+                "pain": str(rng.choice(PAINS, p=[[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]][sick])),
                 "seen": f"2024-01-{1 + number % 28:02d}",
                 "ward": "A",
                 "sick": ["no", "yes"][sick],
             }
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -194,12 +195,19 @@ def test_sites_agree_on_a_schema_from_sums(ward: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (("--label-column=sick",), "holds rows of tables, but backbone = fedtl-tiny takes pictures; choose another: --backbone tabular"),
-        (("--label-column=sick", "--backbone=wordllama"), "--backbone tabular; or name the column of the texts: --text-column NAME"),
-        (("--label-column=sick", "--backbone=tabular", "--text-column=pain"), "read its rows: --text-column none"),
+        (
+            TABULAR[1:],
+            "holds rows of tables, but backbone = fedtl-tiny takes pictures; choose another: "
+            "--backbone tabular",
+        ),
+        (
+            (*TABULAR[1:], "--backbone=wordllama"),
+            "--backbone tabular; or name the column of the texts: --text-column NAME",
+        ),
+        ((*TABULAR, "--text-column=pain"), "read its rows: --text-column none"),
         ((*TABULAR, "--ignored-columns=age,crp,pain"), "there is nothing to learn from"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_refused(
     flags: tuple[str, ...], told: str, ward: Path, tmp_path: Path
 ) -> None:
@@ -227,5 +235,5 @@ def test_rows_that_cannot_be_read_are_listed(tmp_path: Path) -> None:
     end = finished(simulate.main, *RUN, *TABULAR, "--data", data, "--out", out)
     assert end.exit_code == 0, end.stderr
     listed = list(csv.DictReader((out / "unreadable.csv").open()))
-    assert {tuple(row.values())[0] for row in listed} == {"row 6", "row 7", "row 8"}
+    assert {next(iter(row.values())) for row in listed} == {"row 6", "row 7", "row 8"}
     assert "a row without any value" in end.stderr

@@ -45,12 +45,11 @@ def _features(backbone: Backbone, rows: Rows) -> NDArray[np.float32]:
 
 
 def test_features_are_those_of_scikit_learn() -> None:
+    import pandas as pd
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
-
-    import pandas as pd
 
     table = pd.DataFrame(COLUMNS)
     table["age"], table["crp"] = table["age"].astype(float), table["crp"].astype(float)

@@ -26,6 +26,7 @@ class Tabular(Family):
             "Random ReLU functions of a row beside its numbers, so that a head is not linear.",
             low=0,
             high=20_000,
+            most_at_sites=5_000,
         ),
     )
 
