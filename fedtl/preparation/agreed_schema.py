@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from fedtl.data.schema import NumericColumn, Schema
 from fedtl.data.table_sums import kinds_of, left_out, sums_of
 from fedtl.errors import UsageError
 
-_MOST_NAMED = 8
+_MOST_NAMED = 12
 
 
 def agreed_schema(dataset: Dataset, *, everybody: bool) -> tuple[Schema | None, list[str]]:
@@ -36,7 +36,8 @@ def agreed_schema(dataset: Dataset, *, everybody: bool) -> tuple[Schema | None, 
         return None, []
     given: Schema | None = getattr(items, "schema", None)
     if given is not None:
-        return given, fit_notes(given, column_counts(items, range(len(items))), dataset.name)
+        counts = column_counts(items, range(len(items)))
+        return given, [_told(given, dataset.name), *fit_notes(given, counts, dataset.name)]
     if not everybody:
         raise UsageError(
             f"{dataset.name} holds rows of a table, and all sites must turn them into numbers "
@@ -48,20 +49,34 @@ def agreed_schema(dataset: Dataset, *, everybody: bool) -> tuple[Schema | None, 
     kinds = kinds_of(counts, getattr(items, "category_columns", ()))
     sums = sums_of(counts, kinds)
     schema = sums.schema()
-    notes = [kind.hint for kind in kinds.values() if kind.hint]
+    notes = [_told(schema, dataset.name)]
     if without := left_out(kinds, sums):
-        notes.insert(0, without_note(dataset.name, without, kinds))
+        notes.append(_without(dataset.name, without, kinds))
+    notes += [kind.hint for kind in kinds.values() if kind.hint]
     everywhere = column_counts(items, range(len(items)))
     return schema, notes + fit_notes(schema, everywhere, dataset.name)
 
 
-def without_note(name: str, without: Mapping[str, str], kinds: Mapping[str, ColumnKind]) -> str:
+def _told(schema: Schema, name: str) -> str:
+    """Return a sentence on what the columns are that are inputs."""
+    numbers = [one.name for one in schema.columns if isinstance(one, NumericColumn)]
+    categories = [one.name for one in schema.columns if not isinstance(one, NumericColumn)]
+    both = (("numbers", numbers), ("categories", categories))
+    parts = [f"of {what} {_named(names)}" for what, names in both if names]
+    return f"{name}: columns that are inputs: {'; '.join(parts)}"
+
+
+def _named(names: Collection[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(list(names)[:_MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _without(name: str, without: Mapping[str, str], kinds: Mapping[str, ColumnKind]) -> str:
     """Return a sentence on the columns that are left out, and why."""
-    several = ", ".join(f"{column} ({why})" for column, why in list(without.items())[:_MOST_NAMED])
-    more = f" and {len(without) - _MOST_NAMED:,} more" if len(without) > _MOST_NAMED else ""
+    several = _named([f"{column} ({why})" for column, why in without.items()])
     dates = any(kinds[column].why == "dates" for column in without if column in kinds)
     remedy = "; turn dates into numbers, such as an age or days since" if dates else ""
-    return f"columns of {name} that are no input: {several}{more}{remedy}"
+    return f"columns of {name} that are no input: {several}{remedy}"
 
 
 def fit_notes(schema: Schema, counts: ColumnCounts, name: str) -> list[str]:
@@ -93,6 +108,5 @@ def fit_notes(schema: Schema, counts: ColumnCounts, name: str) -> list[str]:
                 f"such as {most[:40]!r}"
             )
     if absent:
-        named = ", ".join(absent[:_MOST_NAMED]) + (" and more" if len(absent) > _MOST_NAMED else "")
-        notes.append(f"{name} lacks columns of the schema, which count as gaps: {named}")
+        notes.append(f"{name} lacks columns of the schema, which count as gaps: {_named(absent)}")
     return notes

@@ -100,6 +100,7 @@ def test_from_rows_to_predictions(ran: tuple[Path, Finished], ward: Path, tmp_pa
         "columns of ward that are no input: seen (dates), ward (the same in all rows)" in end.stderr
     )
 
+    assert "ward: columns that are inputs: of numbers age, crp; of categories pain" in end.stderr
     page = (out / "report.html").read_text()
     assert "<h2>Sample rows</h2>" in page
     assert page.count('<table class="cells">') == 2 * 3 + 2 * 3
