@@ -26,7 +26,7 @@ _DATE = re.compile(
 )
 _IDENTIFIES = re.compile(
     r"(^|[^a-z])(id|ids|nr|no|num|number|index|idx|key|uuid|guid|mrn|patient|subject|person|case"
-    r"|unnamed)($|[^a-z])|^$"
+    r"|unnamed)($|[^a-z])|^column \d+$"
 )
 
 

@@ -94,6 +94,11 @@ class Rows:
         )
 
 
+def without_gaps(cells: Cells) -> Cells:
+    """Return cells with ``None`` for all that stands for no value."""
+    return [None if cell is None or is_gap(cell) else cell for cell in cells]
+
+
 def cells_of(
     path: object, table: Mapping[str, Cells], names: Iterable[str], categories: Iterable[str] = ()
 ) -> tuple[dict[str, Cells], list[str]]:
@@ -109,10 +114,7 @@ def cells_of(
         UsageError: Numbers can be read in two ways.
     """
     asis = frozenset(categories)
-    found: dict[str, Cells] = {
-        name: [None if cell is None or is_gap(cell) else cell for cell in table[name]]
-        for name in names
-    }
+    found = {name: without_gaps(table[name]) for name in names}
     plain, notes = with_decimal_points(path, {k: v for k, v in found.items() if k not in asis})
     return {name: plain.get(name, cells) for name, cells in found.items()}, notes
 

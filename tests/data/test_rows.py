@@ -196,7 +196,7 @@ SENTENCES = [f"the patient came back on day {k} and was well" for k in range(80)
         ("why", SENTENCES, "left out", "--text-column why"),
         ("patientId", [*map(str, range(20))], "numeric", "looks like an identifier"),
         ("Unnamed: 0", [*map(str, range(20))], "numeric", "looks like an identifier"),
-        ("", [*map(str, range(20))], "numeric", "looks like an identifier"),
+        ("column 1", [*map(str, range(20))], "numeric", "looks like an identifier"),
         ("id", ["1", "1", *map(str, range(20))], "numeric", ""),
         ("weight", [*map(str, range(20))], "numeric", ""),
         ("idle", [*map(str, range(20))], "numeric", ""),
@@ -215,3 +215,54 @@ def test_numbers_are_categories_if_a_person_says_so() -> None:
     assert kind_of_column("zip", cells, category=True).kind == "categorical"
     with pytest.raises(UsageError, match="at most 1,000 categories"):
         kind_of_column("zip", Counter(map(str, range(1001))), category=True)
+
+
+def test_columns_without_a_name_are_called_by_their_place(tmp_path: Path) -> None:
+    """As pandas writes a table with the numbers of its rows, and spreadsheets with empty ends."""
+    path = tmp_path / "t.csv"
+    path.write_text(",a,label,,\n0,5,x,,\n1,6,y,,\n2,7,x,,\n3,8,y,,\n")
+    found = _open(path)
+    assert _row(found, 1).cells == {"column 1": "1", "a": "6", "column 4": None, "column 5": None}
+    assert _row(_open(path, ignored_columns="column 1"), 1).cells["a"] == "6"
+
+
+def test_a_gap_is_no_label_and_no_site(tmp_path: Path) -> None:
+    columns = {"a": [*"123456"], "site": ["u", "v", "NA", "u", "v", "u"], "label": [*"xyxy?x"]}
+    found = _open(_write(tmp_path / "t.csv", columns))
+    assert found.classes == ("x", "y")
+    assert found.keys == ["row 1", "row 2", "row 4", "row 6"]
+    assert "2 rows of t.csv are left aside, as they lack a label or a site, first row 3" in (
+        " ".join(found.notes)
+    )
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_every_format_gives_the_same_rows(suffix: str, tmp_path: Path) -> None:
+    import pandas as pd
+
+    table = pd.DataFrame(
+        {
+            "age": [40.0, None, 42.5, 43.0],
+            "n": pd.array([1, 2, None, 3], dtype="Int64"),
+            "smokes": pd.array([True, False, None, True], dtype="boolean"),
+            "label": ["x", "y", "x", "y"],
+        }
+    )
+    path = tmp_path / f"t.{suffix}"
+    if suffix == "parquet":
+        table.to_parquet(path)
+    elif suffix == "jsonl":
+        table.to_json(path, orient="records", lines=True)
+    else:
+        table.to_csv(path, index=False)
+    found = _open(path)
+    cells = [_row(found, at).cells for at in range(4)]
+    told = [
+        tuple(None if cell is None else category_of(cell) for cell in one.values()) for one in cells
+    ]
+    assert told == [
+        ("40", "1", "true"),
+        (None, "2", "false"),
+        ("42.5", None, None),
+        ("43", "3", "true"),
+    ]

@@ -150,3 +150,19 @@ def test_what_it_cannot_be_is_refused() -> None:
         backbone_of(RunConfig(backbone="tabular"))
     with pytest.raises(UsageError, match="has no weights"):
         backbone_of(RunConfig(backbone="tabular", weights="random"), SCHEMA)
+
+
+def test_with_random_features_a_linear_head_tells_what_is_not_linear() -> None:
+    from sklearn.linear_model import RidgeClassifier
+
+    numbers = RNG.normal(size=(600, 3))
+    product = numbers[:, 0] * numbers[:, 1] > 0
+    rows = Rows({name: [f"{one:.3f}" for one in numbers[:, at]] for at, name in enumerate("abc")})
+    schema = Schema(tuple(NumericColumn(name, 0.0, 1.0) for name in "abc"))
+    right = {}
+    for count in (0, 500):
+        x = _features(_backbone(schema, features=count), rows)
+        head = RidgeClassifier(alpha=50).fit(x[:400], product[:400])
+        right[count] = head.score(x[400:], product[400:])
+    assert right[0] < 0.6
+    assert right[500] > 0.9

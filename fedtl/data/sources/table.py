@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fedtl.data.dataset import Dataset, Items
 from fedtl.data.left_aside import LeftAside
 from fedtl.data.number_notation import Cells
-from fedtl.data.rows import Rows, cells_of, rows_by_schema
+from fedtl.data.rows import Rows, cells_of, rows_by_schema, without_gaps
 from fedtl.data.schema import Schema
 from fedtl.data.schema_file import read_schema
 from fedtl.data.sources.base import Source
@@ -54,11 +54,15 @@ class Table(Source):
         path = Path(self.argument).expanduser()
         if not path.is_file():
             raise UsageError(f"--data {self.argument}: there is no such file")
-        table = read_table(path)
+        table: Mapping[str, Cells] = read_table(path)
         asked = {what: getattr(self.options, f"{what}_column") for what in _SAYS}
         ignored = listed_columns(self.options.ignored_columns)
         columns = columns_of(path, list(table), asked, ignored=ignored)
-        cells = {what: table[name] for what in _SAYS if (name := getattr(columns, what))}
+        cells: dict[str, Cells] = {
+            what: table[name] for what in _SAYS if (name := getattr(columns, what))
+        }
+        if not columns.text:
+            cells = {what: without_gaps(column) for what, column in cells.items()}
         needed = [what for what in ("text", "label", "site") if what in cells]
         left = [
             (row, next(what for what in needed if cells[what][row] is None))
