@@ -108,7 +108,7 @@ def test_from_rows_to_predictions(ran: tuple[Path, Finished], ward: Path, tmp_pa
 
     rows = _rows(40, 1)
     truth = [row.pop("sick") for row in rows]
-    rows[0]["pain"] = "odd"
+    rows[0]["pain"], rows[1]["crp"] = "odd", "<0,1"
     rows.append(dict.fromkeys(rows[0], ""))
     new = _written(tmp_path / "new.csv", rows)
     said = finished(predict.main, out, new, "--json")
@@ -122,7 +122,16 @@ def test_from_rows_to_predictions(ran: tuple[Path, Finished], ward: Path, tmp_pa
         said.stderr
     )
 
-    scored = finished(predict.main, out, ward, "--score", "--json")
+    assert "cells of the column 'crp' are no numbers and count as gaps, such as '<0,1'" in (
+        said.stderr
+    )
+
+    # Columns that the run did not have are not looked at.
+    with_more = _written(
+        tmp_path / "more.csv",
+        [{**row, "comment": "a", "doubtful": "1,234"} for row in _rows(240, 0)],
+    )
+    scored = finished(predict.main, out, with_more, "--score", "--json")
     assert scored.exit_code == 0, scored.stderr
     assert json.loads(scored.stdout)["accuracy"] > 0.85
     with pytest.raises(UsageError, match="trained on rows, and model takes images"):

@@ -15,7 +15,7 @@ from fedtl.data.column_kinds import kind_of_column
 from fedtl.data.dataset import Dataset
 from fedtl.data.input_kinds import TABLE_ROW, kind_of
 from fedtl.data.number_notation import with_decimal_points
-from fedtl.data.rows import Row
+from fedtl.data.rows import Row, Rows, column_counts
 from fedtl.data.sources import open_dataset
 from fedtl.errors import UnreadableImageError, UsageError
 
@@ -73,6 +73,22 @@ def test_a_digest_is_of_names_and_cells(ward: Path, tmp_path: Path) -> None:
     other = _open(ward, ignored_columns="patient_no").inputs
     assert not isinstance(again, np.ndarray) and not isinstance(other, np.ndarray)
     assert again.digest(3) == inputs.digest(3) != other.digest(3)
+    assert Rows({"a": ["1"]}).digest(0) != Rows({"b": ["1"]}).digest(0)
+
+
+def test_cells_are_counted_in_rows_that_can_be_read() -> None:
+    rows = Rows({"a": ["1", None, "1", "2"], "b": [None, None, "x", "x"]})
+
+    class OneByOne:
+        kind = TABLE_ROW
+
+        def load(self, index: int) -> Row:
+            return rows.load(index)
+
+    for items in (rows, OneByOne()):
+        found = column_counts(items, [0, 1, 2])
+        assert found.rows == 2
+        assert found.columns == {"a": Counter({"1": 2}), "b": Counter({"x": 1})}
 
 
 def test_a_row_of_gaps_cannot_be_read(tmp_path: Path) -> None:
@@ -93,6 +109,9 @@ def test_a_row_of_gaps_cannot_be_read(tmp_path: Path) -> None:
         ({"category_columns": "x"}, r"no column 'x' \(--category-columns\)"),
         ({"ignored_columns": "age,patient_no,crp,smoker"}, "has no column beside"),
         ({"table_schema": "absent.toml"}, "absent.toml cannot be read: No such file"),
+        ({"table_schema": "a", "category_columns": "age"}, "leave one of them out"),
+        ({"category_columns": "age", "text_column": "crp"}, "is for rows.*--text-column none"),
+        ({"table_schema": "a", "text_column": "crp"}, "table-schema is for rows"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(options: dict[str, str], told: str, ward: Path) -> None:
@@ -139,12 +158,14 @@ def test_categories_have_one_spelling() -> None:
         ({"a": ["1,234"], "b": ["9,999,999"]}, {"a": ["1234"], "b": ["9999999"]}),
         ({"a": ["1.234", "950"], "b": ["0,5", "2"]}, {"a": ["1234", "950"], "b": ["0.5", "2"]}),
         ({"a": ["1.2", "950"], "b": ["0,5", "2"]}, {"a": ["1.2", "950"], "b": ["0.5", "2"]}),
+        ({"a": ["1.234", "9.5"], "b": ["0,5", "2"]}, {"a": ["1.234", "9.5"], "b": ["0.5", "2"]}),
         # A unit that all cells have; codes stay codes, and words stay words.
         ({"a": ["120 mg", "80.5 mg"]}, {"a": ["120", "80.5"]}),
         ({"a": ["45%", "7,5 %"]}, {"a": ["45", "7.5"]}),
         ({"a": ["€ 1.200,50", "€ 3"]}, {"a": ["1200.50", "3"]}),
         ({"a": ["120 mg", "2 g"]}, {"a": ["120 mg", "2 g"]}),
         ({"a": ["A11", "A34"], "b": ["x", "1,5 or"]}, {"a": ["A11", "A34"], "b": ["x", "1,5 or"]}),
+        ({"a": ["1,5", "b", "c"]}, {"a": ["1,5", "b", "c"]}),
         ({"a": ["Type 1,5", "b", "c"]}, {"a": ["Type 1,5", "b", "c"]}),
     ],
 )  # fmt: skip

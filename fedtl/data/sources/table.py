@@ -75,10 +75,20 @@ class Table(Source):
         if not len(kept):
             raise UsageError(f"{path}: no row has {' and '.join(needed)}")
         if columns.text:
+            self._refuse_options_of_rows(columns.text)
             texts = Texts([str(cells["text"][row]) for row in kept])
             return _dataset(path, columns, texts, cells, kept, left)
         rows, notes = self._rows(path, columns, table, kept)
         return _dataset(path, columns, rows, cells, kept, left, notes)
+
+    def _refuse_options_of_rows(self, text: str) -> None:
+        for what in ("category_columns", "table_schema"):
+            if getattr(self.options, what):
+                key = what.replace("_", "-")
+                raise UsageError(
+                    f"{key} is for rows, but the column {text!r} of {self.argument} holds texts to "
+                    f"be classified; leave {key} out, or read whole rows: --text-column none"
+                )
 
     def _rows(
         self, path: Path, columns: Columns, table: Mapping[str, Cells], kept: NDArray[np.int64]
@@ -90,6 +100,11 @@ class Table(Source):
         for name in categories:
             check_column(path, name, columns.others, "--category-columns")
         file = self.options.table_schema
+        if file and categories:
+            raise UsageError(
+                f"category-columns = {self.options.category_columns} is without effect, as the "
+                f"schema {file} says which columns are categories; leave one of them out"
+            )
         schema = read_schema(Path(file).expanduser()) if file else self.schema
         if schema is None:
             found, notes = cells_of(path, table, columns.others, categories)
