@@ -33,9 +33,15 @@ def main(
 
     if len({path.resolve() for path in sums}) < len(sums):
         raise UsageError("A file is given twice, but the rows of a site count once; give each once")
-    total = reduce(add, map(read_sums, sums))
+    each = [read_sums(path) for path in sums]
+    total = reduce(add, each)
     schema = total.schema()
     write_schema(write.expanduser(), schema)
+    have = {name: sum(name in one.columns for one in each) for name in total.columns}
+    few = [f"{name} ({count} of {len(each)})" for name, count in have.items() if count < len(each)]
+    if few:
+        told = f"not in all files, so that they count as gaps at the other sites: {', '.join(few)}"
+        print(f"warning: {printable(told)}", file=sys.stderr)
     kept = {column.name for column in schema.columns}
     same = [name for name in total.columns if name not in kept]
     if same:

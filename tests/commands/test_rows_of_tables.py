@@ -127,10 +127,11 @@ def test_from_rows_to_predictions(ran: tuple[Path, Finished], ward: Path, tmp_pa
     )
 
     # Columns that the run did not have are not looked at.
-    with_more = _written(
-        tmp_path / "more.csv",
-        [{**row, "comment": "a", "doubtful": "1,234"} for row in _rows(240, 0)],
-    )
+    more = [
+        {**row, "comment": "a", "doubtful": ["1,5", "1,234.5"][place % 2]}
+        for place, row in enumerate(_rows(240, 0))
+    ]
+    with_more = _written(tmp_path / "more.csv", more)
     scored = finished(predict.main, out, with_more, "--score", "--json")
     assert scored.exit_code == 0, scored.stderr
     assert json.loads(scored.stdout)["accuracy"] > 0.85
@@ -172,6 +173,11 @@ def test_sites_agree_on_a_schema_from_sums(ward: Path, tmp_path: Path) -> None:
     assert end.exit_code == 0, end.stderr
     assert "3 columns (2 of numbers, 1 of categories), from 240 rows" in end.stdout
     assert "the same in all rows, so that they are left out: ward" in end.stderr
+    assert "not in all files" not in end.stderr
+    text = given[0].read_text().replace("[columns.age]", "[columns.Age]")
+    (tmp_path / "other.toml").write_text(text)
+    end = finished(agree.main, tmp_path / "other.toml", given[1], "--write", tmp_path / "x")
+    assert "at the other sites: Age (1 of 2), age (1 of 2)" in end.stderr
 
     heads = []
     for name, more in (("found", ()), ("given", ("--table-schema", agreed))):
