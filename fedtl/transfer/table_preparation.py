@@ -27,7 +27,7 @@ class TablePreparation:
     """
 
     def __init__(self, schema: Schema) -> None:
-        self._schema = schema
+        self.schema = schema
         self._numbers = RowNumbers(schema)
 
     @property
@@ -63,7 +63,7 @@ class TablePreparation:
         self, prepared: Sequence[NDArray[np.float32]], length: int, size: int
     ) -> tuple[Tensor, ...]:
         """Return the rows' numbers, shape ``(size, width)``."""
-        rows = np.zeros((size, self._schema.width), np.float32)
+        rows = np.zeros((size, self.schema.width), np.float32)
         for place, row in enumerate(prepared):
             rows[place] = row
         return (torch.from_numpy(rows),)
@@ -71,4 +71,4 @@ class TablePreparation:
     def identity(self) -> Mapping[str, Any]:
         """See :class:`~fedtl.transfer.preparation.Preparation`."""
         # A list: the order of columns counts, which that of a mapping in JSON does not.
-        return {"columns": list(self._schema.to_mapping().items()), "furthest": FURTHEST}
+        return {"columns": list(self.schema.to_mapping().items()), "furthest": FURTHEST}
