@@ -166,6 +166,8 @@ class SitePolicy:
             return self._against_option(key, value, _OPTIONS[key])
         if key not in rules():
             return _Against(shown(key), "its fedtl has no such key")
+        if key == "weights" and key in self.own:
+            return None  # the site's own are read, which have to be the same by their fingerprint
         if key not in FOLLOWED and key not in SERVERS_OWN and key not in self.allowed:
             why = REASONS.get(key, "it is not among the keys that a run may set at a site")
             return _Against(key, why, key)

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import torch
 from flwr.app import ConfigRecord, Context
 
 from fedtl.config import RunConfig
+from fedtl.data.crops import CropRows
 from fedtl.errors import UsageError
 from fedtl.preparation.site import Site
 from fedtl.records import config_record
@@ -67,11 +69,11 @@ def _write_site(site: Site, features: SharedFeatures, cache: Path) -> Path:
     """Write what a site prepared, under the hash of its content; return the file."""
     data, folder = site.data, cache / "sites"
     if features.path is None or cache not in features.path.parents:
-        matrix = np.ascontiguousarray(data.features.numpy()).tobytes()
+        matrix = np.ascontiguousarray(features.tensor().numpy()).tobytes()
         path = folder / f"{hashlib.sha256(matrix).hexdigest()}.f32"
         if not path.is_file():
             write_atomically(path, matrix)
-        features = SharedFeatures(features.shape, path)
+        features = replace(features, path=path, offset=0, array=None)
     facts = {
         "partition-id": data.partition_id,
         "classes": data.classes,
@@ -82,6 +84,8 @@ def _write_site(site: Site, features: SharedFeatures, cache: Path) -> Path:
         "path": str(features.path),
         "offset": features.offset,
         "shape": features.shape,
+        "boundary-size": features.boundary_size,
+        "crops": None if data.crops is None else (data.crops.step, data.crops.views),
     }
     arrays = {
         "facts": np.array(json.dumps(facts)),
@@ -95,6 +99,8 @@ def _write_site(site: Site, features: SharedFeatures, cache: Path) -> Path:
         arrays["groups"] = data.groups
     if data.unrepeated is not None:
         arrays["unrepeated"] = data.unrepeated
+    if data.crops is not None:
+        arrays["crops"] = data.crops.first
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type] # numpy's own flag is among the keywords
     content = buffer.getvalue()
@@ -109,10 +115,17 @@ def read_site(path: Path) -> Site:
     with np.load(path, allow_pickle=False) as stored:
         facts = json.loads(str(stored["facts"]))
         rows, columns = facts["shape"]
-        shared = SharedFeatures((rows, columns), Path(facts["path"]), facts["offset"])
+        shared = SharedFeatures(
+            (rows, columns),
+            Path(facts["path"]),
+            facts["offset"],
+            boundary_size=facts["boundary-size"],
+        )
+        features, below = shared.parts()
+        crops = facts["crops"]
         data = ClientData(
             partition_id=facts["partition-id"],
-            features=shared.tensor(),
+            features=features,
             labels=torch.from_numpy(stored["labels"]),
             train=stored["train"],
             held_out=stored["held_out"],
@@ -121,6 +134,8 @@ def read_site(path: Path) -> Site:
             classes=facts["classes"],
             groups=stored.get("groups"),
             unrepeated=stored.get("unrepeated"),
+            below=below,
+            crops=None if crops is None else CropRows(stored["crops"], *crops),
         )
     told = (facts[key] for key in ("fingerprint", "smallest-cell", "classes-left-out"))
     return Site(data, tuple(facts["class-names"]), *told)
