@@ -69,7 +69,9 @@ def _write_site(site: Site, features: SharedFeatures, cache: Path) -> Path:
     """Write what a site prepared, under the hash of its content; return the file."""
     data, folder = site.data, cache / "sites"
     if features.path is None or cache not in features.path.parents:
-        matrix = np.ascontiguousarray(features.tensor().numpy()).tobytes()
+        # The file of what was not cached may be gone by now; what is mapped is there.
+        parts = [part for part in (data.below, data.features) if part is not None]
+        matrix = torch.cat(parts, 1).numpy().tobytes()
         path = folder / f"{hashlib.sha256(matrix).hexdigest()}.f32"
         if not path.is_file():
             write_atomically(path, matrix)
