@@ -124,9 +124,9 @@ def predict(
 
     Args:
         run: The run, or its folder.
-        inputs: Files, folders or archives of images, texts or recordings, or tables of texts; for
-            a run on embeddings
-            ``"features:FILE.npz"``; or features themselves, shape ``(n, d)``.
+        inputs: Files, folders or archives of images, texts or recordings, or tables of texts or
+            rows; for a run on embeddings ``"features:FILE.npz"``; or features themselves, shape
+            ``(n, d)``.
         trust: Whether a class that the folder names may run, wherever its code lies.
 
     Returns:

@@ -207,7 +207,7 @@ def absolute_paths(config: RunConfig) -> RunConfig:
     def absolute(text: str) -> str:
         return str(Path(text).expanduser().resolve())
 
-    changes = {}
+    changes: dict[str, Any] = {}
     kind, colon, rest = config.data.partition(":")
     if colon and kind in ("features", "medmnist") and Path(rest).expanduser().exists():
         changes["data"] = f"{kind}:{absolute(rest)}"
@@ -228,6 +228,9 @@ def absolute_paths(config: RunConfig) -> RunConfig:
     folder, mark, settings = rest.partition("#")
     if colon and kind == "hf" and Path(folder).expanduser().is_dir():
         changes["backbone"] = f"hf:{absolute(folder)}{mark}{settings}"
+    options = dict(config.options)
+    if schema := str(options.get("table-schema", "")):
+        changes["options"] = tuple({**options, "table-schema": absolute(schema)}.items())
     if config.cache:
         changes["cache"] = absolute(config.cache)
     return config.replace(**changes)

@@ -15,7 +15,8 @@ COMMANDS = {
     "simulate": "one federation on this machine",
     "compare": "many strategies on one federation, one table",
     "describe": "how data is read, and what it contains",
-    "predict": "the head of a finished run on new pictures",
+    "agree": "one schema of several sites' tables",
+    "predict": "the head of a finished run on new inputs",
     "export": "the model of a finished run, for use without fedtl",
     "pretrain": "learn a backbone like the one that is shipped",
 }

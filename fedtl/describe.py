@@ -40,13 +40,22 @@ def main(
         Path | None,
         typer.Option("--pictures", help="Save nine pictures with their classes there as one PNG.", metavar="FILE"),
     ] = None,
+    write_schema: Annotated[
+        Path | None,
+        typer.Option(
+            "--write-schema",
+            help="Write the sums over a table's columns there, for a schema that sites agree on.",
+            metavar="FILE",
+        ),
+    ] = None,
     *,
     flags: dict[str, Any],
 ) -> None:
     """Show how a run would read its data: inputs, classes, sites, groups, splits.
 
-    It shows picture sizes, nine samples, what each site holds and how far apart sites are. Nothing
-    is trained, and only the file of --pictures is written.
+    It shows picture sizes, what columns of a table hold, nine samples, what each site holds and how
+    far apart sites are. Nothing is trained, and only the files of --pictures and --write-schema are
+    written.
     """
     base = RunConfig() if config is None else from_toml(config)
     keys = flags.keys() | (toml_keys(config) if config is not None else set())
@@ -63,7 +72,7 @@ def main(
     from fedtl.report.terminal import standard_output
     from fedtl.wording import printable
 
-    dataset = open_data(chosen)
+    dataset = open_data(chosen, own=write_schema is not None)
     for note in data_notes(chosen, dataset):
         print(f"warning: {printable(note)}", file=sys.stderr)
     console = Console(stderr=True)
@@ -77,6 +86,8 @@ def main(
     understood, named = Understood.of(dataset), not chosen.pseudonyms
     if pictures is not None:
         _save(pictures.expanduser(), dataset, look)
+    if write_schema is not None:
+        _write_sums(write_schema.expanduser(), dataset)
     if as_json:
         print(json.dumps(described_mapping(understood, dataset, look, named=named), indent=2))
         return
@@ -120,6 +131,30 @@ def _save(path: Path, dataset: Dataset, look: Look) -> None:
         raise FedtlError(
             f"{path} cannot be written: {error.strerror or error}; choose another --pictures."
         ) from error
+
+
+def _write_sums(path: Path, dataset: Dataset) -> None:
+    """Write the sums of a table's training rows; say what is not among them."""
+    import numpy as np
+
+    from fedtl.data.input_kinds import TABLE_ROW, kind_of
+    from fedtl.data.rows import column_counts
+    from fedtl.data.schema_file import write_sums
+    from fedtl.data.table_sums import kinds_of, sums_to_give
+    from fedtl.statistics.disclosure import SMALLEST_CELL
+
+    items = dataset.inputs
+    if isinstance(items, np.ndarray) or kind_of(items) != TABLE_ROW:
+        raise UsageError(f"--write-schema is for rows of a table: the data are {dataset.unit}s.")
+    counts = column_counts(items, dataset.training.tolist())
+    kinds = kinds_of(counts, getattr(items, "category_columns", ()))
+    sums, small = sums_to_give(counts, kinds, SMALLEST_CELL)
+    write_sums(path, sums)
+    many = f"{counts.rows:,} rows in {len(sums.columns):,} columns"
+    print(f"{path}: sums over {many}", file=sys.stderr)
+    if small:
+        few = f"they have a value in fewer than {SMALLEST_CELL} rows, or one of two"
+        print(f"warning: without {', '.join(small)}, as {few}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedtl.data.input_kinds import SOUND, TEXT, InputKind
+from fedtl.data.input_kinds import SOUND, TABLE_ROW, TEXT, InputKind
 from fedtl.errors import FedtlError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fedtl.data.rows import Rows
     from fedtl.federation.classifier import Classifier
 
     Named = tuple[list[str], NDArray[np.float32]]
@@ -102,12 +103,14 @@ class GivenItems:
             path = Path(argument).expanduser()
             # Path.exists would raise where a folder above may not be entered.
             if not os.path.exists(path):  # noqa: PTH110
+                if kind == TABLE_ROW:
+                    raise UsageError(f"{argument} does not exist; a table is expected.")
                 article = "an image" if kind.unit == "image" else f"a {kind.unit}"
                 raise UsageError(
                     f"{argument} does not exist; {article}, or a folder or archive (.zip, .tar) of "
                     f"{kind.unit}s is expected."
                 )
-            if path.is_dir() or is_archive(path):
+            if (path.is_dir() or is_archive(path)) and kind != TABLE_ROW:
                 store = open_file_store(path, kind)
                 aside = told(store.left_aside)
                 if not store.paths:
@@ -126,6 +129,10 @@ class GivenItems:
                 rows = _texts_of_table(classifier, path)
                 found.names.extend(f"{path.name}:{row + 1}" for row, _ in rows)
                 found.readers.extend(partial(str, text) for _, text in rows)
+            elif kind == TABLE_ROW:
+                table = _rows_of_table(classifier, path)
+                found.names.extend(f"{path.name}:{row + 1}" for row in range(len(table)))
+                found.readers.extend(partial(table.load, row) for row in range(len(table)))
             else:
                 found.names.append(str(path))
                 found.readers.append(partial(_decoded, decode, partial(_read_file, path)))
@@ -160,6 +167,27 @@ def _decoder(classifier: Classifier, kind: InputKind) -> Callable[[bytes], Any]:
 
 def _decoded(decode: Callable[[bytes], Any], read: Callable[[], bytes]) -> Any:
     return decode(read())
+
+
+def _rows_of_table(classifier: Classifier, path: Path) -> Rows:
+    """Return the rows of a table that need not have labels, by the columns of the run."""
+    from fedtl.data.rows import Rows, column_counts, rows_by_schema
+    from fedtl.data.table_file import read_table
+    from fedtl.kinds import TABLES
+    from fedtl.preparation.agreed_schema import fit_notes
+
+    if path.suffix.lower() not in TABLES:
+        raise UsageError(
+            f"{classifier.run} was trained on rows of a table, so it takes a table "
+            f"({', '.join(TABLES)}), not {path}."
+        )
+    schema = classifier.trained.schema
+    assert schema is not None
+    columns, notes = rows_by_schema(path, read_table(path), schema)
+    rows = Rows(columns, schema)
+    for note in (*notes, *fit_notes(schema, column_counts(rows, range(len(rows))), path.name)):
+        print(f"warning: {note}", file=sys.stderr)
+    return rows
 
 
 def _texts_of_table(classifier: Classifier, path: Path) -> list[tuple[int, str]]:

@@ -70,6 +70,11 @@ class HelpPage:
         )
 
 
+def _named(kind: Kind) -> tuple[str, ...]:
+    """Return the parts of a kind that have a page: those with a name, and those of a suffix."""
+    return tuple(sorted({*kind.available(), *kind.by_suffix.values()}))
+
+
 def part_pages(name: str) -> str:
     """Return the help on all parts of a name: what each does, and its options.
 
@@ -79,15 +84,15 @@ def part_pages(name: str) -> str:
     Raises:
         UsageError: No part has this name, or it cannot be loaded.
     """
-    of_name = [kind for kind in KINDS.values() if name.partition(":")[0] in kind.available()]
+    of_name = [kind for kind in KINDS.values() if name.partition(":")[0] in _named(kind)]
     if not of_name and ":" in name:
         return _page(_kind_of_class(name), name)
     if not of_name:
-        every = [known for kind in KINDS.values() for known in kind.available()]
+        every = [known for kind in KINDS.values() for known in _named(kind)]
         near = nearest(name, every)
         raise UsageError(
             f"There is no help on {name!r}{near} There are pages on "
-            + "; on ".join(f"{kind.key}: {', '.join(kind.available())}" for kind in KINDS.values())
+            + "; on ".join(f"{kind.key}: {', '.join(_named(kind))}" for kind in KINDS.values())
             + "; and on module:Class of your own."
         )
     return "\n\n".join(_page(kind, name.partition(":")[0]) for kind in of_name)

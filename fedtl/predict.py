@@ -86,6 +86,15 @@ def main(
             show_default=False,
         ),
     ] = None,
+    table_schema: Annotated[
+        Path | None,
+        typer.Option(
+            "--table-schema",
+            help="What the columns of rows are, if RUN was at real sites, which know it.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
     trust: Annotated[
         bool,
         typer.Option(
@@ -96,11 +105,11 @@ def main(
         int, typer.Option("--top", help="Classes shown per input, best first.", metavar="N", min=1)
     ] = 2,
 ) -> None:
-    """Classify new images, texts or recordings with what a run has learned.
+    """Classify new images, texts, recordings or rows with what a run has learned.
 
     RUN is the folder of a finished run. INPUT is a file, or a folder or archive (.zip, .tar) that
-    is searched for files of the run's kind; for a run on texts it may be a table, and for a run on
-    embeddings it is features:FILE.npz with an array x.
+    is searched for files of the run's kind; for a run on texts or rows it is a table, and for a
+    run on embeddings it is features:FILE.npz with an array x.
 
     Heads trained by gradient steps give probabilities. Closed-form heads give scores: about 1 for
     the class of an input, about 0 for the others. With --case-mix all give probabilities.
@@ -121,6 +130,10 @@ def main(
         print(f"warning: {told}", file=sys.stderr)
     if grey_range is not None:
         classifier = classifier.on_scale(grey_range)
+    if table_schema is not None:
+        from fedtl.data.schema_file import read_schema
+
+        classifier = classifier.with_schema(read_schema(table_schema.expanduser()))
     adjustment = None
     if case_mix is not None:
         from fedtl.federation.labelled import case_mix as read_with

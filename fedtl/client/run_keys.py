@@ -19,6 +19,7 @@ FOLLOWED: Mapping[str, float | None] = {
     "fraction": None,
     "rounds": 10_000,
     "seed": None,
+    "shots": None,
     "held-out": None,
     "min-examples-per-class": None,
     "reply-limit": None,

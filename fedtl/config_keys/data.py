@@ -57,6 +57,14 @@ class DataKeys:
         low=0,
         high=1_000_000,
     )
+    shots: int = key(
+        0,
+        "Labelled training examples of each class that a client has, drawn from its own; the rest "
+        "are not used. 0 is all.",
+        _DATA,
+        low=0,
+        high=1_000_000,
+    )
     held_out: float = key(
         0.2, "Fraction of each client's data held out for scoring.", _DATA, low=0.0, high=0.9
     )

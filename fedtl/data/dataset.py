@@ -30,8 +30,8 @@ class Items(Protocol):
         ...
 
     def load(self, index: int) -> Any:
-        """Return the input: a picture (see :class:`Images`), a text as ``str``, or a
-        :class:`~fedtl.data.sound.Sound`.
+        """Return the input: a picture (see :class:`Images`), a text as ``str``, a
+        :class:`~fedtl.data.sound.Sound` or a :class:`~fedtl.data.rows.Row`.
 
         Raises:
             UnreadableImageError: It cannot be decoded.
@@ -92,6 +92,14 @@ class _Subset:
         if not isinstance(self.source, GreyImages):
             return None
         return self.source.grey_extent(int(self.rows[index]))
+
+    @property
+    def schema(self) -> Any:
+        return getattr(self.source, "schema", None)
+
+    @property
+    def category_columns(self) -> Any:
+        return getattr(self.source, "category_columns", frozenset())
 
     def with_scale(self, scale: GreyScale) -> Images:
         if not isinstance(self.source, GreyImages):

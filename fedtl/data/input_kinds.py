@@ -25,6 +25,7 @@ PICTURE = InputKind("pictures", "image")
 TEXT = InputKind("texts", "text")
 SOUND = InputKind("sounds", "recording")
 EMBEDDING = InputKind("embeddings", "row")
+TABLE_ROW = InputKind("rows of tables", "row")
 
 
 def kind_of(inputs: Any) -> InputKind:

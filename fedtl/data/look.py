@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.data.columns_seen import ColumnSeen, columns_seen, row_traits
 from fedtl.data.dataset import Dataset
-from fedtl.data.input_kinds import PICTURE, kind_of
+from fedtl.data.input_kinds import PICTURE, TABLE_ROW, kind_of
 from fedtl.data.seen_item import seen, told_lengths
 from fedtl.data.site_distances import SiteDistances, site_distances
 from fedtl.errors import UnreadableImageError
@@ -26,10 +27,11 @@ class Look:
     Attributes:
         looked_at: How many inputs.
         sizes: How many pictures are so wide and high, most frequent first; empty for others.
-        lengths: How long texts or recordings are, in a sentence; empty for others.
+        lengths: How long texts or recordings are, or how full rows, in a sentence; else empty.
         unreadable: Why pictures could not be decoded, and how many, most frequent first.
         samples: Rows of nine inputs that could be read, evenly spaced over them class by class.
         distances: How far sites lie apart; ``None`` without two sites.
+        columns: What the columns of a table's rows hold; empty for others.
     """
 
     looked_at: int
@@ -38,6 +40,7 @@ class Look:
     samples: list[int]
     distances: SiteDistances | None
     lengths: str = ""
+    columns: tuple[ColumnSeen, ...] = ()
 
 
 def look_at(dataset: Dataset, on_progress: Callable[[int, int], None] | None = None) -> Look:
@@ -56,22 +59,27 @@ def look_at(dataset: Dataset, on_progress: Callable[[int, int], None] | None = N
     sides: list[tuple[float, float]] = []
     pictures = kind_of(dataset.inputs) == PICTURE
     unreadable: Counter[str] = Counter()
-    read, traits = [], []
+    read, traits, items = [], [], []
+    of_table = kind_of(dataset.inputs) == TABLE_ROW
     for done, row in enumerate(rows.tolist(), start=1):
         try:
-            found = seen(dataset.inputs.load(row))
+            item = dataset.inputs.load(row)
+            found = seen(item)
         except UnreadableImageError as error:
             unreadable[str(error)] += 1
         else:
             sides.append(found.sides)
             traits.append(found.traits)
             read.append(row)
+            if of_table:
+                items.append(item)
             if pictures:
                 sizes[int(found.sides[0]), int(found.sides[1])] += 1
         if on_progress is not None:
             on_progress(done, len(rows))
     there = np.array(read, np.int64)
-    distances = site_distances(dataset, there, np.array(traits)) if read else None
+    told = row_traits(items) if items else np.array(traits)
+    distances = site_distances(dataset, there, told) if read else None
     return Look(
         len(rows),
         dict(sizes.most_common()),
@@ -79,6 +87,7 @@ def look_at(dataset: Dataset, on_progress: Callable[[int, int], None] | None = N
         _samples(dataset, there),
         distances,
         told_lengths(dataset.unit, sides) if sides and not pictures else "",
+        tuple(columns_seen(dataset)) if of_table else (),
     )
 
 

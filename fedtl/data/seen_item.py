@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.data.rows import Row
 from fedtl.data.site_distances import picture_traits
 from fedtl.data.sound import Sound
 from fedtl.data.understood import counted
@@ -21,10 +22,11 @@ class SeenItem:
     """What was seen of an input.
 
     Attributes:
-        size: For people: ``640×480``, ``12 words`` or ``0.43 s``.
+        size: For people: ``640×480``, ``12 words``, ``0.43 s`` or ``11 of 13 values``.
         sides: A picture's width and height, in pixels; a text's words and characters; a recording's
-            seconds and samples a second.
-        traits: Numbers that tell inputs of one site from those of another, shape ``(t,)``.
+            seconds and samples a second; a row's values and cells.
+        traits: Numbers that tell inputs of one site from those of another, shape ``(t,)``; of a row
+            none, as what they are follows from all rows.
     """
 
     size: str
@@ -33,7 +35,10 @@ class SeenItem:
 
 
 def seen(item: Any) -> SeenItem:
-    """Return what a picture, a text or a recording is like."""
+    """Return what a picture, a text, a recording or a row is like."""
+    if isinstance(item, Row):
+        filled, cells = sum(cell is not None for cell in item.cells.values()), len(item.cells)
+        return SeenItem(f"{filled} of {counted(cells, 'value')}", (filled, cells), np.empty(0))
     if isinstance(item, str):
         words = item.split()
         traits = [
@@ -56,7 +61,7 @@ def seen(item: Any) -> SeenItem:
 
 
 def told_lengths(unit: str, sides: Sequence[tuple[float, float]]) -> str:
-    """Return a sentence on how long texts or recordings are.
+    """Return a sentence on how long texts or recordings are, or how full rows.
 
     Args:
         unit: What one of them is called.
@@ -64,6 +69,9 @@ def told_lengths(unit: str, sides: Sequence[tuple[float, float]]) -> str:
     """
     first, second = (np.array(values) for values in zip(*sides, strict=True))
     what = f"of {counted(len(sides), unit)} looked at: "
+    if unit == "row":
+        whole = int((first == second).sum())
+        return what + f"{_span(first, ',.0f')} of {second[0]:,.0f} values; {whole:,} have no gap"
     if unit == "text":
         return (
             what

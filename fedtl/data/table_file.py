@@ -44,7 +44,10 @@ def read_table(path: Path) -> dict[str, list[str | None]]:
     except (ValueError, MemoryError, OverflowError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"{path} is no sound table ({reason.strip().rstrip('.')})") from None
-    names = [str(name).strip() for name in table.columns]
+    # A column without a name, as pandas writes the numbers of rows, is called by its place.
+    names = [
+        str(name).strip() or f"column {place}" for place, name in enumerate(table.columns, start=1)
+    ]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"{path} has several columns called {twice[0]!r}; rename them")

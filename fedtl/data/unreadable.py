@@ -71,5 +71,6 @@ def left_out(dataset: Dataset, unreadable: Sequence[tuple[str, str]], *, named: 
     reasons = by_kind(reason for _, reason in unreadable)
     emptied = undecoded(dataset, [name for name, _ in unreadable], named=named)
     lost = f"; {none_left(emptied)}" if emptied else ""
-    count = counted(len(unreadable), "image")
-    return f"{count} could not be decoded and {verb}{first} ({reasons}){lost}"
+    count, unit = counted(len(unreadable), dataset.unit), dataset.unit
+    done = "decoded" if unit == "image" else "read"
+    return f"{count} could not be {done} and {verb}{first} ({reasons}){lost}"

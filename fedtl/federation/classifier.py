@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
 from fedtl.data.grey_scale import GreyScale
+from fedtl.data.schema import Schema
 from fedtl.errors import UsageError
 from fedtl.transfer.embeddings import embedding_fingerprint
 
@@ -111,6 +112,10 @@ class Classifier:
             raise UsageError(f"--grey-range {limits[0]:g} {limits[1]:g}: LOW must be below HIGH.")
         return replace(self, trained=replace(self.trained, scale=GreyScale.within(limits)))
 
+    def with_schema(self, schema: Schema) -> Classifier:
+        """Return the classifier for rows of a table by a schema that its file need not hold."""
+        return replace(self, trained=replace(self.trained, schema=schema))
+
     def backbone(self) -> Backbone:
         """Return the backbone that the head was trained on.
 
@@ -120,7 +125,12 @@ class Classifier:
         from fedtl.transfer.boundary import cut_backbone
 
         config = self.config
-        backbone, _ = cut_backbone(config)
+        if config.backbone == "tabular" and self.trained.schema is None:
+            raise UsageError(
+                f"{self.run} does not hold what the columns of its tables are, which at real sites "
+                "the sites know; give the file that they share: --table-schema FILE"
+            )
+        backbone, _ = cut_backbone(config, self.trained.schema)
         if backbone.fingerprint != self.trained.fingerprint:
             raise UsageError(
                 f"The backbone {config.backbone} with weights {config.weights} has fingerprint "

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fedtl.transfer.prior_correction import Adjustment
 
 _EMBEDDINGS = "features:"
+_OF_OWN_COLUMNS = ("text-column", "ignored-columns", "category-columns", "table-schema")
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,14 +164,13 @@ def case_mix(classifier: Classifier, own: Labelled) -> Adjustment:
 def _opened(classifier: Classifier, source: str, reading: Reading) -> Dataset:
     from fedtl.data.features_file import features_file
     from fedtl.data.sources import images
-    from fedtl.data.sources.table import Table
 
     embeddings = source.startswith(_EMBEDDINGS)
     if embeddings != classifier.takes_embeddings:
         taken = "features:FILE.npz" if classifier.takes_embeddings else "inputs in class/file"
         raise UsageError(f"{classifier.run} was trained on {taken}, so it cannot use {source}.")
     if not embeddings and KINDS["data"].found(source)[0] == "table":
-        return Table(classifier.config, source).open()
+        return _table(classifier, source)
     if not embeddings:
         return images(Path(source).expanduser(), reading)
     path = Path(source.removeprefix(_EMBEDDINGS)).expanduser()
@@ -182,6 +182,20 @@ def _opened(classifier: Classifier, source: str, reading: Reading) -> Dataset:
             f"{classifier.feature_size}."
         )
     return dataset
+
+
+def _table(classifier: Classifier, source: str) -> Dataset:
+    """Return a table as the run's own was read, whatever other columns it has or lacks."""
+    from fedtl.data.sources.table import Table
+
+    config, schema = classifier.config, classifier.trained.schema
+    if schema is not None:
+        given = dict(config.options)
+        kept = {key: given[key] for key in given if key not in _OF_OWN_COLUMNS}
+        config = config.replace(options=tuple(sorted({**kept, "text-column": "none"}.items())))
+    table = Table(config, source)
+    table.schema = schema
+    return table.open()
 
 
 def _features(

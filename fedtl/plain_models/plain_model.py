@@ -132,6 +132,10 @@ def _form(
         recipe = own_networks.log_mel_recipe(backbone, head)
     elif family == "wordllama":
         recipe = own_networks.wordllama_recipe(backbone, head)
+    elif family == "tabular":
+        if isinstance(backbone.network, nn.Identity):
+            return _Form(head.module, head.module, own_networks.head_recipe(head))
+        refusal = "the random features of backbone = tabular are numbers that the run drew"
     elif family == "open-clip":
         recipe = own_networks.open_clip_recipe(argument, head)
     elif family == "timm":

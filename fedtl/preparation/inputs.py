@@ -17,8 +17,9 @@ from fedtl.data.dataset import Dataset
 from fedtl.data.declared_classes import with_declared_classes
 from fedtl.data.grey_scale import GreyScale
 from fedtl.data.grey_scanning import on_one_scale
-from fedtl.data.input_kinds import PICTURE, kind_of
+from fedtl.data.input_kinds import PICTURE, TABLE_ROW, kind_of
 from fedtl.data.pillow_warnings import doubts
+from fedtl.data.schema import Schema
 from fedtl.data.sources import (
     check_classes,
     class_sizes,
@@ -27,6 +28,7 @@ from fedtl.data.sources import (
 )
 from fedtl.data.unreadable import by_kind
 from fedtl.errors import FedtlError, UsageError
+from fedtl.preparation.agreed_schema import agreed_schema
 from fedtl.preparation.contents import Contents
 from fedtl.transfer.cache_folder import cache_folder
 from fedtl.transfer.shared_features import SharedFeatures, Spill
@@ -54,7 +56,8 @@ class Inputs:
         content: Shape ``(N,)``: rows of the data set of equal number are the same to the byte.
         contents: Digests of all that was there, the unreadable included.
         scale: What is black and white in pictures of more than 8 bits.
-        notes: What to tell the user about how pictures were decoded, a sentence each.
+        schema: What the columns of a table's rows are; ``None`` for other inputs.
+        notes: What to tell the user about how inputs were read, a sentence each.
         crops: Where crops of pictures lie in the matrix, after all pictures; ``None`` for none.
     """
 
@@ -68,6 +71,7 @@ class Inputs:
     content: NDArray[np.int64]
     contents: Contents | None = None
     scale: GreyScale = field(default_factory=GreyScale)
+    schema: Schema | None = None
     notes: tuple[str, ...] = ()
     crops: CropRows | None = None
 
@@ -99,13 +103,14 @@ def prepare_inputs(
         on_wait: Called with the name of a process that fills the cache, before a wait for it.
         on_unreadable: Called with the images that cannot be decoded, before the run fails if too
             few are left.
-        everybody: Whether it is all clients' data, so that what is black and white can be found in
-            it; one client's own cannot say that for the others.
+        everybody: Whether it is all clients' data, so that what is black and white, or what a
+            table's columns are, can be found in it; one client's own cannot say that for the
+            others.
         own: Whether it is one real site's own data, whose classes are others', too.
 
     Raises:
         FedtlError: The backbone's weights cannot be obtained, or too few images can be read.
-        UsageError: What is black and white has to be given.
+        UsageError: What is black and white, or the schema of a table, has to be given.
     """
     from fedtl.transfer.embeddings import embedding_fingerprint
 
@@ -125,7 +130,8 @@ def prepare_inputs(
     from fedtl.transfer.boundary import check_room, cut_backbone
     from fedtl.transfer.extraction import extract_features
 
-    backbone, boundary = cut_backbone(config)
+    schema, told = agreed_schema(dataset, everybody=everybody)
+    backbone, boundary = cut_backbone(config, schema)
     check_kind(backbone, dataset.inputs, dataset.name)
     images, scale = on_one_scale(dataset.inputs, config.grey_limits)
     if not (everybody or scale.asked) and scale != GreyScale():
@@ -176,7 +182,11 @@ def prepare_inputs(
     bad = np.array([index for index, _ in lost], dtype=np.int64)
     unreadable = [(dataset.keys[index], reason) for index, reason in lost]
     rows = np.setdiff1d(np.arange(len(dataset), dtype=np.int64), bad)
-    notes = [note for note in (backbone.told, scale.note, doubts()) if note]
+    notes = [note for note in (*told, backbone.told, scale.note, doubts()) if note]
+    content = features.content
+    if kind_of(images) == TABLE_ROW:
+        # Two people may have the same in all columns: equal rows are no copies of one another.
+        content = np.arange(len(dataset), dtype=np.int64)
     if on_unreadable is not None:
         on_unreadable(dataset, unreadable)
     if len(bad):
@@ -211,10 +221,11 @@ def prepare_inputs(
         fingerprint=backbone.fingerprint,
         unreadable=unreadable,
         scale=scale,
+        schema=schema,
         notes=tuple(notes),
         computed=features.computed,
         spill=kept,
-        content=features.content[rows],
+        content=content[rows],
         contents=contents,
         crops=crops,
     )

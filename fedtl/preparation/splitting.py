@@ -18,13 +18,18 @@ from fedtl.preparation.split import Split
 def split_notes(config: RunConfig, dataset: Dataset, split: Split) -> list[str]:
     """Return what to tell the user about who holds what, a sentence each."""
     notes = []
-    if config.min_examples_per_class > 1:
-        held = sum(map(len, (*split.train, *split.held_out)))
-        if left := len(dataset.training) - held:
-            notes.append(
-                f"{left:,} training images are left out, because their client has fewer than "
-                f"{config.min_examples_per_class} of their class (min-examples-per-class)"
-            )
+    held = sum(map(len, (*split.train, *split.held_out)))
+    if config.shots:
+        unused = len(dataset.training) - held
+        notes.append(
+            f"clients train on at most {config.shots:,} {dataset.unit}s of each class; "
+            f"{unused:,} are not used (shots)"
+        )
+    elif config.min_examples_per_class > 1 and (left := len(dataset.training) - held):
+        notes.append(
+            f"{left:,} training images are left out, because their client has fewer than "
+            f"{config.min_examples_per_class} of their class (min-examples-per-class)"
+        )
     if dataset.groups is None:
         return notes
     lone = [
@@ -78,8 +83,8 @@ def hold_out(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return a client's training and held-out rows; whole groups lie in one or the other.
 
-    Training rows of a class of which there are fewer than ``min-examples-per-class`` are in
-    neither.
+    Of each class ``shots`` training rows are kept, if that is not 0. Training rows of a class of
+    which there are fewer than ``min-examples-per-class`` are in neither.
 
     Raises:
         UsageError: There are so few of every class.
@@ -88,6 +93,8 @@ def hold_out(
 
     rng = generator(config.seed, "held-out", partition_id)
     train, held_out = held_out_split(dataset.labels, rows, config.held_out, rng, dataset.groups)
+    if config.shots:
+        train = _few(config, dataset, train, partition_id)
     fewest = config.min_examples_per_class
     if fewest > 1 and len(train):
         train = train[_enough(dataset, train, fewest)]
@@ -98,6 +105,16 @@ def hold_out(
                 "may leave it; lower min-examples-per-class, or give it more data."
             )
     return train, held_out
+
+
+def _few(
+    config: RunConfig, dataset: Dataset, train: NDArray[np.int64], partition_id: int
+) -> NDArray[np.int64]:
+    """Return ``shots`` training rows of each class, rising; those of fewer shots are among them."""
+    drawn = generator(config.seed, "shots", partition_id).permutation(train)
+    labels = dataset.labels[drawn]
+    chosen = [drawn[labels == label][: config.shots] for label in np.unique(labels)]
+    return np.sort(np.concatenate(chosen)) if chosen else train
 
 
 def _enough(dataset: Dataset, train: NDArray[np.int64], fewest: int) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ from fedtl.data.look import Look
 from fedtl.data.seen_item import seen
 from fedtl.data.site_distances import SiteDistances
 from fedtl.data.understood import Understood, counted
+from fedtl.report.described_columns import columns_tables
 from fedtl.wording import MISSING, printable, shortened
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def described_mapping(
         for (width, height), count in look.sizes.items()
     ]
     told["lengths"] = look.lengths
+    told["columns"] = [asdict(column) for column in look.columns]
     told["looked_at"] = look.looked_at
     told["unreadable"] = look.unreadable
     told["samples"] = [asdict(_sample(dataset, row, names, named=named)) for row in look.samples]
@@ -74,6 +76,8 @@ def described_tables(dataset: Dataset, look: Look, *, named: bool) -> list[Table
     shown: list[Table | str] = []
     if look.sizes:
         shown += _sizes(look)
+    if look.columns:
+        shown += columns_tables(look.columns)
     if look.lengths:
         shown.append(look.lengths)
     if look.unreadable:

@@ -1,4 +1,4 @@
-"""One input as it is shown on a page: a picture, a text quoted, a recording's waveform."""
+"""One input as it is shown on a page: a picture, a text quoted, a waveform, a row's cells."""
 
 from __future__ import annotations
 
@@ -10,30 +10,48 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from fedtl.data.rows import Row
 from fedtl.data.sound import Sound
-from fedtl.wording import printable
+from fedtl.wording import MISSING, printable, shortened
 
 _THUMBNAIL = 160
 _LETTERS = 240
 _BARS, _HEIGHT = 72, 40
+_CELLS, _CELL_LETTERS = 12, 32
 
 
 def preview(item: Any, label: str) -> Markup:
     """Return an input for a page.
 
     Args:
-        item: A picture, a text or a recording.
+        item: A picture, a text, a recording or a row of a table.
         label: What a reader who sees no pictures is told.
     """
     if isinstance(item, str):
         return Markup("<q>{}</q>").format(_cut(printable(item)))
     if isinstance(item, Sound):
         return _waveform(item, printable(label))
+    if isinstance(item, Row):
+        return _cells(item)
     return Markup('<img src="{}" alt="{}">').format(thumbnail(item), printable(label))
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= _LETTERS else f"{text[: _LETTERS - 1].rstrip()}…"
+
+
+def _cells(row: Row) -> Markup:
+    """Return the first cells of a row, one below the other."""
+    shown = Markup("").join(
+        Markup("<tr><th scope=row>{}</th><td>{}</td></tr>").format(
+            shortened(name, _CELL_LETTERS),
+            MISSING if cell is None else shortened(cell, _CELL_LETTERS),
+        )
+        for name, cell in list(row.cells.items())[:_CELLS]
+    )
+    more = len(row.cells) - _CELLS
+    rest = Markup("<small>and {} more</small>").format(f"{more:,}") if more > 0 else ""
+    return Markup('<table class="cells"><tbody>{}</tbody></table>{}').format(shown, rest)
 
 
 def thumbnail(image: NDArray[np.uint8]) -> str:

@@ -1,4 +1,4 @@
-"""The report's section of training inputs: pictures, texts or recordings."""
+"""The report's section of training inputs: pictures, texts, recordings or rows."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _pictures(panel: SitePanel) -> bool:
 
 
 def _table(panel: SitePanel) -> dict[str, Any]:
-    """Return texts or recordings by site and class, for the template."""
+    """Return texts, recordings or rows by site and class, for the template."""
     rows = [
         [
             None if item is None else preview(item, name)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
 from fedtl.data.grey_scale import GreyScale
+from fedtl.data.schema import Schema
 from fedtl.data.understood import Understood
 from fedtl.federation.outcome import Outcome
 from fedtl.federation.round_row import Round
@@ -40,6 +41,8 @@ class Told:
         understood: Counts of the data; ``None`` if they are not known here.
         scale: What is black and white in pictures of more than 8 bits; the configured one if it
             is not known here.
+        schema: What the columns of a table's rows are; ``None`` for other inputs, or if it is not
+            known here.
         samples: The first few clients' pictures.
         panel: Pictures by site and class; a server of real sites has none.
     """
@@ -55,6 +58,7 @@ class Told:
     unseen_sites: Sequence[UnseenSite] = ()
     understood: Understood | None = None
     scale: GreyScale | None = None
+    schema: Schema | None = None
     samples: Sequence[ClientSamples] = ()
     panel: SitePanel | None = None
 
@@ -79,6 +83,7 @@ def result_of(
         outcome.roll.class_counts,
         outcome.temperature or 1.0,
         told.scale or _configured_scale(config),
+        told.schema,
     )
     rows = client_rows(outcome, centralised, told.client_names, told.hostile)
     label_counts = np.array([row.label_counts for row in rows])

@@ -194,7 +194,12 @@ class Run:
         )
         if held is None:
             return told
-        told = replace(told, understood=held.understood, scale=held.inputs.scale)
+        told = replace(
+            told,
+            understood=held.understood,
+            scale=held.inputs.scale,
+            schema=held.inputs.schema,
+        )
         count = ready.config.pictures
         if folder is None or not count:
             return told

@@ -12,7 +12,7 @@ from fedtl.config import RunConfig
 from fedtl.config_key import Scalar
 from fedtl.config_keys.every import rules
 from fedtl.data.dataset import Dataset
-from fedtl.data.input_kinds import PICTURE, kind_of
+from fedtl.data.input_kinds import PICTURE, TABLE_ROW, kind_of
 from fedtl.kinds import KINDS, NO_START
 from fedtl.known_options import options_of, shipped_option
 from fedtl.transfer.heads import head_of
@@ -94,6 +94,11 @@ def _labels(config: RunConfig, dataset: Dataset, clients: int) -> str:
     name, argument = KINDS["data"].found(config.data)
     slides = name == "features" and Path(argument).expanduser().is_dir()
     return "" if slides else _folder(config, dataset, clients)
+
+
+def _duplicates(config: RunConfig, dataset: Dataset, clients: int) -> str:
+    rows = kind_of(dataset.inputs) == TABLE_ROW
+    return "equal rows of a table are different examples" if rows else ""
 
 
 def _grey(config: RunConfig, dataset: Dataset, clients: int) -> str:
@@ -178,6 +183,7 @@ _READERS: dict[str, _Reason] = {
     "layout": _top_level,
     "group-from": _folder,
     "labels": _labels,
+    "duplicates": _duplicates,
     "grey-range": _grey,
     "window": _grey,
     "backbone": _pictures,

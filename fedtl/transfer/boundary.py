@@ -19,6 +19,7 @@ from fedtl.transfer.network_cut import INPUT, Cuttable, Halves
 
 if TYPE_CHECKING:
     from fedtl.config import RunConfig
+    from fedtl.data.schema import Schema
 
 _FLOAT_BYTES = 4
 
@@ -61,18 +62,29 @@ class Rows(nn.Module):
         return torch.cat([crossing.flatten(1), self.above(crossing.clone())], 1)
 
 
-def cut_backbone(config: RunConfig) -> tuple[Backbone, Boundary | None]:
+def cut_backbone(
+    config: RunConfig, schema: Schema | None = None
+) -> tuple[Backbone, Boundary | None]:
     """Return the configured backbone, and where it is cut; ``None`` if nothing of it is trained.
 
     The features of a cut backbone are rows of D + d numbers; see :class:`Rows`.
+
+    Args:
+        config: The run.
+        schema: Of rows of a table, what their columns are.
 
     Raises:
         UsageError: It cannot be cut there, or see :func:`backbone_of`.
         FedtlError: A download failed.
     """
-    backbone = backbone_of(config)
+    backbone = backbone_of(config, schema)
     if not config.trains_blocks:
         return backbone, None
+    if schema is not None:
+        raise UsageError(
+            f"backbone = {config.backbone} has no blocks to train; use trainable-blocks = 0 and no "
+            "train-from."
+        )
     if config.trainable_blocks and config.train_from:
         raise UsageError(
             f"trainable-blocks = {config.trainable_blocks} and train-from = "

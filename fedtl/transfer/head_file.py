@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.grey_scale import GreyScale
+from fedtl.data.schema import Schema
 from fedtl.errors import UsageError, first_line
 from fedtl.json_file import parse_json
 from fedtl.transfer.standardisation import Standardisation
@@ -35,6 +36,7 @@ class TrainedHead:
         temperature: Logits are divided by it before they become probabilities; it changes no
             prediction and is not part of the digest.
         scale: What is black and white in pictures of more than 8 bits.
+        schema: What the columns of a table's rows are; ``None`` for other inputs.
     """
 
     arrays: Mapping[str, NDArray[np.floating]]
@@ -44,6 +46,7 @@ class TrainedHead:
     class_counts: tuple[int, ...] = ()
     temperature: float = 1.0
     scale: GreyScale = field(default_factory=GreyScale)
+    schema: Schema | None = None
 
     def tensors(self) -> dict[str, NDArray[np.floating[Any]]]:
         """Return everything that determines predictions, by name."""
@@ -74,6 +77,8 @@ class TrainedHead:
         }
         if (scale := self.scale.to_mapping()) is not None:
             facts["grey-scale"] = scale
+        if self.schema is not None:
+            facts["table-schema"] = self.schema.to_mapping()
         # One entry: safetensors writes several in an order of chance, and bytes must not vary.
         content: bytes = save(
             {name: np.ascontiguousarray(value) for name, value in self.tensors().items()},
@@ -100,6 +105,7 @@ def read_head(path: Path) -> TrainedHead:
     facts = parse_json(metadata.get(_FACTS, "{}"), str(path))
     if not isinstance(facts, dict) or facts.get("format") != _FORMAT:
         raise UsageError(f"{path} is not a trained head of the form {_FORMAT}.")
+    columns = facts.get("table-schema")
     mean, scale = tensors.pop(_MEAN, None), tensors.pop(_SCALE, None)
     try:
         return TrainedHead(
@@ -110,6 +116,7 @@ def read_head(path: Path) -> TrainedHead:
             class_counts=tuple(map(int, facts.get("class-counts", ()))),
             temperature=float(facts.get("temperature", 1.0)),
             scale=GreyScale.of_mapping(facts.get("grey-scale")),
+            schema=None if columns is None else Schema.of_mapping(columns),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"{path} is not a whole trained head: {error!r}.") from error

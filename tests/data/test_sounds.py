@@ -65,6 +65,7 @@ def test_channels_are_averaged() -> None:
         (encoded(np.zeros(0, np.float32), 8000), "without a single sample"),
         (encoded(np.array([0, np.nan], np.float32), 8000, subtype="FLOAT"), "NaN or infinite"),
     ],
+    ids=["empty", "RIFF", "silent", "NaN"],  # a file holds the time at which it was written
 )
 def test_what_is_no_sound_is_told(content: bytes, told: str) -> None:
     with pytest.raises(UnreadableImageError, match=told):

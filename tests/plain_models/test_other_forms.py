@@ -13,6 +13,7 @@ from tiny_encoders import FAMILIES, write_tiny
 from torch import Tensor, nn
 
 from fedtl.config import RunConfig
+from fedtl.data.schema import CategoryColumn, NumericColumn, Schema
 from fedtl.errors import FedtlError, UsageError
 from fedtl.federation.classifier import Classifier
 from fedtl.plain_models import plain_model as builder
@@ -58,6 +59,28 @@ def test_networks_are_made_anew_without_fedtl(
     assert not any("fedtl" in line for line in plain.recipe.imports)
     _compared(found, plain, plain.module)
     _compared(found, plain, made_anew(plain.recipe, plain.written))
+
+
+@pytest.mark.parametrize("features", [0, 30])
+def test_rows_of_tables_take_the_head_or_a_traced_network(
+    features: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = NumericColumn("age", 40.0, 9.0, gaps=True), CategoryColumn("sex", ("f", "m"))
+    config = RunConfig(backbone="tabular", strategy="fedavg", random_features=features)
+    backbone = backbone_of(config, Schema(columns))
+    batches = [probe(backbone.preprocessing, 9, seed) for seed in range(3)]
+    monkeypatch.setattr(Classifier, "backbone", lambda _: backbone)
+    found = drawn_classifier(config, features_of(backbone, batches), backbone.fingerprint)
+    plain = plain_model(found)
+    _compared(found, plain, plain.module)
+    assert (plain.recipe is None) == bool(features)
+    if features:
+        with pytest.raises(UsageError, match="are numbers that the run drew; --to torchscript"):
+            write_weights(plain, "torch", tmp_path, ("rows",))
+        write_weights(plain, "torchscript", tmp_path, ("rows",))
+    else:
+        assert plain.recipe is not None
+        _compared(found, plain, made_anew(plain.recipe, plain.written))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -25,7 +25,7 @@ from in_process import finished
 from own_process import run_module
 
 import strategies
-from fedtl import compare, describe, export, predict, pretrain, simulate
+from fedtl import agree, compare, describe, export, predict, pretrain, simulate
 from fedtl.command_line import _further
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping, from_toml
@@ -46,6 +46,7 @@ _MAINS: dict[str, Callable[..., None]] = {
     "fedtl.describe": describe.main,
     "fedtl.predict": predict.main,
     "fedtl.export": export.main,
+    "fedtl.agree": agree.main,
     "fedtl.pretrain": pretrain.main,
     "simulations.real_sites": real_sites.main,
 }

@@ -102,7 +102,7 @@ COMPARED = [path for path in SCENARIOS if compare_table(path)]
 
 def test_the_scenarios_people_expect_can_be_compared() -> None:
     expected = {"label_skew", "pathological", "quantity_skew", "feature_shift", "domains"}
-    expected |= {"patients", "partial_participation", "attackers"}
+    expected |= {"patients", "partial_participation", "attackers", "heart_disease", "credit"}
     assert {path.stem for path in COMPARED} == expected
 
 

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from tiny_encoders import FAMILIES, PICTURES, SOUNDS, TEXTS, WORDS, write_tiny
 
 from fedtl.config import RunConfig
-from fedtl.data.input_kinds import PICTURE, SOUND, TEXT, InputKind
+from fedtl.data.input_kinds import PICTURE, SOUND, TABLE_ROW, TEXT, InputKind
+from fedtl.data.rows import Row
+from fedtl.data.schema import CategoryColumn, NumericColumn, Schema
 from fedtl.data.sound import Sound
 from fedtl.errors import UnreadableImageError, UsageError
 from fedtl.transfer.backbones import Backbone, backbone_of, check_kind
@@ -47,6 +49,20 @@ def _sound(seconds: float, rate: int) -> Sound:
     return Sound((0.1 * RNG.normal(size=int(seconds * rate))).astype(np.float32), rate)
 
 
+SCHEMA = Schema(
+    (
+        NumericColumn("age", 50.0, 9.0),
+        CategoryColumn("cp", ("1", "2")),
+        NumericColumn("z", 0.1, 0.7),
+    )
+)
+
+
+def _row() -> Row:
+    age, cp, z = RNG.integers(20, 90), RNG.integers(1, 4), RNG.normal()
+    return Row({"age": str(age), "cp": str(cp), "z": f"{z:.6f}"})
+
+
 INPUTS = {
     TEXT: Listed([_text(words) for words in (1, 2, 7, 9, 13, 30, 60, 90, 3, 8, 12, 5) * 4], TEXT),
     SOUND: Listed(
@@ -55,9 +71,11 @@ INPUTS = {
     PICTURE: Listed(
         [RNG.integers(0, 256, (20 + k, 61 - k, 3), dtype=np.uint8) for k in range(40)], PICTURE
     ),
+    TABLE_ROW: Listed([_row() for _ in range(150)], TABLE_ROW),
 }
 KINDS = dict.fromkeys((*TEXTS, "wordllama"), TEXT) | dict.fromkeys((*SOUNDS, "log-mel"), SOUND)
 KINDS |= dict.fromkeys((*PICTURES, "fedtl-tiny"), PICTURE)
+KINDS |= dict.fromkeys(("tabular", "tabular, random"), TABLE_ROW)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +87,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def backbones(folders: dict[str, Path]) -> dict[str, Backbone]:
     named = {name: name for name in KINDS} | {name: f"hf:{path}" for name, path in folders.items()}
-    return {name: backbone_of(RunConfig(backbone=value)) for name, value in named.items()}
+    found = {}
+    for name, value in named.items():
+        options = (("random-features", 500),) if name == "tabular, random" else ()
+        config = RunConfig(backbone=value.partition(",")[0], options=options)
+        found[name] = backbone_of(config, SCHEMA if KINDS[name] == TABLE_ROW else None)
+    return found
 
 
 def features(

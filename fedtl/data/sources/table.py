@@ -1,18 +1,22 @@
-"""``--data reviews.csv``: labelled texts of a table, CSV, TSV, JSON lines or Parquet."""
+"""``--data reviews.csv``: labelled texts of a table, or its rows; CSV, TSV, JSON lines, Parquet."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtl.data.dataset import Dataset
+from fedtl.data.dataset import Dataset, Items
 from fedtl.data.left_aside import LeftAside
+from fedtl.data.number_notation import Cells
+from fedtl.data.rows import Rows, cells_of, rows_by_schema, without_gaps
+from fedtl.data.schema import Schema
+from fedtl.data.schema_file import read_schema
 from fedtl.data.sources.base import Source
 from fedtl.data.split_names import EXAMPLES, UNLABELLED, split_role, test_rows
-from fedtl.data.table_columns import Columns, columns_of
+from fedtl.data.table_columns import Columns, check_column, columns_of, listed_columns
 from fedtl.data.table_file import read_table
 from fedtl.data.texts import Texts
 from fedtl.errors import UsageError
@@ -23,14 +27,26 @@ _ORDINARY = "found by its name; none for none."
 
 
 class Table(Source):
-    """Labelled texts, a row each, of a CSV, TSV, JSON lines or Parquet file."""
+    """Labelled texts or rows, a line each, of a CSV, TSV, JSON lines or Parquet file.
 
+    Attributes:
+        schema: What a finished run's columns are, for rows that it is to be scored on.
+    """
+
+    schema: Schema | None = None
     options = Options(
         text_column=Text("", f"Column of the text to be classified; {_ORDINARY}"),
         label_column=Text("", f"Column of the class; {_ORDINARY}"),
         site_column=Text("", f"Column of the site; {_ORDINARY}"),
         group_column=Text("", f"Column of what belongs together, such as a patient; {_ORDINARY}"),
         split_column=Text("", f"Column of train, val and test; {_ORDINARY}"),
+        ignored_columns=Text("", "Columns that are not read, separated by commas."),
+        category_columns=Text(
+            "", "Of rows, columns of numbers that stand for categories, separated by commas."
+        ),
+        table_schema=Text(
+            "", "Of rows, the file of what columns are that all sites share; found in a simulation."
+        ),
     )
 
     def open(self) -> Dataset:
@@ -38,10 +54,15 @@ class Table(Source):
         path = Path(self.argument).expanduser()
         if not path.is_file():
             raise UsageError(f"--data {self.argument}: there is no such file")
-        table = read_table(path)
+        table: Mapping[str, Cells] = read_table(path)
         asked = {what: getattr(self.options, f"{what}_column") for what in _SAYS}
-        columns = columns_of(path, list(table), asked)
-        cells = {what: table[name] for what in _SAYS if (name := getattr(columns, what))}
+        ignored = listed_columns(self.options.ignored_columns)
+        columns = columns_of(path, list(table), asked, ignored=ignored)
+        cells: dict[str, Cells] = {
+            what: table[name] for what in _SAYS if (name := getattr(columns, what))
+        }
+        if not columns.text:
+            cells = {what: without_gaps(column) for what, column in cells.items()}
         needed = [what for what in ("text", "label", "site") if what in cells]
         left = [
             (row, next(what for what in needed if cells[what][row] is None))
@@ -53,7 +74,45 @@ class Table(Source):
         )
         if not len(kept):
             raise UsageError(f"{path}: no row has {' and '.join(needed)}")
-        return _dataset(path, columns, cells, kept, left)
+        if columns.text:
+            self._refuse_options_of_rows(columns.text)
+            texts = Texts([str(cells["text"][row]) for row in kept])
+            return _dataset(path, columns, texts, cells, kept, left)
+        rows, notes = self._rows(path, columns, table, kept)
+        return _dataset(path, columns, rows, cells, kept, left, notes)
+
+    def _refuse_options_of_rows(self, text: str) -> None:
+        for what in ("category_columns", "table_schema"):
+            if getattr(self.options, what):
+                key = what.replace("_", "-")
+                raise UsageError(
+                    f"{key} is for rows, but the column {text!r} of {self.argument} holds texts to "
+                    f"be classified; leave {key} out, or read whole rows: --text-column none"
+                )
+
+    def _rows(
+        self, path: Path, columns: Columns, table: Mapping[str, Cells], kept: NDArray[np.int64]
+    ) -> tuple[Rows, list[str]]:
+        """Return the rows that are kept, and what to tell of how they were read."""
+        if not columns.others:
+            raise UsageError(f"{path} has no column beside {', '.join(columns.said)}")
+        categories = listed_columns(self.options.category_columns)
+        for name in categories:
+            check_column(path, name, columns.others, "--category-columns")
+        file = self.options.table_schema
+        if file and categories:
+            raise UsageError(
+                f"category-columns = {self.options.category_columns} is without effect, as the "
+                f"schema {file} says which columns are categories; leave one of them out"
+            )
+        schema = read_schema(Path(file).expanduser()) if file else self.schema
+        if schema is None:
+            found, notes = cells_of(path, table, columns.others, categories)
+        else:
+            inputs = {name: table[name] for name in columns.others}
+            found, notes = rows_by_schema(path, inputs, schema)
+        of_kept = {name: [cells[row] for row in kept] for name, cells in found.items()}
+        return Rows(of_kept, schema, categories), [f"{path.name}: {note}" for note in notes]
 
 
 SOURCE = Table
@@ -62,30 +121,38 @@ SOURCE = Table
 def _dataset(
     path: Path,
     columns: Columns,
-    cells: dict[str, list[str | None]],
+    inputs: Items,
+    cells: Mapping[str, Cells],
     kept: NDArray[np.int64],
     left: Sequence[tuple[int, str]],
+    further: Sequence[str] = (),
 ) -> Dataset:
     """Return the rows that have all that is needed; the others are left aside."""
-    of_kept = {what: [str(column[row] or "") for row in kept] for what, column in cells.items()}
+    of_kept = {
+        what: [str(column[row] or "") for row in kept]
+        for what, column in cells.items()
+        if what != "text"
+    }
     classes, labels = np.unique(of_kept["label"], return_inverse=True)
     notes = [f"{path.name}: {columns.told}"] if columns.told else []
+    notes += further
     groups = None
     if "group" in of_kept:
         named = zip(of_kept["group"], kept, strict=True)
         groups = np.array([name or f"row {row + 1}" for name, row in named])
     if left:
         row, what = left[0]
+        lacking = "a text, a label or a site" if columns.text else "a label or a site"
         notes.append(
-            f"{len(left):,} rows of {path.name} are left aside, as they lack a text, a label or a "
-            f"site, first row {row + 1}, which has no {what}"
+            f"{len(left):,} rows of {path.name} are left aside, as they lack {lacking}, first row "
+            f"{row + 1}, which has no {what}"
         )
     aside = [LeftAside(f"row {row + 1}", f"without {what}", told=True) for row, what in left]
     return Dataset(
         name=path.stem,
         classes=tuple(map(str, classes)),
         labels=labels.astype(np.int64),
-        inputs=Texts(of_kept["text"]),
+        inputs=inputs,
         test=_test(path, of_kept.get("split"), len(kept)),
         sites=np.array(of_kept["site"]) if "site" in of_kept else None,
         keys=[f"row {row + 1}" for row in kept],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from fedtl.data.input_kinds import PICTURE, SOUND, TEXT, kind_of
+from fedtl.data.input_kinds import PICTURE, SOUND, TABLE_ROW, TEXT, kind_of
 from fedtl.errors import UsageError
 from fedtl.kinds import KINDS
 from fedtl.transfer.backbones.base import DEFAULT, RANDOM, TINY, Backbone, Family
@@ -12,6 +12,7 @@ from fedtl.transfer.embeddings import embedding_fingerprint
 
 if TYPE_CHECKING:
     from fedtl.config import RunConfig
+    from fedtl.data.schema import Schema
 
 __all__ = [
     "DEFAULT",
@@ -28,11 +29,20 @@ _FOR = {
     PICTURE: "--backbone fedtl-tiny, or a network of torchvision",
     TEXT: "--backbone wordllama",
     SOUND: "--backbone log-mel",
+    TABLE_ROW: "--backbone tabular",
+}
+_OTHERWISE_READ = {
+    (TEXT, TABLE_ROW): "; or read rows as they are: --text-column none",
+    (TABLE_ROW, TEXT): "; or name the column of the texts: --text-column NAME",
 }
 
 
-def backbone_of(config: RunConfig) -> Backbone:
+def backbone_of(config: RunConfig, schema: Schema | None = None) -> Backbone:
     """Return the configured backbone, ready to run.
+
+    Args:
+        config: The run.
+        schema: Of rows of a table, what all sites agreed on that columns are.
 
     Raises:
         UsageError: A name is unknown, the weights do not fit, or the size is impossible.
@@ -40,7 +50,9 @@ def backbone_of(config: RunConfig) -> Backbone:
     """
     kind = KINDS["backbone"]
     family = cast(type[Family], kind.load(config.backbone))
-    return family(config, kind.found(config.backbone)[1]).load()
+    chosen = family(config, kind.found(config.backbone)[1])
+    chosen.schema = schema
+    return chosen.load()
 
 
 def check_kind(backbone: Backbone, inputs: object, name: str) -> None:
@@ -59,6 +71,7 @@ def check_kind(backbone: Backbone, inputs: object, name: str) -> None:
         raise UsageError(
             f"{name} holds {given.name}, but backbone = {backbone.name} takes {taken.name}; choose "
             f"another: {_FOR.get(given, 'module:Class of your own')}"
+            f"{_OTHERWISE_READ.get((given, taken), '')}"
         )
 
 

@@ -25,6 +25,7 @@ from fedtl.transfer.weights_file import used_tensors
 
 if TYPE_CHECKING:
     from fedtl.config import RunConfig
+    from fedtl.data.schema import Schema
 
 TINY = "fedtl-tiny"
 RANDOM = "random"
@@ -97,9 +98,13 @@ class Family(ABC):
             random weights) count, and the options of this class.
         argument: For what is named by no class of its own, the name; else what stands after the
             colon of ``backbone = name:ARGUMENT``.
+
+    Attributes:
+        schema: Of rows of a table, what all sites agreed on that columns are; else ``None``.
     """
 
     options = Options()
+    schema: Schema | None = None
 
     def __init__(self, config: RunConfig, argument: str = "") -> None:
         self.config = config
