@@ -38,7 +38,11 @@ def main(
     ] = False,
     pictures: Annotated[
         Path | None,
-        typer.Option("--pictures", help="Save nine pictures with their classes there as one PNG.", metavar="FILE"),
+        typer.Option(
+            "--pictures",
+            help="Save nine pictures with their classes there as one PNG.",
+            metavar="FILE",
+        ),
     ] = None,
     write_schema: Annotated[
         Path | None,
