@@ -177,7 +177,9 @@ def with_config(
                     known = [f"--{name}" for name in values]
                     raise UsageError(f"There is no --{key} here{nearest(f'--{key}', known)}")
             if len(values_alone) > bool(positional):
-                raise UsageError(f"Unexpected argument {values_alone[-1]!r}; settings are flags.")
+                stray = values_alone[-1]
+                such = f", such as --data {stray!r}" if Path(stray).exists() else ""
+                raise UsageError(f"Unexpected argument {stray!r}; settings are flags{such}.")
             if positional:
                 values[positional] = Path(values_alone[0]) if values_alone else None
         given = {

@@ -38,7 +38,11 @@ def main(
     ] = False,
     pictures: Annotated[
         Path | None,
-        typer.Option("--pictures", help="Save nine pictures there as one PNG.", metavar="FILE"),
+        typer.Option(
+            "--pictures",
+            help="Save nine pictures with their classes there as one PNG.",
+            metavar="FILE",
+        ),
     ] = None,
     write_schema: Annotated[
         Path | None,
@@ -112,19 +116,21 @@ def _on_one_scale(dataset: Dataset, config: RunConfig) -> tuple[Dataset, str]:
 
 
 def _save(path: Path, dataset: Dataset, look: Look) -> None:
-    """Write the sampled pictures side by side."""
+    """Write the sampled pictures side by side, each under its class."""
     import numpy as np
 
     from fedtl.data.input_kinds import PICTURE, kind_of
     from fedtl.report.contact_sheet import contact_sheet
+    from fedtl.wording import printable
 
     inputs = dataset.inputs
     if isinstance(inputs, np.ndarray) or kind_of(inputs) != PICTURE:
         raise UsageError(f"--pictures has nothing to show: the data are {dataset.unit}s.")
     if not look.samples:
         raise FedtlError(f"None of the {look.looked_at} pictures looked at can be decoded.")
+    names = [printable(dataset.classes[dataset.labels[row]]) for row in look.samples]
     try:
-        contact_sheet([inputs.load(row) for row in look.samples]).save(path, "PNG")
+        contact_sheet([inputs.load(row) for row in look.samples], names).save(path, "PNG")
     except OSError as error:
         raise FedtlError(
             f"{path} cannot be written: {error.strerror or error}; choose another --pictures."

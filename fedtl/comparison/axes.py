@@ -29,6 +29,9 @@ _INPUTS = (
     "weights",
     "image-size",
     "precision",
+    "trainable-blocks",
+    "train-from",
+    "views",
 )
 _SECTIONS_APART = ("Machine", "Output")
 _COUNTED = {

@@ -86,6 +86,8 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+# Left and upper edge of the names of the first and the last of nine pictures, which are 128 high.
+_ENDS = ((6, 38), (6 + 2 * 198, 38 + 2 * 218))
 _SENTENCE = "81 images, 2 classes (ill 41, well 40), 2 sites, no test split"
 
 
@@ -119,8 +121,12 @@ def test_describe_saves_pictures_where_asked(sites: Path, tmp_path: Path) -> Non
     file = tmp_path / "nine.png"
     assert finished(describe.main, "--data", sites, "--pictures", file).exit_code == 0
     with Image.open(file) as sheet:
-        assert sheet.size == (3 * 198 + 6, 3 * 198 + 6)
+        assert sheet.size == (3 * 198 + 6, 3 * 218 + 6)
         assert len(sheet.getcolors(1 << 24) or []) > 100
+        # "ill" and "well" differ in width, and so do their names above the first and last picture.
+        ink = [np.asarray(sheet.crop((x, y, x + 192, y + 20)).convert("L")) < 128 for x, y in _ENDS]
+        widths = [np.ptp(np.flatnonzero(dark.any(0))) for dark in ink]
+    assert 5 < widths[0] < widths[1] < 40
     gone = tmp_path / "gone" / "nine.png"
     said = complaint(describe.main, "--data", sites, "--pictures", gone, exit_code=1)
     assert said.startswith(f"{gone} cannot be written: No such file")
@@ -135,7 +141,7 @@ def test_describe_shows_pictures_of_12_bits_on_their_scale(tmp_path: Path) -> No
     end = finished(describe.main, "--data", tmp_path / "d", "--pictures", tmp_path / "sheet.png")
     assert "grey values of more than 8 bits (6 pictures): 0 is black and 4095 white; " in end.stdout
     with Image.open(tmp_path / "sheet.png") as sheet:
-        middle = sheet.getpixel((2 * 198 + 102, 198 + 102))
+        middle = sheet.getpixel((2 * 198 + 102, 218 + 122))
         assert isinstance(middle, tuple) and 235 < middle[0] < 250
 
 

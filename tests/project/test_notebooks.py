@@ -47,4 +47,4 @@ def test_a_notebook_runs_and_holds_what_it_gives(
         if output.output_type == "error" or output.get("name") == "stderr"
     ]
     assert errors == []
-    assert len(NOTEBOOKS) == 2
+    assert len(NOTEBOOKS) == 3

@@ -173,7 +173,8 @@ def test_commands_of_ours_parse(
     if ":" not in config.strategy:
         strategies.load(config.strategy)
     kind = KINDS["backbone"]
-    if kind.found(config.backbone)[0] == kind.otherwise and not Path(config.weights).suffix:
+    named = config.weights != "random" and not Path(config.weights).suffix
+    if kind.found(config.backbone)[0] == kind.otherwise and named:
         weights_entry(config.backbone, config.weights)
 
 

@@ -148,7 +148,8 @@ def test_a_switch_needs_no_value() -> None:
         (("--set", "beta", "--strategy", "mine:Mine"), "must be of the form 'key=value"),
         (("--strategy", "mine:Mine", "--beta"), "'--beta' is not known, or has no value"),
         (("--beta", "1"), "Unknown flag '--beta'"),
-        (("stray",), "Unexpected argument 'stray'"),
+        (("stray",), "Unexpected argument 'stray'; settings are flags."),
+        ((__file__,), f"settings are flags, such as --data {__file__!r}."),
         (
             ("--fedprox-mu", "1", "--strategy", "mine:Mine"),
             "fedprox-mu is an option of fedprox, and the run has strategy = mine:Mine",
