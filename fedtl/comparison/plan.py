@@ -17,6 +17,7 @@ from fedtl.config_keys.data import AUTO
 from fedtl.errors import UsageError
 from fedtl.known_options import Choice, options_of
 from fedtl.transfer.heads import head_of
+from strategies.base import IterativeStrategy
 
 Point = tuple[tuple[str, Scalar], ...]
 """Values of the keys that vary, by kebab-case key; empty where none does."""
@@ -147,12 +148,16 @@ class Plan:
             dict(point), where="the comparison", base=self.base, others=self._others
         )
         chosen = strategies.load(strategy)
+        # Closed forms are solved on the features of the same network, as it is.
+        trains = issubclass(chosen, IterativeStrategy)
         return varied.replace(
             seed=seed,
             strategy=strategy,
             data_seed=self.base.inputs_seed,
             # What needs one round alone, and what brings own heads, go beside those that do not.
             init="none" if chosen.one_round or chosen.own_start else varied.init,
+            trainable_blocks=varied.trainable_blocks if trains else 0,
+            train_from=varied.train_from if trains else "",
             personalise=0 if chosen.own_heads else varied.personalise,
             prior_correction=varied.prior_correction and not chosen.own_heads,
             # Every strategy's clients are scored on the same rows.

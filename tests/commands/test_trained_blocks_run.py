@@ -11,7 +11,8 @@ from in_process import complaint, finished
 from PIL import Image
 from tiny_blocks import BACKBONE
 
-from fedtl import RunResult, predict, simulate
+from fedtl import RunResult, compare, predict, simulate
+from fedtl.csv_cells import read_table
 from fedtl.federation.classifier import Classifier
 from fedtl.transfer.backbones import backbone_of
 
@@ -128,3 +129,22 @@ def test_what_cannot_be_trained_is_refused(
 ) -> None:
     said = complaint(simulate.main, *RUN, "--data", pictures, *flags, "--out", tmp_path / "run")
     assert said.startswith(sentence)
+
+
+def test_a_comparison_sets_linear_heads_beside_trained_blocks(
+    pictures: Path, tmp_path: Path
+) -> None:
+    flags = ("--data", pictures, "--trainable-blocks=1", "--no-cache", "--seeds=1")
+    named = ("--strategies=fed3r,fedavg", "--out", tmp_path / "both")
+    end = finished(compare.main, *RUN, *flags, *named)
+    assert end.exit_code == 0, end.stderr
+    rows = {
+        row["strategy"]: row
+        for row in read_table((tmp_path / "both" / "comparison.csv").read_text())
+    }
+    alone = ("--strategies=fed3r", "--out", tmp_path / "one")
+    end = finished(compare.main, *RUN, *flags[:2], *flags[3:], *alone)
+    assert end.exit_code == 0, end.stderr
+    (linear,) = read_table((tmp_path / "one" / "comparison.csv").read_text())
+    assert rows["fed3r"]["federated_accuracy"] == linear["federated_accuracy"]
+    assert rows["fedavg"]["federated_accuracy"] != linear["federated_accuracy"]
