@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,8 +18,6 @@ SMALL = {
     "resnet18": 32,
     "mobilenet_v3_small": 32,
     "shufflenet_v2_x0_5": 32,
-    "mnasnet0_5": 32,
-    "efficientnet_b0": 32,
     "regnet_y_400mf": 32,
     "densenet121": 32,
     "googlenet": 32,
@@ -25,6 +25,7 @@ SMALL = {
 }
 
 
+@cache
 def _network(name: str, side: int) -> nn.Module:
     return torchvision_models.randomly_initialised(name, side, seed=1).network.eval()
 
