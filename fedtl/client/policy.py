@@ -35,7 +35,7 @@ _HERE = "this site's node config"
 
 # What a site may set for itself: where its data, backbone, weights and cache are, how its data is
 # read, with the options of its source, and of how few examples of a class nothing leaves.
-SITE_KEYS = ("data", "set", *READING_KEYS, "backbone", "weights", "cache", _FEWEST)
+SITE_KEYS = ("data", "set", *READING_KEYS, "backbone", "weights", "cache", "cache-limit", _FEWEST)
 
 # What --node-config may hold beside SITE_KEYS: Flower's two, and this module's own.
 _FLOWERS_KEYS = ("partition-id", "num-partitions")

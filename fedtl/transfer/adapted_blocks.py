@@ -107,9 +107,7 @@ class AdaptedBlocks(TrainedBlocks):
         """See :class:`~fedtl.transfer.heads.Head`; what the round does not train has none."""
         trained = [name for name in parameters if self._is_trained(name)]
         loss, gradients = gradients_of(self.logits, parameters, x, y, weight, trained)
-        weights = self.weights
-        adapted = [weights[f"{layer}.weight"].detach()[None] for layer in _layers(self.network)]
-        self.bound(gradients, norm_of(adapted).expand(len(x)))
+        self.bound(gradients, _length(self.network).expand(len(x)))
         return loss, gradients
 
     def summable(self, arrays: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,10 +146,24 @@ class AdaptedBlocks(TrainedBlocks):
 
     def _drawn(self, layer: str) -> Tensor:
         """Return the seeded A of a layer."""
-        place = list(_layers(self.network)).index(layer)
-        inputs = _layers(self.network)[layer][1]
-        draws = generator(self.seed, "adapter", place).normal(size=(self.rank, inputs))
-        return torch.from_numpy((draws / np.sqrt(self.rank)).astype(np.float32))
+        return _drawn(self.network, self.rank, self.seed)[layer]
+
+
+@lru_cache(maxsize=2)
+def _drawn(network: RunConfig, rank: int, seed: int) -> dict[str, Tensor]:
+    """Return the seeded A of every layer, which every minibatch needs."""
+    found = {}
+    for place, (layer, (_, inputs)) in enumerate(_layers(network).items()):
+        draws = generator(seed, "adapter", place).normal(size=(rank, inputs))
+        found[layer] = torch.from_numpy((draws / np.sqrt(rank)).astype(np.float32))
+    return found
+
+
+@lru_cache(maxsize=2)
+def _length(network: RunConfig) -> Tensor:
+    """Return the norm of all W that have adapters, shape ``(1,)``, float64."""
+    weights = dict(boundary_of(network).above.named_parameters())
+    return norm_of([weights[f"{layer}.weight"].detach()[None] for layer in _layers(network)])
 
 
 @lru_cache(maxsize=2)

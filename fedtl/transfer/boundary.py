@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
     from fedtl.data.schema import Schema
 
 _FLOAT_BYTES = 4
+# By network, the latest ones: what is below a cut is not kept.
+_FOUND: dict[RunConfig, Boundary] = {}
+_MOST_FOUND = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +107,9 @@ def cut_backbone(
         )
     identity = hashlib.sha256(f"{backbone.fingerprint}\ncut before {halves.name}".encode())
     boundary = Boundary(tuple(crossing.shape[1:]), halves.above, identity.hexdigest())
+    _FOUND[only_network(config)] = boundary
+    for oldest in list(_FOUND)[:-_MOST_FOUND]:
+        _FOUND.pop(oldest, None)
     cut = replace(
         backbone,
         network=Rows(halves).eval().requires_grad_(False),
@@ -118,16 +123,20 @@ def cut_backbone(
     return cut, boundary
 
 
-@lru_cache(maxsize=2)
-def boundary_of(config: RunConfig) -> Boundary:
-    """Return where a configuration's backbone is cut; see :func:`only_network`.
+def boundary_of(network: RunConfig) -> Boundary:
+    """Return where a backbone is cut; one that was cut in this process is not loaded again.
+
+    Args:
+        network: See :func:`only_network`.
 
     Raises:
         UsageError: See :func:`cut_backbone`.
     """
-    _, boundary = cut_backbone(config)
-    assert boundary is not None
-    return boundary
+    found = _FOUND.get(network)
+    if found is None:
+        _, found = cut_backbone(network)
+        assert found is not None
+    return found
 
 
 def only_network(config: RunConfig) -> RunConfig:

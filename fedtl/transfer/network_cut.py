@@ -65,7 +65,7 @@ class Cuttable:
         if sum(node.op == "placeholder" for node in self._nodes) != 1:
             raise UsageError(
                 f"{name} cannot be cut into blocks, as it takes more than one tensor; use "
-                "trainable-blocks = 0."
+                "trainable-blocks = 0, or a network of torchvision."
             )
 
     @cached_property
@@ -135,15 +135,14 @@ class Cuttable:
     def _single(self) -> dict[int, fx.Node]:
         """Return the operations before which one tensor alone passes, and what made that tensor."""
         last = {used: at for at, node in enumerate(self._nodes) for used in node.all_input_nodes}
-        found = {}
+        found, passing = {}, set[fx.Node]()
         for at in range(1, len(self._nodes)):
-            passing = [
-                node
-                for node in self._nodes[:at]
-                if node.op != "get_attr" and last.get(node, -1) >= at
-            ]
+            made = self._nodes[at - 1]
+            if made.op != "get_attr" and made in last:
+                passing.add(made)
+            passing = {node for node in passing if last[node] >= at}
             if len(passing) == 1:
-                found[at] = passing[0]
+                (found[at],) = passing
         return found
 
     def _blocks_in(self, module: nn.Module, path: str) -> Iterator[str]:

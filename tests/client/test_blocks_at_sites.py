@@ -61,5 +61,7 @@ def test_a_site_reads_its_own_weights_whatever_the_run_names() -> None:
     node = {"partition-id": 0, "num-partitions": 1, "data": "/pictures"}
     here = SitePolicy.of({**node, "weights": "/mine/w.pth"}).configuration(run)
     assert (here.weights, here.trainable_blocks) == ("/mine/w.pth", 2)
+    more = SitePolicy.of({**node, "weights": "w.pth", "cache-limit": 50.0}).configuration(run)
+    assert (here.cache_limit, more.cache_limit) == (20.0, 50.0)
     with pytest.raises(RefusedError, match="refuses weights"):
         SitePolicy.of(node).configuration(run)
