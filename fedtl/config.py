@@ -16,7 +16,7 @@ from fedtl.config_key import Scalar, check, kebab, nearest
 from fedtl.config_keys.data import AUTO
 from fedtl.config_keys.every import EveryKey, defaults, rules
 from fedtl.errors import UsageError
-from fedtl.kinds import CHOOSING_KEYS, KINDS, NO_PART, NO_START, listed
+from fedtl.kinds import CHOOSING_KEYS, KINDS, NO_PART, NO_STARTER, listed
 from fedtl.known_options import Choice, find_option, options_of
 from fedtl.options import checked, others_than_default
 
@@ -153,7 +153,7 @@ class RunConfig(EveryKey):
         """The parts that the run uses, as the keys that choose them say."""
         values = ((key, one) for key in CHOOSING_KEYS for one in listed(key, getattr(self, key)))
         return tuple(
-            (key, value) for key, value in values if key != "init" or value not in NO_START
+            (key, value) for key, value in values if key != "init" or value not in NO_STARTER
         )
 
     def to_mapping(self) -> dict[str, Scalar]:

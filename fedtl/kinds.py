@@ -23,8 +23,14 @@ NO_PART = {"partition": "auto", "attack": "none", "init": "none"}
 """What stands for no part, or for one that is settled later."""
 
 
+ZERO_SHOT = "zero-shot"
+"""Value of ``init`` for the head that the classes' names make."""
+
 NO_START = ("none", "auto")
-"""Values of ``init`` that name no strategy: the second is settled later."""
+"""Values of ``init`` that name no start: the second is settled later."""
+
+NO_STARTER = (*NO_START, ZERO_SHOT)
+"""Values of ``init`` that name no strategy."""
 
 
 @dataclass(frozen=True)

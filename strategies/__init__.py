@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fedtl.config_key import nearest
 from fedtl.errors import UsageError
-from fedtl.kinds import KINDS, NO_START
+from fedtl.kinds import KINDS, NO_START, ZERO_SHOT
 
 if TYPE_CHECKING:
     from fedtl.config import RunConfig
@@ -61,17 +61,28 @@ def build(config: RunConfig, head: Head) -> HeadStrategy:
             "adapter, or strategy = 'fedavg'."
         )
     if config.init not in NO_START:
-        strategy.starter = _starter(strategy)
+        if config.init != ZERO_SHOT:
+            _check_starter(config.init)
+        _check_start(strategy)
+        if config.init != ZERO_SHOT:
+            strategy.starter = _starter(strategy)
     return strategy
 
 
 def _starter(strategy: HeadStrategy) -> ClosedFormStrategy:
     """Return the closed form that ``init`` names."""
-    from fedtl.transfer.heads import LinearHead
     from strategies.base import ClosedFormStrategy
 
-    config = strategy.config
-    init = config.init
+    config, init = strategy.config, strategy.config.init
+    found = load(init)(config.replace(strategy=init, init="none"), _top(strategy))
+    assert isinstance(found, ClosedFormStrategy)
+    return found
+
+
+def _check_starter(init: str) -> None:
+    """Refuse what is no closed form that asks clients once."""
+    from strategies.base import ClosedFormStrategy
+
     closed = [name for name in available() if issubclass(load(name), ClosedFormStrategy)]
     starters = [name for name in closed if not load(name).own_start]
     wrong = ""
@@ -84,8 +95,15 @@ def _starter(strategy: HeadStrategy) -> ClosedFormStrategy:
     if wrong:
         raise UsageError(
             f"init = {init!r} is {wrong} "
-            f"It is one of {', '.join(starters)}, module:Class of your own, or none."
+            f"It is one of {', '.join(starters)}, module:Class of your own, zero-shot, or none."
         )
+
+
+def _check_start(strategy: HeadStrategy) -> None:
+    """Refuse a start that the strategy or the head cannot make use of."""
+    from fedtl.transfer.heads import LinearHead
+
+    config, init = strategy.config, strategy.config.init
     if strategy.one_round:
         raise UsageError(
             f"init = {init!r} is where training starts, but strategy = {config.strategy!r} does "
@@ -96,12 +114,14 @@ def _starter(strategy: HeadStrategy) -> ClosedFormStrategy:
             f"init = {init!r} is where training starts, but strategy = {config.strategy!r} brings "
             "a start of its own; use init = 'none'."
         )
-    top = getattr(strategy.head, "top", strategy.head)
-    if not isinstance(top, LinearHead):
+    if not isinstance(_top(strategy), LinearHead):
         raise UsageError(
             f"init = {init!r} gives a linear head, but head = {config.head!r}; use head = "
             "'linear' or init = 'none'."
         )
-    found = load(init)(config.replace(strategy=init, init="none"), top)
-    assert isinstance(found, ClosedFormStrategy)
-    return found
+
+
+def _top(strategy: HeadStrategy) -> Head:
+    """Return the form of the head, without the blocks below it."""
+    top: Head = getattr(strategy.head, "top", strategy.head)
+    return top

@@ -218,8 +218,19 @@ def _evaluate(
     everyone = np.array(told[phases.CLASS_COUNTS], np.int64)
     training = _training_logits(clients, strategy, head) if told[ALL_ROWS] else None
     smallest = [site.smallest_cell for *_, site in clients]
+    named = None
+    if strategy.scores_zero_shot:
+        named = arrays_sent(clients, phases.ZERO_SHOT_RECORD, ("weight", "bias"))
     closing = ClosingScores(
-        strategy, block_of(clients), received, data, everyone, lone_heads, smallest, training
+        strategy,
+        block_of(clients),
+        received,
+        data,
+        everyone,
+        lone_heads,
+        smallest,
+        training=training,
+        zero_shot=named,
     )
     answers = []
     for at, (*_, site) in enumerate(clients):

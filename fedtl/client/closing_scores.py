@@ -20,9 +20,10 @@ from fedtl.statistics.disclosure import Disclosed, disclosed_calibration
 from fedtl.statistics.intervals import Clusters, Pairs
 from fedtl.statistics.score_counts import packed_cells
 from fedtl.transfer.client_block import ClientBlock, ClientData
-from fedtl.transfer.heads import Head, Tensors
+from fedtl.transfer.heads import Head, LinearHead, Tensors
 from fedtl.transfer.lone_head import METHODS
 from fedtl.transfer.scoring import Score, score_clients
+from fedtl.transfer.standardisation import Standardisation
 from strategies.base import AloneHead, HeadStrategy, Received
 
 
@@ -39,6 +40,8 @@ class ClosingScores:
         smallest_cells: Smaller counts of each client's tables do not leave.
         training: What the final head says of each client's training rows, each left out of it,
             shape ``(n, K)``; ``None`` if held-out rows alone are scored.
+        zero_shot: A linear head of the classes' names, on features as they are, each
+            ``(C, *shape)``; ``None`` if the run has none.
 
     Attributes:
         own_rows: What each client's own data is scored on: held-out rows, after training rows.
@@ -58,7 +61,9 @@ class ClosingScores:
         everyone: NDArray[np.int64],
         lone_heads: LoneHeads,
         smallest_cells: Sequence[int],
+        *,
         training: Sequence[Tensor] | None = None,
+        zero_shot: Tensors | None = None,
     ) -> None:
         self._smallest = smallest_cells
         self.scores: dict[str, list[Score]] = {}
@@ -98,6 +103,8 @@ class ClosingScores:
             unseen = [client.unseen for client in clients]
             self.scores["unseen-"] = _score_on_common(head, received.head, block, unseen)
             self.scores["local-only-unseen-"] = self._scores_of(alone, unseen)
+        if zero_shot is not None:
+            self._score_named(zero_shot)
         self._tell()
 
     def _tell(self) -> None:
@@ -114,7 +121,8 @@ class ClosingScores:
             corrected = prefix == "corrected-" or (
                 prefix == "personal-" and strategy.config.prior_correction
             )
-            each = alone if prefix == "local-only-" else [shared or corrected] * len(alone)
+            sure_all = shared or corrected or prefix.startswith("zero-shot-")
+            each = alone if prefix == "local-only-" else [sure_all] * len(alone)
             found: dict[tuple[int, int], Disclosed] = {}
             for score, smallest, sure in zip(scores, self._smallest, each, strict=True):
                 # One score of rows that are nobody's may stand for all clients.
@@ -137,6 +145,20 @@ class ClosingScores:
     def _score_own(self, prefix: str, heads: Sequence[AloneHead]) -> None:
         self.scores[prefix] = self._scores_of(heads, [one.held_out for one in self._clients])
         self.scores[prefix + "test-"] = self._scores_of(heads, [one.test for one in self._clients])
+
+    def _score_named(self, zero_shot: Tensors) -> None:
+        """Score the head of the classes' names: all rows are new to it."""
+        width = self._clients[0].features.shape[1]
+        form = LinearHead(width, self._block.classes)
+        raw = self._block.standardised([Standardisation.identity(width)])
+        keep = self._block.classes <= phases.CONFUSION_CLASSES
+        own = score_clients(form, zero_shot, raw, self.own_rows, keep_logits=keep)
+        self.scores["zero-shot-"] = own
+        common = {"test-": [client.test for client in self._clients]}
+        if self._strategy.config.holdout_site:
+            common["unseen-"] = [client.unseen for client in self._clients]
+        for prefix, rows in common.items():
+            self.scores["zero-shot-" + prefix] = _score_on_common(form, zero_shot, raw, rows)
 
     def _scores_of(
         self, heads: Sequence[AloneHead], rows: Sequence[NDArray[np.int64]]

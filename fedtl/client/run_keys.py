@@ -30,6 +30,7 @@ FOLLOWED: Mapping[str, float | None] = {
     "backbone": None,
     "image-size": 1024,
     "precision": None,
+    "prompt": None,
     "trainable-blocks": None,
     "train-from": None,
     "blocks-rate": None,

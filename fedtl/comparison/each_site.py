@@ -80,6 +80,7 @@ def each_site_unseen(
                 federated=outcome.federated,
                 local_only=outcome.local_only,
                 centralised=pooled.tallies,
+                zero_shot=outcome.zero_shot,
                 client_names=split.names,
                 classes=dataset.classes,
                 label_counts=np.sum(counts, axis=0),

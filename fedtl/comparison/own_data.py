@@ -61,7 +61,8 @@ class OwnData:
     Attributes:
         rows: The strategies.
         references: Accuracy and worst client of ``local_only``, without any federation, and
-            ``centralised``, the head of all data; the same for all strategies.
+            ``centralised``, the head of all data, and, if a run has one, ``zero_shot``, the head of
+            the classes' names; the same for all strategies.
     """
 
     rows: Sequence[OwnStanding]
@@ -76,12 +77,22 @@ def own_data(runs: Mapping[str, Mapping[int, CellResult]]) -> OwnData:
     """
     rows = [OwnStanding(name, by_seed, _readings(by_seed)) for name, by_seed in runs.items()]
     rows.sort(key=lambda row: 1.0 if math.isnan(row.best) else -row.best)
-    most = max(runs.values(), key=len)
+    told = {way: runs_with(runs, way) for way in ("local_only", "zero_shot", "centralised")}
     references = {
-        way: (_figure(most, way, "accuracy"), _figure(most, way, "worst_client_accuracy"))
-        for way in ("local_only", "centralised")
+        way: (_figure(found, way, "accuracy"), _figure(found, way, "worst_client_accuracy"))
+        for way, found in told.items()
+        if found or way != "zero_shot"
     }
     return OwnData(rows, references)
+
+
+def runs_with(runs: Mapping[str, Mapping[int, CellResult]], way: str) -> Mapping[int, CellResult]:
+    """Return the runs of the strategy that has most of those with a way of learning, by seed."""
+    each = [
+        {seed: run for seed, run in by_seed.items() if way in run.own_data}
+        for by_seed in runs.values()
+    ]
+    return max(each, key=len)
 
 
 def _readings(runs: Mapping[int, CellResult]) -> dict[str, Reading]:

@@ -125,6 +125,7 @@ def _standings(at: Standings) -> dict[str, Any]:
             "strategies": [_standing(row) for row in at.rows],
             "differences": list(_pairs(at)),
             "centralised": asdict(at.centralised),
+            "zero_shot": None if at.zero_shot is None else asdict(at.zero_shot),
         },
         "own_data": {
             "strategies": [

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fedtl.comparison.marks import accuracy_of, difference_of, values_of
-from fedtl.comparison.own_data import OwnData, own_data
+from fedtl.comparison.own_data import OwnData, own_data, runs_with
 from fedtl.comparison.plan import Cell, Plan, Point
 from fedtl.comparison.result import CellResult
 from fedtl.comparison.spread import Spread
@@ -114,6 +114,7 @@ class Standings:
         rows: The strategies with a global head, the most accurate first.
         differences: By a pair of those, the first minus the second.
         centralised: Accuracy of the head of all data on what ``rows`` are ranked by.
+        zero_shot: That of the head of the classes' names; ``None`` if no run has one.
         new_data: Whether that is a test split that belongs to no client; else it is all clients'
             held-out rows.
         examples: How many examples that are, in the first run.
@@ -128,6 +129,7 @@ class Standings:
     rows: Sequence[Standing]
     differences: Mapping[tuple[str, str], Difference]
     centralised: Spread
+    zero_shot: Spread | None
     new_data: bool
     examples: int
     groups: int
@@ -182,6 +184,7 @@ def _at(point: Point, runs: Runs, clean: Runs | None, compared: Finished) -> Sta
     # The references are the same for all strategies.
     most = max(runs.values(), key=len)
     counted = _first(most).ranked["centralised"]
+    named = runs_with(runs, "zero_shot")
     tuned = _tuned(point, compared)
     return Standings(
         point=point,
@@ -189,6 +192,7 @@ def _at(point: Point, runs: Runs, clean: Runs | None, compared: Finished) -> Sta
         rows=rows,
         differences=_differences(estimates),
         centralised=_accuracy(most, "centralised"),
+        zero_shot=_accuracy(named, "zero_shot") if named else None,
         new_data=bool(_first(most).new_data),
         examples=int(counted["examples"] or 0),
         groups=int(counted["groups"] or 0),

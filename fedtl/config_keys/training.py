@@ -18,14 +18,15 @@ class TrainingKeys:
     )
     init: str = key(
         "auto",
-        "Start from the head of this closed-form strategy (fed3r, ...), or none; auto is fed3r if "
-        "blocks of the backbone are trained, else none.",
+        "Start from the head of this closed-form strategy (fed3r, ...), from the head of the "
+        "classes' names (zero-shot), or none; auto is fed3r if blocks of the backbone are trained, "
+        "else none.",
         _TRAINING,
     )
     init_temperature: float = key(
         0.0,
         "Divides the logits of the head that init brings; 0 is the closed form's own: 0.1 for "
-        "ridge logits, which lie between 0 and 1, and 1 for fedcgs's log-odds.",
+        "ridge logits, which lie between 0 and 1, and 1 for log-odds, fedcgs's or zero-shot's.",
         _TRAINING,
         low=0.0,
         high=1e3,
@@ -39,7 +40,7 @@ class TrainingKeys:
     own_data_rows: str = key(
         "auto",
         "Rows that clients score on: held-out, or all; each training row is then left out of the "
-        "head that scores it (fed3r, afl, balancedridge, fedcgs, fedncm); auto is all in "
+        "head that scores it (fed3r, afl, balancedridge, fedcgs, fedncm, textncm); auto is all in "
         "simulate, else held-out.",
         _PERSONAL,
         choices=("auto", "all", "held-out"),

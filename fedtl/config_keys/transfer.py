@@ -32,6 +32,13 @@ class TransferKeys:
         _TRANSFER,
         choices=("float32", "bfloat16", "float16"),
     )
+    prompt: str = key(
+        "",
+        "Sentence in which a backbone with a text tower reads class names, for a zero-shot head "
+        "beside the others: 'a photo of a {}', which is also what zero-shot takes if this is "
+        "empty; | separates several.",
+        _TRANSFER,
+    )
     trainable_blocks: int = key(
         0,
         "Last blocks of the backbone that are trained with the head; 0 trains the head alone.",

@@ -259,7 +259,12 @@ class RoundScore:
         )
 
 
-_PREFIXES = {"federated": "", "personal": "personal-", "corrected": "corrected-"}
+_PREFIXES = {
+    "federated": "",
+    "personal": "personal-",
+    "corrected": "corrected-",
+    "zero_shot": "zero-shot-",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,16 +277,18 @@ class ClientEvaluation:
         personal: Scores of its personal head; ``None`` if it has none.
         corrected: Scores of the final head, read with its own frequencies of classes; ``None``
             where there is no global head.
+        zero_shot: Scores of the head of the classes' names; ``None`` if the run has none.
         method: What its local-only head was solved by.
         calibration: How sure the final head should be; ``None`` if it is not sent.
-        pairs: What the federated, the personal and the corrected head got right beside the
-            local-only one, by ``federated``, ``personal`` and ``corrected``.
+        pairs: What the other heads got right beside the local-only one, by ``federated``,
+            ``personal``, ``corrected`` and ``zero_shot``.
     """
 
     federated: ClientTallies
     local_only: ClientTallies
     personal: ClientTallies | None
     corrected: ClientTallies | None
+    zero_shot: ClientTallies | None
     method: Method
     pairs: Mapping[str, Pairs]
     calibration: Calibration | None = None
@@ -310,6 +317,7 @@ class ClientEvaluation:
             local_only=tallies("local-only-"),
             personal=beside("personal-"),
             corrected=beside("corrected-"),
+            zero_shot=beside("zero-shot-"),
             method=METHODS[int(metrics["local-only-method"])],  # type: ignore[arg-type]
             pairs=pairs,
             calibration=_calibration(metrics),

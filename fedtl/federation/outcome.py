@@ -29,8 +29,10 @@ class Outcome:
         personal: Every client's scores of its personal head; ``None`` if clients have none.
         corrected: Every client's scores of the global head, read with its own frequencies of
             classes; ``None`` where there is no global head.
+        zero_shot: Every client's scores of the head of the classes' names; ``None`` if the run
+            has none.
         pairs: What heads got right, paired with each client's local-only head, by kind of head
-            (``federated``, ``personal``, ``corrected``) and client.
+            (``federated``, ``personal``, ``corrected``, ``zero_shot``) and client.
         methods: What each client's local-only head was solved by.
         temperature: The temperature at which all clients' held-out rows are likeliest under the
             final head; ``None`` if it was not fitted.
@@ -52,6 +54,7 @@ class Outcome:
     local_only: dict[int, ClientTallies]
     personal: dict[int, ClientTallies] | None
     corrected: dict[int, ClientTallies] | None
+    zero_shot: dict[int, ClientTallies] | None
     pairs: dict[str, dict[int, Pairs]]
     methods: dict[int, Method]
     temperature: float | None
@@ -94,9 +97,11 @@ class Outcome:
             or None,
             corrected={c: one.corrected for c, one in told.items() if one.corrected is not None}
             or None,
+            zero_shot={c: one.zero_shot for c, one in told.items() if one.zero_shot is not None}
+            or None,
             pairs={
                 kind: {c: one.pairs[kind] for c, one in told.items() if kind in one.pairs}
-                for kind in ("federated", "personal", "corrected")
+                for kind in ("federated", "personal", "corrected", "zero_shot")
             },
             methods={client: one.method for client, one in told.items()},
             temperature=best_temperature(calibration),

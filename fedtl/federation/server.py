@@ -29,6 +29,8 @@ from fedtl.federation.quorum import Quorum
 from fedtl.federation.round_row import Round
 from fedtl.federation.round_zero import closed_form_start, learn_standardisation
 from fedtl.federation.totals import IMPOSSIBLE, largest_named, standing_out, total_fault
+from fedtl.federation.zero_shot import check_same, give_texts, texts_of
+from fedtl.kinds import ZERO_SHOT
 from fedtl.messages import phases
 from fedtl.messages.reply_checks import ReplyChecks
 from fedtl.preparation.site import Identity
@@ -107,6 +109,10 @@ class Federation:
         _check_blocks(head, roll.identity)
         strategy = strategies.build(config, head)
         declared = phases.declarations(strategy, width, classes)
+        if strategy.scores_zero_shot:
+            if self._expected is None:
+                check_same(config, roll.identity)
+            give_texts(strategy, texts_of(config, roll.identity.classes))
         if strategy.forewarning:
             self._journal.warned(strategy.forewarning)
         checks = ReplyChecks(strategy, roll.cards, self._account.sizes)
@@ -144,6 +150,9 @@ class Federation:
                         )
                     arrays |= started
                     self._settle(exchange.phase, 0, self._quorum)
+                elif config.init == ZERO_SHOT:
+                    raw = Standardisation.identity(width)
+                    arrays |= strategy.named_start(standardisation or raw)
                 done, pending = 0, None
             else:
                 self._account.recall(resume)
@@ -277,6 +286,11 @@ class Federation:
         self._gather(exchange, closing)
         told = ConfigRecord({phases.CLASS_COUNTS: list(roll.class_counts)})
         messages = strategy.configure_evaluate(rounds + 1, to_record(arrays), told, exchange)
+        if strategy.texts is not None:
+            record = to_record(strategy.texts.sent)
+            messages = list(messages)
+            for message in messages:
+                message.content[phases.ZERO_SHOT_RECORD] = record
         replies = exchange.send_and_receive(messages)
         strategy.aggregate_evaluate(rounds + 1, replies)
         for _ in replies:

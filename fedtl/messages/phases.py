@@ -61,6 +61,10 @@ TEMPERATURE_KEYS = ("temperature-losses", "temperature-gaps")
 
 _SCORES = ("", "test-", "local-only-", "local-only-test-")
 _CORRECTED = "corrected-"
+_ZERO_SHOT = "zero-shot-"
+_ZERO_SHOT_SCORES = (_ZERO_SHOT, "zero-shot-test-")
+# The record of a closing message that carries the head of the classes' names.
+ZERO_SHOT_RECORD = "zero-shot"
 _UNSEEN_SCORES = ("unseen-", "local-only-unseen-")
 _PERSONAL_SCORES = ("personal-", "personal-test-")
 
@@ -75,10 +79,11 @@ def confusion_of(strategy: HeadStrategy) -> tuple[str, ...]:
 
 def binned_scores_of(strategy: HeadStrategy) -> tuple[str, ...]:
     """Return the scores of a closing evaluation that come with binned scores."""
+    named = _ZERO_SHOT_SCORES if strategy.scores_zero_shot else ()
     if not strategy.global_head:
-        return ("", "local-only-")
+        return ("", "local-only-", *named)
     personal = ("personal-",) if strategy.personalises else ()
-    return ("", "test-", "local-only-", _CORRECTED, *personal)
+    return ("", "test-", "local-only-", _CORRECTED, *personal, *named)
 
 
 def fits_temperature(strategy: HeadStrategy) -> bool:
@@ -91,6 +96,8 @@ def paired_heads(strategy: HeadStrategy) -> tuple[str, ...]:
     heads = ["", _CORRECTED] if strategy.global_head else [""]
     if strategy.personalises and strategy.global_head:
         heads.append("personal-")
+    if strategy.scores_zero_shot:
+        heads.append(_ZERO_SHOT)
     return tuple(heads)
 
 
@@ -106,6 +113,10 @@ def scores_told(strategy: HeadStrategy) -> tuple[str, ...]:
         scores += _UNSEEN_SCORES
     if strategy.personalises and strategy.global_head:
         scores += _PERSONAL_SCORES
+    if strategy.scores_zero_shot:
+        scores += _ZERO_SHOT_SCORES
+        if strategy.config.holdout_site:
+            scores.append("zero-shot-unseen-")
     return tuple(scores)
 
 

@@ -26,7 +26,7 @@ def final_figures(result: RunResult) -> dict[str, float]:
     """Return the accuracy of each way of learning on own and on new data, by name."""
     found = {}
     for data, told in (("own_data", result.figures), ("new_data", result.figures["on_new_data"])):
-        for way in ("local_only", "federated", "personal", "corrected", "centralised"):
+        for way in ("local_only", "federated", "personal", "corrected", "zero_shot", "centralised"):
             figures = (told or {}).get(way)
             if figures is not None and figures["accuracy"] is not None:
                 found[f"{data}.{way}.accuracy"] = float(figures["accuracy"])

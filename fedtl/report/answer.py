@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from fedtl.report.ways import Way, ways_of
 from fedtl.results.detail import ClientRow, Gain, RunDetail
-from fedtl.wording import MARKS, points, points_span, share_of, shortened
+from fedtl.wording import MARKS, known, percent, points, points_span, share_of, shortened
 
 _NAME_WIDTH = 40
 _READINGS = {
@@ -27,6 +27,24 @@ def verdict(result: RunDetail) -> str:
 
 def verdict_of(summary: Mapping[str, Any]) -> str:
     """Return what :func:`verdict` does, of what ``summary.json`` holds."""
+    return f"{_gains_of(summary)}{_named_beside(summary)}"
+
+
+def _named_beside(summary: Mapping[str, Any]) -> str:
+    """Return a sentence if nobody's examples are needed for what the federation gives."""
+    named, ours = summary.get("zero_shot"), summary["federated"]
+    if not named or not ours or not known(named["accuracy"]) or not known(ours["accuracy"]):
+        return ""
+    if named["accuracy"] < ours["accuracy"]:
+        return ""
+    return (
+        f" The head of the classes' names alone, which needs nobody's examples, is right in "
+        f"{percent(named['accuracy'])}, the federated head in {percent(ours['accuracy'])}."
+    )
+
+
+def _gains_of(summary: Mapping[str, Any]) -> str:
+    """Return how clients gain by the federation's heads, a sentence."""
     gains = {way: gain for way, gain in summary["gains"].items() if gain["accuracy"] is not None}
     heads = "The federated head" if summary["global_head"] else "Clients' own heads"
     if not gains:

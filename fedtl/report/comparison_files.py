@@ -16,9 +16,11 @@ from fedtl.report.comparison_look import looks
 from fedtl.report.comparison_page import comparison_page
 from fedtl.report.comparison_table import (
     READING_NAMES,
+    REFERENCE_NAMES,
     count_text,
     own_data_captions,
     ranking_captions,
+    references,
     shown_readings,
     spread_text,
 )
@@ -99,12 +101,10 @@ def _ranking(at: Standings, place: int) -> str:
         ]
         cells.append(spread_text(row.pooled if row.clean is None else row.clean))
         rows.append([cells[0], *map(escaped_tex, cells[1:])])
-    last = ["centralised", escaped_tex(spread_text(at.centralised))]
+    last = [[name, escaped_tex(spread_text(one))] for name, one in references(at).items()]
     where = "new data" if at.new_data else "all held-out rows"
     told = [line for line in ranking_captions(at) if not line.startswith("rounds")]
-    return _table(
-        headings, rows, [last], [f"On {where}{_where(at)}", *told], f"tab:ranking-{place}"
-    )
+    return _table(headings, rows, last, [f"On {where}{_where(at)}", *told], f"tab:ranking-{place}")
 
 
 def _own_data(at: Standings, place: int) -> str:
@@ -128,8 +128,8 @@ def _own_data(at: Standings, place: int) -> str:
             cells += map(escaped_tex, figures)
         rows.append(cells)
     last = [
-        [name, escaped_tex(spread_text(at.own.references[way][0]))]
-        for way, name in (("local_only", "local-only"), ("centralised", "centralised"))
+        [REFERENCE_NAMES[way], escaped_tex(spread_text(accuracy))]
+        for way, (accuracy, _) in at.own.references.items()
     ]
     told = [f"On clients' own data{_where(at)}", *own_data_captions(at)]
     return _table(headings, rows, last, told, f"tab:own-data-{place}")

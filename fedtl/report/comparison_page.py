@@ -21,6 +21,7 @@ from fedtl.report.comparison_table import (
     ranking_captions,
     ranking_cells,
     ranking_headings,
+    references,
     shown_readings,
     spread_text,
     tuned_text,
@@ -172,8 +173,9 @@ def _ranking(at: Standings) -> TextTable:
         if at.attacked:
             cells.insert(4, spread_text(row.pooled))
         rows.append([f"{row.strategy}{_STAR if row.behind else ''}", *cells])
-    rows.append(["centralised", spread_text(at.centralised), *[""] * (len(headings) - 2)])
-    styles = ["best", *[""] * (len(at.rows) - 1), "reference"]
+    beside = references(at)
+    rows += [[name, spread_text(one), *[""] * (len(headings) - 2)] for name, one in beside.items()]
+    styles = ["best", *[""] * (len(at.rows) - 1), *["reference"] * len(beside)]
     roomy = [at for at, heading in enumerate(headings) if heading in ("Balanced", "Time")]
     return TextTable(headings, rows, range(1, len(headings)), styles, roomy=roomy)
 
@@ -199,10 +201,9 @@ def _own_data(at: Standings) -> TextTable:
             ]
         rows.append([row.strategy, *cells])
         styles.append("")
-    for way, name in REFERENCE_NAMES.items():
-        accuracy, worst = at.own.references[way]
+    for way, (accuracy, worst) in at.own.references.items():
         cells = [spread_text(accuracy), percent(worst.mean).removesuffix("%")]
-        rows.append([name, *cells, *[""] * (len(headers) - 3)])
+        rows.append([REFERENCE_NAMES[way], *cells, *[""] * (len(headers) - 3)])
         styles.append("reference")
     roomy = range(2, len(headers), 3)  # of the worst clients
     return TextTable(headers, rows, range(1, len(headers)), styles, roomy=roomy)

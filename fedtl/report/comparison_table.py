@@ -22,7 +22,11 @@ READING_NAMES = {
     "corrected": "Corrected",
     "personal": "Own head",
 }
-REFERENCE_NAMES = {"local_only": "local-only", "centralised": "centralised"}
+REFERENCE_NAMES = {
+    "local_only": "local-only",
+    "zero_shot": "zero-shot",
+    "centralised": "centralised",
+}
 
 
 def ranking_table(at: Standings) -> Table:
@@ -33,13 +37,16 @@ def ranking_table(at: Standings) -> Table:
         name = shortened(row.strategy, _NAME_WIDTH)
         style = "bold" if row is at.rows[0] else None
         table.add_row(f"{name}{' *' if row.behind else ''}", *ranking_cells(row), style=style)
-    table.add_row(
-        "centralised",
-        spread_text(at.centralised),
-        *[""] * (len(ranking_headings(at)) - 1),
-        style="dim",
-    )
+    rest = [""] * (len(ranking_headings(at)) - 1)
+    for name, accuracy in references(at).items():
+        table.add_row(name, spread_text(accuracy), *rest, style="dim")
     return table
+
+
+def references(at: Standings) -> dict[str, Spread]:
+    """Return what strategies are ranked beside: the accuracies of heads that are no strategy's."""
+    named = {} if at.zero_shot is None else {"zero-shot": at.zero_shot}
+    return {**named, "centralised": at.centralised}
 
 
 def own_data_table(at: Standings) -> Table:
@@ -47,10 +54,9 @@ def own_data_table(at: Standings) -> Table:
     table = plain_table("On own data", *own_data_headings(at))
     for row in at.own.rows:
         table.add_row(shortened(row.strategy, _NAME_WIDTH), *own_data_cells(at, row))
-    for way, name in REFERENCE_NAMES.items():
-        accuracy, _ = at.own.references[way]
+    for way, (accuracy, _) in at.own.references.items():
         rest = [""] * (len(own_data_headings(at)) - 1)
-        table.add_row(name, spread_text(accuracy), *rest, style="dim")
+        table.add_row(REFERENCE_NAMES[way], spread_text(accuracy), *rest, style="dim")
     return table
 
 

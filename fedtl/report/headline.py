@@ -23,6 +23,7 @@ from fedtl.wording import (
 
 _MEANINGS = {
     "local-only": "The best head from each client's own examples alone.",
+    "zero-shot": "A head of the classes' names alone: no example of anybody's is needed.",
     "federated": "One shared head, for cases like everyone's; every example stays where it is.",
     "corrected": "The shared head, read with each client's class mix: for cases like its own.",
     "personal": "A head of its own for every client.",

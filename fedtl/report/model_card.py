@@ -38,6 +38,7 @@ from fedtl.wording import (
 _MOST_CLIENTS, _MOST_CLASSES = 50, 200
 _WAYS = {
     "local_only": "local-only: each client's own examples alone",
+    "zero_shot": "zero-shot: a head of the classes' names alone",
     "federated": "federated: this model",
     "corrected": "corrected: this model, read with each client's own mix of classes",
     "personal": "personal: a head of each client's own, which is not in this export",

@@ -27,6 +27,7 @@ from fedtl.wording import count_of, known, percent
 
 _DASHES = {
     "local_only": (6, 3),
+    "zero_shot": (1, 2),
     "corrected": (8, 2, 2, 2),
     "personal": (4, 2),
     "centralised": (2, 2),

@@ -31,6 +31,7 @@ INK, MUTED, LINE, SURFACE = "#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04"
 LOCAL, FEDERATED, CENTRALISED, HARMED = "#0a0b05", "#0a0b06", "#0a0b07", "#0a0b08"
 PERSONAL = "#0a0b09"
 CORRECTED = "#0a0b0a"
+ZERO_SHOT = "#0a0b0b"
 SERIES = tuple(f"#0a0b1{number}" for number in range(8))
 """Colours of things that have no role, told apart with any colour vision."""
 _VARIABLES = {
@@ -44,6 +45,7 @@ _VARIABLES = {
     HARMED: "var(--harmed)",
     PERSONAL: "var(--personal)",
     CORRECTED: "var(--corrected)",
+    ZERO_SHOT: "var(--zero-shot)",
     **{colour: f"var(--series-{number})" for number, colour in enumerate(SERIES)},
 }
 WIDTH = 880.0

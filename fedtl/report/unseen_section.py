@@ -13,6 +13,7 @@ from fedtl.report.theme import (
     LOCAL,
     NARROW,
     WIDTH,
+    ZERO_SHOT,
     Plot,
     figure_of,
     svg,
@@ -53,6 +54,8 @@ def unseen_plot(site: UnseenSite, *, width: float = WIDTH) -> Plot:
     heads = [("federated", FEDERATED, site.federated)]
     if site.centralised is not None:
         heads.append(("centralised", CENTRALISED, site.centralised))
+    if site.zero_shot is not None:
+        heads.append(("zero-shot", ZERO_SHOT, site.zero_shot))
     for client in shown:
         name = f"{shortened(site.client_names[client], name_width)} local-only"
         colour = HARMED if client in site.unbeaten else LOCAL
@@ -80,7 +83,7 @@ def unseen_plot(site: UnseenSite, *, width: float = WIDTH) -> Plot:
                 percent(score.accuracy) + mark * (colour == HARMED),
                 position,
                 color=INK if colour == LOCAL else colour,
-                fontweight="normal" if colour in (LOCAL, CENTRALISED) else "bold",
+                fontweight="normal" if colour in (LOCAL, CENTRALISED, ZERO_SHOT) else "bold",
             )
         accuracy_rows(axes, [name for name, _, _ in heads])
         if narrow:
@@ -104,6 +107,8 @@ def _table(site: UnseenSite) -> TextTable:
     rows = [_row("Federated", site.federated, None)]
     if site.centralised is not None:
         rows.append(_row("Centralised", site.centralised, site.federated))
+    if site.zero_shot is not None:
+        rows.append(_row("Zero-shot", site.zero_shot, site.federated))
     for client in site.best_first[:_MOST_ROWS]:
         rows.append(
             _row(f"{site.client_names[client]} local-only", site.alone[client], site.federated)

@@ -11,7 +11,7 @@ from fedtl.results.unseen import UnseenScore, UnseenSite, heads_by_site
 from fedtl.wording import count_of, percent
 
 _MOST_ROWS = 100
-_SHARED = ("federated", "centralised")
+_SHARED = ("federated", "centralised", "zero-shot")
 
 
 def unseen_sites_section(result: RunDetail) -> Section | None:

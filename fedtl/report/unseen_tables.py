@@ -57,6 +57,8 @@ def unseen_table(site: UnseenSite) -> Table:
     add("federated", site.federated, " ", "bold")
     if site.centralised is not None:
         add("centralised", site.centralised, " ", None)
+    if site.zero_shot is not None:
+        add("zero-shot", site.zero_shot, " ", None)
     for client in site.best_first[:_OWN_HEADS_SHOWN]:
         name = f"{shortened(site.client_names[client], _NAME_WIDTH)} local-only"
         unbeaten = client in site.unbeaten

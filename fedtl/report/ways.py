@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fedtl.report.theme import CENTRALISED, CORRECTED, FEDERATED, LOCAL, PERSONAL
+from fedtl.report.theme import (
+    CENTRALISED,
+    CORRECTED,
+    FEDERATED,
+    LOCAL,
+    PERSONAL,
+    ZERO_SHOT,
+)
 from fedtl.results.detail import RunDetail
 
 
@@ -34,6 +41,7 @@ class Way(NamedTuple):
 
 _PERSONAL = Way("personal", PERSONAL, "^")
 _CORRECTED = Way("corrected", CORRECTED, "v")
+_ZERO_SHOT = Way("zero-shot", ZERO_SHOT, "P")
 
 
 def ways_of(result: RunDetail) -> dict[str, Way]:
@@ -44,6 +52,8 @@ def ways_of(result: RunDetail) -> dict[str, Way]:
     """
     summary = result.summary
     ways = {"local_only": Way("local-only", LOCAL, "s")}
+    if summary.get("zero_shot") is not None:
+        ways["zero_shot"] = _ZERO_SHOT
     ways["federated"] = Way("federated", FEDERATED, "o") if summary["global_head"] else _PERSONAL
     if summary["corrected"] is not None and not result.config.get("prior-correction"):
         ways["corrected"] = _CORRECTED

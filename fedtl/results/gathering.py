@@ -94,6 +94,7 @@ def result_of(
             federated=outcome.federated,
             local_only=outcome.local_only,
             centralised=None if centralised is None else centralised.tallies,
+            zero_shot=outcome.zero_shot,
             client_names=told.client_names,
             classes=identity.classes,
             label_counts=label_counts.sum(0),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _MOST_SUMMARY_BYTES = 2**28
 # Columns of clients.csv that are words.
 _TEXTS = ("name", "local_only_method")
-_WAYS = {"local_only": "local-only"}
+_WAYS = {"local_only": "local-only", "zero_shot": "zero-shot"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -101,8 +101,8 @@ class RunResult:
 
         new = self.figures["on_new_data"] or {}
         rows = {}
-        for way in ("local_only", "federated", "corrected", "personal", "centralised"):
-            own, other = self.figures[way], new.get(way) or {}
+        for way in ("local_only", "zero_shot", "federated", "corrected", "personal", "centralised"):
+            own, other = self.figures.get(way), new.get(way) or {}
             if own is None:
                 continue
             rows[way] = {

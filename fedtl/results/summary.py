@@ -1,9 +1,9 @@
 """``summary.json`` and its clients' rows: the conclusions of a run, as numbers.
 
 Two questions are kept apart. *On their own data*: each client's held-out rows; on these
-``federated``, ``local_only``, ``centralised``, ``personal`` and ``corrected`` are measured.
-*On new data*, ``on_new_data``: a test split that belongs to no client, as for a hospital that joins
-later.
+``federated``, ``local_only``, ``centralised``, ``personal``, ``corrected`` and ``zero_shot`` are
+measured. *On new data*, ``on_new_data``: a test split that belongs to no client, as for a hospital
+that joins later.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from fedtl.statistics.verdicts import stands_up, verdicts
 
 Tallies = Mapping[int, ClientTallies]
 
-WAYS = ("federated", "corrected", "personal", "local_only", "centralised")
+WAYS = ("federated", "corrected", "personal", "zero_shot", "local_only", "centralised")
 """Ways of learning, by their keys in a summary."""
 
 
@@ -49,6 +49,7 @@ def ways_scored(outcome: Outcome, centralised: Centralised | None) -> dict[str, 
         "federated": outcome.federated,
         "corrected": outcome.corrected,
         "personal": outcome.personal,
+        "zero_shot": outcome.zero_shot,
         "centralised": None if centralised is None else centralised.tallies,
     }
     return {way: tallies for way, tallies in ways.items() if tallies is not None}
@@ -134,8 +135,9 @@ def run_summary(
 ) -> dict[str, Any]:
     """Return what ``summary.json`` holds; NaN, which JSON lacks, is ``None``.
 
-    ``federated``, ``local_only``, ``centralised`` and, where there are, ``personal`` and
-    ``corrected``: the attributes of :class:`fedtl.federation.evaluation.Summary`, on own data.
+    ``federated``, ``local_only``, ``centralised`` and, where there are, ``personal``,
+    ``corrected`` and ``zero_shot``: the attributes of
+    :class:`fedtl.federation.evaluation.Summary`, on own data.
     ``on_new_data``: the same for the test split, ``None`` without one. ``gains``: per way of the
     federation, its gain over local-only for all clients together, with its interval over clients,
     and how many clients are better or worse off. ``harmed_clients``: partition ids of clients that
@@ -164,6 +166,7 @@ def run_summary(
             "global_head": strategy.global_head,
             **{way: own.get(way) for way in ("federated", "personal", "local_only", "centralised")},
             "corrected": own.get("corrected"),
+            "zero_shot": own.get("zero_shot"),
             "on_new_data": _new_data(ways, strategy.config.holdout_name, classes),
             "gains": {way: _gain(way, rows) for way, told in outcome.pairs.items() if told},
             "harmed_clients": [row.client for row in rows if row.verdict(used) == "worse"],
@@ -237,7 +240,7 @@ def _new_data(
             }
             if way in scored
             else None
-            for way in ("federated", "personal", "local_only", "centralised")
+            for way in ("federated", "personal", "zero_shot", "local_only", "centralised")
         },
     }
 

@@ -15,8 +15,8 @@ def clients_csv(result: RunDetail) -> str:
     """Return ``clients.csv``: a line per client, its scores, gains and examples of each class."""
     rows, classes, unseen, summary = result.clients, result.classes, result.unseen, result.summary
     ways = ["local_only", "federated", "centralised"]
-    ways += [way for way in ("corrected", "personal") if summary[way] is not None]
-    gaining = [way for way in ("federated", "corrected", "personal") if way in ways]
+    ways += [way for way in ("corrected", "personal", "zero_shot") if summary[way] is not None]
+    gaining = [way for way in ("federated", "corrected", "personal", "zero_shot") if way in ways]
     header = ["client", "name", "examples", "held_out"]
     for way in ways:
         header += [f"{way}_{kind}" for kind in ("accuracy", "low", "high", "balanced_accuracy")]

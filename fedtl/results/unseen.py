@@ -55,6 +55,7 @@ class UnseenSite:
             absent.
         client_names: In partition-id order.
         unlearnt: Classes that the site has and no client has.
+        zero_shot: Those of the head of the classes' names; ``None`` if the run has none.
     """
 
     name: str
@@ -64,6 +65,7 @@ class UnseenSite:
     alone: Mapping[int, UnseenScore]
     client_names: Sequence[str]
     unlearnt: tuple[str, ...]
+    zero_shot: UnseenScore | None = None
 
     @property
     def best_first(self) -> list[int]:
@@ -131,6 +133,7 @@ class UnseenSite:
             "examples": self.examples,
             "federated": asdict(self.federated),
             "centralised": None if self.centralised is None else asdict(self.centralised),
+            "zero_shot": None if self.zero_shot is None else asdict(self.zero_shot),
             "local_only_mean": {
                 measure: statistics.fmean(getattr(own, measure) for own in self.alone.values())
                 for measure in ("accuracy", "balanced_accuracy")
@@ -152,9 +155,10 @@ def heads_by_site(sites: Sequence[UnseenSite]) -> dict[str, list[UnseenScore | N
     clients = {name for site in sites for name in site.client_names}
     own = [site.name for site in sites if site.name in clients]
     own += sorted(clients.difference(own), key=_natural)
+    named = ["zero-shot"] if any(site.zero_shot is not None for site in sites) else []
     return {
         head: [_score_of(site, head) for site in sites]
-        for head in ("federated", "centralised", *own)
+        for head in ("federated", "centralised", *named, *own)
     }
 
 
@@ -188,6 +192,8 @@ def _score_of(site: UnseenSite, head: str) -> UnseenScore | None:
         return site.federated
     if head == "centralised":
         return site.centralised
+    if head == "zero-shot":
+        return site.zero_shot
     if head not in site.client_names:
         return None
     return site.alone.get(list(site.client_names).index(head))
@@ -199,6 +205,7 @@ def unseen_site(
     federated: Mapping[int, ClientTallies],
     local_only: Mapping[int, ClientTallies],
     centralised: Mapping[int, ClientTallies] | None,
+    zero_shot: Mapping[int, ClientTallies] | None,
     client_names: Sequence[str],
     classes: Sequence[str],
     label_counts: Sequence[int],
@@ -210,19 +217,24 @@ def unseen_site(
         federated: Every client's scores of the federated head; all are the same.
         local_only: Every client's scores of its local-only head; not empty.
         centralised: Scores of the centralised head.
+        zero_shot: Scores of the head of the classes' names.
         client_names: In partition-id order.
         classes: Class names.
         label_counts: Examples per class, all clients together.
     """
     shared = next(iter(federated.values())).unseen
-    pooled = None if centralised is None else next(iter(centralised.values())).unseen
+    pooled, named = (
+        None if told is None else UnseenScore.of(next(iter(told.values())).unseen)
+        for told in (centralised, zero_shot)
+    )
     unlearnt = np.flatnonzero((shared.examples > 0) & (np.asarray(label_counts) == 0))
     return UnseenSite(
         name=name,
         examples=shared.total,
         federated=UnseenScore.of(shared),
-        centralised=None if pooled is None else UnseenScore.of(pooled),
+        centralised=pooled,
         alone={client: UnseenScore.of(told.unseen) for client, told in local_only.items()},
         client_names=client_names,
         unlearnt=tuple(classes[index] for index in unlearnt.tolist()),
+        zero_shot=named,
     )

@@ -10,6 +10,7 @@ import torch
 import strategies
 from fedtl.client.alone import LoneHeadsOnce, TrainAloneOnce
 from fedtl.config import RunConfig
+from fedtl.federation.zero_shot import give_texts
 from fedtl.results.centralised import Centralised
 from fedtl.runs.reference import (
     centralised_reference,
@@ -19,6 +20,7 @@ from fedtl.runs.reference import (
 )
 from fedtl.transfer.client_block import ClientData
 from fedtl.transfer.heads import head_of
+from fedtl.transfer.text_tower import ClassTexts
 from strategies.base import ClosedFormStrategy, HeadStrategy
 
 # Rows in float64 that may lie in memory beside the federation; more wait until it is over.
@@ -34,9 +36,13 @@ class PooledBeside:
     Args:
         config: The run's.
         clients: All of them.
+        texts: What the classes' names make, if the run asks for it.
     """
 
-    def __init__(self, config: RunConfig, clients: Sequence[ClientData]) -> None:
+    def __init__(
+        self, config: RunConfig, clients: Sequence[ClientData], texts: ClassTexts | None = None
+    ) -> None:
+        self._texts = texts
         self._clients = clients
         self._lone_heads, self._train_alone = LoneHeadsOnce(), TrainAloneOnce()
         self._found: Future[None] | None = None
@@ -54,6 +60,7 @@ class PooledBeside:
         torch.set_num_threads(threads)
         head = head_of(config, features=clients[0].features.shape[1], classes=clients[0].classes)
         strategy = strategies.build(config, head)
+        give_texts(strategy, self._texts)
         leave_out = isinstance(strategy, ClosedFormStrategy) and strategy.leaves_out
         solved_of_all(config, clients, self._lone_heads, leave_out=leave_out)
         # What the federation itself may still change, such as a penalty, is trained with later.

@@ -14,6 +14,7 @@ from fedtl.client.alone import LoneHeads, TrainAlone, lone_heads, train_alone
 from fedtl.config import RunConfig
 from fedtl.determinism import derived_seed
 from fedtl.federation.evaluation import ClientTallies, Tally, on_new_data, on_own_data
+from fedtl.federation.zero_shot import give_texts
 from fedtl.messages.phases import CONFUSION_CLASSES
 from fedtl.preparation.simulated_sites import SimulatedSites
 from fedtl.results.centralised import Centralised
@@ -139,6 +140,8 @@ def _trained(
     others = [
         strategies.build(strategy.config.replace(seed=seed), strategy.head) for seed in seeds[1:]
     ]
+    for other in others:
+        give_texts(other, strategy.texts)
     # What trains alike whatever the seed is solved and not shuffled.
     differing = [other for other in others if other.alone_key != strategy.alone_key]
     return [head for each in (strategy, *differing) for head in train_alone(each, block)]

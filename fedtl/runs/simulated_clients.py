@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 import strategies
 from fedtl.config import RunConfig
 from fedtl.data.dataset import Dataset
@@ -16,6 +18,8 @@ from fedtl.engine.fedtl_clients import FedtlClients, MakeFedtlClients, inline_gr
 from fedtl.engine.resources import Resources, actor_count, most_clients, this_machine
 from fedtl.engine.simulation_grid import SimulationGrid
 from fedtl.engine.starting import Starting
+from fedtl.errors import UsageError
+from fedtl.federation.zero_shot import texts_of
 from fedtl.observers.pseudonyms import write_pseudonyms
 from fedtl.observers.run_folder import RunFolder
 from fedtl.observers.together import Observers
@@ -62,12 +66,14 @@ class SimulatedClients(Clients):
         folder, asked = self._folder, self._folder.config
         config = asked.settled().in_simulation()
         # An unknown strategy, or one that the head does not suit, is refused at once.
-        strategies.build(config, head_of(config, features=1, classes=2))
+        strategy = strategies.build(config, head_of(config, features=1, classes=2))
         resources = _checked_resources(config)
         starting = self._starting = Starting(partial(_start_grid, config, resources))
         dataset = open_data(config)
         if self._check_data is not None:
             self._check_data(dataset)
+        if strategy.scores_zero_shot:
+            _read_names(config, dataset)
         understood = Understood.of(dataset)
         observers.noted(understood.sentence)
         for note in data_notes(config, dataset):
@@ -102,7 +108,8 @@ class SimulatedClients(Clients):
         split = found.split
         sites = simulated_sites(inputs, split, duplicates=config.duplicates)
         clients = [sites.site(partition_id).data for partition_id in range(config.clients)]
-        pooled = PooledBeside(config, clients)
+        texts = texts_of(config, sites.class_names) if strategy.scores_zero_shot else None
+        pooled = PooledBeside(config, clients, texts)
         observers.phase("starting the clients")
         grid = _open_grid(config, starting, sites)
         return Ready(
@@ -136,6 +143,16 @@ def _list_unreadable(
     named = not folder.config.pseudonyms
     if warning := folder.list_unreadable(dataset, unreadable, named=named):
         observers.warned(warning)
+
+
+def _read_names(config: RunConfig, dataset: Dataset) -> None:
+    """Read the classes' names, so that a backbone without a text tower is refused at once."""
+    if isinstance(dataset.inputs, np.ndarray):
+        raise UsageError(
+            f"{dataset.name} holds features, and there is no text tower beside them that reads "
+            "class names; use init = 'none' and no prompt, or pictures and a backbone that has one."
+        )
+    texts_of(config, dataset.classes)
 
 
 def _checked_resources(config: RunConfig) -> Resources:

@@ -11,9 +11,13 @@ from torch import Tensor
 
 from fedtl.config import RunConfig
 from fedtl.errors import UsageError
+from fedtl.kinds import ZERO_SHOT
 from fedtl.options import Options
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, Tensors
+from fedtl.transfer.standardisation import Standardisation
+from fedtl.transfer.text_tower import ClassTexts
+from strategies.base.coordinates import in_standardised
 from strategies.base.halves import (
     AloneHead,
     Arrays,
@@ -57,13 +61,18 @@ class Contract(ABC):
         class_prior: Which frequency of classes the outputs suppose: that of the ``examples`` it was
             learnt from, or a ``uniform`` one.
         starter: The closed form whose head the first round starts from; ``None`` if that is the
-            initial head of its form.
+            initial head of its form, or the zero-shot one.
+        takes_texts: Whether its server half needs ``texts``.
+        texts: What the backbone's text tower makes of the classes' names; ``None`` where the run
+            does not ask for it.
 
     Raises:
         UsageError: The configuration asks of the strategy what it does not have.
     """
 
     starter: Starter | None = None
+    takes_texts: ClassVar[bool] = False
+    texts: ClassTexts | None = None
     reply_record = "arrays"
     precision: ClassVar[Literal["float32", "float64"]] = "float32"
     standardises = True
@@ -154,6 +163,19 @@ class Contract(ABC):
     def alone_key(self) -> Hashable:
         """What :meth:`train_alone` depends on but the block: those with equal keys train alike."""
         return type(self), self.config
+
+    @property
+    def scores_zero_shot(self) -> bool:
+        """Whether a head made of the classes' names stands beside the others."""
+        starter = self.starter is not None and self.starter.takes_texts
+        named = bool(self.config.prompt) or self.config.init == ZERO_SHOT
+        return named or self.takes_texts or starter
+
+    def named_start(self, standardisation: Standardisation) -> Arrays:
+        """Return the zero-shot head to train from, float32, on features standardised so."""
+        assert self.texts is not None
+        temperature = self.config.init_temperature or 1.0
+        return in_standardised({**self.texts.head}, standardisation, temperature)
 
     @property
     def downlink(self) -> Mapping[str, tuple[int, ...]]:

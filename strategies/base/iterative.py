@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from fedtl.kinds import ZERO_SHOT
 from fedtl.options import Range
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Tensors, kept_back
@@ -50,6 +51,7 @@ class IterativeStrategy(LocalSteps, HeadStrategy):
             config.momentum,
             config.weight_decay,
             self.starter and (self.starter.alone_key, self.starter.start_temperature),
+            config.init == ZERO_SHOT and (config.prompt, config.init_temperature),
         )
 
     @property
@@ -62,7 +64,7 @@ class IterativeStrategy(LocalSteps, HeadStrategy):
 
         It is the same for every iterative strategy: without other clients, there is nothing to
         correct for. Where the federation starts from a closed form, so does every client, from its
-        own.
+        own; where it starts from the classes' names, from the same.
         """
         own = [
             Standardisation.from_moments(Moments.of(block.features, rows)) for rows in block.rows
@@ -76,7 +78,16 @@ class IterativeStrategy(LocalSteps, HeadStrategy):
 
     def _initial_alone(self, block: ClientBlock, own: Sequence[Standardisation]) -> Tensors:
         """Return the heads that clients start from by themselves."""
-        if self.starter is None:
+        if self.starter is not None:
+            alone = self.starter.train_alone(block)
+            temperature = self.starter.start_temperature
+            starts = [
+                in_standardised(one.arrays, standardisation, temperature)
+                for one, standardisation in zip(alone, own, strict=True)
+            ]
+        elif self.config.init == ZERO_SHOT:
+            starts = [self.named_start(standardisation) for standardisation in own]
+        else:
             seeds = block.seeds or [self.config.seed]
             initial = [self.head.initial(self.config.head_init, seed) for seed in seeds]
             return {
@@ -87,12 +98,8 @@ class IterativeStrategy(LocalSteps, HeadStrategy):
             }
         # What the closed form does not say, such as blocks of the backbone, is as it is at first.
         first: Arrays = dict(self.head.initial(self.config.head_init, self.config.seed))
-        heads = [
-            first | in_standardised(alone.arrays, standardisation, self.starter.start_temperature)
-            for alone, standardisation in zip(self.starter.train_alone(block), own, strict=True)
-        ]
         return {
-            name: torch.from_numpy(np.stack([head[name] for head in heads]))
+            name: torch.from_numpy(np.stack([(first | start)[name] for start in starts]))
             for name in self.head.shapes
         }
 

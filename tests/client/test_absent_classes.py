@@ -54,7 +54,11 @@ def _federate(
     return federate(config, folder, cache, node)
 
 
-@pytest.mark.parametrize("strategy", strategies.available())
+# The others read class names, with the backbone of these features, of which nothing is known.
+BLIND = [name for name in strategies.available() if not strategies.load(name).takes_texts]
+
+
+@pytest.mark.parametrize("strategy", BLIND)
 def test_it_takes_part_in_every_strategy(strategy: str, folder: Path, tmp_path: Path) -> None:
     head: dict[str, Any] = {}
     if strategy == "fedper":

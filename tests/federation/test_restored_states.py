@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import Context, Error, Message
+from named_classes import BACKBONE
 from small_federation import Notes, small_sites
 
 import strategies
@@ -34,6 +35,7 @@ CHOICES: dict[str, list[dict[str, Any]]] = {
     "fed3r": [{}, {"ridge_penalty_from": "gcv"}],
     "balancedridge": [{"ridge_penalty_from": "gcv"}],
     "fedper": [{"head": "mlp"}],
+    "textncm": [{"backbone": BACKBONE}],
 }
 
 

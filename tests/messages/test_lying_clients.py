@@ -12,6 +12,7 @@ from flwr.app import ArrayRecord, Error, RecordDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lying_clients import CLIENTS, LIAR, Said, federated_with, fields_of, with_field
+from named_classes import BACKBONE
 
 import strategies
 from fedtl.config import RunConfig
@@ -40,7 +41,8 @@ _PROPORTION = (
 
 def _config(strategy: str, **changes: Any) -> RunConfig:
     head = {"head": "mlp", "hidden_units": 4} if strategy == "fedper" else {}
-    return RunConfig(strategy=strategy, **({"rounds": 2, "batch_size": 4} | head | changes))
+    plain = {"rounds": 2, "batch_size": 4, "backbone": BACKBONE}
+    return RunConfig(strategy=strategy, **(plain | head | changes))
 
 
 @cache

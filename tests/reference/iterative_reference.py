@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from named_classes import texts
 from numpy.typing import NDArray
 
 import strategies
 from fedtl.config import RunConfig
+from fedtl.federation.zero_shot import give_texts
 from fedtl.transfer.client_block import ClientBlock, batch_width, minibatches
 from fedtl.transfer.heads import LinearHead, Tensors
 from strategies.base import Arrays, HeadStrategy, Received, Reply
@@ -47,7 +49,9 @@ def config(strategy: str, **changes: Any) -> RunConfig:
 
 
 def built(settings: RunConfig) -> HeadStrategy:
-    return strategies.build(settings, LinearHead(FEATURES, CLASSES))
+    strategy = strategies.build(settings, LinearHead(FEATURES, CLASSES))
+    give_texts(strategy, texts(CLASSES, FEATURES))
+    return strategy
 
 
 def block_of(sizes: Sequence[int] = SIZES) -> ClientBlock:

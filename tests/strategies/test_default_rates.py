@@ -27,7 +27,8 @@ def test_the_servers_learning_rate_is_the_strategys_own_unless_it_is_asked_for(
 
 
 @pytest.mark.parametrize(
-    ("strategy", "temperature"), [("fed3r", 0.1), ("fedncm", 0.1), ("fedcgs", 1.0)]
+    ("strategy", "temperature"),
+    [("fed3r", 0.1), ("fedncm", 0.1), ("textncm", 0.01), ("fedcgs", 1.0)],
 )
 def test_what_a_closed_forms_logits_are_divided_by(strategy: str, temperature: float) -> None:
     for asked, expected in ((0.0, temperature), (0.3, 0.3)):
@@ -69,5 +70,6 @@ def test_the_options_of_strategies() -> None:
         "server-learning-rate": 0.0,
         "server-momentum": 0.9,
         "server-tau": 1e-3,
+        "text-weight": 1.0,
         "softmax-penalty": 0.05,
     }

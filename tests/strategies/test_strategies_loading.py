@@ -60,7 +60,7 @@ def test_an_unknown_name_suggests_the_nearest(typed: str, meant: str) -> None:
 
 @pytest.mark.parametrize("name", ["zzz", "", "base", "__init__", "fedavg:"])
 def test_a_name_that_is_no_strategy_lists_those_that_are(name: str) -> None:
-    with pytest.raises(UsageError, match=r"afl, apfl, .*, scaffold, or module:Class") as refusal:
+    with pytest.raises(UsageError, match=r"afl, apfl, .*, textncm, or module:Class") as refusal:
         strategies.load(name)
     assert repr(name) in str(refusal.value)
 

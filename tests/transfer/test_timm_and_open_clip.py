@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from safetensors.torch import save_file
 
 from fedtl.config import RunConfig
 from fedtl.errors import UsageError
-from fedtl.transfer.backbones import backbone_of
+from fedtl.transfer.backbones import backbone_of, text_tower_of
+from fedtl.transfer.text_tower import class_texts
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (300, 260, 3), dtype=np.uint8)
 
@@ -37,16 +39,28 @@ def test_features_are_those_of_timm(name: str, tmp_path: Path) -> None:
 def test_features_are_those_of_open_clip(tmp_path: Path) -> None:
     import open_clip
 
+    blocks = {"layers": 2, "width": 64}
+    sizes = {"image_size": 64, "patch_size": 16, "head_width": 32, **blocks}
+    words = {"context_length": 77, "vocab_size": 49408, "heads": 2, **blocks}
+    (tmp_path / "tiny.json").write_text(
+        json.dumps({"embed_dim": 24, "vision_cfg": sizes, "text_cfg": words})
+    )
+    open_clip.add_model_config(tmp_path / "tiny.json")
     torch.manual_seed(1)
-    theirs = open_clip.create_model("RN50", pretrained=None).eval()
+    theirs = open_clip.create_model("tiny", pretrained=None).eval()
     path = tmp_path / "w.pt"
     torch.save(theirs.state_dict(), path)
-    found = backbone_of(RunConfig(backbone=f"open_clip:RN50@{path}"))
-    transform = open_clip.image_transform(224, is_train=False)
+    found = backbone_of(RunConfig(backbone=f"open_clip:tiny@{path}"))
+    transform = open_clip.image_transform(64, is_train=False)
     with torch.inference_mode():
-        expected = theirs.encode_image(transform(Image.fromarray(PIXELS))[None])
+        picture = transform(Image.fromarray(PIXELS))[None]
+        expected = theirs.encode_image(picture, normalize=True)
+        tokens = open_clip.get_tokenizer("tiny")(["a photo of a cat"])
+        logits, _ = theirs.get_logits(picture, tokens)
     ours = found.forward(found.preprocess(PIXELS)[None])
     np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-4)
+    named = class_texts(text_tower_of(RunConfig(backbone=f"open_clip:tiny@{path}")), ["cat"], "")
+    np.testing.assert_allclose(ours @ named.head["weight"].T, logits, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from fedtl.transfer.embeddings import embedding_fingerprint
 if TYPE_CHECKING:
     from fedtl.config import RunConfig
     from fedtl.data.schema import Schema
+    from fedtl.transfer.text_tower import TextTower
 
 __all__ = [
     "DEFAULT",
@@ -23,6 +24,7 @@ __all__ = [
     "check_kind",
     "embedding_fingerprint",
     "load_backbone",
+    "text_tower_of",
 ]
 
 _FOR = {
@@ -48,11 +50,25 @@ def backbone_of(config: RunConfig, schema: Schema | None = None) -> Backbone:
         UsageError: A name is unknown, the weights do not fit, or the size is impossible.
         FedtlError: A download failed.
     """
+    family = _family_of(config)
+    family.schema = schema
+    return family.load()
+
+
+def text_tower_of(config: RunConfig) -> TextTower:
+    """Return the half of the configured backbone that reads texts.
+
+    Raises:
+        UsageError: It has none, or see :func:`backbone_of`.
+        FedtlError: A download failed.
+    """
+    return _family_of(config).text_tower()
+
+
+def _family_of(config: RunConfig) -> Family:
     kind = KINDS["backbone"]
     family = cast(type[Family], kind.load(config.backbone))
-    chosen = family(config, kind.found(config.backbone)[1])
-    chosen.schema = schema
-    return chosen.load()
+    return family(config, kind.found(config.backbone)[1])
 
 
 def check_kind(backbone: Backbone, inputs: object, name: str) -> None:

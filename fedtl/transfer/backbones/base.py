@@ -26,6 +26,7 @@ from fedtl.transfer.weights_file import used_tensors
 if TYPE_CHECKING:
     from fedtl.config import RunConfig
     from fedtl.data.schema import Schema
+    from fedtl.transfer.text_tower import TextTower
 
 TINY = "fedtl-tiny"
 RANDOM = "random"
@@ -118,6 +119,21 @@ class Family(ABC):
             UsageError: A name is unknown, the weights do not fit, or the size is impossible.
             FedtlError: A download failed.
         """
+
+    def text_tower(self) -> TextTower:
+        """Return the half of the network that reads texts; a subclass that has one writes this.
+
+        Features are then vectors of length 1, of which cosines with the texts' say what is alike.
+
+        Raises:
+            UsageError: It has none.
+            FedtlError: A download failed.
+        """
+        raise UsageError(
+            f"backbone = {self.config.backbone!r} reads no texts, so it does not know classes by "
+            "their names; init = 'zero-shot' and prompt want a network with a text tower, such as "
+            "open_clip:ARCH@FILE, or hf: with a folder of CLIP or SigLIP."
+        )
 
     def frozen(
         self,

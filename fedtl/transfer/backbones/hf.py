@@ -13,9 +13,10 @@ from fedtl.options import Integer, Options, Switch
 from fedtl.transfer.backbones.base import DEFAULT, Backbone, Family
 from fedtl.transfer.huggingface.model_place import ModelPlace
 from fedtl.transfer.preparation import Preparation
+from fedtl.transfer.text_tower import TextTower
 
 # Changed whenever features change that the same network and settings give.
-_RULE = "transformers 1"
+_RULE = "transformers 2"
 
 
 class HuggingFace(Family):
@@ -61,6 +62,15 @@ class HuggingFace(Family):
         name = f"hf:{configuration.model_type}#pool={pool}{layer}"
         rule = json.dumps([_RULE, _plain(configuration)], sort_keys=True, default=str)
         return self.frozen(network, 0, preparation, name=name, rule=rule, told=told)
+
+    def text_tower(self) -> TextTower:
+        """See :class:`Family`."""
+        from fedtl.transfer.huggingface.class_names import names_read
+
+        place = ModelPlace.of(self.argument, download=self.options.download)
+        joint = place.takes() == PICTURE and not place.pool and place.layer is None
+        found = names_read(place) if joint else None
+        return super().text_tower() if found is None else found
 
 
 BACKBONE = HuggingFace

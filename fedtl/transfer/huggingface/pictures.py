@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fedtl.data.input_kinds import PICTURE, InputKind
 from fedtl.errors import UsageError
@@ -110,7 +111,8 @@ class PictureEncoder(nn.Module):
 
     Args:
         model: Gives a vector for each patch or place, or one a picture if ``pool`` is ``joint``.
-        pool: ``cls``, ``mean`` or ``joint``.
+        pool: ``cls``, ``mean`` or ``joint``: the last is what stands beside the vectors of texts,
+            of length 1.
         layer: Whose vectors are taken; ``None`` for what the model gives.
     """
 
@@ -124,7 +126,7 @@ class PictureEncoder(nn.Module):
         if self._pool == "joint":
             found = self.model.get_image_features(pixel_values=pixels)
             joint: Tensor = found if isinstance(found, Tensor) else found.pooler_output
-            return joint
+            return functional.normalize(joint, dim=-1)
         vectors = token_vectors(self.model, self._layer, pixel_values=pixels)
         if vectors.ndim == 4:
             return vectors.flatten(2).mean(2)
