@@ -24,7 +24,7 @@ from fedtl.config_key import nearest
 from fedtl.config_keys.data import READING_KEYS
 from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
-from fedtl.kinds import CHOOSING_KEYS, KINDS, NO_PART, kind_of, names_class
+from fedtl.kinds import CHOOSING_KEYS, KINDS, NO_PART, NO_STARTER, kind_of, names_class
 from fedtl.known_options import Known, options_of, shipped_options
 from fedtl.privacy.forms import shown
 
@@ -193,6 +193,8 @@ class SitePolicy:
             allowed = OWN_CLASS in self.allowed
             return None if allowed else _Against(f"{key} = {OWN_CLASS}", why, OWN_CLASS)
         if kind.otherwise or value in _INSTALLED[kind.key] or value == NO_PART.get(key):
+            return None
+        if key == "init" and value in NO_STARTER:
             return None
         if str(value).partition(":")[0] in kind.with_argument:
             return None

@@ -376,6 +376,27 @@ def test_features_of_unknown_origin_are_refused(tmp_path: Path) -> None:
         without_report(config.replace(engine="inline", backbone=BACKBONE, prompt="a {}"))
 
 
+def test_real_sites_of_the_same_network_score_and_start_from_it(
+    pictures: Path, clip: Path, tmp_path: Path
+) -> None:
+    node = {site: {"data": str(pictures), "backbone": f"hf:{clip}"} for site in range(2)}
+    config = RunConfig(
+        clients=2,
+        backbone=f"hf:{clip}",
+        init="zero-shot",
+        learning_rate=1e-12,
+        momentum=0.0,
+        weight_decay=0.0,
+        class_names=",".join(CLASSES),
+    )
+    outcome, _, told = federate(config, tmp_path, tmp_path / "cache", node)
+    assert not [reply.error.reason for reply in told if reply.has_error()]
+    assert outcome.zero_shot is not None
+    for site, scored in outcome.zero_shot.items():
+        assert scored.held_out.right == outcome.federated[site].held_out.right
+        assert scored.held_out.total == outcome.federated[site].held_out.total > 0
+
+
 def test_a_server_with_another_network_than_the_sites_is_refused(
     clip: Path, tmp_path: Path
 ) -> None:
