@@ -27,7 +27,7 @@ from fedtl.pretraining.dictionary import learn_dictionary
 from fedtl.pretraining.learning import learn
 from fedtl.pretraining.recipe import FORMAT, Recipe
 from fedtl.pretraining.rendering import render_world
-from fedtl.transfer.inference import device_named
+from fedtl.transfer.devices import device_named
 
 # Sums are split among threads, and their number is felt in the last bit.
 _THREADS = 2

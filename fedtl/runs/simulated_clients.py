@@ -38,6 +38,7 @@ from fedtl.runs.clients import Clients, Held, Ready
 from fedtl.runs.pooled_beside import PooledBeside
 from fedtl.runs.unread_settings import unread_settings
 from fedtl.scenario.adversity import attackers
+from fedtl.transfer.devices import where_blocks_are_trained
 from fedtl.transfer.heads import head_of
 
 if TYPE_CHECKING:
@@ -93,6 +94,10 @@ class SimulatedClients(Clients):
         extracted = time.perf_counter()
         for note in inputs.notes:
             observers.warned(note)
+        if config.trains_blocks and (
+            told := where_blocks_are_trained(engine=config.engine, client_gpus=config.client_gpus)
+        ):
+            observers.warned(told)
         folder.keep_contents(inputs.contents, unit=inputs.unit, named=not config.pseudonyms)
         split = _split(config, folder, inputs, drawn)
         unread = unread_settings([asked], inputs.dataset, len(split.names))

@@ -16,6 +16,7 @@ from fedtl.config import RunConfig
 from fedtl.determinism import generator
 from fedtl.errors import UsageError
 from fedtl.transfer.boundary import boundary_of
+from fedtl.transfer.devices import reproducible_arithmetic
 from fedtl.transfer.heads.base import Arrays, Tensors, gradients_of
 from fedtl.transfer.trained_blocks import TrainedBlocks, norm_of
 
@@ -106,7 +107,8 @@ class AdaptedBlocks(TrainedBlocks):
     ) -> tuple[Tensor, Tensors]:
         """See :class:`~fedtl.transfer.heads.Head`; what the round does not train has none."""
         trained = [name for name in parameters if self._is_trained(name)]
-        loss, gradients = gradients_of(self.logits, parameters, x, y, weight, trained)
+        with reproducible_arithmetic():
+            loss, gradients = gradients_of(self.logits, parameters, x, y, weight, trained)
         self.bound(gradients, _length(self.network).expand(len(x)))
         return loss, gradients
 

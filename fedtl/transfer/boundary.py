@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -39,6 +39,14 @@ class Boundary:
     shape: tuple[int, ...]
     above: nn.Module
     fingerprint: str
+    _moved: dict[torch.device, dict[str, Tensor]] = field(default_factory=dict)
+
+    def constants_on(self, device: torch.device) -> dict[str, Tensor]:
+        """Return what is above the cut and not trained, such as statistics, on a device."""
+        if device not in self._moved:
+            held = self.above.named_buffers()
+            self._moved[device] = {name: value.to(device) for name, value in held}
+        return self._moved[device]
 
     @property
     def size(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import os
 from collections import deque
@@ -19,6 +18,7 @@ from torch import Tensor
 from fedtl.data.dataset import Items
 from fedtl.errors import FedtlError, UnreadableImageError, UsageError
 from fedtl.transfer.backbones import Backbone
+from fedtl.transfer.devices import device_named, reproducible_arithmetic
 
 _PRECISIONS = {
     "float32": torch.float32,
@@ -131,7 +131,7 @@ class Extractor:
         def of_slots(batch: NDArray[np.int64]) -> tuple[Prepared, Tensor | tuple[Tensor, ...]]:
             return of_prepared(self._prepared(batch, first))
 
-        with _reproducible_arithmetic():
+        with reproducible_arithmetic():
             if self._preparation.one_shape:
                 whole = _parts(slots, self._batch_size(0))
                 ready = _in_order(of_slots, whole, self.workers)
@@ -218,40 +218,7 @@ def _in_order(
         torch.set_num_threads(default)
 
 
-@contextlib.contextmanager
-def _reproducible_arithmetic() -> Iterator[None]:
-    """Keep a GPU from rounding float32 to TF32 and from choosing its algorithms by the clock."""
-    matmul = torch.backends.cuda.matmul
-    tf32 = matmul.allow_tf32
-    matmul.allow_tf32 = False
-    try:
-        with torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        ):
-            yield
-    finally:
-        matmul.allow_tf32 = tf32
-
-
 def _dtype(precision: str) -> torch.dtype:
     if precision not in _PRECISIONS:
         raise UsageError(f"Unknown precision {precision!r}; it should be {', '.join(_PRECISIONS)}.")
     return _PRECISIONS[precision]
-
-
-def device_named(name: str) -> torch.device:
-    """Return a device of this machine: ``cpu``, ``cuda``, or ``auto`` for a GPU if there is one.
-
-    Raises:
-        UsageError: There is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"Unknown device {name!r}; it should be auto, cpu or cuda.") from error
-    available = torch.cuda.device_count() if device.type == "cuda" else int(device.type == "cpu")
-    if (device.index or 0) >= available:
-        raise UsageError(f"There is no device {name!r} on this machine; use auto or cpu.")
-    return device

@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from fedtl.config import RunConfig
 from fedtl.transfer.boundary import Boundary, boundary_of
+from fedtl.transfer.devices import device_named, reproducible_arithmetic
 from fedtl.transfer.heads.base import Arrays, Head, Tensors, gradients_of
 
 BLOCKS = "blocks."
@@ -29,6 +30,7 @@ class TrainedBlocks:
     names; those of blocks have the network's own after ``blocks.``. Blocks start from the
     backbone's weights. They run in evaluation mode: there is no dropout, and batch normalisation
     uses and keeps the statistics of the backbone, as minibatches of non-IID clients have others.
+    They run on a GPU if the process has one; the head, and all that strategies do, stay on the CPU.
 
     Attributes:
         top: The form of the head, for d features and K classes.
@@ -87,10 +89,11 @@ class TrainedBlocks:
         """See :class:`Head`; clients go through their blocks one after the other."""
         size = self._boundary.size
         mean, scale = x[..., size:].chunk(2, -1)
-        each = [
-            self._features({name: value[client] for name, value in parameters.items()}, rows)
-            for client, rows in enumerate(x[..., :size])
-        ]
+        with reproducible_arithmetic():
+            each = [
+                self._features({name: value[client] for name, value in parameters.items()}, rows)
+                for client, rows in enumerate(x[..., :size])
+            ]
         return self.top.logits(parameters, (torch.stack(each) - mean) * scale)
 
     def _features(self, parameters: Tensors, crossing: Tensor) -> Tensor:
@@ -100,10 +103,13 @@ class TrainedBlocks:
             parameters: The client's.
             crossing: What is below the blocks, ``(B, D)``.
         """
-        boundary, blocks = self._boundary, self.weights_of(parameters)
+        boundary, device = self._boundary, device_named("auto")
+        weights = {name: value.to(device) for name, value in self.weights_of(parameters).items()}
+        weights |= boundary.constants_on(device)
         parts = [crossing] if torch.is_grad_enabled() else torch.split(crossing, _TOGETHER)
-        given = (part.reshape(len(part), *boundary.shape) for part in parts)
-        return torch.cat([functional_call(boundary.above, blocks, (part,)) for part in given])
+        given = (part.to(device).reshape(len(part), *boundary.shape) for part in parts)
+        above = boundary.above
+        return torch.cat([functional_call(above, weights, (part,)).cpu() for part in given])
 
     def loss_and_gradients(
         self, parameters: Tensors, x: Tensor, y: Tensor, weight: Tensor
@@ -115,7 +121,8 @@ class TrainedBlocks:
         before momentum: what features of a small spread, once standardised, do to the blocks below
         them would otherwise be without bound.
         """
-        loss, gradients = gradients_of(self.logits, parameters, x, y, weight)
+        with reproducible_arithmetic():
+            loss, gradients = gradients_of(self.logits, parameters, x, y, weight)
         blocks = [name for name in gradients if name not in self.top.shapes]
         self.bound(gradients, norm_of([parameters[name] for name in blocks]))
         return loss, gradients
