@@ -68,7 +68,10 @@ def main(
     ] = None,
     trust: Annotated[
         bool,
-        typer.Option("--trust", help="With --resume: run classes that the folder names."),
+        typer.Option(
+            "--trust",
+            help="With --resume: run classes that the folder names, and its network's own Python.",
+        ),
     ] = False,
     seeds: Annotated[
         int,

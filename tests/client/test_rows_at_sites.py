@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from flwr.app import Context, RecordDict
 
+from fedtl.client.node_config import NodeConfigError
 from fedtl.client.own_site import prepare_own
-from fedtl.client.policy import NodeConfigError, RefusedError, SitePolicy, configuration_here
+from fedtl.client.policy import RefusedError, SitePolicy, configuration_here
 from fedtl.client.site_store import kept_site
 from fedtl.config import RunConfig
 from fedtl.data.rows import column_counts
