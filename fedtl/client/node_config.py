@@ -50,9 +50,9 @@ def only_of_source(own: Mapping[str, Any], here: RunConfig) -> None:
     Raises:
         UsageError: It has one.
     """
-    known = set(options_of(("data", here.data)))
-    if "backbone" in own:
-        known |= OWN_WORD.keys() & options_of(("backbone", here.backbone)).keys()
+    # Which network that has such an option is here only the site itself can have said.
+    its = OWN_WORD.keys() & options_of(("backbone", here.backbone)).keys()
+    known = {*options_of(("data", here.data)), *its}
     for key in options_set(own.get("set", ""), HERE):
         if key in OWN_WORD and key not in known:
             raise UsageError(

@@ -49,12 +49,17 @@ class PlainModel(PreTrainedModel):
 _LAYERS = "def doubled(x):\n    return 2 * x\n"
 
 
-def write_brought(folder: Path) -> Path:
-    """Write the network into ``folder/plain``: of each token, twice its vector; return that."""
+def write_brought(folder: Path, kind: str = "plain") -> Path:
+    """Write the network into ``folder/plain``: of each token, twice its vector; return that.
+
+    Args:
+        folder: Where to.
+        kind: What it says it is: a process remembers what it has loaded by that.
+    """
     place = write_tiny("bert", folder).rename(folder / "plain")
     tokens = json.loads((place / "tokenizer.json").read_text())["model"]["vocab"]
     count = len(tokens)
-    settings = {"model_type": "plain", "count": count, "width": WIDTH}
+    settings = {"model_type": kind, "count": count, "width": WIDTH}
     classes = {
         "AutoConfig": "configuration_plain.PlainConfig",
         "AutoModel": "modeling_plain.PlainModel",
@@ -63,7 +68,7 @@ def write_brought(folder: Path) -> Path:
     torch.manual_seed(4)
     weights = {"vectors.weight": torch.randn(count, WIDTH)}
     save_file(weights, place / "model.safetensors", {"format": "pt"})
-    (place / "configuration_plain.py").write_text(_CONFIGURATION)
+    (place / "configuration_plain.py").write_text(_CONFIGURATION.replace('"plain"', f'"{kind}"'))
     (place / "modeling_plain.py").write_text(_MODEL)
     (place / "layers.py").write_text(_LAYERS)
     return place

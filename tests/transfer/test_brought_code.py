@@ -58,6 +58,24 @@ def test_features_are_what_the_brought_python_computes(tmp_path: Path) -> None:
         _loaded(place, trusted=False)
 
 
+def test_python_that_made_itself_known_to_transformers_is_asked_for_as_well(tmp_path: Path) -> None:
+    place = write_brought(tmp_path, kind="known")
+    known = {
+        "configuration_plain.py": "from transformers import AutoConfig\n"
+        "AutoConfig.register('known', PlainConfig)\n",
+        "modeling_plain.py": "from transformers import AutoModel\n"
+        "AutoModel.register(PlainConfig, PlainModel)\n",
+    }
+    for file, added in known.items():
+        (place / file).write_text((place / file).read_text() + added)
+    _loaded(place)
+    content = json.loads((place / "config.json").read_text())
+    del content["auto_map"]
+    (place / "config.json").write_text(json.dumps(content))
+    with pytest.raises(UsageError, match="brings Python of its own"):
+        _loaded(place, trusted=False)
+
+
 def test_the_fingerprint_covers_every_file_of_python_wherever_the_folder_lies(
     tmp_path: Path,
 ) -> None:
