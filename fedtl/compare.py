@@ -45,7 +45,7 @@ _PAGE = HelpPage(
         "clients": "Number of clients",
         "alpha": "Dirichlet concentration; small is skewed",
         "rounds": "Training rounds; closed forms need one",
-        "backbone": "fedtl-tiny, or a network of torchvision",
+        "backbone": "A network of torchvision or others; auto: by what the data are",
         "seed": "Seed of every random draw",
         "engine": "ray: runs side by side; inline: in this process",
         "out": "Folder; empty is runs/<time>-comparison",

@@ -17,7 +17,7 @@ from fedtl.config_keys.data import AUTO
 from fedtl.config_keys.every import EveryKey, defaults, rules
 from fedtl.errors import UsageError
 from fedtl.kinds import CHOOSING_KEYS, KINDS, NO_PART, NO_START, listed
-from fedtl.known_options import Choice, find_option, options_of
+from fedtl.known_options import Choice, find_option, options_of, waits_for_data
 from fedtl.options import checked, others_than_default
 
 if TYPE_CHECKING:
@@ -178,7 +178,9 @@ class RunConfig(EveryKey):
 
     def only_chosen(self) -> RunConfig:
         """Return the configuration without options of parts that it does not use."""
-        known = options_of(*self.chosen) if self.options else {}
+        known = {*options_of(*self.chosen)} if self.options else set()
+        if self.backbone == AUTO:
+            known |= {key for key, _ in self.options if waits_for_data(key)}
         return self.replace(options=tuple((k, v) for k, v in self.options if k in known))
 
     def replace(self, **changes: Any) -> RunConfig:

@@ -74,10 +74,12 @@ def serve(grid: Grid, context: Context) -> None:
     from fedtl.observers.tracking import trackers
     from fedtl.runs.clients import ConnectedClients
     from fedtl.runs.run import Run
+    from fedtl.transfer.backbones import without_inputs
     from fedtl.watching import watchers
 
     began = time.perf_counter()
-    config = from_flower(context.run_config).settled()
+    # The data is elsewhere, so that only a person can say what it takes if it is no pictures.
+    config = without_inputs(from_flower(context.run_config).settled())
     tracking = trackers(config)
     folder = RunFolder.create(config, "sites")
     with folder.at_work(), RunProgress(Console(stderr=True)) as progress:

@@ -34,6 +34,7 @@ from fedtl.runs.clients import Clients, Held, Ready
 from fedtl.runs.pooled_beside import PooledBeside
 from fedtl.runs.unread_settings import unread_settings
 from fedtl.scenario.adversity import attackers
+from fedtl.transfer.backbones import for_inputs, taken_for
 from fedtl.transfer.heads import head_of
 
 if TYPE_CHECKING:
@@ -70,6 +71,11 @@ class SimulatedClients(Clients):
             self._check_data(dataset)
         understood = Understood.of(dataset)
         observers.noted(understood.sentence)
+        taken = for_inputs(asked, dataset.inputs)
+        if taken != asked:
+            folder.settle(taken)
+            observers.noted(taken_for(taken, dataset.inputs))
+            asked, config = taken, taken.settled().in_simulation()
         for note in data_notes(config, dataset):
             observers.warned(note)
         # An impossible partition is refused before anything is computed for it.
