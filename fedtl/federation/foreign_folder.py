@@ -99,7 +99,8 @@ def told_places(
     ]
     if not places:
         return []
-    return [f"The run uses {', '.join(places)}: {folder} names it, and your command does not."]
+    lie = "which lie" if len(places) > 1 else "which lies"
+    return [f"The run uses {', '.join(places)}, {lie} outside {folder}: its config.toml says so."]
 
 
 def _outside(key: str, value: str, folder: Path) -> Iterator[bool]:

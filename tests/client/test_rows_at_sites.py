@@ -71,6 +71,8 @@ def test_each_site_alone_sees_what_a_simulation_sees(sites: list[Path], tmp_path
         context = _context(path, set=f"table-schema={tmp_path / 'agreed.toml'}")
         site = kept_site(configuration_here(context), prepare_own, context)
         assert site.backbone_fingerprint == every.fingerprint
+        assert every.schema is not None
+        assert site.table_schema == every.schema.digest()
         assert site.data.features.equal(tensor[rows])
 
 
@@ -91,6 +93,7 @@ def test_another_schema_is_another_backbone(sites: list[Path], tmp_path: Path) -
         context = _context(sites[0], set=f"table-schema={file}")
         prints.append(kept_site(configuration_here(context), prepare_own, context))
     assert prints[0].backbone_fingerprint != prints[1].backbone_fingerprint
+    assert prints[0].table_schema != prints[1].table_schema
 
 
 def test_a_run_names_no_file_of_a_sites_table() -> None:
