@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from brought_network import keep_copies_in, write_brought
+from brought_network import keep_copies_apart, write_brought
 from in_process import complaint, finished
 from tiny_encoders import WORDS
 
@@ -31,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             writer.writerow([number % 2, " ".join(words), number // 2 % 2])
     place = write_brought(folder)
     with pytest.MonkeyPatch.context() as patch:
-        keep_copies_in(folder / "modules", patch)
+        keep_copies_apart(patch)
         arguments = f"--data {folder}/reviews.csv --partition natural --strategy fed3r --no-cache"
         arguments += f" --engine inline --quiet --backbone hf:{place} --trust-remote-code"
         end = finished(simulate.main, *arguments.split(), "--out", folder / "run")
@@ -41,8 +41,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keep_copies_in(tmp_path / "modules", monkeypatch)
+def _copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_copies_apart(monkeypatch)
 
 
 def test_a_folders_network_runs_none_of_its_python_unless_trusted(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -74,6 +76,12 @@ def write_brought(folder: Path, kind: str = "plain") -> Path:
     return place
 
 
-def keep_copies_in(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    """Have transformers import Python that models bring from a folder, not from the home folder."""
-    patch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(folder))
+@cache
+def _copies() -> TemporaryDirectory[str]:
+    """A process imports from one folder: Python remembers where a package lies."""
+    return TemporaryDirectory()
+
+
+def keep_copies_apart(patch: pytest.MonkeyPatch) -> None:
+    """Have transformers import Python that models bring from elsewhere than the home folder."""
+    patch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", _copies().name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from brought_network import WIDTH, keep_copies_in, write_brought
+from brought_network import WIDTH, keep_copies_apart, write_brought
 from safetensors.numpy import load_file
 from tiny_encoders import write_tiny
 
@@ -19,9 +19,9 @@ from fedtl.transfer.backbones import Backbone, backbone_of
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _copies() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        keep_copies_in(tmp_path_factory.mktemp("modules"), patch)
+        keep_copies_apart(patch)
         yield
 
 
