@@ -207,7 +207,10 @@ class SitePolicy:
     def _against_option(self, key: str, value: Any, known: Known) -> _Against | None:
         """Return why the site refuses an option; it follows options of parts that it accepts."""
         if key in OWN_WORD:
-            said = not value or key in own_words(self.own, HERE)
+            try:
+                said = not value or key in own_words(self.own, HERE)
+            except UsageError as error:
+                raise NodeConfigError(str(error)) from None
             return None if said else _Against(key, OWN_WORD[key])
         if known.key not in FOLLOWED and known.key not in self.allowed and key not in self.allowed:
             why = REASONS.get(known.key, "it is not among the keys that a run may set at a site")

@@ -80,6 +80,8 @@ def test_a_site_lets_the_python_of_its_own_network_run_whatever_the_run_says() -
         _config({"trust-remote-code": True}, **{**own, "set": "trust-remote-code=false"})
     with pytest.raises(RefusedError, match="a site says itself"):
         _config({"trust-remote-code": True}, set="trust-remote-code=true")
+    with pytest.raises(NodeConfigError, match="'yes' must be of type bool"):
+        _config({"trust-remote-code": True}, **{**own, "set": "trust-remote-code=yes"})
 
 
 def test_a_machine_for_trials_says_so_itself_as_well() -> None:
