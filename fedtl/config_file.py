@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from fedtl.config import RunConfig
 from fedtl.config_key import Scalar, nearest
-from fedtl.config_keys.data import AUTO
 from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
 from fedtl.kinds import CHOOSING_KEYS, KINDS
@@ -20,7 +19,6 @@ from fedtl.known_options import (
     options_of,
     shipped_option,
     shipped_options,
-    waits_for_data,
 )
 from fedtl.options import Option, checked, others_than_default
 
@@ -90,9 +88,7 @@ def refuse_unchosen(given: Mapping[str, Any], config: RunConfig) -> None:
     others = [key for key in given if key not in rules()]
     for key in others:
         known = shipped_option(key)
-        if known is None or key in options_of(*config.chosen):
-            continue
-        if config.backbone == AUTO and waits_for_data(key):
+        if known is None or key in options_of(*config.chosen) or config.may_read(key):
             continue
         chosen = str(getattr(config, known.key))
         KINDS[known.key].load(chosen) if known.key == "strategy" else None

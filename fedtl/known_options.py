@@ -108,12 +108,6 @@ def shipped_option(key: str) -> Known | None:
     return next((_shipped(kind)[key] for kind in KINDS if key in _shipped(kind)), None)
 
 
-def waits_for_data(key: str) -> bool:
-    """Return whether an option is read if ``backbone`` = auto comes to a certain part."""
-    known = shipped_option(key)
-    return known is not None and known.key == "backbone"
-
-
 def defaults_of(key: str, chosen: Iterable[Choice]) -> set[Scalar]:
     """Return what parts that are chosen, and declare an option, have for its default."""
     declaring = (_options(*choice) for choice in chosen)
