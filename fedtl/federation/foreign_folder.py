@@ -100,7 +100,8 @@ def told_places(
     if not places:
         return []
     lie = "which lie" if len(places) > 1 else "which lies"
-    return [f"The run uses {', '.join(places)}, {lie} outside {folder}: its config.toml says so."]
+    told = f"The run uses {', '.join(places)}, {lie} outside {folder}"
+    return [f"{told}; the configuration in that folder says so."]
 
 
 def _outside(key: str, value: str, folder: Path) -> Iterator[bool]:
