@@ -17,7 +17,7 @@ from fedtl.config_file import Spelt, compare_table, from_mapping, from_toml, tom
 from fedtl.errors import UsageError
 from fedtl.federation.foreign_folder import told_places
 from fedtl.help_pages import HelpPage
-from fedtl.user_code import bar, unbar
+from fedtl.user_code import bar, bar_models, unbar
 
 if TYPE_CHECKING:
     from fedtl.comparison.folder import ComparisonFolder
@@ -45,7 +45,7 @@ _PAGE = HelpPage(
         "clients": "Number of clients",
         "alpha": "Dirichlet concentration; small is skewed",
         "rounds": "Training rounds; closed forms need one",
-        "backbone": "fedtl-tiny, or a network of torchvision",
+        "backbone": "A network of torchvision or others; auto: by what the data are",
         "seed": "Seed of every random draw",
         "engine": "ray: runs side by side; inline: in this process",
         "out": "Folder; empty is runs/<time>-comparison",
@@ -103,7 +103,10 @@ def main(
     ] = None,
     trust: Annotated[
         bool,
-        typer.Option("--trust", help="With --resume: run classes that the folder names."),
+        typer.Option(
+            "--trust",
+            help="With --resume: run classes that the folder names, and its network's own Python.",
+        ),
     ] = False,
     quiet: Annotated[
         bool,
@@ -157,10 +160,10 @@ def _folder(
             raise UsageError("--resume continues the comparison unchanged; give no other option.")
         from fedtl.comparison.folder import ComparisonFolder
 
-        if trust:
-            unbar()
-        else:
+        unbar()
+        if not trust:
             bar(resume, "add --trust")
+            bar_models("add --trust")
         return ComparisonFolder.reopen(resume)
     if trust:
         raise UsageError("--trust says that a folder's own code may run: it needs --resume.")

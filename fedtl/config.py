@@ -17,7 +17,7 @@ from fedtl.config_keys.data import AUTO
 from fedtl.config_keys.every import EveryKey, defaults, rules
 from fedtl.errors import UsageError
 from fedtl.kinds import CHOOSING_KEYS, KINDS, NO_PART, NO_STARTER, listed
-from fedtl.known_options import Choice, find_option, options_of
+from fedtl.known_options import Choice, find_option, options_of, shipped_option
 from fedtl.options import checked, others_than_default
 
 if TYPE_CHECKING:
@@ -179,7 +179,13 @@ class RunConfig(EveryKey):
     def only_chosen(self) -> RunConfig:
         """Return the configuration without options of parts that it does not use."""
         known = options_of(*self.chosen) if self.options else {}
-        return self.replace(options=tuple((k, v) for k, v in self.options if k in known))
+        kept = tuple((k, v) for k, v in self.options if k in known or self.may_read(k))
+        return self.replace(options=kept)
+
+    def may_read(self, key: str) -> bool:
+        """Return whether an option is read if ``backbone`` = auto comes to a certain part."""
+        known = shipped_option(key) if self.backbone == AUTO else None
+        return known is not None and known.key == "backbone"
 
     def replace(self, **changes: Any) -> RunConfig:
         """Return a checked copy with ``changes`` (Python names)."""

@@ -88,7 +88,7 @@ def refuse_unchosen(given: Mapping[str, Any], config: RunConfig) -> None:
     others = [key for key in given if key not in rules()]
     for key in others:
         known = shipped_option(key)
-        if known is None or key in options_of(*config.chosen):
+        if known is None or key in options_of(*config.chosen) or config.may_read(key):
             continue
         chosen = str(getattr(config, known.key))
         KINDS[known.key].load(chosen) if known.key == "strategy" else None

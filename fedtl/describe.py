@@ -74,6 +74,7 @@ def main(
     from fedtl.preparation.opened_data import data_notes, open_data
     from fedtl.report.described import described_mapping, described_tables
     from fedtl.report.terminal import standard_output
+    from fedtl.transfer.backbones import for_inputs, taken_for
     from fedtl.wording import printable
 
     dataset = open_data(chosen, own=write_schema is not None)
@@ -97,6 +98,9 @@ def main(
         return
     output = standard_output()
     output.print(printable(understood.sentence), markup=False, highlight=False, soft_wrap=True)
+    taken = for_inputs(chosen, dataset.inputs)
+    if taken != chosen:
+        output.print(taken_for(taken, dataset.inputs), soft_wrap=True)
     if grey:
         output.print(grey, soft_wrap=True)
     for shown in described_tables(dataset, look, named=named):

@@ -46,8 +46,8 @@ def export(run: Path, target: Target, out: Path | None, *, trust: bool) -> tuple
     folder = (out or run / f"export-{target}").expanduser()
     if os.path.lexists(folder):
         raise UsageError(f"{folder} exists already; name another --out, or remove it.")
-    result = RunResult.load(run, trust=trust)
     plain = plain_model(classifier)
+    result = RunResult.load(run, trust=trust)
     transforms = target in ("torch", "safetensors")
     code = input_code(plain.backbone, len(plain.batch), transforms=transforms)
     probabilities = classifier.measure == "probability"

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from flwr.app import Context, Message
 from flwr.serverapp import Grid
 
 from fedtl.client.answers import answer
+from fedtl.client.node_config import SITE_KEYS, NodeConfigError
 from fedtl.client.own_data import answer_at_site, is_simulated, refuse_at_site
-from fedtl.client.policy import SITE_KEYS, NodeConfigError
+from fedtl.client.own_word import OWN_WORD, own_words
 from fedtl.client.site_store import kept_site
-from fedtl.config_file import from_flower, from_mapping
+from fedtl.config_file import from_flower, from_mapping, options_set
 from fedtl.engine.flower_internals import client_raised
+from fedtl.errors import UsageError
 
 
 def reply(message: Message, context: Context) -> Message:
@@ -37,10 +41,24 @@ def _answer_simulated(message: Message, context: Context) -> Message:
     from fedtl.scenario.layer import Scenario
 
     own = {key: context.node_config[key] for key in SITE_KEYS if key in context.node_config}
+    if context.node_config.get("simulated"):
+        _refuse_others_word(context.run_config, own)
     run = from_flower(context.run_config)
     config = from_mapping(own, where="this node's config", base=run).settled()
     opened = partial(kept_site, config, prepare_dealt)
     return answer([message], [context], config=config, open_site=opened, layer=Scenario(config))[0]
+
+
+def _refuse_others_word(run: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Refuse a run that switches on, on a machine that a server may reach, what is that one's own.
+
+    Raises:
+        UsageError: It does.
+    """
+    asked = {**run, **options_set(run.get("set", ""), "the run's configuration")}
+    for key in OWN_WORD.keys() - own_words(own, "this node's config"):
+        if str(asked.get(key, False)).lower() != "false":
+            raise UsageError(f"{key} is refused here: {OWN_WORD[key]}.")
 
 
 def serve(grid: Grid, context: Context) -> None:
@@ -56,10 +74,12 @@ def serve(grid: Grid, context: Context) -> None:
     from fedtl.observers.tracking import trackers
     from fedtl.runs.clients import ConnectedClients
     from fedtl.runs.run import Run
+    from fedtl.transfer.backbones import without_inputs
     from fedtl.watching import watchers
 
     began = time.perf_counter()
-    config = from_flower(context.run_config).settled()
+    # The data is elsewhere, so that only a person can say what it takes if it is no pictures.
+    config = without_inputs(from_flower(context.run_config).settled())
     tracking = trackers(config)
     folder = RunFolder.create(config, "sites")
     with folder.at_work(), RunProgress(Console(stderr=True)) as progress:

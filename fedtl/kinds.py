@@ -19,7 +19,7 @@ from fedtl.registry import files, imported, points
 from fedtl.user_code import importing, is_there
 
 _CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
-NO_PART = {"partition": "auto", "attack": "none", "init": "none"}
+NO_PART = {"partition": "auto", "backbone": "auto", "attack": "none", "init": "none"}
 """What stands for no part, or for one that is settled later."""
 
 

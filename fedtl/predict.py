@@ -98,7 +98,9 @@ def main(
     trust: Annotated[
         bool,
         typer.Option(
-            "--trust", help="Run the class (module:Class) that RUN names; know who wrote it."
+            "--trust",
+            help="Run the class (module:Class) that RUN names, and the Python that its network "
+            "brings; know who wrote them.",
         ),
     ] = False,
     top: Annotated[

@@ -49,7 +49,7 @@ _PAGE = HelpPage(
         "partition": "How data becomes clients: natural, dirichlet, iid, …",
         "strategy": "One of those below, or module:Class of your own",
         "rounds": "Training rounds; closed forms need one",
-        "backbone": "fedtl-tiny, or a network of torchvision",
+        "backbone": "A network of torchvision or others; auto: by what the data are",
         "seed": "Seed of every random draw",
         "engine": "ray: clients in Ray actors; inline: in this process",
         "out": "Run folder; empty is runs/<time>-<name>",
@@ -68,7 +68,10 @@ def main(
     ] = None,
     trust: Annotated[
         bool,
-        typer.Option("--trust", help="With --resume: run classes that the folder names."),
+        typer.Option(
+            "--trust",
+            help="With --resume: run classes that the folder names, and its network's own Python.",
+        ),
     ] = False,
     seeds: Annotated[
         int,

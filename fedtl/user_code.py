@@ -30,10 +30,11 @@ _named: set[str] = set()
 
 
 class _Barred:
-    """Folders whose code must not run, and the option that allows it."""
+    """Folders whose code must not run, and the option that allows it; of models likewise."""
 
     folders: tuple[Path, ...] = ()
     remedy = ""
+    models = ""
 
 
 def bar(folder: Path, remedy: str) -> None:
@@ -49,9 +50,18 @@ def bar(folder: Path, remedy: str) -> None:
     _Barred.remedy = remedy
 
 
+def bar_models(remedy: str) -> None:
+    """Refuse, from now on, Python that a model brings, wherever it lies.
+
+    Args:
+        remedy: The option that lets it run, for messages.
+    """
+    _Barred.models = remedy
+
+
 def unbar() -> None:
-    """Let classes run from any folder: the user has named them."""
-    _Barred.folders = ()
+    """Let classes run from any folder, and models' own Python: the user has named them."""
+    _Barred.folders, _Barred.models = (), ""
 
 
 def is_there(module: str) -> bool:
@@ -149,6 +159,20 @@ def refuse_barred(file: Path) -> None:
         raise UsageError(
             f"{file} is code in {folder}, which somebody may have sent; it is not run unless you "
             f"say so: {_Barred.remedy}."
+        )
+
+
+def refuse_barred_model(where: str) -> None:
+    """Refuse Python that a model brings, if such is barred.
+
+    Raises:
+        UsageError: It is.
+    """
+    if _Barred.models:
+        raise UsageError(
+            f"The run's folder, which somebody may have sent, asks that the Python run that "
+            f"{where} brings (trust-remote-code); it is not run unless you say so: "
+            f"{_Barred.models}."
         )
 
 

@@ -139,6 +139,7 @@ def _handshake(clients: Sequence[Asked], strategy: HeadStrategy, layer: Layer) -
                 "backbone-fingerprint": site.backbone_fingerprint,
                 "feature-size": data.features.shape[1],
                 "classes": list(site.class_names),
+                "table-schema": site.table_schema,
             }
         )
         census = _card(site, layer).record()

@@ -20,8 +20,9 @@ from flwr.app import Context, Message, RecordDict
 from fedtl.client.answers import answer
 from fedtl.client.ledger import Ledger, LedgerError
 from fedtl.client.limits import answer_within
+from fedtl.client.node_config import NodeConfigError
 from fedtl.client.own_site import prepare_own
-from fedtl.client.policy import NodeConfigError, RefusedError, SitePolicy, configuration_here
+from fedtl.client.policy import RefusedError, SitePolicy, configuration_here
 from fedtl.client.private_files import OpenFilesError, close_to_others, private
 from fedtl.client.release import without_content
 from fedtl.client.site_store import kept_site

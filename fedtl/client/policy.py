@@ -7,7 +7,6 @@ the configuration of a run; a policy file of a site's own takes this module's pl
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,35 +14,34 @@ from typing import Any, NamedTuple
 
 from flwr.app import Context, RecordDict
 
-from fedtl.client.ledger import LEDGER_KEY
 from fedtl.client.limits import size_of
-from fedtl.client.run_keys import EPOCHS, FOLLOWED, IMPOSSIBLE, REASONS, SERVERS_OWN
+from fedtl.client.node_config import (
+    DOWNLOADS,
+    FEWEST,
+    HERE,
+    LIMITS,
+    NODE_KEYS,
+    OWN_CLASS,
+    SITE_KEYS,
+    NodeConfigError,
+    allowed_words,
+    impossible,
+    limit,
+    only_of_source,
+)
+from fedtl.client.own_word import OWN_WORD, own_words
+from fedtl.client.run_keys import EPOCHS, FOLLOWED, REASONS, SERVERS_OWN
 from fedtl.config import RunConfig
-from fedtl.config_file import from_mapping, options_set
+from fedtl.config_file import from_mapping, options_set, spelt
 from fedtl.config_key import nearest
-from fedtl.config_keys.data import READING_KEYS
 from fedtl.config_keys.every import rules
 from fedtl.errors import UsageError
 from fedtl.kinds import CHOOSING_KEYS, KINDS, NO_PART, NO_STARTER, kind_of, names_class
-from fedtl.known_options import Known, options_of, shipped_options
+from fedtl.known_options import Known, shipped_options
 from fedtl.privacy.forms import shown
 
 # What rests on fewer training examples of a class does not leave a site that says nothing else.
-_FEWEST = "min-examples-per-class"
 _FEWEST_BY_DEFAULT = 5
-_HERE = "this site's node config"
-
-# What a site may set for itself: where its data, backbone, weights and cache are, how its data is
-# read, with the options of its source, and of how few examples of a class nothing leaves.
-SITE_KEYS = ("data", "set", *READING_KEYS, "backbone", "weights", "cache", "cache-limit", _FEWEST)
-
-# What --node-config may hold beside SITE_KEYS: Flower's two, and this module's own.
-_FLOWERS_KEYS = ("partition-id", "num-partitions")
-_LIMITS = {"most-epochs": 100, "most-seconds": 1800, "most-megabytes": 256}
-_NODE_KEYS = (*_FLOWERS_KEYS, *SITE_KEYS, LEDGER_KEY, "allow", "simulated", *_LIMITS)
-
-# What `allow` takes beside keys of the configuration.
-OWN_CLASS, DOWNLOADS = "module:Class", "downloads"
 
 # Listed as this module is imported, so that no message has a folder read.
 _INSTALLED = {key: frozenset(kind.available()) for key, kind in KINDS.items()}
@@ -61,10 +59,6 @@ _DOWNLOADING = ("download",)
 
 class RefusedError(UsageError):
     """A site refuses what a run's configuration asks; the message names the keys."""
-
-
-class NodeConfigError(UsageError):
-    """A site's own node config is wrong; the message may hold what only the site should read."""
 
 
 class _Against(NamedTuple):
@@ -89,9 +83,9 @@ class SitePolicy:
 
     own: Mapping[str, Any]
     allowed: frozenset[str] = frozenset()
-    most_epochs: int = _LIMITS["most-epochs"]
-    most_seconds: float = _LIMITS["most-seconds"]
-    most_bytes: int = _LIMITS["most-megabytes"] * 10**6
+    most_epochs: int = LIMITS["most-epochs"]
+    most_seconds: float = LIMITS["most-seconds"]
+    most_bytes: int = LIMITS["most-megabytes"] * 10**6
 
     @classmethod
     def of(cls, node_config: Mapping[str, Any]) -> SitePolicy:
@@ -101,14 +95,14 @@ class SitePolicy:
             NodeConfigError: It has an unknown key, or a value of the wrong kind.
         """
         for key in node_config:
-            if key not in _NODE_KEYS:
+            if key not in NODE_KEYS:
                 raise NodeConfigError(
-                    f"Unknown key {key!r} in this site's node config{nearest(key, _NODE_KEYS)}"
+                    f"Unknown key {key!r} in this site's node config{nearest(key, NODE_KEYS)}"
                 )
-        limits = {key: _limit(key, node_config.get(key, low)) for key, low in _LIMITS.items()}
+        limits = {key: limit(key, node_config.get(key, low)) for key, low in LIMITS.items()}
         return cls(
             own={key: node_config[key] for key in SITE_KEYS if key in node_config},
-            allowed=_allowed(node_config.get("allow", "")),
+            allowed=allowed_words(node_config.get("allow", "")),
             most_epochs=int(limits["most-epochs"]),
             most_seconds=limits["most-seconds"],
             most_bytes=int(limits["most-megabytes"] * 10**6),
@@ -135,11 +129,11 @@ class SitePolicy:
         except UsageError as error:
             raise RefusedError(f"This site cannot follow the run: {error}") from None
         try:
-            here = from_mapping(self.own, where=_HERE, base=config).settled()
-            _only_of_source(self.own, here)
+            here = from_mapping(self.own, where=HERE, base=config).settled()
+            only_of_source(self.own, here)
         except UsageError as error:
             raise NodeConfigError(str(error)) from None
-        own = here.min_examples_per_class if _FEWEST in self.own else _FEWEST_BY_DEFAULT
+        own = here.min_examples_per_class if FEWEST in self.own else _FEWEST_BY_DEFAULT
         return here.replace(min_examples_per_class=max(config.min_examples_per_class, own))
 
     def check_size(self, what: str, content: RecordDict) -> None:
@@ -156,12 +150,10 @@ class SitePolicy:
 
     def _against(self, key: str, value: Any) -> _Against | None:
         """Return why the site refuses one key; ``None`` if it accepts it."""
-        if chooser := _impossible(key):
+        if chooser := impossible(key):
             return _Against(key, REASONS[chooser])
-        if key == "set" and OWN_CLASS not in self.allowed:
-            return _Against(key, "it is for classes that are not installed here", OWN_CLASS)
         if key == "set":
-            return None
+            return self._against_set(value)
         if key in _OPTIONS:
             return self._against_option(key, value, _OPTIONS[key])
         if key not in rules():
@@ -200,8 +192,28 @@ class SitePolicy:
             return None
         return _Against(key, f"it names no {kind.key} of the package that is installed here")
 
+    def _against_set(self, value: Any) -> _Against | None:
+        """Return why the site refuses options of classes of a user's own, or others among them."""
+        if OWN_CLASS not in self.allowed:
+            return _Against("set", "it is for classes that are not installed here", OWN_CLASS)
+        try:
+            among = [
+                self._against_option(key, spelt(key, text, _OPTIONS[key].option), _OPTIONS[key])
+                for key, text in options_set(value, "the run's configuration").items()
+                if key in _OPTIONS
+            ]
+        except UsageError as error:
+            return _Against("set", str(error).rstrip("."))
+        return next(filter(None, among), None)
+
     def _against_option(self, key: str, value: Any, known: Known) -> _Against | None:
         """Return why the site refuses an option; it follows options of parts that it accepts."""
+        if key in OWN_WORD:
+            try:
+                said = not value or key in own_words(self.own, HERE)
+            except UsageError as error:
+                raise NodeConfigError(str(error)) from None
+            return None if said else _Against(key, OWN_WORD[key])
         if known.key not in FOLLOWED and known.key not in self.allowed and key not in self.allowed:
             why = REASONS.get(known.key, "it is not among the keys that a run may set at a site")
             return _Against(key, why, key)
@@ -224,27 +236,6 @@ class SitePolicy:
             return []  # no network, or no name of torchvision's
         why = "its weights would be downloaded; the node config may name a file: weights = 'FILE'"
         return [_Against(f"backbone = {shown(backbone)}", why, DOWNLOADS)]
-
-
-def _only_of_source(own: Mapping[str, Any], here: RunConfig) -> None:
-    """Refuse a ``set`` of the node config with options of other parts, which all sites share.
-
-    Raises:
-        UsageError: It has one.
-    """
-    known = options_of(("data", here.data))
-    for key in options_set(own.get("set", ""), _HERE):
-        if key not in known:
-            raise UsageError(
-                f"set in {_HERE} has {key}, which is no option of data = {here.data}; leave it "
-                "out, as options of all other parts are the run's."
-            )
-
-
-def _impossible(key: str) -> str:
-    """Return what no site can follow: the key, or the part it is an option of; else ``None``."""
-    chooser = _OPTIONS[key].key if key in _OPTIONS else key
-    return chooser if chooser in IMPOSSIBLE else ""
 
 
 def configuration_here(context: Context) -> RunConfig:
@@ -287,26 +278,3 @@ def _same(value: Any, default: Any) -> bool:
 def _at_most(value: Any, bound: float) -> bool:
     # What is no number is refused as such where types are checked.
     return not isinstance(value, int | float) or value <= bound
-
-
-def _limit(key: str, value: Any) -> float:
-    """Return a limit of the node config as a number above 0."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (number and math.isfinite(value) and value > 0):
-        raise NodeConfigError(
-            f"{key} = {value!r} in this site's node config is not a number above 0."
-        )
-    return float(value)
-
-
-def _allowed(text: Any) -> frozenset[str]:
-    """Return the words of ``allow``."""
-    words = re.findall(r"[^\s,]+", text) if isinstance(text, str) else [repr(text)]
-    known = [key for key in (*rules(), *_OPTIONS, OWN_CLASS, DOWNLOADS) if not _impossible(key)]
-    for word in words:
-        if word not in known:
-            raise NodeConfigError(
-                f"allow names {word!r} in this site's node config{nearest(word, known)} It takes "
-                f"keys of a run's configuration, {OWN_CLASS} and {DOWNLOADS}."
-            )
-    return frozenset(words)

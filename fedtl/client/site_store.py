@@ -83,6 +83,7 @@ def _write_site(site: Site, features: SharedFeatures, cache: Path) -> Path:
         "fingerprint": site.backbone_fingerprint,
         "smallest-cell": site.smallest_cell,
         "classes-left-out": site.classes_left_out,
+        "table-schema": site.table_schema,
         "path": str(features.path),
         "offset": features.offset,
         "shape": features.shape,
@@ -139,5 +140,5 @@ def read_site(path: Path) -> Site:
             below=below,
             crops=None if crops is None else CropRows(stored["crops"], *crops),
         )
-    told = (facts[key] for key in ("fingerprint", "smallest-cell", "classes-left-out"))
-    return Site(data, tuple(facts["class-names"]), *told)
+    told = ("fingerprint", "smallest-cell", "classes-left-out", "table-schema")
+    return Site(data, tuple(facts["class-names"]), *(facts[key] for key in told))

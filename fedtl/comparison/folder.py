@@ -61,6 +61,15 @@ class ComparisonFolder(HeldFolder):
             text = (path / _PLAN).read_text(encoding="utf-8")
             return cls(path, Plan.from_json(text, str(path / _PLAN)), lock)
 
+    def settle(self, plan: Plan) -> None:
+        """Write the plan anew, with what the data have settled of it.
+
+        Raises:
+            FedtlError: It cannot be written.
+        """
+        self.plan = plan
+        self.write(_PLAN, plan.to_json())
+
     @property
     def begun(self) -> bool:
         """Whether a run or a search has finished."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from fedtl.preparation.opened_data import data_notes, open_data
 from fedtl.preparation.simulated_sites import SimulatedSites
 from fedtl.preparation.splitting import settled_split, simulated_sites, split_into_clients
 from fedtl.runs.unread_settings import unread_settings
+from fedtl.transfer.backbones import for_inputs, taken_for
 
 if TYPE_CHECKING:
     from fedtl.observers.progress import RunProgress
@@ -78,9 +79,14 @@ def run_comparison(folder: ComparisonFolder, progress: RunProgress) -> Compared:
         return Compared(plan, results, {}, chosen)
     starting = Starting(partial(_start_pool, plan.base, len(cells) - len(results)))
     try:
+        dataset = _opened(folder, progress)
+        if folder.plan != plan:
+            plan = folder.plan
+            cells = [chosen_for(cell, chosen) for cell in plan.cells()]
         # A search looks at its seed's clients, whatever has run over them.
         needed = cells if plan.tune else [cell for cell in cells if cell not in results]
-        scenes, inputs = _scenes(folder, needed, progress)
+        scenes, inputs = _scenes(folder, needed, dataset, progress)
+        del dataset  # it may hold a copy of the features
         pool = starting.result() or InlinePool(caught=plan.base.catches)
         _add_scenes(pool, scenes)
     except BaseException as error:
@@ -152,14 +158,24 @@ def _start_pool(config: RunConfig, tasks: int) -> TaskPool | None:
     return RayPool(actors=actors, cpus=config.client_cpus, gpus=config.client_gpus)
 
 
+def _opened(folder: ComparisonFolder, progress: RunProgress) -> Dataset:
+    """Return the data, having settled in the plan what they say of it."""
+    plan = folder.plan
+    dataset = open_data(plan.base)
+    progress.noted(Understood.of(dataset).sentence)
+    base = for_inputs(plan.base, dataset.inputs)
+    if base != plan.base:
+        folder.settle(replace(plan, base=base))
+        progress.noted(taken_for(base, dataset.inputs))
+    return dataset
+
+
 def _scenes(
-    folder: ComparisonFolder, cells: Sequence[Cell], progress: RunProgress
+    folder: ComparisonFolder, cells: Sequence[Cell], dataset: Dataset, progress: RunProgress
 ) -> tuple[dict[str, SimulatedSites], Inputs]:
     """Extract the features, and deal them to clients once for every point and seed."""
     base = folder.plan.base
     first = {cell.scene: cell.config for cell in reversed(cells)}
-    dataset = open_data(base)
-    progress.noted(Understood.of(dataset).sentence)
     for note in data_notes(base, dataset):
         progress.warned(note)
     # An impossible partition is refused before anything is computed for it.

@@ -12,7 +12,7 @@ from fedtl.config_key import key
 from fedtl.errors import UsageError
 
 # Of partition, what the data and the other keys make of it (see RunConfig.settled); of grey-range,
-# what the data hold.
+# what the data hold; of backbone, what kind of input they are.
 AUTO = "auto"
 
 # How data is read: a site's own to say, and the same for a whole comparison.

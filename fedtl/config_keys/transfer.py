@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fedtl.config_key import key
+from fedtl.config_keys.data import AUTO
 
 _TRANSFER = "Backbone and head"
 
@@ -14,8 +15,9 @@ class TransferKeys:
     """See :class:`fedtl.config.RunConfig`."""
 
     backbone: str = key(
-        "fedtl-tiny",
-        "fedtl-tiny, a torchvision classification architecture, or module:Class of your own.",
+        AUTO,
+        "A torchvision classification architecture, fedtl-tiny, wordllama, log-mel, tabular, or "
+        "module:Class of your own; auto takes one of fedtl's by what the data are.",
         _TRANSFER,
     )
     weights: str = key(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.dataset import Images
 from fedtl.data.input_kinds import PICTURE, InputKind
+from fedtl.data.loaded_once import LoadedOnce
 from fedtl.determinism import generator
 
 # Share of a picture's area, and height over width: torchvision's RandomResizedCrop, less extreme,
@@ -37,6 +40,8 @@ class WithCrops:
     rows: NDArray[np.int64]
     views: int
     seed: int
+    # A file is read whole for its digest, which its crops need as well.
+    _digests: dict[int, bytes] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def kind(self) -> InputKind:
@@ -49,19 +54,47 @@ class WithCrops:
     def digest(self, index: int) -> bytes:
         """See :class:`~fedtl.data.dataset.Items`."""
         row, view = self._place(index)
-        found = self.pictures.digest(row)
+        found = self._digest(row)
         if view < 0:
             return found
         return hashlib.sha256(found + f"{_RULE} {self.seed} {view}".encode()).digest()
 
     def load(self, index: int) -> NDArray[np.uint8]:
         """See :class:`~fedtl.data.dataset.Images`."""
+        return self._made(index, self.pictures.load)
+
+    def sources(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the row of the picture that each is made of.
+
+        Args:
+            indices: Shape ``(n,)``.
+        """
+        count = len(self.pictures)
+        crops = self.rows[(indices - count) % len(self.rows)] if len(self.rows) else indices
+        return np.where(indices < count, indices, crops)
+
+    def loader(self, indices: NDArray[np.int64]) -> Callable[[int], NDArray[np.uint8]]:
+        """Return what loads each of these once, in any thread, and each picture once for all.
+
+        Args:
+            indices: Shape ``(n,)``.
+        """
+        once = LoadedOnce(self.pictures.load, self.sources(indices).tolist())
+        return partial(self._made, load=once)
+
+    def _made(self, index: int, load: Callable[[int], NDArray[np.uint8]]) -> NDArray[np.uint8]:
         row, view = self._place(index)
-        picture = self.pictures.load(row)
+        picture = load(row)
         if view < 0:
             return picture
-        content = int.from_bytes(self.pictures.digest(row)[:8], "little")
+        content = int.from_bytes(self._digest(row)[:8], "little")
         return cropped(picture, generator(self.seed, _RULE, content, view))
+
+    def _digest(self, row: int) -> bytes:
+        found = self._digests.get(row)
+        if found is None:
+            found = self._digests[row] = self.pictures.digest(row)
+        return found
 
     def _place(self, index: int) -> tuple[int, int]:
         """Return the picture's row, and the number of the crop; -1 for the picture itself."""

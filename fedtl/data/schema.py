@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -82,6 +84,10 @@ class Schema:
                 known = list(column.categories)
                 found[column.name] = {"kind": CATEGORICAL, "categories": known, "gaps": column.gaps}
         return found
+
+    def digest(self) -> str:
+        """Return the SHA-256 of all columns, hexadecimal; their order counts."""
+        return hashlib.sha256(json.dumps(list(self.to_mapping().items())).encode()).hexdigest()
 
     @classmethod
     def of_mapping(cls, columns: Any) -> Schema:

@@ -174,8 +174,9 @@ class Classifier:
         """
         import torch
 
-        from fedtl.transfer.client_block import SCORING_BATCH, given
+        from fedtl.transfer.client_block import given
         from fedtl.transfer.heads import one_thread
+        from fedtl.transfer.minibatches import SCORING_BATCH
         from fedtl.transfer.standardisation import Standardisation
 
         trained, count, width = self.trained, len(features), self.feature_size

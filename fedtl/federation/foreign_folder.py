@@ -13,7 +13,7 @@ from fedtl.config_key import Scalar
 from fedtl.errors import UsageError
 from fedtl.federation.run_identity import RunIdentity
 from fedtl.kinds import names_code
-from fedtl.user_code import bar, unbar
+from fedtl.user_code import bar, bar_models, unbar
 
 # Where things lie may have changed; what they are is checked by their content.
 MOVABLE = ("data", "labels", "weights", "cache", "ray-address")
@@ -29,7 +29,8 @@ def bar_code(
 ) -> None:
     """Bar classes that the folder names, and the user does not, from running.
 
-    Their code is then not run if it lies in the folder or in the working directory. Call this
+    Their code is then not run if it lies in the folder or in the working directory, and no Python
+    that the folder's backbone brings. Call this
     before the folder's configuration is read: reading it asks its strategy for options.
 
     Args:
@@ -40,8 +41,11 @@ def bar_code(
     """
     values = code_named_in(folder.expanduser() / "config.toml")
     named = [key for key in names_code(values) if key not in (given or {})]
-    if trust or not named:
-        unbar()
+    unbar()
+    if trust:
+        return
+    bar_models(remedy)
+    if not named:
         return
     anew = " ".join(f"--{key} {values[key]}" for key in named)
     bar(folder, remedy + (f", or give {anew} again" if given is not None else ""))
@@ -95,7 +99,9 @@ def told_places(
     ]
     if not places:
         return []
-    return [f"The run uses {', '.join(places)}: {folder} names it, and your command does not."]
+    lie = "which lie" if len(places) > 1 else "which lies"
+    told = f"The run uses {', '.join(places)}, {lie} outside {folder}"
+    return [f"{told}; the configuration in that folder says so."]
 
 
 def _outside(key: str, value: str, folder: Path) -> Iterator[bool]:

@@ -174,6 +174,7 @@ def _read(reply: Message) -> tuple[Identity, SiteCard]:
         fingerprint=str(told["backbone-fingerprint"]),
         feature_size=int(told["feature-size"]),  # type: ignore[arg-type]
         classes=tuple(told["classes"]),  # type: ignore[arg-type]
+        table_schema=str(told["table-schema"]),
     )
     census = metric_record(reply.content, "census")
     return identity, SiteCard.read(census, len(identity.classes))
@@ -187,6 +188,12 @@ def _mismatch(site: Identity, reference: Identity) -> str:
     """Return what differs, with both values; empty if nothing differs."""
     if site.version != reference.version:
         return f"the site runs fedtl {site.version}, the federation {reference.version}"
+    if site.table_schema != reference.table_schema and site.table_schema and reference.table_schema:
+        return (
+            "the site's table-schema says otherwise what columns are than the federation's "
+            f"(SHA-256 {one_line(site.table_schema)}, {one_line(reference.table_schema)}); all "
+            "sites name the same file (set='table-schema=FILE' in the node config)"
+        )
     if site.fingerprint != reference.fingerprint:
         return (
             f"the site's backbone has fingerprint {site.fingerprint}, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -29,21 +29,28 @@ class RunIdentity:
         runtime: Whether clients were simulated, or real sites.
         config: SHA-256 of ``config.toml``, hexadecimal.
         head: SHA-256 of ``head.safetensors``; empty until the run has closed.
+        settled: SHA-256 of the ``config.toml`` that names what the data have settled; empty if that
+            is not another.
     """
 
     run: str
     runtime: Runtime
     config: str
     head: str = ""
+    settled: str = ""
 
     @classmethod
     def fresh(cls, runtime: Runtime, config: str) -> RunIdentity:
         """Return the identity of a new run whose ``config.toml`` has this text."""
         return cls(secrets.token_hex(16), runtime, hashlib.sha256(config.encode()).hexdigest())
 
+    def settled_as(self, config: str) -> RunIdentity:
+        """Return the identity of a run whose ``config.toml`` is about to have another text."""
+        return replace(self, settled=hashlib.sha256(config.encode()).hexdigest())
+
     def to_json(self) -> str:
         """Return the content of the file."""
-        facts = asdict(self)
+        facts = {name: said for name, said in asdict(self).items() if said or name != "settled"}
         return json.dumps({"format": _FORMAT, **facts, "sha256": _digest(facts)}, indent=2) + "\n"
 
     @classmethod
@@ -59,13 +66,15 @@ class RunIdentity:
         content = read_json(path)
         try:
             facts = {name: content[name] for name in ("run", "runtime", "config", "head")}
+            facts |= {name: content[name] for name in ("settled",) if name in content}
             sound = content["format"] == _FORMAT and content["sha256"] == _digest(facts)
         except (KeyError, TypeError) as error:
             raise FedtlError(f"{path} does not say which run it belongs to: {_DAMAGED}.") from error
         if not sound or facts["runtime"] not in get_args(Runtime):
             raise FedtlError(f"{path} contradicts itself: {_DAMAGED}.")
         identity = cls(**facts)
-        if file_digest(folder / "config.toml") != identity.config:
+        # Both are the run's: it may have ended between the writing of one and of the other.
+        if file_digest(folder / "config.toml") not in (identity.config, identity.settled):
             raise FedtlError(
                 f"{folder / 'config.toml'} is not the run's original configuration ({path} says "
                 "so); restore the original, or start another run with --config."

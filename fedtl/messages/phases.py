@@ -35,6 +35,7 @@ IDENTITY_FORMS: Mapping[str, Form] = {
     "backbone-fingerprint": Text(),
     "feature-size": Count(low=1, high=2**24),
     "classes": Text(size=_ANY_LENGTH),
+    "table-schema": Text(),
 }
 CENSUS_FORMS: Mapping[str, Form] = {
     "partition-id": _COUNT,

@@ -130,6 +130,18 @@ class RunFolder(HeldFolder, Observer):
                 folder.write(IDENTITY_FILE, identity.to_json())
         return folder, checkpoint
 
+    def settle(self, config: RunConfig) -> None:
+        """Write the configuration anew, with what the data have settled of it.
+
+        Raises:
+            FedtlError: It cannot be written.
+        """
+        text = to_toml(config)
+        self.config, self.identity = config, self.identity.settled_as(text)
+        # First, so that the folder is a run's whenever the process ends.
+        self.write(IDENTITY_FILE, self.identity.to_json())
+        self.write("config.toml", text)
+
     @property
     def begun(self) -> bool:
         """Whether the clients are ready; in a run of real sites some may have answered."""

@@ -76,7 +76,8 @@ def _with_classifier(body: Any, automatic: str, classes: tuple[str, ...]) -> Any
         configuration.classifier_proj_size = configuration.hidden_size
     try:
         with torch.random.fork_rng(devices=[]):
-            model = getattr(transformers, automatic).from_config(configuration)
+            automatically = getattr(transformers, automatic)
+            model = automatically.from_config(configuration, trust_remote_code=False)
     except ValueError:  # no such model for this network
         return None
     found = model.base_model.load_state_dict(body.state_dict(), strict=False)

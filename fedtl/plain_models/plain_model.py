@@ -145,6 +145,8 @@ def _form(
         if whole is not None:
             return _Form(whole[0], *whole)
         refusal = "timm's classifier on this network is not one linear layer"
+    elif family == "hf" and classifier.config.option("trust-remote-code"):
+        refusal = "the Python that makes this network is the run's own"
     elif family == "hf":
         from fedtl.plain_models.huggingface_form import huggingface_form
 

@@ -34,6 +34,7 @@ class SimulatedSites:
         groups: Of the matrix's rows, shape ``(N,)``: see :class:`ClientData`; ``None`` for none.
         unrepeated: Rows of the matrix, per client: see :class:`ClientData`.
         crops: Where crops lie in the matrix; ``None`` for none.
+        table_schema: See :class:`Site`.
     """
 
     features: SharedFeatures
@@ -47,6 +48,7 @@ class SimulatedSites:
     groups: NDArray[np.int64] | None = None
     unrepeated: list[NDArray[np.int64]] | None = None
     crops: CropRows | None = None
+    table_schema: str = ""
 
     def travelling(self) -> SimulatedSites:
         """Return the same with the features in it, for machines that do not see their file."""
@@ -72,13 +74,17 @@ class SimulatedSites:
             below=self._tensors[1],
             crops=self.crops,
         )
-        return Site(data, self.class_names, self.fingerprint)
+        return Site(data, self.class_names, self.fingerprint, table_schema=self.table_schema)
 
     @property
     def identity(self) -> Identity:
         """What every site of this simulation has in common."""
         return Identity(
-            fedtl.__version__, self.fingerprint, self.features.feature_size, self.class_names
+            fedtl.__version__,
+            self.fingerprint,
+            self.features.feature_size,
+            self.class_names,
+            self.table_schema,
         )
 
     @cached_property

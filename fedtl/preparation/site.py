@@ -21,6 +21,7 @@ class Site:
         smallest_cell: Counts below this, except 0, do not leave in tables of scores; 0 in a
             simulation, where nobody is behind them. See :mod:`fedtl.statistics.disclosure`.
         classes_left_out: Classes that it has too few training examples of to train on them.
+        table_schema: SHA-256 of what the columns of its rows are; empty for other inputs.
     """
 
     data: ClientData
@@ -28,6 +29,7 @@ class Site:
     backbone_fingerprint: str
     smallest_cell: int = 0
     classes_left_out: int = 0
+    table_schema: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,15 @@ class Identity:
         fingerprint: Backbone fingerprint.
         feature_size: d.
         classes: Class names, in label order.
+        table_schema: SHA-256 of what the columns of rows are, which the fingerprint covers as well;
+            empty for other inputs.
     """
 
     version: str
     fingerprint: str
     feature_size: int
     classes: tuple[str, ...]
+    table_schema: str = ""
 
 
 OpenSite = Callable[[Context], Site]

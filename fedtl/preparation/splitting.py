@@ -149,6 +149,7 @@ def simulated_sites(inputs: Inputs, split: Split, *, duplicates: str = "keep") -
         groups=group_numbers(inputs),
         unrepeated=None if duplicates == "keep" else _unrepeated(inputs, split),
         crops=inputs.crops,
+        table_schema="" if inputs.schema is None else inputs.schema.digest(),
     )
 
 

@@ -38,6 +38,7 @@ from fedtl.runs.clients import Clients, Held, Ready
 from fedtl.runs.pooled_beside import PooledBeside
 from fedtl.runs.unread_settings import unread_settings
 from fedtl.scenario.adversity import attackers
+from fedtl.transfer.backbones import for_inputs, taken_for
 from fedtl.transfer.devices import where_blocks_are_trained
 from fedtl.transfer.heads import head_of
 
@@ -73,10 +74,15 @@ class SimulatedClients(Clients):
         dataset = open_data(config)
         if self._check_data is not None:
             self._check_data(dataset)
-        if strategy.scores_zero_shot:
-            _read_names(config, dataset)
         understood = Understood.of(dataset)
         observers.noted(understood.sentence)
+        taken = for_inputs(asked, dataset.inputs)
+        if taken != asked:
+            folder.settle(taken)
+            observers.noted(taken_for(taken, dataset.inputs))
+            asked, config = taken, taken.settled().in_simulation()
+        if strategy.scores_zero_shot:
+            _read_names(config, dataset)
         for note in data_notes(config, dataset):
             observers.warned(note)
         # An impossible partition is refused before anything is computed for it.

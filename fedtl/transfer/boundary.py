@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fedtl.errors import UsageError
 from fedtl.kinds import KINDS
 from fedtl.options import declared
-from fedtl.transfer.backbones import backbone_of
+from fedtl.transfer.backbones import backbone_of, without_inputs
 from fedtl.transfer.backbones.base import Backbone, example_batch
 from fedtl.transfer.network_cut import INPUT, Cuttable, Halves
 
@@ -151,6 +151,7 @@ def only_network(config: RunConfig) -> RunConfig:
     """Return a configuration of which nothing is left but what a cut network depends on."""
     from fedtl.config import RunConfig
 
+    config = without_inputs(config)
     own = declared(KINDS["backbone"].load(config.backbone))
     return RunConfig(
         options=tuple((key, value) for key, value in config.options if key in own),

@@ -19,7 +19,7 @@ from fedtl.errors import UnreadableImageError
 from fedtl.transfer.backbones import Backbone
 from fedtl.transfer.feature_file import DIGEST_BYTES, MATRIX_OFFSET, FeatureFile
 from fedtl.transfer.features import FeatureStore
-from fedtl.transfer.inference import Batch, Extractor
+from fedtl.transfer.inference import Batch, Extractor, by_source
 
 # What a kill may cost.
 _SEGMENT_ROWS = 4096
@@ -81,8 +81,7 @@ def extract_features(
     batches have a few fixed shapes, the last one filled up, and each runs on one thread.
 
     Args:
-        items: Inputs of the kind that the backbone takes. Where they have ``load_batch(indices)``,
-            which returns several at once, it is used.
+        items: Inputs of the kind that the backbone takes; see :class:`Extractor`.
         backbone: The frozen network.
         cache: Cache folder; ``None`` keeps everything in memory and writes nothing.
         precision: ``float32``, ``bfloat16`` or ``float16``: the network's weights and inputs. The
@@ -99,7 +98,11 @@ def extract_features(
         FedtlError: The cache cannot be written, or features are not finite.
     """
     extractor = Extractor(items, backbone, precision=precision, device=device, workers=workers)
-    run = extractor.run if runner is None else partial(runner, items, backbone)
+    chosen = extractor.run if runner is None else partial(runner, items, backbone)
+
+    def run(slots: NDArray[np.int64], first: NDArray[np.int64]) -> Iterator[Batch]:
+        return chosen(by_source(items, slots, first), first)
+
     wanted = _Wanted.of(_digests(items, extractor.workers))
     report = on_progress or (lambda done, total: None)
     if cache is None:

@@ -72,7 +72,9 @@ class Extractor:
     workers; see :class:`~fedtl.transfer.preparation.Preparation`.
 
     Args:
-        items: Inputs, of the kind that the backbone takes.
+        items: Inputs, of the kind that the backbone takes. Where they have ``loader(indices)``,
+            what that returns loads these, each once; where they have ``load_batch(indices)``, that
+            returns several at once.
         backbone: The frozen network; it stays as it is.
         precision: ``float32``, ``bfloat16`` or ``float16``.
         device: ``auto`` or a torch device.
@@ -128,15 +130,18 @@ class Extractor:
             collated = self._collated(batch)
             return batch, features_of(collated) if self._on_cores else collated
 
+        loader = getattr(self.items, "loader", None)
+        load = self.items.load if loader is None else loader(first[slots])
+
         def of_slots(batch: NDArray[np.int64]) -> tuple[Prepared, Tensor | tuple[Tensor, ...]]:
-            return of_prepared(self._prepared(batch, first))
+            return of_prepared(self._prepared(batch, first, load))
 
         with reproducible_arithmetic():
             if self._preparation.one_shape:
                 whole = _parts(slots, self._batch_size(0))
                 ready = _in_order(of_slots, whole, self.workers)
             else:
-                ready = _in_order(of_prepared, self._by_length(slots, first), self.workers)
+                ready = _in_order(of_prepared, self._by_length(slots, first, load), self.workers)
             for batch, found in ready:
                 features = found if isinstance(found, Tensor) else features_of(found)
                 yield self._checked(batch, features.numpy()[: len(batch.slots)])
@@ -148,7 +153,9 @@ class Extractor:
         size = self._batch_size(batch.length)
         return self._preparation.collate(batch.arrays, batch.length, size)
 
-    def _prepared(self, slots: NDArray[np.int64], first: NDArray[np.int64]) -> Prepared:
+    def _prepared(
+        self, slots: NDArray[np.int64], first: NDArray[np.int64], load: Callable[[int], Any]
+    ) -> Prepared:
         """Return the inputs of some slots, whatever their lengths, and why others have none."""
         prepare, held = self._preparation.prepare, slots.tolist()
         load_batch = getattr(self.items, "load_batch", None)
@@ -158,18 +165,20 @@ class Extractor:
         unreadable: dict[int, str] = {}
         for slot in held:
             try:
-                arrays.append(prepare(self.items.load(int(first[slot]))))
+                arrays.append(prepare(load(int(first[slot]))))
             except UnreadableImageError as error:
                 unreadable[slot] = str(error)
             else:
                 readable.append(slot)
         return Prepared(readable, arrays, 0, unreadable)
 
-    def _by_length(self, slots: NDArray[np.int64], first: NDArray[np.int64]) -> Iterator[Prepared]:
+    def _by_length(
+        self, slots: NDArray[np.int64], first: NDArray[np.int64], load: Callable[[int], Any]
+    ) -> Iterator[Prepared]:
         """Yield batches of inputs of one length each; only the last of a length may not be full."""
 
         def prepared(part: NDArray[np.int64]) -> Prepared:
-            return self._prepared(part, first)
+            return self._prepared(part, first, load)
 
         waiting: dict[int, Prepared] = {}
         for part in _in_order(prepared, _parts(slots, _PREPARED_TOGETHER), self.workers):
@@ -192,6 +201,20 @@ class Extractor:
                 f"another --precision, or other weights."
             )
         return Batch(np.array(batch.slots, np.int64), features, batch.unreadable)
+
+
+def by_source(
+    items: Items, slots: NDArray[np.int64], first: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return slots so that inputs that are made of one, such as crops of a picture, are together.
+
+    Args:
+        items: Inputs. Only those that have ``sources(indices)``, of each a number, are made so.
+        slots: Which inputs there are.
+        first: For each slot, the index of its input.
+    """
+    sources = getattr(items, "sources", None)
+    return slots if sources is None else slots[np.argsort(sources(first[slots]), kind="stable")]
 
 
 def _parts(slots: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedtl.transfer.client_block import ClientBlock, scoring_batches
+from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, Tensors
+from fedtl.transfer.minibatches import scoring_batches
 from fedtl.transfer.prior_correction import Adjustment
 
 

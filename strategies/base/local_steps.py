@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
-from fedtl.transfer.client_block import ClientBlock, Minibatch, alike, minibatches, steps_of
+from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, Tensors, in_round, kept_back
+from fedtl.transfer.minibatches import Minibatch, alike, minibatches, steps_of
 from strategies.base.halves import Arrays, Received, Trained
 
 State = dict[str, Tensors]

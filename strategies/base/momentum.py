@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedtl.transfer.client_block import ClientBlock, batch_width, steps_of
+from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Tensors
+from fedtl.transfer.minibatches import batch_width, steps_of
 from strategies.base.halves import Received
 from strategies.base.iterative import IterativeStrategy
 from strategies.base.local_steps import State

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from flwr.app import Context, RecordDict
 
+from fedtl.client.node_config import NodeConfigError
 from fedtl.client.own_site import prepare_own
-from fedtl.client.policy import NodeConfigError, RefusedError, SitePolicy, configuration_here
+from fedtl.client.policy import RefusedError, SitePolicy, configuration_here
 from fedtl.client.site_store import kept_site
 from fedtl.config import RunConfig
 from fedtl.data.rows import column_counts
@@ -70,6 +71,8 @@ def test_each_site_alone_sees_what_a_simulation_sees(sites: list[Path], tmp_path
         context = _context(path, set=f"table-schema={tmp_path / 'agreed.toml'}")
         site = kept_site(configuration_here(context), prepare_own, context)
         assert site.backbone_fingerprint == every.fingerprint
+        assert every.schema is not None
+        assert site.table_schema == every.schema.digest()
         assert site.data.features.equal(tensor[rows])
 
 
@@ -90,6 +93,7 @@ def test_another_schema_is_another_backbone(sites: list[Path], tmp_path: Path) -
         context = _context(sites[0], set=f"table-schema={file}")
         prints.append(kept_site(configuration_here(context), prepare_own, context))
     assert prints[0].backbone_fingerprint != prints[1].backbone_fingerprint
+    assert prints[0].table_schema != prints[1].table_schema
 
 
 def test_a_run_names_no_file_of_a_sites_table() -> None:

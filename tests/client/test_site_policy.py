@@ -15,8 +15,9 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from fedtl import flower_app
 from fedtl.client import own_data
+from fedtl.client.node_config import NodeConfigError
 from fedtl.client.own_data import is_simulated
-from fedtl.client.policy import NodeConfigError, RefusedError, SitePolicy
+from fedtl.client.policy import RefusedError, SitePolicy
 from fedtl.client.private_files import OpenFilesError, close_to_others
 from fedtl.client.run_keys import FOLLOWED, IMPOSSIBLE, SERVERS_OWN
 from fedtl.client.site_store import read_site

@@ -77,7 +77,8 @@ def test_a_look_at_the_columns(ward: Path) -> None:
     lines = looked.stdout.splitlines()
     assert lines[0].startswith("240 rows, 2 classes (no ")
     assert max(map(len, lines[:10])) <= 80
-    table = {line.split()[0]: line.split() for line in lines[3:8]}
+    assert lines[1] == "backbone = tabular, as the data are rows of tables"
+    table = {line.split()[0]: line.split() for line in lines[4:9]}
     assert table["age"][1] == "numeric" and table["age"][-1] == "–"
     assert table["crp"][1] == "numeric" and 20 < int(table["crp"][-1]) < 80
     assert table["pain"][1] == "categorical" and "sharp" in table["pain"]
@@ -211,7 +212,7 @@ def test_sites_agree_on_a_schema_from_sums(ward: Path, tmp_path: Path) -> None:
     ("flags", "told"),
     [
         (
-            TABULAR[1:],
+            (*TABULAR[1:], "--backbone=fedtl-tiny"),
             "holds rows of tables, but backbone = fedtl-tiny takes pictures; choose another: "
             "--backbone tabular",
         ),

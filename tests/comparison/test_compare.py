@@ -183,7 +183,7 @@ def test_quiet_and_json_name_the_folder(folder: Path, tmp_path: Path) -> None:
     quiet = finished(compare.main, "--resume", folder, "--quiet")
     assert quiet.stdout == f"{folder}\n"
     [warning] = quiet.stderr.splitlines()
-    assert warning.startswith("warning: The run uses ") and f": {folder} names it," in warning
+    assert warning.startswith("warning: The run uses ") and f"lies outside {folder};" in warning
     told = json.loads(finished(compare.main, "--resume", folder, "--json").stdout)
     assert told.pop("run_folder") == str(folder)
     assert told == json.loads((folder / "summary.json").read_text())

@@ -75,3 +75,12 @@ def test_each_is_shown_as_often_as_the_picture() -> None:
         places, counts = np.unique(shown[rows == row], return_counts=True)
         assert [int(seen.load(int(place))[0, 0, 2]) for place in places] == [row] * 3
         assert (np.abs(counts - 1000) < 130).all()
+
+
+def test_sources_are_the_rows_of_the_pictures() -> None:
+    seen = _seen()
+    expected = [int(seen.load(at)[0, 0, 2]) for at in range(len(seen))]
+    order = np.random.default_rng(0).permutation(len(seen))
+    assert seen.sources(order).tolist() == [expected[at] for at in order]
+    none = WithCrops(_Pictures(4), ROWS[:0], 2, 1)
+    assert none.sources(np.arange(4)).tolist() == [0, 1, 2, 3]

@@ -37,6 +37,7 @@ def _answer(
         "backbone-fingerprint": identity.fingerprint,
         "feature-size": identity.feature_size,
         "classes": list(identity.classes),
+        "table-schema": identity.table_schema,
     }
     counts = {
         "partition-id": partition_id,
@@ -186,6 +187,21 @@ def test_nodes_that_fail_are_refused_and_the_others_go_on() -> None:
         _handshake({5: Error(2, "no such data")}, 1, _OURS)
 
 
+def test_another_schema_of_tables_is_told_as_such_without_its_columns() -> None:
+    theirs = replace(_OURS, fingerprint="tabular", table_schema="5c4e" * 16)
+    other = replace(theirs, fingerprint="tabulated", table_schema="ab12" * 16)
+    pictures = replace(_OURS, fingerprint="bbbb")
+    answers = {5: _answer(0, theirs), 6: _answer(1, other), 7: _answer(2, pictures)}
+    roll = _handshake({**answers, 8: _answer(3, theirs)}, 4, theirs)
+    assert sorted(roll.partitions.values()) == [0, 3]
+    reasons = {failure.client: failure.reason for failure in roll.refused}
+    assert reasons[1].startswith("refused: the site's table-schema says otherwise what columns are")
+    assert "5c4e" * 16 in reasons[1] and "ab12" * 16 in reasons[1]
+    assert "set='table-schema=FILE'" in reasons[1] and "fingerprint" not in reasons[1]
+    # Inputs of another kind are no matter of schemas.
+    assert "fingerprint bbbb" in reasons[2] and "table-schema" not in reasons[2]
+
+
 @pytest.mark.parametrize(
     "key",
     [
@@ -193,6 +209,7 @@ def test_nodes_that_fail_are_refused_and_the_others_go_on() -> None:
         "backbone-fingerprint",
         "feature-size",
         "classes",
+        "table-schema",
         "partition-id",
         "num-examples",
         "held-out",

@@ -108,7 +108,7 @@ def test_places_outside_a_folder_are_told_unless_given_anew(sent: Path, data: Pa
     flags = ["--resume", ".", "--quiet", "--trust"]
     told = finished(simulate.main, *flags).stderr
     assert told.startswith("warning: ")
-    assert f"data = 'features:{data}'" in told and "your command does not" in told
+    assert f"data = 'features:{data}'" in told and "configuration in that folder says so" in told
     assert finished(simulate.main, *flags, "--data", f"features:{data}").stderr == ""
     assert "cannot be given another value" in complaint(simulate.main, *flags, "--rounds", 9)
 

@@ -29,6 +29,7 @@ from fedtl import agree, compare, describe, export, predict, pretrain, simulate
 from fedtl.command_line import _further
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping, from_toml
+from fedtl.config_keys.data import AUTO
 from fedtl.config_keys.every import rules
 from fedtl.kinds import KINDS
 from fedtl.known_options import shipped_options
@@ -174,7 +175,7 @@ def test_commands_of_ours_parse(
         strategies.load(config.strategy)
     kind = KINDS["backbone"]
     named = config.weights != "random" and not Path(config.weights).suffix
-    if kind.found(config.backbone)[0] == kind.otherwise and named:
+    if config.backbone != AUTO and kind.found(config.backbone)[0] == kind.otherwise and named:
         weights_entry(config.backbone, config.weights)
 
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 import strategies
 from fedtl.config import RunConfig
 from fedtl.federation.zero_shot import give_texts
-from fedtl.transfer.client_block import ClientBlock, batch_width, minibatches
+from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import LinearHead, Tensors
+from fedtl.transfer.minibatches import batch_width, minibatches
 from strategies.base import Arrays, HeadStrategy, Received, Reply
 
 FEATURES, CLASSES = 4, 3

@@ -28,8 +28,9 @@ from fedtl import simulate
 from fedtl.config import RunConfig
 from fedtl.federation.outcome import Outcome
 from fedtl.scenario.adversity import attackers, before_training, drops_out, falsified
-from fedtl.transfer.client_block import ClientBlock, batch_width
+from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Tensors
+from fedtl.transfer.minibatches import batch_width
 from strategies.base import Arrays, Received, Reply, State, Trained
 from strategies.fedavg import FedAvg
 

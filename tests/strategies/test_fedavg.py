@@ -18,8 +18,9 @@ from torch import nn
 
 from fedtl.config import RunConfig
 from fedtl.records import from_record, to_record
-from fedtl.transfer.client_block import ClientBlock, batch_width, minibatches
+from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Tensors, one_thread
+from fedtl.transfer.minibatches import batch_width, minibatches
 from strategies.base import Received, Reply
 from strategies.fedavg import FedAvg
 

@@ -48,6 +48,6 @@ def complaint(command: Callable[..., None], *arguments: object, exit_code: int =
     lines = end.stderr.splitlines()
     assert lines[-1].startswith("error: "), end.stderr
     # A run may have said what it understood of its data, and warned.
-    expected = re.compile(r"warning: |[\d,]+ (images?|rows?), ")
+    expected = re.compile(r"warning: |[\d,]+ (images?|rows?|texts?), ")
     assert all(expected.match(line) for line in lines[:-1]), end.stderr
     return lines[-1].removeprefix("error: ")

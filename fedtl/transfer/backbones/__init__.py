@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from fedtl.config_keys.data import AUTO
 from fedtl.data.input_kinds import PICTURE, SOUND, TABLE_ROW, TEXT, kind_of
 from fedtl.errors import UsageError
 from fedtl.kinds import KINDS
@@ -23,10 +24,14 @@ __all__ = [
     "backbone_of",
     "check_kind",
     "embedding_fingerprint",
+    "for_inputs",
     "load_backbone",
+    "taken_for",
     "text_tower_of",
+    "without_inputs",
 ]
 
+_TAKEN = {PICTURE: TINY, TEXT: "wordllama", SOUND: "log-mel", TABLE_ROW: "tabular"}
 _FOR = {
     PICTURE: "--backbone fedtl-tiny, or a network of torchvision",
     TEXT: "--backbone wordllama",
@@ -37,6 +42,30 @@ _OTHERWISE_READ = {
     (TEXT, TABLE_ROW): "; or read rows as they are: --text-column none",
     (TABLE_ROW, TEXT): "; or name the column of the texts: --text-column NAME",
 }
+
+
+def for_inputs(config: RunConfig, inputs: object) -> RunConfig:
+    """Return a configuration with what ``backbone`` = auto comes to, if the inputs need one.
+
+    Args:
+        config: The run.
+        inputs: Its inputs.
+    """
+    taken = _TAKEN.get(kind_of(inputs))
+    return config if config.backbone != AUTO or taken is None else config.replace(backbone=taken)
+
+
+def taken_for(config: RunConfig, inputs: object) -> str:
+    """Return a line that says which backbone was taken for inputs."""
+    return f"backbone = {config.backbone}, as the data are {kind_of(inputs).name}"
+
+
+def without_inputs(config: RunConfig) -> RunConfig:
+    """Return a configuration with what ``backbone`` = auto is where nobody has seen all inputs.
+
+    That is the one for pictures: what takes other inputs has to be named there.
+    """
+    return config.replace(backbone=TINY) if config.backbone == AUTO else config
 
 
 def backbone_of(config: RunConfig, schema: Schema | None = None) -> Backbone:
@@ -66,7 +95,7 @@ def text_tower_of(config: RunConfig) -> TextTower:
 
 
 def _family_of(config: RunConfig) -> Family:
-    kind = KINDS["backbone"]
+    config, kind = without_inputs(config), KINDS["backbone"]
     family = cast(type[Family], kind.load(config.backbone))
     return family(config, kind.found(config.backbone)[1])
 

@@ -13,9 +13,25 @@ from typing import Any
 from fedtl.data.input_kinds import PICTURE, SOUND, TEXT, InputKind
 from fedtl.errors import FedtlError, UsageError
 from fedtl.registry import needed
+from fedtl.transfer.huggingface.brought_code import code_digests, code_run, refuse_elsewhere
+from fedtl.user_code import refuse_barred_model
 
 _PREPROCESSOR = "preprocessor_config.json"
+_CONFIGURATION, _MODULES = "config.json", "modules.json"
+# Files in which transformers looks for classes of the model's own.
+_NAMING = (
+    _CONFIGURATION,
+    "tokenizer_config.json",
+    _PREPROCESSOR,
+    "processor_config.json",
+    "video_preprocessor_config.json",
+)
+# Where the classes are that modules.json usually names.
+_SENTENCES = "sentence_transformers."
 _OPTIONS = ("pool", "layer")
+_FAILURES = (OSError, ValueError, KeyError, RuntimeError, ImportError)
+# The argument by which transformers runs a model's own Python, as its refusals name it.
+_THEIR_SWITCH = "trust_remote_code"
 
 
 @dataclass(frozen=True)
@@ -28,15 +44,17 @@ class ModelPlace:
         layer: Whose outputs are taken: 0 for the embeddings, -1 for the last; ``None`` for what
             the model gives.
         download: Whether what is not there may be fetched.
+        trusted: Whether Python that the model brings may run.
     """
 
     where: str
     pool: str
     layer: int | None
     download: bool
+    trusted: bool = False
 
     @classmethod
-    def of(cls, argument: str, *, download: bool) -> ModelPlace:
+    def of(cls, argument: str, *, download: bool, trusted: bool = False) -> ModelPlace:
         """Return what stands after ``hf:``.
 
         Raises:
@@ -60,7 +78,8 @@ class ModelPlace:
         there = folder.is_dir()
         if not there and (where.startswith((".", "/", "~")) or where.count("/") > 1):
             raise UsageError(f"backbone = 'hf:{argument}': there is no folder {where}.")
-        return cls(str(folder) if there else where, values.get("pool", ""), layer, download)
+        where = str(folder) if there else where
+        return cls(where, values.get("pool", ""), layer, download, trusted)
 
     @property
     def transformers(self) -> ModuleType:
@@ -75,13 +94,22 @@ class ModelPlace:
         package.utils.logging.disable_progress_bar()
         return package
 
+    @property
+    def _untrusted(self) -> str:
+        """Why a model is refused that brings Python, in a sentence."""
+        return (
+            f"{self.where} brings Python of its own, and none that comes with a network is run "
+            "unless you ask for it: add --trust-remote-code if you know who wrote it, or take a "
+            "network that transformers itself has."
+        )
+
     def configuration(self) -> Any:
         """Return the model's configuration.
 
         Raises:
             UsageError: There is no such model here, or it cannot be read.
         """
-        return self._loaded(self.transformers.AutoConfig.from_pretrained)
+        return self.loaded(self.transformers.AutoConfig.from_pretrained)
 
     def takes(self) -> InputKind:
         """Return which kind of input the model takes, as its files say."""
@@ -108,7 +136,7 @@ class ModelPlace:
 
     def processor(self, automatic: str) -> Any:
         """Return what prepares inputs: of ``AutoTokenizer``, ``AutoImageProcessor`` or the like."""
-        return self._loaded(getattr(self.transformers, automatic).from_pretrained)
+        return self.loaded(getattr(self.transformers, automatic).from_pretrained)
 
     def model(self) -> Any:
         """Return the network with its weights, float32.
@@ -119,7 +147,7 @@ class ModelPlace:
         import torch
 
         load = self.transformers.AutoModel.from_pretrained
-        model, told = self._loaded(load, dtype=torch.float32, output_loading_info=True)
+        model, told = self.loaded(load, dtype=torch.float32, output_loading_info=True)
         missing = sorted(told["missing_keys"])
         if missing and all("pooler" in key for key in missing):
             # Weights drawn at random; what they would pool is not used.
@@ -131,12 +159,70 @@ class ModelPlace:
             )
         return model.eval()
 
+    def loaded(self, load: Any, **settings: Any) -> Any:
+        """Return what a library loads, and what may need Python that the model brings.
+
+        Args:
+            load: Takes the model's place.
+            settings: Its other arguments.
+
+        Raises:
+            UsageError: It is not there, cannot be read, or needs Python that may not run.
+            FedtlError: It cannot be fetched.
+        """
+        # Left out, transformers would ask at the terminal.
+        found = self._loaded(load, trust_remote_code=self.trusted, **settings)
+        ran = code_run(found)
+        if ran and not self.trusted:
+            raise UsageError(self._untrusted)
+        if not ran <= set(self.code().values()):
+            raise UsageError(
+                f"{self.where} has other Python than a network of the same names that this process "
+                "has loaded before; start Python anew."
+            )
+        return found
+
+    def check_code(self) -> None:
+        """Refuse Python that may not run, before any does.
+
+        Raises:
+            UsageError: It is not asked for, or by a folder alone that may come from somebody else,
+                or it lies in another repository than the model.
+        """
+        modules = [one["type"] for one in self.file(_MODULES).get("", ())]
+        own = [one for one in modules if not one.startswith(_SENTENCES)]
+        if not self.trusted:
+            # sentence-transformers runs it unasked before its version 6.
+            if own:
+                raise UsageError(self._untrusted)
+            return
+        refuse_barred_model(self.where)
+        named = {name: self.file(name).get("auto_map") for name in _NAMING}
+        refuse_elsewhere(self.where, {**named, _MODULES: own})
+
+    def code(self) -> dict[str, str]:
+        """Return the SHA-256 of every .py file that the model brings, by its path in the folder.
+
+        Of a name on the hub these are the files that were fetched, so what runs is among them.
+        """
+        found = self.path(_CONFIGURATION) if self.trusted else None
+        return {} if found is None else code_digests(found.parent)
+
     def _loaded(self, load: Any, **settings: Any) -> Any:
         offline = not self.download or os.environ.get("HF_HUB_OFFLINE") == "1"
         try:
             return load(self.where, local_files_only=offline, **settings)
-        except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+        except Exception as error:
+            if not (self.trusted or isinstance(error, _FAILURES)):
+                raise
+            told = str(error)
+            reason = " ".join(told.split())[:200] or type(error).__name__
+            if not self.trusted and _THEIR_SWITCH in told:
+                raise UsageError(self._untrusted) from None
+            if not isinstance(error, _FAILURES):
+                raise UsageError(
+                    f"The Python that {self.where} brings fails: {type(error).__name__}: {reason}"
+                ) from error
             if Path(self.where).is_dir():
                 raise UsageError(
                     f"{self.where} holds no model that can be read: {reason}"

@@ -60,9 +60,7 @@ def _own_ways(place: ModelPlace) -> tuple[str, list[nn.Module], int]:
     if place.path("modules.json") is None:
         return "", [], 0
     package = needed("sentence_transformers", extra="text", by=f"backbone = hf:{place.where}")
-    found = package.SentenceTransformer(
-        place.where, device="cpu", local_files_only=not place.download
-    )
+    found = place.loaded(package.SentenceTransformer, device="cpu")
     pool, after = "", []
     for module in list(found)[1:]:
         if type(module).__name__ == "Pooling":
