@@ -92,14 +92,15 @@ def cut_backbone(
             f"trainable-blocks = {config.trainable_blocks} and train-from = "
             f"{config.train_from!r} both say where the backbone is cut; leave one of them out."
         )
-    network = Cuttable(backbone.network, backbone.name)
+    example = example_batch(backbone.preprocessing)
+    network = Cuttable(backbone.network, backbone.name, example)
     halves = (
         network.before(config.train_from)
         if config.train_from
         else network.before_last(config.trainable_blocks)
     )
     with torch.inference_mode():
-        crossing = halves.below(*example_batch(backbone.preprocessing))
+        crossing = halves.below(*example)
     if not crossing.is_floating_point():
         raise UsageError(
             f"{backbone.name} cannot be cut before {halves.name}: what passes there are no numbers "

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
 
 from fedtl.errors import UsageError
+from fedtl.transfer.network_operations import is_fact, operations_of
 
 INPUT = "input"
 """What stands for the cut below which there is nothing."""
@@ -21,6 +23,8 @@ _NORMALISATIONS = (
     nn.GroupNorm,
     nn.LocalResponseNorm,
 )
+# Inputs that a cut is checked with: as many as no batch has that operations are listed with.
+_CHECKED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,26 +51,28 @@ class Cuttable:
     Args:
         network: In evaluation mode; it takes one tensor.
         name: What it is called, for messages.
+        example: A batch as it takes it.
 
     Raises:
-        UsageError: Its operations depend on its input, so that they cannot be listed.
+        UsageError: It takes more, or its operations depend on its input, so that they cannot be
+            listed.
     """
 
-    def __init__(self, network: nn.Module, name: str) -> None:
-        self._network, self._name = network, name
+    def __init__(self, network: nn.Module, name: str, example: tuple[Tensor, ...]) -> None:
+        self._network, self._name, self._example = network, name, example
+        if len(example) != 1:
+            raise UsageError(
+                f"{name} cannot be cut into blocks, as it takes more than one tensor; use "
+                "trainable-blocks = 0, or a network for pictures."
+            )
         try:
-            self._graph = fx.Tracer().trace(network)
+            graph = operations_of(network, (self._batch(1), self._batch(2)))
         except Exception as error:  # whatever a network's own code raises
             raise UsageError(
                 f"{name} cannot be cut into blocks, as its operations cannot be listed "
                 f"({type(error).__name__}); use trainable-blocks = 0, or a network of torchvision."
             ) from error
-        self._nodes = list(self._graph.nodes)
-        if sum(node.op == "placeholder" for node in self._nodes) != 1:
-            raise UsageError(
-                f"{name} cannot be cut into blocks, as it takes more than one tensor; use "
-                "trainable-blocks = 0, or a network of torchvision."
-            )
+        self._nodes = list(graph.nodes)
 
     @cached_property
     def blocks(self) -> list[str]:
@@ -76,7 +82,7 @@ class Cuttable:
         tensor alone passes: a residual block, a convolution of VGG, a layer of a transformer.
         Normalisations by themselves are none.
         """
-        return list(self._blocks_in(self._network, ""))
+        return sorted(self._blocks_in(self._network, ""), key=self._entries.__getitem__)
 
     def before_last(self, count: int) -> Halves:
         """Return the network, cut before the last ``count`` blocks.
@@ -95,7 +101,8 @@ class Cuttable:
         """Return the network, cut before a module; before everything for ``input``.
 
         Raises:
-            UsageError: There is no such module, or more than one tensor passes there.
+            UsageError: There is no such module, more than one tensor passes there, or the halves
+                are not the whole.
         """
         if module == INPUT:
             at = 1 + next(i for i, node in enumerate(self._nodes) if node.op == "placeholder")
@@ -113,8 +120,25 @@ class Cuttable:
                 f"train-from = {module!r}: more than one tensor passes there in {self._name}"
                 f"{self._listed()}."
             )
-        above = sum(self._entries[block] >= at for block in self.blocks)
-        return Halves(self._part(0, at), self._part(at, len(self._nodes)), module, above)
+        count = sum(self._entries[block] >= at for block in self.blocks)
+        halves = Halves(self._part(0, at), self._part(at, len(self._nodes)), module, count)
+        with torch.inference_mode():
+            inputs = self._batch(_CHECKED)
+            found, whole = halves.above(halves.below(inputs).clone()), self._network(inputs)
+        if not torch.allclose(found, whole, rtol=0, atol=0, equal_nan=True):
+            raise UsageError(
+                f"{self._name} cannot be cut before {module}, as it computes something else in two "
+                "parts; use trainable-blocks = 0, or a network of torchvision."
+            )
+        return halves
+
+    def _batch(self, rows: int) -> Tensor:
+        """Return inputs, of random numbers if they are no whole ones."""
+        one = self._example[0]
+        if not one.is_floating_point():
+            return one.repeat(rows, *[1] * (one.dim() - 1))
+        draws = torch.Generator().manual_seed(rows)
+        return torch.randn(rows, *one.shape[1:], generator=draws, dtype=one.dtype)
 
     def _listed(self) -> str:
         listed = ", ".join(self.blocks)
@@ -134,15 +158,30 @@ class Cuttable:
     @cached_property
     def _single(self) -> dict[int, fx.Node]:
         """Return the operations before which one tensor alone passes, and what made that tensor."""
-        last = {used: at for at, node in enumerate(self._nodes) for used in node.all_input_nodes}
+        last = {
+            used: at
+            for at, node in enumerate(self._nodes)
+            if not is_fact(node)
+            for used in node.all_input_nodes
+        }
         found, passing = {}, set[fx.Node]()
         for at in range(1, len(self._nodes)):
             made = self._nodes[at - 1]
-            if made.op != "get_attr" and made in last:
+            if made in self._moving and made in last:
                 passing.add(made)
             passing = {node for node in passing if last[node] >= at}
             if len(passing) == 1:
                 (found[at],) = passing
+        return found
+
+    @cached_property
+    def _moving(self) -> set[fx.Node]:
+        """Return the operations that depend on numbers of the input; both sides repeat others."""
+        found = set[fx.Node]()
+        for node in self._nodes:
+            follows = not found.isdisjoint(node.all_input_nodes) and not is_fact(node)
+            if node.op == "placeholder" or follows:
+                found.add(node)
         return found
 
     def _blocks_in(self, module: nn.Module, path: str) -> Iterator[str]:
@@ -170,18 +209,25 @@ class Cuttable:
             members = [(f"{where}.{name}", child) for name, child in held.named_children()]
             alike = len(members) > 1 and len({type(child) for _, child in members}) == 1
             if alike and all(_is_deep(child) for _, child in members):
-                return all(self._begins_block(name) for name, _ in members[1:])
-        return False
+                used = [name for name, _ in members if name in self._entries]
+                return bool(used) and all(map(self._begins_block, used[1:]))
+        return any(
+            self._is_trunk(child, f"{path}.{name}") for name, child in module.named_children()
+        )
 
     def _part(self, start: int, end: int) -> nn.Module:
         """Return the operations from one to before another as a module."""
-        graph, copies = fx.Graph(), {}
+        graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
         if start:
-            copies[self._single[start]] = graph.placeholder("x")
-            later = set(self._nodes[start:end])
+            crossing = graph.placeholder("x")
+            copies = dict.fromkeys((self._nodes[0], self._single[start]), crossing)
+            needed = set(self._nodes[start:end])
+            for node in reversed(self._nodes[:start]):
+                if node not in self._moving and not needed.isdisjoint(node.users):
+                    needed.add(node)
             for node in self._nodes[:start]:
-                if node.op == "get_attr" and not later.isdisjoint(node.users):
-                    copies[node] = graph.node_copy(node)
+                if node in needed:
+                    copies[node] = graph.node_copy(node, copies.__getitem__)
         for node in self._nodes[start:end]:
             copies[node] = graph.node_copy(node, copies.__getitem__)
         if end < len(self._nodes):
@@ -190,14 +236,15 @@ class Cuttable:
 
 
 def _is_deep(module: nn.Module) -> bool:
-    """Return whether a module has modules in its modules."""
-    return any(True for child in module.children() for _ in child.children())
+    """Return whether a module is more than a layer or two: it has modules in its modules."""
+    parts = list(module.children())
+    return len(parts) > 3 or any(True for child in parts for _ in child.children())
 
 
 def _normalises(module: nn.Module) -> bool:
     """Return whether all parameters of a module belong to normalisations."""
     return all(
-        isinstance(part, _NORMALISATIONS)
+        isinstance(part, _NORMALISATIONS) or type(part).__name__.endswith("Norm")
         for part in module.modules()
         if any(True for _ in part.parameters(recurse=False))
     )
