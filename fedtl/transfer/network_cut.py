@@ -122,15 +122,24 @@ class Cuttable:
             )
         count = sum(self._entries[block] >= at for block in self.blocks)
         halves = Halves(self._part(0, at), self._part(at, len(self._nodes)), module, count)
-        with torch.inference_mode():
-            inputs = self._batch(_CHECKED)
-            found, whole = halves.above(halves.below(inputs).clone()), self._network(inputs)
-        if not torch.allclose(found, whole, rtol=0, atol=0, equal_nan=True):
+        if not self._is_whole(halves):
             raise UsageError(
                 f"{self._name} cannot be cut before {module}, as it computes something else in two "
                 "parts; use trainable-blocks = 0, or a network of torchvision."
             )
         return halves
+
+    def _is_whole(self, halves: Halves) -> bool:
+        """Return whether halves give to the bit what the network gives."""
+        inputs = self._batch(_CHECKED)
+        with torch.inference_mode():
+            whole = self._network(inputs)
+            try:
+                found = halves.above.forward(halves.below.forward(inputs).clone())
+            except Exception:  # whatever a network's own code raises
+                return False
+        alike = bool(found.shape == whole.shape)
+        return alike and torch.allclose(found, whole, rtol=0, atol=0, equal_nan=True)
 
     def _batch(self, rows: int) -> Tensor:
         """Return inputs, of random numbers if they are no whole ones."""

@@ -13,7 +13,7 @@ from torch.fx.proxy import Attribute, TraceError
 
 _CONSTANT = (bool, int, str, type(None))
 _IN_PLACE = ("setitem", "iadd", "isub", "imul", "itruediv")
-_FACTS: tuple[tuple[str, Any, str | int], ...] = (
+_FACTS: tuple[tuple[str, Any, Any], ...] = (
     ("call_method", "size", 0),
     ("call_function", getattr, "device"),
     ("call_function", getattr, "dtype"),
@@ -38,6 +38,7 @@ def operations_of(network: nn.Module, batches: tuple[Tensor, Tensor]) -> fx.Grap
             its input.
     """
     with torch.inference_mode(False), torch.no_grad():
+        network(batches[0])  # by then it has what it keeps from its first call
         graph = _Tracer(batches).trace(network)
     for node in reversed(list(graph.nodes)):
         if not (node.users or node.op in ("placeholder", "output") or _in_place(node, network)):
@@ -73,21 +74,15 @@ class _Seen(fx.Proxy):
         return first
 
     def __iter__(self) -> Iterator[Any]:
-        return iter([self[at] for at in range(len(self))])
+        parts: Any = self
+        return iter([parts[at] for at in range(len(self))])
 
 
 class _Tracer(fx.Tracer):
     def __init__(self, batches: tuple[Tensor, Tensor]) -> None:
         super().__init__()
         self._batches = batches
-        self._facts = {
-            fact: tuple(told(batch) for batch in batches)
-            for fact, told in zip(
-                _FACTS,
-                (len, operator.attrgetter("device"), operator.attrgetter("dtype")),
-                strict=True,
-            )
-        }
+        self._facts = {fact: tuple(_told(fact[2], batch) for batch in batches) for fact in _FACTS}
         self._input: Any = None
         self._runs = False
 
@@ -167,6 +162,10 @@ class _Tracer(fx.Tracer):
             return target(*given, **named)
         finally:
             self._runs = False
+
+
+def _told(fact: Any, batch: Tensor) -> Any:
+    return getattr(batch, fact) if isinstance(fact, str) else batch.size(fact)
 
 
 def _in_place(node: fx.Node, network: nn.Module) -> bool:
