@@ -229,11 +229,12 @@ class _Rough(nn.Module):
 
 
 def test_a_module_that_cannot_be_listed_is_one_operation() -> None:
-    network = nn.Sequential(nn.Linear(4, 4), _Rough(), nn.Linear(4, 4), nn.Flatten()).eval()
-    cuttable = _check(network, 4, ["1", "2"])
-    assert cuttable.blocks == ["0", "1", "2"]
-    with pytest.raises(UsageError, match=r"'1.inner' is no module of it"):
-        cuttable.before("1.inner")
+    inner = nn.Sequential(_Rough(), nn.Linear(4, 4), nn.Linear(4, 4))
+    network = nn.Sequential(nn.Linear(4, 4), inner, nn.Flatten()).eval()
+    cuttable = _check(network, 4, ["1", "1.1", "1.2"])
+    assert cuttable.blocks == ["0", "1.0", "1.1", "1.2"]
+    with pytest.raises(UsageError, match=r"'1.0.inner' is no module of it"):
+        cuttable.before("1.0.inner")
 
 
 def test_the_shipped_network_and_networks_for_texts_are_refused(tmp_path: Path) -> None:
