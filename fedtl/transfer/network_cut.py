@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from fedtl.errors import UsageError
+from fedtl.transfer.masked_rows import packed, there_of, vectors_of
 from fedtl.transfer.network_operations import is_fact, operations_of
 
 INPUT = "input"
@@ -49,7 +50,7 @@ class Cuttable:
     """A network as a sequence of operations, which tells where one tensor alone passes.
 
     Args:
-        network: In evaluation mode; it takes one tensor.
+        network: In evaluation mode; it takes one tensor, or tokens and 1 for those that are there.
         name: What it is called, for messages.
         example: A batch as it takes it.
 
@@ -60,7 +61,7 @@ class Cuttable:
 
     def __init__(self, network: nn.Module, name: str, example: tuple[Tensor, ...]) -> None:
         self._network, self._name, self._example = network, name, example
-        if len(example) != 1:
+        if len(example) > 2 or any(part.dim() != 2 for part in example[1:]):
             raise UsageError(
                 f"{name} cannot be cut into blocks, as it takes more than one tensor; use "
                 "trainable-blocks = 0, or a network for pictures."
@@ -133,21 +134,28 @@ class Cuttable:
         """Return whether halves give to the bit what the network gives."""
         inputs = self._batch(_CHECKED)
         with torch.inference_mode():
-            whole = self._network(inputs)
+            whole = self._network(*inputs)
             try:
-                found = halves.above.forward(halves.below.forward(inputs).clone())
+                found = halves.above.forward(halves.below.forward(*inputs).clone())
             except Exception:  # whatever a network's own code raises
                 return False
         alike = bool(found.shape == whole.shape)
         return alike and torch.allclose(found, whole, rtol=0, atol=0, equal_nan=True)
 
-    def _batch(self, rows: int) -> Tensor:
-        """Return inputs, of random numbers if they are no whole ones."""
-        one = self._example[0]
-        if not one.is_floating_point():
-            return one.repeat(rows, *[1] * (one.dim() - 1))
+    def _batch(self, rows: int) -> tuple[Tensor, ...]:
+        """Return inputs of random numbers, of which different places count."""
+        first, *masks = self._example
         draws = torch.Generator().manual_seed(rows)
-        return torch.randn(rows, *one.shape[1:], generator=draws, dtype=one.dtype)
+        shape = (rows, *first.shape[1:])
+        if first.is_floating_point():
+            inputs = torch.randn(shape, generator=draws, dtype=first.dtype)
+        else:
+            inputs = torch.randint(int(first.max()) + 1, shape, generator=draws, dtype=first.dtype)
+        if not masks:
+            return (inputs,)
+        length = masks[0].shape[1]
+        counts = 1 + torch.arange(rows)[:, None] * (length - 1) // rows
+        return inputs, (torch.arange(length) < counts).to(masks[0].dtype)
 
     def _listed(self) -> str:
         listed = ", ".join(self.blocks)
@@ -185,11 +193,14 @@ class Cuttable:
 
     @cached_property
     def _moving(self) -> set[fx.Node]:
-        """Return the operations that depend on numbers of the input; both sides repeat others."""
+        """Return the operations that depend on numbers of the first input.
+
+        Both sides repeat the others, such as what is made of which tokens are there.
+        """
         found = set[fx.Node]()
         for node in self._nodes:
             follows = not found.isdisjoint(node.all_input_nodes) and not is_fact(node)
-            if node.op == "placeholder" or follows:
+            if node is self._nodes[0] or follows:
                 found.add(node)
         return found
 
@@ -227,20 +238,31 @@ class Cuttable:
     def _part(self, start: int, end: int) -> nn.Module:
         """Return the operations from one to before another as a module."""
         graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
+        masks = [node for node in self._nodes[1:] if node.op == "placeholder"]
         if start:
             crossing = graph.placeholder("x")
             copies = dict.fromkeys((self._nodes[0], self._single[start]), crossing)
+            if masks:
+                vectors = vectors_of, (crossing, self._single[start].meta["shape"])
+                copies = dict.fromkeys(copies, graph.call_function(*vectors))
+                there = self._example[1]
+                told = there_of, (crossing, there.shape[1], there.dtype)
+                copies[masks[0]] = graph.call_function(*told)
             needed = set(self._nodes[start:end])
             for node in reversed(self._nodes[:start]):
                 if node not in self._moving and not needed.isdisjoint(node.users):
                     needed.add(node)
             for node in self._nodes[:start]:
-                if node in needed:
+                if node in needed and node not in copies:
                     copies[node] = graph.node_copy(node, copies.__getitem__)
-        for node in self._nodes[start:end]:
-            copies[node] = graph.node_copy(node, copies.__getitem__)
+        for node in (*self._nodes[start:end], *(masks if not start else ())):
+            if node not in copies:
+                copies[node] = graph.node_copy(node, copies.__getitem__)
         if end < len(self._nodes):
-            graph.output(copies[self._single[end]])
+            found = copies[self._single[end]]
+            if masks:
+                found = graph.call_function(packed, (found, copies[masks[0]]))
+            graph.output(found)
         return fx.GraphModule(self._network, graph)
 
 

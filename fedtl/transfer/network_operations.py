@@ -20,25 +20,29 @@ _FACTS: tuple[tuple[str, Any, Any], ...] = (
 )
 
 
-def operations_of(network: nn.Module, batches: tuple[Tensor, Tensor]) -> fx.Graph:
-    """Return what a network does with its first argument; all others have their defaults.
+_Batch = tuple[Tensor, ...]
+
+
+def operations_of(network: nn.Module, batches: tuple[_Batch, _Batch]) -> fx.Graph:
+    """Return what a network does with its first arguments; all others have their defaults.
 
     torch.fx alone does not know the shape of what it traces, so it fails at the first condition
     that depends on one. Here what every operation gives is known for two batches of different
     sizes: numbers in which these agree are constants, such as the side of a picture, and the size
     of a batch stays what it is. A module whose own operations cannot be listed is one operation.
-    Operations of which nothing depends are left out.
+    Operations on which nothing depends are left out.
 
     Args:
-        network: In evaluation mode; it takes one tensor.
-        batches: Two inputs of it that differ in how many rows they have, and in their numbers.
+        network: In evaluation mode.
+        batches: Two batches as it takes them, that differ in how many rows they have, and in their
+            numbers.
 
     Raises:
         Exception: Whatever the network's own code raises if its operations depend on numbers of
             its input.
     """
     with torch.inference_mode(False), torch.no_grad():
-        network(batches[0])  # by then it has what it keeps from its first call
+        network(*batches[0])  # by then it has what it keeps from its first call
         graph = _Tracer(batches).trace(network)
     for node in reversed(list(graph.nodes)):
         if not (node.users or node.op in ("placeholder", "output") or _in_place(node, network)):
@@ -52,7 +56,7 @@ def is_fact(node: fx.Node) -> bool:
     Whatever else is made of a batch has the same size, type and place.
     """
     told = (node.op, node.target, *node.args[1:])
-    return told in _FACTS and node.all_input_nodes[0].op == "placeholder"
+    return told in _FACTS and node.all_input_nodes[0].target == "x"
 
 
 class _Seen(fx.Proxy):
@@ -79,10 +83,13 @@ class _Seen(fx.Proxy):
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self, batches: tuple[Tensor, Tensor]) -> None:
+    def __init__(self, batches: tuple[_Batch, _Batch]) -> None:
         super().__init__()
         self._batches = batches
-        self._facts = {fact: tuple(_told(fact[2], batch) for batch in batches) for fact in _FACTS}
+        firsts = [batch[0] for batch in batches]
+        # What is made of whole numbers is of another type.
+        facts = _FACTS if firsts[0].is_floating_point() else _FACTS[:-1]
+        self._facts = {fact: tuple(_told(fact[2], first) for first in firsts) for fact in facts}
         self._input: Any = None
         self._runs = False
 
@@ -92,9 +99,13 @@ class _Tracer(fx.Tracer):
         def of_one(network: nn.Module, x: Any) -> Any:
             return root_fn(network, x)
 
-        of_one, given = super().create_args_for_root(of_one, is_module, concrete_args)
-        self._input = given[-1]
-        return of_one, given
+        def of_two(network: nn.Module, x: Any, y: Any) -> Any:
+            return root_fn(network, x, y)
+
+        taken = of_two if len(self._batches[0]) == 2 else of_one
+        traced, given = super().create_args_for_root(taken, is_module, concrete_args)
+        self._input = given[1]
+        return traced, given
 
     def create_proxy(
         self,
@@ -106,7 +117,8 @@ class _Tracer(fx.Tracer):
         **settings: Any,
     ) -> Any:
         if kind == "placeholder":
-            seen: tuple[Any, ...] = self._batches
+            at = "xy".index(target)
+            seen: tuple[Any, ...] = tuple(batch[at] for batch in self._batches)
         else:
             seen = tuple(self._run(kind, target, args, kwargs, batch) for batch in (0, 1))
         if type(seen[0]) in _CONSTANT and seen[0] == seen[1]:
@@ -116,6 +128,8 @@ class _Tracer(fx.Tracer):
                 kind, target, args, kwargs = *fact[:2], (self._input, fact[2]), {}
         settings["proxy_factory_fn"] = lambda node: _Seen(node, self, seen)
         made: Any = super().create_proxy(kind, target, args, kwargs, *others, **settings)
+        if isinstance(seen[0], Tensor):
+            made.node.meta["shape"] = tuple(seen[0].shape[1:])
         return tuple(made) if isinstance(seen[0], (tuple, list)) else made
 
     def call_module(

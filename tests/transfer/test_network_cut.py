@@ -119,8 +119,8 @@ def test_what_both_sides_use_is_on_both() -> None:
 
 
 class _Two(nn.Module):
-    def forward(self, tokens: Tensor, there: Tensor) -> Tensor:
-        return tokens * there
+    def forward(self, planes: Tensor, others: Tensor) -> Tensor:
+        return planes * others
 
 
 class _Branching(nn.Module):
