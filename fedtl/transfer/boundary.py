@@ -15,6 +15,7 @@ from fedtl.options import declared
 from fedtl.transfer.backbones import backbone_of, without_inputs
 from fedtl.transfer.backbones.base import Backbone, example_batch
 from fedtl.transfer.network_cut import INPUT, Cuttable, Halves
+from fedtl.transfer.text_preparation import TextPreparation
 
 if TYPE_CHECKING:
     from fedtl.config import RunConfig
@@ -65,9 +66,9 @@ class Rows(nn.Module):
         super().__init__()
         self.below, self.above = halves.below, halves.above
 
-    def forward(self, batch: Tensor) -> Tensor:
+    def forward(self, *batch: Tensor) -> Tensor:
         """Return shape ``(n, D + d)``."""
-        crossing: Tensor = self.below(batch)
+        crossing: Tensor = self.below(*batch)
         # A copy, as what is above may change in place what it is given.
         return torch.cat([crossing.flatten(1), self.above(crossing.clone())], 1)
 
@@ -100,14 +101,16 @@ def cut_backbone(
             f"trainable-blocks = {config.trainable_blocks} and train-from = "
             f"{config.train_from!r} both say where the backbone is cut; leave one of them out."
         )
-    network = Cuttable(backbone.network, backbone.name)
+    backbone, padding = _of_one_shape(backbone)
+    example = example_batch(backbone.preprocessing)
+    network = Cuttable(backbone.network, backbone.name, example)
     halves = (
         network.before(config.train_from)
         if config.train_from
         else network.before_last(config.trainable_blocks)
     )
     with torch.inference_mode():
-        crossing = halves.below(*example_batch(backbone.preprocessing))
+        crossing = halves.below(*example)
     if not crossing.is_floating_point():
         raise UsageError(
             f"{backbone.name} cannot be cut before {halves.name}: what passes there are no numbers "
@@ -124,11 +127,27 @@ def cut_backbone(
         feature_size=boundary.size + backbone.feature_size,
         boundary_size=boundary.size,
         fingerprint=boundary.fingerprint,
-        told=" ".join(
-            filter(None, [backbone.told, _told(halves, boundary, backbone.feature_size)])
-        ),
+        told=_sentences(backbone.told, _told(halves, boundary, backbone.feature_size), padding),
     )
     return cut, boundary
+
+
+def _of_one_shape(backbone: Backbone) -> tuple[Backbone, str]:
+    """Return a backbone whose inputs all have one shape, and what is done for that, as a sentence.
+
+    Raises:
+        UsageError: They have none.
+    """
+    preparation = backbone.preprocessing
+    if isinstance(preparation, TextPreparation):
+        told = f"All texts are padded to {preparation.longest:,} tokens for that (max-length)."
+        return replace(backbone, preprocessing=replace(preparation, filled=True)), told
+    if not preparation.one_shape:
+        raise UsageError(
+            f"{backbone.name} cannot be cut into blocks, as what it takes differs in length; use "
+            "trainable-blocks = 0, or a network for pictures or texts."
+        )
+    return backbone, ""
 
 
 def boundary_of(network: RunConfig) -> Boundary:
@@ -201,6 +220,10 @@ def _told(halves: Halves, boundary: Boundary, features: int) -> str:
         f"{' x '.join(map(str, boundary.shape))} numbers, {each:,.0f} kB. Local-only and "
         "centralised heads are linear ones on features of the frozen backbone."
     )
+
+
+def _sentences(*told: str) -> str:
+    return " ".join(f"{one.removesuffix('.')}." for one in told if one)
 
 
 def _counted(blocks: int) -> str:

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
 
 from fedtl.errors import UsageError
+from fedtl.transfer.masked_rows import packed, there_of, vectors_of
+from fedtl.transfer.network_operations import is_fact, operations_of
 
 INPUT = "input"
 """What stands for the cut below which there is nothing."""
@@ -21,6 +24,8 @@ _NORMALISATIONS = (
     nn.GroupNorm,
     nn.LocalResponseNorm,
 )
+# Inputs that a cut is checked with: as many as no batch has that operations are listed with.
+_CHECKED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,28 +50,30 @@ class Cuttable:
     """A network as a sequence of operations, which tells where one tensor alone passes.
 
     Args:
-        network: In evaluation mode; it takes one tensor.
+        network: In evaluation mode; it takes one tensor, or tokens and 1 for those that are there.
         name: What it is called, for messages.
+        example: A batch as it takes it.
 
     Raises:
-        UsageError: Its operations depend on its input, so that they cannot be listed.
+        UsageError: It takes more, or its operations depend on its input, so that they cannot be
+            listed.
     """
 
-    def __init__(self, network: nn.Module, name: str) -> None:
-        self._network, self._name = network, name
+    def __init__(self, network: nn.Module, name: str, example: tuple[Tensor, ...]) -> None:
+        self._network, self._name, self._example = network, name, example
+        if len(example) > 2 or any(part.dim() != 2 for part in example[1:]):
+            raise UsageError(
+                f"{name} cannot be cut into blocks, as it takes more than one tensor; use "
+                "trainable-blocks = 0, or a network for pictures."
+            )
         try:
-            self._graph = fx.Tracer().trace(network)
+            graph = operations_of(network, (self._batch(1), self._batch(2)))
         except Exception as error:  # whatever a network's own code raises
             raise UsageError(
                 f"{name} cannot be cut into blocks, as its operations cannot be listed "
                 f"({type(error).__name__}); use trainable-blocks = 0, or a network of torchvision."
             ) from error
-        self._nodes = list(self._graph.nodes)
-        if sum(node.op == "placeholder" for node in self._nodes) != 1:
-            raise UsageError(
-                f"{name} cannot be cut into blocks, as it takes more than one tensor; use "
-                "trainable-blocks = 0, or a network of torchvision."
-            )
+        self._nodes = list(graph.nodes)
 
     @cached_property
     def blocks(self) -> list[str]:
@@ -76,7 +83,7 @@ class Cuttable:
         tensor alone passes: a residual block, a convolution of VGG, a layer of a transformer.
         Normalisations by themselves are none.
         """
-        return list(self._blocks_in(self._network, ""))
+        return sorted(self._blocks_in(self._network, ""), key=self._entries.__getitem__)
 
     def before_last(self, count: int) -> Halves:
         """Return the network, cut before the last ``count`` blocks.
@@ -95,7 +102,8 @@ class Cuttable:
         """Return the network, cut before a module; before everything for ``input``.
 
         Raises:
-            UsageError: There is no such module, or more than one tensor passes there.
+            UsageError: There is no such module, more than one tensor passes there, or the halves
+                are not the whole.
         """
         if module == INPUT:
             at = 1 + next(i for i, node in enumerate(self._nodes) if node.op == "placeholder")
@@ -113,8 +121,41 @@ class Cuttable:
                 f"train-from = {module!r}: more than one tensor passes there in {self._name}"
                 f"{self._listed()}."
             )
-        above = sum(self._entries[block] >= at for block in self.blocks)
-        return Halves(self._part(0, at), self._part(at, len(self._nodes)), module, above)
+        count = sum(self._entries[block] >= at for block in self.blocks)
+        halves = Halves(self._part(0, at), self._part(at, len(self._nodes)), module, count)
+        if not self._is_whole(halves):
+            raise UsageError(
+                f"{self._name} cannot be cut before {module}, as it computes something else in two "
+                "parts; use trainable-blocks = 0, or a network of torchvision."
+            )
+        return halves
+
+    def _is_whole(self, halves: Halves) -> bool:
+        """Return whether halves give to the bit what the network gives."""
+        inputs = self._batch(_CHECKED)
+        with torch.inference_mode():
+            whole = self._network(*inputs)
+            try:
+                found = halves.above.forward(halves.below.forward(*inputs).clone())
+            except Exception:  # whatever a network's own code raises
+                return False
+        alike = bool(found.shape == whole.shape)
+        return alike and torch.allclose(found, whole, rtol=0, atol=0, equal_nan=True)
+
+    def _batch(self, rows: int) -> tuple[Tensor, ...]:
+        """Return inputs of random numbers, of which different places count."""
+        first, *masks = self._example
+        draws = torch.Generator().manual_seed(rows)
+        shape = (rows, *first.shape[1:])
+        if first.is_floating_point():
+            inputs = torch.randn(shape, generator=draws, dtype=first.dtype)
+        else:
+            inputs = torch.randint(int(first.max()) + 1, shape, generator=draws, dtype=first.dtype)
+        if not masks:
+            return (inputs,)
+        length = masks[0].shape[1]
+        counts = 1 + torch.arange(rows)[:, None] * (length - 1) // rows
+        return inputs, (torch.arange(length) < counts).to(masks[0].dtype)
 
     def _listed(self) -> str:
         listed = ", ".join(self.blocks)
@@ -134,15 +175,33 @@ class Cuttable:
     @cached_property
     def _single(self) -> dict[int, fx.Node]:
         """Return the operations before which one tensor alone passes, and what made that tensor."""
-        last = {used: at for at, node in enumerate(self._nodes) for used in node.all_input_nodes}
+        last = {
+            used: at
+            for at, node in enumerate(self._nodes)
+            if not is_fact(node)
+            for used in node.all_input_nodes
+        }
         found, passing = {}, set[fx.Node]()
         for at in range(1, len(self._nodes)):
             made = self._nodes[at - 1]
-            if made.op != "get_attr" and made in last:
+            if made in self._moving and made in last:
                 passing.add(made)
             passing = {node for node in passing if last[node] >= at}
             if len(passing) == 1:
                 (found[at],) = passing
+        return found
+
+    @cached_property
+    def _moving(self) -> set[fx.Node]:
+        """Return the operations that depend on numbers of the first input.
+
+        Both sides repeat the others, such as what is made of which tokens are there.
+        """
+        found = set[fx.Node]()
+        for node in self._nodes:
+            follows = not found.isdisjoint(node.all_input_nodes) and not is_fact(node)
+            if node is self._nodes[0] or follows:
+                found.add(node)
         return found
 
     def _blocks_in(self, module: nn.Module, path: str) -> Iterator[str]:
@@ -170,34 +229,53 @@ class Cuttable:
             members = [(f"{where}.{name}", child) for name, child in held.named_children()]
             alike = len(members) > 1 and len({type(child) for _, child in members}) == 1
             if alike and all(_is_deep(child) for _, child in members):
-                return all(self._begins_block(name) for name, _ in members[1:])
-        return False
+                used = [name for name, _ in members if name in self._entries]
+                return bool(used) and all(map(self._begins_block, used[1:]))
+        return any(
+            self._is_trunk(child, f"{path}.{name}") for name, child in module.named_children()
+        )
 
     def _part(self, start: int, end: int) -> nn.Module:
         """Return the operations from one to before another as a module."""
-        graph, copies = fx.Graph(), {}
+        graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
+        masks = [node for node in self._nodes[1:] if node.op == "placeholder"]
         if start:
-            copies[self._single[start]] = graph.placeholder("x")
-            later = set(self._nodes[start:end])
+            crossing = graph.placeholder("x")
+            copies = dict.fromkeys((self._nodes[0], self._single[start]), crossing)
+            if masks:
+                vectors = vectors_of, (crossing, self._single[start].meta["shape"])
+                copies = dict.fromkeys(copies, graph.call_function(*vectors))
+                there = self._example[1]
+                told = there_of, (crossing, there.shape[1], there.dtype)
+                copies[masks[0]] = graph.call_function(*told)
+            needed = set(self._nodes[start:end])
+            for node in reversed(self._nodes[:start]):
+                if node not in self._moving and not needed.isdisjoint(node.users):
+                    needed.add(node)
             for node in self._nodes[:start]:
-                if node.op == "get_attr" and not later.isdisjoint(node.users):
-                    copies[node] = graph.node_copy(node)
-        for node in self._nodes[start:end]:
-            copies[node] = graph.node_copy(node, copies.__getitem__)
+                if node in needed and node not in copies:
+                    copies[node] = graph.node_copy(node, copies.__getitem__)
+        for node in (*self._nodes[start:end], *(masks if not start else ())):
+            if node not in copies:
+                copies[node] = graph.node_copy(node, copies.__getitem__)
         if end < len(self._nodes):
-            graph.output(copies[self._single[end]])
+            found = copies[self._single[end]]
+            if masks:
+                found = graph.call_function(packed, (found, copies[masks[0]]))
+            graph.output(found)
         return fx.GraphModule(self._network, graph)
 
 
 def _is_deep(module: nn.Module) -> bool:
-    """Return whether a module has modules in its modules."""
-    return any(True for child in module.children() for _ in child.children())
+    """Return whether a module is more than a layer or two: it has modules in its modules."""
+    parts = list(module.children())
+    return len(parts) > 3 or any(True for child in parts for _ in child.children())
 
 
 def _normalises(module: nn.Module) -> bool:
     """Return whether all parameters of a module belong to normalisations."""
     return all(
-        isinstance(part, _NORMALISATIONS)
+        isinstance(part, _NORMALISATIONS) or type(part).__name__.endswith("Norm")
         for part in module.modules()
         if any(True for _ in part.parameters(recurse=False))
     )

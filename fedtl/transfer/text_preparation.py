@@ -41,6 +41,7 @@ class TextPreparation:
         longest: Tokens of the longest text.
         cut: Whether longer texts are cut there, and not refused.
         padding: The token that fills up.
+        filled: Whether all are padded to ``longest`` instead.
     """
 
     tokens: Tokens
@@ -48,6 +49,7 @@ class TextPreparation:
     longest: int
     cut: bool
     padding: int
+    filled: bool = False
 
     @property
     def kind(self) -> InputKind:
@@ -74,7 +76,8 @@ class TextPreparation:
 
     def padded_length(self, prepared: NDArray[Any]) -> int:
         """See :class:`~fedtl.transfer.preparation.Preparation`."""
-        return min(self.longest, padded(len(prepared), _SHORTEST))
+        least = self.longest if self.filled else padded(len(prepared), _SHORTEST)
+        return min(self.longest, least)
 
     def batch_size(self, length: int, *, on_cores: bool) -> int:
         """See :class:`~fedtl.transfer.preparation.Preparation`."""

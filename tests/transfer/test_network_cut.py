@@ -34,10 +34,14 @@ def _picture(side: int) -> Tensor:
     return torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
+def _cuttable(name: str) -> Cuttable:
+    return Cuttable(_network(name, SMALL[name]), name, (_picture(SMALL[name])[:1],))
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_what_is_above_continues_what_is_below_to_the_bit(name: str) -> None:
     network, picture = _network(name, SMALL[name]), _picture(SMALL[name])
-    cuttable = Cuttable(network, name)
+    cuttable = _cuttable(name)
     with torch.inference_mode():
         whole = network(picture)
         for halves in (cuttable.before("input"), cuttable.before_last(1), cuttable.before_last(3)):
@@ -52,19 +56,19 @@ def test_what_is_above_continues_what_is_below_to_the_bit(name: str) -> None:
     [
         ("squeezenet1_1", ["features.9", "features.10", "features.11", "features.12"], 9),
         ("resnet18", ["layer3.1", "layer4.0", "layer4.1"], 9),
-        ("vit_b_32", ["encoder.layers.encoder_layer_10", "encoder.layers.encoder_layer_11"], 12),
+        ("vit_b_32", ["encoder.layers.encoder_layer_10", "encoder.layers.encoder_layer_11"], 13),
         ("densenet121", ["features.transition3", "features.denseblock4"], 8),
         ("mobilenet_v3_small", ["features.11", "features.12"], 13),
     ],
 )
 def test_blocks_are_the_parts_of_the_trunk(name: str, last: list[str], count: int) -> None:
-    blocks = Cuttable(_network(name, SMALL[name]), name).blocks
+    blocks = _cuttable(name).blocks
     assert blocks[-len(last) :] == last
     assert len(blocks) == count
 
 
 def test_the_last_blocks_are_counted_from_the_end() -> None:
-    cuttable = Cuttable(_network("resnet18", 32), "resnet18")
+    cuttable = _cuttable("resnet18")
     assert cuttable.before_last(2).name == "layer4.0"
     assert cuttable.before("layer4").blocks == cuttable.before_last(2).blocks == 2
     assert cuttable.before("input").blocks == 9
@@ -82,14 +86,14 @@ def test_the_last_blocks_are_counted_from_the_end() -> None:
 )
 def test_a_cut_that_cannot_be_is_refused(module: str, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
-        Cuttable(_network("resnet18", 32), "resnet18").before(module)
+        _cuttable("resnet18").before(module)
 
 
 def test_too_many_blocks_are_refused() -> None:
     with pytest.raises(
         UsageError, match="trainable-blocks = 10, but resnet18 has 9 blocks; it can"
     ):
-        Cuttable(_network("resnet18", 32), "resnet18").before_last(10)
+        _cuttable("resnet18").before_last(10)
 
 
 class _Shared(nn.Module):
@@ -107,7 +111,7 @@ class _Shared(nn.Module):
 
 def test_what_both_sides_use_is_on_both() -> None:
     network, picture = _Shared().eval(), _picture(16)
-    halves = Cuttable(network, "mine").before("second")
+    halves = Cuttable(network, "mine", (picture[:1],)).before("second")
     with torch.inference_mode():
         assert torch.equal(halves.above(halves.below(picture)), network(picture))
     assert "scale" in dict(halves.above.named_parameters())
@@ -115,8 +119,8 @@ def test_what_both_sides_use_is_on_both() -> None:
 
 
 class _Two(nn.Module):
-    def forward(self, tokens: Tensor, there: Tensor) -> Tensor:
-        return tokens * there
+    def forward(self, planes: Tensor, others: Tensor) -> Tensor:
+        return planes * others
 
 
 class _Branching(nn.Module):
@@ -125,9 +129,47 @@ class _Branching(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("network", "reason"),
-    [(_Two(), "it takes more than one tensor"), (_Branching(), "cannot be listed")],
+    ("network", "inputs", "reason"),
+    [(_Two(), 2, "it takes more than one tensor"), (_Branching(), 1, "cannot be listed")],
 )
-def test_networks_that_cannot_be_listed_are_refused(network: nn.Module, reason: str) -> None:
+def test_networks_that_cannot_be_listed_are_refused(
+    network: nn.Module, inputs: int, reason: str
+) -> None:
     with pytest.raises(UsageError, match=reason):
-        Cuttable(network, "mine")
+        Cuttable(network, "mine", (_picture(8)[:1],) * inputs)
+
+
+class _ByTwos(nn.Module):
+    """What it does with three inputs is more than what it does with two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = [self.second(few) for few in torch.split(self.first(x), 2)]
+        return torch.cat(parts).mean((2, 3))
+
+
+def test_halves_that_are_not_the_whole_are_refused() -> None:
+    cuttable = Cuttable(_ByTwos().eval(), "mine", (_picture(16)[:1],))
+    with pytest.raises(UsageError, match="mine cannot be cut before second, as it computes someth"):
+        cuttable.before("second")
+
+
+class _Unordered(nn.Module):
+    """Its modules are not listed in the order in which they are used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last, self.middle, self.first = (nn.Conv2d(3, 3, 1) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.last(self.middle(self.first(x))).mean((2, 3))
+        return found
+
+
+def test_blocks_are_listed_in_the_order_in_which_they_are_used() -> None:
+    cuttable = Cuttable(_Unordered().eval(), "mine", (_picture(4)[:1],))
+    assert cuttable.blocks == ["first", "middle", "last"]
+    assert cuttable.before_last(1).name == "last"

@@ -45,7 +45,6 @@ class HuggingFace(Family):
                 "weights out."
             )
         place = self._place()
-        place.check_code()
         takes, told = place.takes(), ""
         network: nn.Module
         preparation: Preparation
@@ -85,11 +84,13 @@ class HuggingFace(Family):
         return super().text_tower() if found is None else found
 
     def _place(self) -> ModelPlace:
-        return ModelPlace.of(
+        place = ModelPlace.of(
             self.argument,
             download=self.options.download,
             trusted=self.options.trust_remote_code,
         )
+        place.check_code()
+        return place
 
 
 BACKBONE = HuggingFace
