@@ -29,7 +29,7 @@ def main(
     from fedtl.data.column_kinds import CATEGORICAL
     from fedtl.data.schema_file import read_sums, write_schema
     from fedtl.report.terminal import standard_output
-    from fedtl.wording import printable
+    from fedtl.wording import count_of, printable
 
     if len({path.resolve() for path in sums}) < len(sums):
         raise UsageError("A file is given twice, but the rows of a site count once; give each once")
@@ -51,7 +51,8 @@ def main(
     categories = kinds.count(CATEGORICAL)
     standard_output().print(
         f"{write}: {len(kinds):,} columns ({len(kinds) - categories:,} of numbers, "
-        f"{categories:,} of categories), from {total.rows:,} rows of {len(sums):,} files",
+        f"{categories:,} of categories), from {total.rows:,} rows of "
+        f"{count_of(len(sums), 'file')}",
         soft_wrap=True,
         markup=False,
         highlight=False,

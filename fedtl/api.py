@@ -28,7 +28,8 @@ from fedtl.config_file import from_mapping
 from fedtl.config_key import Scalar, kebab
 from fedtl.errors import UsageError
 from fedtl.federation.classifier import Classifier
-from fedtl.given_inputs import checked_rows, extract_given, read_embeddings
+from fedtl.given_embeddings import checked_rows, read_embeddings
+from fedtl.given_inputs import extract_given
 from fedtl.observers.observer import Observer
 from fedtl.observers.progress import RunProgress
 from fedtl.observers.run_folder import RunFolder

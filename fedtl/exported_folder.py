@@ -36,7 +36,7 @@ def export(run: Path, target: Target, out: Path | None, *, trust: bool) -> tuple
     from fedtl.federation.run_identity import RunIdentity
     from fedtl.plain_models.input_code import input_code
     from fedtl.plain_models.plain_model import plain_model
-    from fedtl.plain_models.script import script
+    from fedtl.plain_models.script import needed_packages, script
     from fedtl.plain_models.targets import weights_file
     from fedtl.plain_models.weights import write_weights
     from fedtl.report.model_card import Written, model_card
@@ -62,7 +62,15 @@ def export(run: Path, target: Target, out: Path | None, *, trust: bool) -> tuple
         }
         identity = RunIdentity.read(run.expanduser())
         simulated = None if identity is None else identity.runtime == "simulation"
-        written = Written(target, weights_file(target), code.told, probabilities, told, simulated)
+        written = Written(
+            target=target,
+            file=weights_file(target),
+            needs=needed_packages(plain, code, target),
+            inputs=code.told,
+            probabilities=probabilities,
+            told=told,
+            simulated=simulated,
+        )
         files["MODEL_CARD.md"] = model_card(result, plain, written).encode()
         for name, content in files.items():
             (part / name).write_bytes(content)

@@ -1,4 +1,4 @@
-"""Inputs of ``predict``: files in any folders, rows of tables, or of files of embeddings."""
+"""Inputs of ``predict``: files in any folders, and rows of tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Named = tuple[list[str], NDArray[np.float32]]
 
-_EMBEDDINGS = "features:"
+EMBEDDINGS = "features:"
 
 
 def extract_given(
@@ -95,7 +95,7 @@ class GivenItems:
         found = cls(kind, [], [])
         decode = _decoder(classifier, kind)
         for argument in arguments:
-            if argument.startswith(_EMBEDDINGS):
+            if argument.startswith(EMBEDDINGS):
                 raise UsageError(
                     f"{classifier.run} was trained on {kind.unit}s, so it takes {kind.unit}s, "
                     f"folders and archives, not {argument}."
@@ -105,7 +105,9 @@ class GivenItems:
             if not os.path.exists(path):  # noqa: PTH110
                 if kind == TABLE_ROW:
                     raise UsageError(f"{argument} does not exist; a table is expected.")
-                article = "an image" if kind.unit == "image" else f"a {kind.unit}"
+                article = {"image": "an image", "text": "a file of a text or a table of texts"}.get(
+                    kind.unit, f"a {kind.unit}"
+                )
                 raise UsageError(
                     f"{argument} does not exist; {article}, or a folder or archive (.zip, .tar) of "
                     f"{kind.unit}s is expected."
@@ -212,60 +214,3 @@ def _read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UnreadableImageError(error.strerror or str(error)) from error
-
-
-def read_embeddings(classifier: Classifier, arguments: Sequence[str]) -> Named:
-    """Return a name for each row of the files' arrays ``x``, and the rows."""
-    import numpy as np
-
-    names: list[str] = []
-    parts = []
-    for argument in arguments:
-        if not argument.startswith(_EMBEDDINGS):
-            raise UsageError(
-                f"{classifier.run} was trained on embeddings, so it takes "
-                f"{_EMBEDDINGS}FILE.npz with an array x, not {argument}."
-            )
-        path = Path(argument.removeprefix(_EMBEDDINGS)).expanduser()
-        rows = _embeddings(path, classifier.feature_size)
-        names.extend(f"{path.name}:{row}" for row in range(len(rows)))
-        parts.append(rows)
-    return names, np.concatenate(parts)
-
-
-def _embeddings(path: Path, width: int) -> NDArray[np.float32]:
-    """Return the file's array ``x`` as finite float32 of shape ``(n, width)``, n > 0."""
-    from fedtl.data.feature_arrays import features_alone
-
-    return checked_rows(features_alone(path, width), width, "x", f"{path}: ")
-
-
-def checked_rows(x: NDArray[Any], width: int, name: str, where: str = "") -> NDArray[np.float32]:
-    """Return features as finite float32 of shape ``(n, width)``, n > 0.
-
-    Args:
-        x: What was given.
-        width: Number of features that the head takes.
-        name: What they are called, for messages.
-        where: What messages begin with.
-
-    Raises:
-        UsageError: They are of another shape, or not finite numbers.
-    """
-    import numpy as np
-
-    if x.ndim != 2 or not len(x) or x.shape[1] != width or x.dtype.kind not in "fiu":
-        raise UsageError(
-            f"{where}{name} is {x.dtype} of shape {x.shape}, but the head takes numbers of shape "
-            f"(n, {width})."
-        )
-    # A number beyond float32 becomes infinite here and is refused below like any other.
-    with np.errstate(over="ignore"):
-        rows = x.astype(np.float32)
-    finite = np.isfinite(rows).all(axis=1)
-    if not finite.all():
-        raise UsageError(
-            f"{where}row {int(np.argmin(finite))} of {name} (counting from 0) has a value that is "
-            "NaN, infinite or beyond float32."
-        )
-    return rows

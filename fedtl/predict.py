@@ -118,7 +118,8 @@ def main(
     """
     from fedtl.data.sources import Reading
     from fedtl.federation.classifier import Classifier
-    from fedtl.given_inputs import extract_given, read_embeddings
+    from fedtl.given_embeddings import read_embeddings
+    from fedtl.given_inputs import extract_given
     from fedtl.report.predictions import Predictions
 
     reading = Reading(top_level=top_level, group_from=group_from, labels=labels, layout=layout)

@@ -301,6 +301,7 @@ def shared_ray(warm_worker: Path) -> Iterator[None]:
         patch.setattr(ray_session, "start_ray", started)
         patch.setattr(ray_session, "stop_ray", stopped)
         patch.setattr(ray_session, "end_processes", lambda: None)
+        patch.setattr(ray_session, "end_unanswered", lambda: None)
         started("", Resources(2.0, 0.0), clients=2, client_cpus=1.0, client_gpus=0.0)
         yield
         stop()

@@ -185,7 +185,10 @@ def _read(path: Path) -> dict[str, Any]:
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(f"{path} cannot be read: {reason}.") from error
     except ValueError as error:
-        raise UsageError(f"{path} is not valid TOML: {error}.") from error
+        raise UsageError(
+            f"{path} is not valid TOML ({error}); give a file that python -m fedtl.describe "
+            "--write-schema or python -m fedtl.agree wrote."
+        ) from error
 
 
 def _parsed(text: str) -> Decimal:

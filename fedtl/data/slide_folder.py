@@ -26,7 +26,13 @@ _MOST_FEATURES = 65_536
 
 def holds_slides(path: Path) -> bool:
     """Return whether a path is a folder with HDF5 files in it."""
-    return path.is_dir() and any(file.suffix.lower() in SUFFIXES for file in path.rglob("*"))
+    return path.is_dir() and bool(files_of_slides(path))
+
+
+def files_of_slides(path: Path) -> list[Path]:
+    """Return a folder's HDF5 files, in order, or the one that a path is; empty for others."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [file for file in files if file.suffix.lower() in SUFFIXES and file.is_file()]
 
 
 def slide_folder(path: Path, labels: str) -> Dataset:
@@ -50,21 +56,21 @@ def slide_folder(path: Path, labels: str) -> Dataset:
         )
     beside = path / labels
     rows, notes = _labelled(beside if beside.is_file() else Path(labels).expanduser())
-    files = {file.stem: file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES}
-    aside, kept, pooled = [], [], []
+    files = {file.stem: file for file in files_of_slides(path)}
+    aside, kept, each = [], [], []
     for name, file in files.items():
         if name not in rows:
             aside.append(LeftAside(file.name, "slide without a label", told=True))
             continue
         try:
-            pooled.append(_pooled(file))
+            each.append(pooled(file))
         except UnreadableImageError as error:
             aside.append(LeftAside(file.name, str(error), told=True))
         else:
             kept.append(name)
     if not kept:
         raise UsageError(f"{path}: none of its {len(files):,} slides can be read and has a label")
-    widths = {len(one): name for one, name in zip(pooled, kept, strict=True)}
+    widths = {len(one): name for one, name in zip(each, kept, strict=True)}
     if len(widths) > 1:
         (few, one), (many, other), *_ = ((w // 2, name) for w, name in widths.items())
         raise UsageError(f"{path}: {one} has {few} features a patch, and {other} {many}")
@@ -80,7 +86,7 @@ def slide_folder(path: Path, labels: str) -> Dataset:
         name=path.resolve().name,
         classes=tuple(map(str, classes)),
         labels=numbers.astype(np.int64),
-        inputs=np.stack(pooled),
+        inputs=np.stack(each),
         test=_test(labels, found),
         sites=_column(found, "site"),
         keys=kept,
@@ -121,7 +127,7 @@ def _labelled(path: Path) -> tuple[dict[str, dict[str, str]], list[str]]:
 _OF_SLIDES = (*SUFFIXES, ".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".pt")
 
 
-def _pooled(path: Path) -> NDArray[np.float32]:
+def pooled(path: Path) -> NDArray[np.float32]:
     """Return means and deviations of a slide's patches, shape ``(2d,)``.
 
     Raises:

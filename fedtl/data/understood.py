@@ -95,10 +95,15 @@ class Understood:
             "left_aside": dict(self.left_aside),
         }
 
+    def each_class(self) -> list[str]:
+        """Return every class with its count: ``cat 5``, or ``7: 5`` where names end in digits."""
+        colon = ":" if any(name[-1:].isdigit() for name in self.classes) else ""
+        return [f"{name}{colon} {inputs:,}" for name, inputs in self.classes.items()]
+
     def _classes(self) -> str:
         count = len(self.classes)
         if count <= _MOST_CLASSES:
-            each = ", ".join(f"{name} {inputs:,}" for name, inputs in self.classes.items())
+            each = ", ".join(self.each_class())
         else:
             low, high = min(self.classes.values()), max(self.classes.values())
             each = f"{low:,} to {high:,} each" if low < high else f"{low:,} each"
@@ -107,7 +112,8 @@ class Understood:
     def _left_aside(self) -> str:
         if not self.left_aside:
             return ""
-        word = "file" if self.unit == "image" else "row"
+        rows = self.unit == "row" or not any(kind.startswith(".") for kind in self.left_aside)
+        word = "row" if rows and self.unit in ("row", "text") else "file"
         return f"; {counted(sum(self.left_aside.values()), word)} left aside: {self.kinds}"
 
     @property

@@ -87,15 +87,17 @@ class RayHead:
         """Return the address at which Ray has answered.
 
         Raises:
-            FedtlError: It has not answered within a minute, or cannot start; then nothing of it is
-                left.
+            FedtlError: It has not answered within a minute, cannot start, or was stopped; then
+                nothing of it is left.
         """
         try:
             found = self._answer()
+            self._answered = True
+            if self._stopped:
+                raise FedtlError("Ray was ended while it started.")
         except BaseException:
             self.stop()
             raise
-        self._answered = True
         threading.Thread(target=self._hear, name="ray-head", daemon=True).start()
         return found
 
@@ -108,10 +110,17 @@ class RayHead:
                 f"{memory_told()}"
             )
 
-    def stop(self) -> None:
-        """End Ray and all its processes, and remove its files; a second call does nothing."""
+    def stop(self, *, unless_answered: bool = False) -> None:
+        """End Ray and all its processes, and remove its files; a second call does nothing.
+
+        Args:
+            unless_answered: Let it be if a thread has its address, and may be joining it: without
+                Ray's processes that would wait for a minute, and end this process then.
+        """
         assert self._process.stdin is not None
         self._stopped = True
+        if unless_answered and self._answered:
+            return
         with suppress(OSError):
             self._process.stdin.close()
         if not self._answered and self._process.returncode is None:

@@ -77,6 +77,12 @@ def end_processes() -> None:
         _head.stop()
 
 
+def end_unanswered() -> None:
+    """End all of Ray's processes if none has answered yet; :func:`stop_ray` ends others."""
+    if _head is not None:
+        _head.stop(unless_answered=True)
+
+
 def on_many_machines() -> bool:
     """Return whether Ray has nodes that cannot read this machine's files."""
     return sum(bool(node["Alive"]) for node in ray.nodes()) > 1

@@ -54,15 +54,16 @@ class Starting(Generic[T]):
         if self._future.cancel():
             return
         session = _ray_session()
+        ready = self._future.done()
+        if session is not None and not ready:
+            session.end_unanswered()
         if isinstance(error, KeyboardInterrupt):
-            if session is not None:
+            if session is not None and ready:
                 session.end_processes()
-            if not self._future.done():  # a notebook's process goes on
+            if not ready:  # a notebook's process goes on
                 _abandoned.append(self._thread.submit(self._stop_late))
             self._thread.shutdown(wait=False)
             return
-        if session is not None and not self._future.done():
-            session.end_processes()
         if self._future.exception() is None:
             _stop(self._future.result())
 

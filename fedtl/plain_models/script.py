@@ -42,6 +42,22 @@ _NEEDS: dict[Target, tuple[str, ...]] = {
 }
 
 
+def needed_packages(plain: PlainModel, code: InputCode, target: Target) -> list[str]:
+    """Return what the script needs, as ``pip install`` calls it.
+
+    Args:
+        plain: The model; its recipe counts for ``torch`` and ``safetensors``.
+        code: How inputs are prepared.
+        target: The form of the weights beside the script.
+    """
+    recipe = plain.recipe if target in ("torch", "safetensors") else None
+    needs = {*code.needs, *_NEEDS[target], *(recipe.needs if recipe else ())}
+    imports = (*(recipe.imports if recipe else ()), *_IMPORTS[code.template], *_IMPORTS[target])
+    if "import numpy as np" in imports:
+        needs.add("numpy")
+    return sorted(needs)
+
+
 def script(plain: PlainModel, code: InputCode, target: Target, *, probabilities: bool) -> str:
     """Return the script.
 
@@ -57,16 +73,13 @@ def script(plain: PlainModel, code: InputCode, target: Target, *, probabilities:
         line for line in lines if line.split()[1].partition(".")[0] in sys.stdlib_module_names
     }
     always = {"import json", "import sys", "from pathlib import Path"}
-    needs = {*code.needs, *_NEEDS[target], *(recipe.needs if recipe else ())}
-    if "import numpy as np" in lines:
-        needs.add("numpy")
     return (
         _environment()
         .get_template("load_model.py.jinja")
         .render(
             title=f"Classifies {plain.kind.unit}s by a network with a federated head.",
             version=__version__,
-            needs=", ".join(sorted(needs)),
+            needs=", ".join(needed_packages(plain, code, target)),
             takes_upper=code.takes.split()[-1].upper() if code.names == ("x",) else "FILE",
             takes=code.takes,
             standard=_sorted(standard | always),

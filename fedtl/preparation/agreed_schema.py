@@ -67,8 +67,9 @@ def _told(schema: Schema, name: str) -> str:
 
 
 def _named(names: Collection[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(list(names)[:_MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+    count = _MOST_NAMED + (len(names) == _MOST_NAMED + 1)
+    more = len(names) - count
+    return ", ".join(list(names)[:count]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _without(name: str, without: Mapping[str, str], kinds: Mapping[str, ColumnKind]) -> str:

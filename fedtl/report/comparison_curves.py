@@ -154,7 +154,7 @@ def accuracy_by_value(
             _band(axes, values[order], mean, sd, style)
             if np.isfinite(mean[-1]):
                 ends.append((mean[-1], f"{shortened(strategy, _NAME_WIDTH)}", colour))
-        if values.min() > 0 and values.max() > 20 * values.min():
+        if values.min() > 0 and values.max() > 10 * values.min():
             axes.set_xscale("log")
         axes.set_xticks(values[order], [f"{value:g}" for value in values[order]])
         axes.minorticks_off()

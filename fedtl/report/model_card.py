@@ -61,6 +61,7 @@ class Written:
     Attributes:
         target: The form of the weights.
         file: Their name.
+        needs: What the script needs, as ``pip install`` calls it.
         inputs: How the script's inputs are prepared, a sentence.
         probabilities: Whether a softmax of the outputs are probabilities.
         told: What else the user should know, a sentence each.
@@ -69,6 +70,7 @@ class Written:
 
     target: str
     file: str
+    needs: Sequence[str]
     inputs: str
     probabilities: bool
     told: Sequence[str]
@@ -102,6 +104,7 @@ def model_card(result: RunResult, plain: PlainModel, written: Written) -> str:
             config=config,
             strategy=_marked(config.strategy),
             trained=_trained(config),
+            settings=_settings(config),
             rounds=count_of(figures["rounds"], "round"),
             clients=_clients(clients),
             clients_count=count_of(len(clients), "client"),
@@ -277,3 +280,13 @@ def _trained(config: RunConfig) -> str:
         return f"the last {count_of(config.trainable_blocks, 'block')} of the network{by}"
     where = "" if config.train_from == "input" else f" from {_marked(config.train_from)} on"
     return f"the network{where}{by}"
+
+
+def _settings(config: RunConfig) -> str:
+    """Return what was set of how it was trained, beside what every run has."""
+    found = []
+    if config.trains_blocks and config.views:
+        found.append(f"{count_of(config.views, 'crop')} of each training picture")
+    if config.shots:
+        found.append(f"at most {count_of(config.shots, 'example')} of each class at a client")
+    return "".join(f", {one}" for one in found)

@@ -42,14 +42,16 @@ def _cut(text: str) -> str:
 
 def _cells(row: Row) -> Markup:
     """Return the first cells of a row, one below the other."""
+    # Not "and 1 more", which takes as much room as that one.
+    count = _CELLS + (len(row.cells) == _CELLS + 1)
     shown = Markup("").join(
         Markup("<tr><th scope=row>{}</th><td>{}</td></tr>").format(
             shortened(name, _CELL_LETTERS),
             MISSING if cell is None else shortened(cell, _CELL_LETTERS),
         )
-        for name, cell in list(row.cells.items())[:_CELLS]
+        for name, cell in list(row.cells.items())[:count]
     )
-    more = len(row.cells) - _CELLS
+    more = len(row.cells) - count
     rest = Markup("<small>and {} more</small>").format(f"{more:,}") if more > 0 else ""
     return Markup('<table class="cells"><tbody>{}</tbody></table>{}').format(shown, rest)
 

@@ -25,7 +25,7 @@ def understood_section(result: RunDetail) -> Section | None:
 
 
 def _rows(told: Understood) -> list[list[str]]:
-    each = [f"{name} {count:,}" for name, count in told.classes.items()]
+    each = told.each_class()
     more = len(each) - _MOST_CLASSES
     classes = ", ".join(each[:_MOST_CLASSES]) + (f" and {more:,} more" if more > 0 else "")
     rows = [[f"{told.unit}s".capitalize(), f"{told.inputs:,}"]]

@@ -155,9 +155,11 @@ class AdaptedBlocks(TrainedBlocks):
 def _drawn(network: RunConfig, rank: int, seed: int) -> dict[str, Tensor]:
     """Return the seeded A of every layer, which every minibatch needs."""
     found = {}
-    for place, (layer, (_, inputs)) in enumerate(_layers(network).items()):
-        draws = generator(seed, "adapter", place).normal(size=(rank, inputs))
-        found[layer] = torch.from_numpy((draws / np.sqrt(rank)).astype(np.float32))
+    # Kept for later calls, which take gradients, whoever asks first.
+    with torch.inference_mode(False):
+        for place, (layer, (_, inputs)) in enumerate(_layers(network).items()):
+            draws = generator(seed, "adapter", place).normal(size=(rank, inputs))
+            found[layer] = torch.from_numpy((draws / np.sqrt(rank)).astype(np.float32))
     return found
 
 

@@ -124,7 +124,7 @@ def test_a_killed_run_does_not_go_on_with_other_features(
 def test_patients_are_held_out_whole(made: Made, tmp_path: Path) -> None:
     path, natural = made("patients") / "patients.npz", ("--partition", "natural")
     summary, said = run(f"features:{path}", tmp_path / "run", *natural)
-    assert "640 rows, 2 classes (0 320, 1 320), 8 sites, 80 groups" in said
+    assert "640 rows, 2 classes (0: 320, 1: 320), 8 sites, 80 groups" in said
     local, federated = (summary[who]["accuracy"] for who in ("local_only", "federated"))
     assert 0.5 < local < 0.7 and 0.7 < federated < 0.86
     with np.load(path) as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,10 @@ def _dataset(**more: object) -> Dataset:
             "rows left aside: .heic (12), .txt (1)",
         ),
         (
+            {"classes": ("0", "1")},
+            "1,000 rows, 2 classes (0: 700, 1: 300), 5 sites, 40 patients, test split of 200",
+        ),
+        (
             {"unseen": np.arange(1000) % 5 == 1, "sites": None, "groups": None},
             "1,000 rows, 2 classes (a 700, b 300), test split of 200, 200 at the holdout-site",
         ),
@@ -67,6 +72,20 @@ def _dataset(**more: object) -> Dataset:
 )  # fmt: skip
 def test_the_sentence(more: dict[str, object], sentence: str) -> None:
     assert Understood.of(_dataset(**more)).sentence == sentence
+
+
+@pytest.mark.parametrize(
+    ("unit", "kind", "left"),
+    [
+        ("recording", ".txt", "1 file"),
+        ("text", ".pdf", "1 file"),
+        ("text", "without label", "1 row"),
+        ("row", "without label", "1 row"),
+    ],
+)
+def test_what_is_left_aside_is_called_what_it_is(unit: str, kind: str, left: str) -> None:
+    told = replace(Understood.of(_dataset(left_aside=(LeftAside("x", kind),))), unit=unit)
+    assert told.sentence.endswith(f"; {left} left aside: {kind} (1)")
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +186,7 @@ def test_describe_of_features_and_of_rendered_data(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(60, 4))
     np.savez(tmp_path / "x.npz", x=x, y=np.arange(60) % 3, site=np.arange(60) // 20)
     end = finished(describe.main, "--data", f"features:{tmp_path / 'x.npz'}")
-    assert end.stdout.startswith("60 rows, 3 classes (0 20, 1 20, 2 20), 3 sites, no test split")
+    assert end.stdout.startswith("60 rows, 3 classes (0: 20, 1: 20, 2: 20), 3 sites, no test split")
     assert "×" not in end.stdout
     samples = [line.split()[1] for line in end.stdout.splitlines() if line.endswith("training ")]
     assert samples == ["0"] * 3 + ["1"] * 3 + ["2"] * 3

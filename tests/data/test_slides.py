@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from in_process import finished
 
-from fedtl import simulate
+from fedtl import predict, simulate
 from fedtl.config import RunConfig
 from fedtl.data import slide_folder
 from fedtl.data.dataset import Dataset
@@ -78,7 +79,7 @@ def test_means_and_deviations_are_numpys(
 def test_features_far_from_zero_keep_their_deviation(tmp_path: Path) -> None:
     features = 1e8 + RNG.normal(0, 1, (50, 3))
     _write(tmp_path / "feats" / "far.h5", features)
-    pooled = slide_folder._pooled(tmp_path / "feats" / "far.h5")
+    pooled = slide_folder.pooled(tmp_path / "feats" / "far.h5")
     np.testing.assert_allclose(pooled[3:], features.std(0), rtol=1e-5)
 
 
@@ -92,6 +93,22 @@ def test_a_run_on_slides_keeps_patients_together(
     assert end.exit_code == 0, end.stderr
     assert "12 patients" in end.stdout + end.stderr or "12 groups" in end.stdout + end.stderr
     assert "has no effect" not in end.stderr
+    (root / "feats" / "cut.h5").write_bytes(b"no HDF5 at all")
+    told = finished(predict.main, root / "run", f"features:{root / 'feats'}", "--csv", root / "p")
+    assert told.exit_code == 0, told.stderr
+    assert "cut.h5 cannot be read and is skipped" in told.stderr
+    with (root / "p").open() as file:
+        classes = {row["row"]: row["predicted"] for row in csv.DictReader(file)}
+    true = {f"TCGA-{number:02d}.x": "ab"[number // 2 % 2] for number in range(24)}
+    assert classes.keys() == true.keys()
+    assert sum(classes[name] == true[name] for name in true) >= 22
+    one = finished(predict.main, root / "run", f"features:{root / 'feats' / 'n' / 'TCGA-02.x.h5'}")
+    assert (one.exit_code, "TCGA-02.x" in one.stdout) == (0, True)
+    for bad, said in (("cut.h5", "none of its 1 slides can be read"), ("wide.h5", "(n, 10)")):
+        if bad == "wide.h5":
+            _write(root / "feats" / bad, np.ones((3, 6)))
+        end = finished(predict.main, root / "run", f"features:{root / 'feats' / bad}")
+        assert (end.exit_code, said in end.stderr) == (2, True), end.stderr
 
 
 def test_what_cannot_be_used_is_left_aside_and_told(

@@ -85,6 +85,13 @@ def init(**options):
 """
 
 
+def test_an_error_ends_a_ray_that_has_not_answered(fake_ray: Path, tmp_path: Path) -> None:
+    (tmp_path / "lib" / "ray.py").write_text(_NEVER_ANSWERS)
+    head = RayHead("", {}, actors=1)
+    head.stop(unless_answered=True)
+    assert _session(head._process.pid) == []
+
+
 @pytest.mark.parametrize("ends", ["Ray", "run"])
 def test_a_run_is_told_if_ray_ends_before_it(
     ends: str, fake_ray: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -105,6 +112,35 @@ def test_a_run_is_told_if_ray_ends_before_it(
     )
     assert _session(head._process.pid) == []
     fake_ray.rmdir()
+
+
+def test_an_error_leaves_a_ray_that_a_thread_may_be_joining(fake_ray: Path, tmp_path: Path) -> None:
+    """Its calls would wait a minute for processes that are gone, and end this process then."""
+    (tmp_path / "lib" / "ray.py").write_text(_ANSWERS.format(told=str(tmp_path / "pid")))
+    head = RayHead("", {}, actors=1)
+    head.answer()
+    head.stop(unless_answered=True)
+    assert _session(head._process.pid)
+    head.stop()
+    assert _session(head._process.pid) == []
+
+
+def test_a_ray_that_answers_while_an_error_ends_it_is_not_joined(
+    fake_ray: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lib" / "ray.py").write_text(_ANSWERS.format(told=str(tmp_path / "pid")))
+    head = RayHead("", {}, actors=1)
+    answer = head._answer
+
+    def answered() -> str:
+        found = answer()
+        head._stopped = True
+        return found
+
+    monkeypatch.setattr(head, "_answer", answered)
+    with pytest.raises(FedtlError, match="was ended while it started"):
+        head.answer()
+    assert _session(head._process.pid) == []
 
 
 def test_a_command_that_cannot_go_on_says_why_and_how() -> None:

@@ -113,6 +113,17 @@ def test_the_mean_of_what_is_sent_is_the_mean_of_changes(method: str, block: Cli
     assert (apart < 1e-6) == (method in EXACT), apart
 
 
+def test_factors_may_first_be_asked_for_where_nothing_is_trained(block: ClientBlock) -> None:
+    config = _config("ffa", rank=3)  # no other test's
+    form = head_of(config, features=block.features.shape[1], classes=CLASSES)
+    assert isinstance(form, TrainedBlocks)
+    head: Arrays = dict(form.initial("auto", 0))
+    with torch.inference_mode():
+        _weights(form, head, LAYERS[0])
+    after, _ = _round(config, block, head, 1)
+    assert all(after[f"adapter.up.{layer}"].any() for layer in LAYERS)
+
+
 def test_factors_are_trained_by_turns(block: ClientBlock) -> None:
     config = _config("rolora")
     form = head_of(config, features=block.features.shape[1], classes=CLASSES)
