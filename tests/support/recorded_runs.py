@@ -51,6 +51,8 @@ _ADVERSE: dict[str, Configuration] = {
 def runs() -> Iterator[tuple[str, str, Configuration]]:
     """Yield a federation's name, a run's, and its configuration without its data."""
     for name in strategies.available():
+        if strategies.load(name).takes_texts:
+            continue  # neither features nor the backbone of the hospitals read class names
         own = {"strategy": name, **_OWN.get(name, {})}
         one_hostile = {"fraction": 1.0, "byzantine": 0.15} if name in _ROBUST else {}
         yield "features", name, _FEATURES | one_hostile | own
