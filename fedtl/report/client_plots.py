@@ -160,7 +160,7 @@ def _client_legend(figure: Figure, result: RunDetail) -> None:
                 label="centralised",
             )
         )
-    figure.legend(handles=handles, loc="outside upper left", ncols=5)
+    figure.legend(handles=handles, loc="outside upper left", ncols=6)
 
 
 def _client_distributions(result: RunDetail, *, narrow: bool = False) -> Plot:
