@@ -36,6 +36,7 @@ from fedtl.messages.reply_checks import ReplyChecks
 from fedtl.preparation.site import Identity
 from fedtl.records import from_record, to_record
 from fedtl.scenario.adversity import drops_out
+from fedtl.transfer.client_block import takes_below
 from fedtl.transfer.heads import Head, head_of, one_thread
 from fedtl.transfer.standardisation import Standardisation
 from fedtl.transfer.trained_blocks import TrainedBlocks
@@ -137,6 +138,8 @@ class Federation:
                     standardisation = self._asked(
                         exchange, lambda: learn_standardisation(exchange, width)
                     )
+                    if takes_below(head):
+                        standardisation = standardisation.of_trained_blocks()
                     self._settle(exchange.phase, 0, self._quorum)
                 arrays: Arrays = dict(head.initial(config.head_init, config.seed))
                 if (starter := strategy.starter) is not None:

@@ -88,7 +88,9 @@ def cut_backbone(
         UsageError: It cannot be cut there, or see :func:`backbone_of`.
         FedtlError: A download failed.
     """
-    backbone = backbone_of(config, schema)
+    # Where nothing is trained, weights would be made that never can be.
+    with torch.inference_mode(False):
+        backbone = backbone_of(config, schema)
     if not config.trains_blocks:
         return backbone, None
     if schema is not None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _CHUNK = 4096
+_MOST_TIMES_MEDIAN = np.float32(1000)
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,19 @@ class Standardisation:
     def identity(cls, width: int) -> Standardisation:
         """Return the standardisation that changes nothing."""
         return cls(np.zeros(width, np.float32), np.ones(width, np.float32))
+
+    def of_trained_blocks(self) -> Standardisation:
+        """Return the same for features that are still to change, as blocks below them are trained.
+
+        A feature whose deviation is less than a thousandth of the median one counts as one that
+        never varies. Frozen, it may tell something; here a step that moves it at all would move it
+        by many deviations.
+        """
+        varying = self.scale[self.scale > 0]
+        most = _MOST_TIMES_MEDIAN * np.median(varying) if len(varying) else np.float32(0)
+        return Standardisation(
+            self.mean, np.where(self.scale > most, np.float32(0), self.scale).astype(np.float32)
+        )
 
     def apply(self, features: Tensor) -> Tensor:
         """Return standardised ``features`` of shape ``(…, d)``."""

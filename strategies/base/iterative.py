@@ -10,7 +10,7 @@ import torch
 
 from fedtl.kinds import ZERO_SHOT
 from fedtl.options import Range
-from fedtl.transfer.client_block import ClientBlock
+from fedtl.transfer.client_block import ClientBlock, takes_below
 from fedtl.transfer.heads import Tensors, kept_back
 from fedtl.transfer.standardisation import Moments, Standardisation
 from strategies.base.coordinates import in_standardised
@@ -69,6 +69,8 @@ class IterativeStrategy(LocalSteps, HeadStrategy):
         own = [
             Standardisation.from_moments(Moments.of(block.features, rows)) for rows in block.rows
         ]
+        if takes_below(self.head):
+            own = [one.of_trained_blocks() for one in own]
         heads = self._initial_alone(block, own)
         block = block.standardised(own)
         alone = PlainSGD(self.config, self.head)

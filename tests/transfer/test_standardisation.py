@@ -119,3 +119,19 @@ def test_what_is_sent_is_of_the_declared_types() -> None:
 def test_the_identity_changes_no_bit() -> None:
     features = torch.from_numpy(_features(5, 3, 0))
     assert torch.equal(Standardisation.identity(3).apply(features), features)
+
+
+def test_what_hardly_varies_is_constant_below_a_head_of_trained_blocks() -> None:
+    """A real network has units that are off but for rounding: they deviate by next to nothing."""
+    draws = np.random.default_rng(0).normal(size=(50, 5)) * [1.0, 2.0, 3.0, 1e-18, 1e-2]
+    found = Standardisation.from_moments(
+        Moments.of(torch.from_numpy(draws.astype(np.float32)), np.arange(50))
+    )
+    assert found.scale[3] > 1e17
+    kept = found.of_trained_blocks()
+    np.testing.assert_array_equal(kept.scale[[0, 1, 2, 4]], found.scale[[0, 1, 2, 4]])
+    np.testing.assert_array_equal(kept.mean, found.mean)
+    assert kept.scale[3] == 0
+    assert kept.scale.dtype == np.float32
+    none = Standardisation(np.zeros(2, np.float32), np.zeros(2, np.float32))
+    np.testing.assert_array_equal(none.of_trained_blocks().scale, none.scale)

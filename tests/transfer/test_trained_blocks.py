@@ -239,3 +239,12 @@ def test_the_cut_is_in_the_fingerprint() -> None:
         cut_backbone(CONFIG.replace(trainable_blocks=count))[0].fingerprint for count in (0, 1, 2)
     }
     assert len(found) == 3
+
+
+def test_weights_that_are_first_read_in_inference_mode_can_be_trained() -> None:
+    network = only_network(CONFIG.replace(trainable_blocks=0, train_from="body.2"))
+    with torch.inference_mode():
+        found = boundary_of(network)
+    held = [*found.above.parameters(), *found.above.buffers()]
+    assert held
+    assert not any(one.is_inference() for one in held)
