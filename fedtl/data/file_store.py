@@ -77,7 +77,8 @@ def open_file_store(path: Path, wanted: InputKind | None = None) -> FileStore:
         return _Folder(path, wanted)
     if not path.exists():
         raise UsageError(
-            f"{path} does not exist: --data wants a folder, a .zip or a .tar of images"
+            f"{path} does not exist: --data wants a folder, a .zip or a .tar of images, texts or "
+            "recordings, or a table"
         )
     try:
         with path.open("rb") as file:

@@ -27,6 +27,7 @@ from fedtl.errors import UsageError
 
 _COPY = "picture that is there twice"
 _VOLUME = ".nii.gz"
+_SLIDES = (".h5", ".hdf5")
 
 
 def image_folder(
@@ -156,6 +157,11 @@ def _no_images(path: Path, left_aside: Sequence[LeftAside]) -> str:
         if one.kind in ARCHIVE_KINDS and not one.path.lower().endswith(_VOLUME)
     ]
     found = f" ({told(left_aside)})" if told(left_aside) else ""
+    if path.is_dir() and any(one.path.lower().endswith(_SLIDES) for one in left_aside):
+        return (
+            f"{path} holds no images{found}: if its HDF5 files are embeddings of slides, give "
+            f"--data features:{path} --labels TABLE.csv"
+        )
     if not archives:
         return f"{path} holds no images{found}: --data wants {LAYOUTS}"
     if path.is_dir() and len(archives) == 1:

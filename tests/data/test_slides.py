@@ -164,3 +164,10 @@ def test_without_a_table_and_with_two_widths(
     _write(root / "feats" / "n" / "TCGA-00.x.h5", np.ones((3, 4)))
     with pytest.raises(UsageError, match="features a patch, and"):
         _open(root)
+
+
+def test_slides_that_are_given_as_pictures_are_pointed_the_way(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "one.h5", "w") as file:
+        file["features"] = np.zeros((3, 4), np.float32)
+    with pytest.raises(UsageError, match=r"holds no images .*: .*--data features:.* --labels"):
+        open_dataset(RunConfig(data=str(tmp_path)))

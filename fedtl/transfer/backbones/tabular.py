@@ -36,7 +36,7 @@ class Tabular(Family):
             raise UsageError("backbone = tabular has no weights; leave weights out.")
         if self.schema is None:
             raise UsageError(
-                "backbone = tabular takes rows of a table, and the data are none; choose another "
+                "backbone = tabular takes rows of a table, and the data hold none; choose another "
                 "backbone, or if they are a table with texts, read its rows: --text-column none"
             )
         count, width = self.options.random_features, self.schema.width
