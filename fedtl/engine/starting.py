@@ -55,15 +55,15 @@ class Starting(Generic[T]):
             return
         session = _ray_session()
         ready = self._future.done()
-        if session is not None and not ready:
-            session.end_unanswered()
         if isinstance(error, KeyboardInterrupt):
-            if session is not None and ready:
+            if session is not None:
                 session.end_processes()
             if not ready:  # a notebook's process goes on
                 _abandoned.append(self._thread.submit(self._stop_late))
             self._thread.shutdown(wait=False)
             return
+        if session is not None and not ready:
+            session.end_unanswered()
         if self._future.exception() is None:
             _stop(self._future.result())
 
