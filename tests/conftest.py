@@ -124,6 +124,15 @@ def _lone_heads_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _unbarred() -> Iterator[None]:
+    """Let code run again that a command barred for its process: commands share this one."""
+    from fedtl.user_code import unbar
+
+    yield
+    unbar()
+
+
 _choose: list[Callable[..., object]] = []
 
 

@@ -91,6 +91,7 @@ def test_features_are_those_of_the_whole_network(run: Path) -> None:
     assert torch.equal(rows[:, boundary.size :], whole.forward(pixels))
 
 
+@pytest.mark.usefixtures("shared_ray")
 @pytest.mark.parametrize("backbone", ["hf"], indirect=True)
 def test_clients_in_processes_give_the_same_bytes(
     run: Path, pictures: Path, backbone: tuple[str, ...], tmp_path: Path

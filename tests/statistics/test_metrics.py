@@ -18,7 +18,6 @@ from sklearn.metrics import (
     recall_score,
     roc_auc_score,
 )
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from fedtl.statistics.calibration import Calibration, best_temperature
 from fedtl.statistics.metrics import FieldMetrics, auroc
@@ -61,6 +60,9 @@ def _exact_auroc(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> list[
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("classes", [2, 3, 8])
 def test_metrics_are_those_of_the_scores_themselves(classes: int, scale: float) -> None:
+    # Its import takes two seconds, of each process that collects the tests.
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
     logits, truth = _scores(classes, scale)
     counts = ScoreCounts.of(logits, truth, probabilities=True)
     found = _metrics(_packed(counts), logits, truth)

@@ -41,7 +41,11 @@ _DOES = {
 }
 # Ray itself reads its environment, which says whose worker a process is, as it is imported: none of
 # these may import it.
-_IMPORTS = ("fedtl.flower_app", "fedtl.engine.fedtl_clients", "fedtl.runs.run")
+_IMPORTS = (
+    *("fedtl.flower_app", "fedtl.engine.fedtl_clients", "fedtl.runs.run"),
+    # What a run's page is made with.
+    *("matplotlib.figure", "pandas", "scipy.stats"),
+)
 _DIGITS = 8
 _ENDS_WITHIN = 5.0
 # Servers and sites wait so many seconds before they look for news again; here, a tenth.

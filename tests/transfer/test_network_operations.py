@@ -23,16 +23,17 @@ from fedtl.transfer.network_operations import operations_of
 
 SIDE = 32
 _VIT: dict[str, Any] = {"img_size": SIDE, "depth": 3}
+_NARROW = {**_VIT, "embed_dim": 96, "num_heads": 3}
 TIMM: dict[str, dict[str, Any]] = {
     "vit_tiny_patch16_224": _VIT,
     "deit_tiny_distilled_patch16_224": _VIT,
-    "deit3_small_patch16_224": _VIT,
+    "deit3_small_patch16_224": _NARROW,
     "vit_small_patch14_reg4_dinov2": {"img_size": 28, "depth": 3},
     "vit_small_patch16_dinov3": _VIT,
-    "vit_srelpos_small_patch16_224": _VIT,
-    "vit_base_patch16_siglip_224": _VIT,
+    "vit_srelpos_small_patch16_224": _NARROW,
+    "vit_base_patch16_siglip_224": _NARROW,
     "eva02_tiny_patch14_224": {"img_size": 28, "depth": 3},
-    "beit_base_patch16_224": _VIT,
+    "beit_base_patch16_224": _NARROW,
     "convit_tiny": _VIT,
     "test_convnext": {},
 }
