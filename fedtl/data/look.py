@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fedtl.data.columns_seen import ColumnSeen, columns_seen, row_traits
 from fedtl.data.dataset import Dataset
 from fedtl.data.input_kinds import PICTURE, TABLE_ROW, kind_of
-from fedtl.data.seen_item import seen, told_lengths
+from fedtl.data.seen_item import seen, told_features, told_lengths
 from fedtl.data.site_distances import SiteDistances, site_distances
 from fedtl.errors import UnreadableImageError
 
@@ -27,7 +27,8 @@ class Look:
     Attributes:
         looked_at: How many inputs.
         sizes: How many pictures are so wide and high, most frequent first; empty for others.
-        lengths: How long texts or recordings are, or how full rows, in a sentence; else empty.
+        lengths: How long texts, recordings or embeddings are, or how full rows, in a sentence; else
+            empty.
         unreadable: Why pictures could not be decoded, and how many, most frequent first.
         samples: Rows of nine inputs that could be read, evenly spaced over them class by class.
         distances: How far sites lie apart; ``None`` without two sites.
@@ -53,8 +54,10 @@ def look_at(dataset: Dataset, on_progress: Callable[[int, int], None] | None = N
     """
     rows = _chosen(dataset, _MOST_ROWS if isinstance(dataset.inputs, np.ndarray) else _MOST)
     if isinstance(dataset.inputs, np.ndarray):
-        distances = site_distances(dataset, rows, dataset.inputs[rows].astype(np.float64))
-        return Look(len(rows), {}, {}, _samples(dataset, rows), distances)
+        features = dataset.inputs[rows].astype(np.float64)
+        distances = site_distances(dataset, rows, features)
+        told = told_features(features)
+        return Look(len(rows), {}, {}, _samples(dataset, rows), distances, told)
     sizes: Counter[tuple[int, int]] = Counter()
     sides: list[tuple[float, float]] = []
     pictures = kind_of(dataset.inputs) == PICTURE

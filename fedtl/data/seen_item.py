@@ -84,6 +84,17 @@ def told_lengths(unit: str, sides: Sequence[tuple[float, float]]) -> str:
     )
 
 
+def told_features(features: NDArray[np.float64]) -> str:
+    """Return a sentence on how many numbers embeddings have, and how large these are.
+
+    Args:
+        features: Of those that were looked at, shape ``(n, d)``.
+    """
+    low, high = features.min(), features.max()
+    what = f"of {counted(len(features), 'row')} looked at: {counted(features.shape[1], 'number')}"
+    return f"{what} each, from {low:.3g} to {high:.3g}"
+
+
 def _span(values: NDArray[np.float64], form: str) -> str:
     low, high = format(values.min(), form), format(values.max(), form)
     return low if low == high else f"{low} to {high}"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from fedtl.config import RunConfig
 from fedtl.determinism import generator
@@ -18,6 +18,7 @@ from fedtl.errors import UsageError
 from fedtl.transfer.boundary import boundary_of
 from fedtl.transfer.devices import reproducible_arithmetic
 from fedtl.transfer.heads.base import Arrays, Tensors, gradients_of
+from fedtl.transfer.linear_layers import LinearLayer, linear_layer
 from fedtl.transfer.trained_blocks import TrainedBlocks, norm_of
 
 _DOWN, _UP, _REST = "adapter.down.", "adapter.up.", "adapter.rest."
@@ -63,12 +64,12 @@ class AdaptedBlocks(TrainedBlocks):
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """See :class:`~fedtl.transfer.heads.Head`; the head's come first."""
         found = dict(self.top.shapes)
-        for layer, (outputs, inputs) in _layers(self.network).items():
+        for layer, of in _layers(self.network).items():
             if self.method != "ffa":
-                found[_DOWN + layer] = (self.rank, inputs)
-            found[_UP + layer] = (outputs, self.rank)
+                found[_DOWN + layer] = (self.rank, of.inputs)
+            found[_UP + layer] = (of.outputs, self.rank)
             if self.method == "fedex":
-                found[_REST + layer] = (outputs, inputs)
+                found[_REST + layer] = (of.outputs, of.inputs)
         return found
 
     @property
@@ -93,13 +94,15 @@ class AdaptedBlocks(TrainedBlocks):
     def weights_of(self, parameters: Tensors) -> Tensors:
         """See :class:`TrainedBlocks`: W + B A, and all that has no adapter as it is."""
         found = self.weights
-        for layer in _layers(self.network):
+        for layer, of in _layers(self.network).items():
             up, down = parameters[_UP + layer], parameters.get(_DOWN + layer)
             change = up @ (self._drawn(layer).to(up.dtype) if down is None else down)
             if (rest := parameters.get(_REST + layer)) is not None:
                 change = change + rest
             weight = found[f"{layer}.weight"].detach()
-            found[f"{layer}.weight"] = weight + change.view_as(weight)
+            found[f"{layer}.weight"] = weight + (
+                change.T if of.transposed else change.view_as(weight)
+            )
         return found
 
     def loss_and_gradients(
@@ -157,8 +160,8 @@ def _drawn(network: RunConfig, rank: int, seed: int) -> dict[str, Tensor]:
     found = {}
     # Kept for later calls, which take gradients, whoever asks first.
     with torch.inference_mode(False):
-        for place, (layer, (_, inputs)) in enumerate(_layers(network).items()):
-            draws = generator(seed, "adapter", place).normal(size=(rank, inputs))
+        for place, (layer, of) in enumerate(_layers(network).items()):
+            draws = generator(seed, "adapter", place).normal(size=(rank, of.inputs))
             found[layer] = torch.from_numpy((draws / np.sqrt(rank)).astype(np.float32))
     return found
 
@@ -171,19 +174,14 @@ def _length(network: RunConfig) -> Tensor:
 
 
 @lru_cache(maxsize=2)
-def _layers(network: RunConfig) -> dict[str, tuple[int, int]]:
-    """Return the layers above a cut that have adapters, with outputs and inputs of each.
+def _layers(network: RunConfig) -> dict[str, LinearLayer]:
+    """Return the layers above a cut that have adapters.
 
     Raises:
         UsageError: There is none.
     """
-    boundary = boundary_of(network)
-    found = {}
-    for name, layer in boundary.above.named_modules():
-        if isinstance(layer, nn.Linear):
-            found[name] = (layer.out_features, layer.in_features)
-        elif isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.groups == 1:
-            found[name] = (layer.out_channels, layer.in_channels)
+    modules = boundary_of(network).above.named_modules()
+    found = {name: of for name, layer in modules if (of := linear_layer(layer)) is not None}
     if not found:
         raise UsageError(
             "adapter = lora and its like are for linear layers and 1 x 1 convolutions, and there "

@@ -114,9 +114,10 @@ def cut_backbone(
     with torch.inference_mode():
         crossing = halves.below(*example)
     if not crossing.is_floating_point():
+        fewer = "train fewer blocks, or " if len(network.blocks) > 1 else ""
         raise UsageError(
-            f"{backbone.name} cannot be cut before {halves.name}: what passes there are no numbers "
-            "that could be trained from."
+            f"{backbone.name} cannot be cut before {halves.name}: tokens pass there, which nothing "
+            f"can be trained from; {fewer}use trainable-blocks = 0."
         )
     identity = hashlib.sha256(f"{backbone.fingerprint}\ncut before {halves.name}".encode())
     boundary = Boundary(tuple(crossing.shape[1:]), halves.above, identity.hexdigest())

@@ -11,6 +11,8 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 from torch.fx.proxy import Attribute, TraceError
 
+from fedtl.transfer.linear_layers import linear_layer
+
 _CONSTANT = (bool, int, str, type(None))
 _IN_PLACE = ("setitem", "iadd", "isub", "imul", "itruediv")
 _FACTS: tuple[tuple[str, Any, Any], ...] = (
@@ -131,6 +133,10 @@ class _Tracer(fx.Tracer):
         if isinstance(seen[0], Tensor):
             made.node.meta["shape"] = tuple(seen[0].shape[1:])
         return tuple(made) if isinstance(seen[0], (tuple, list)) else made
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        # Above a cut, an adapter asks which modules are linear.
+        return linear_layer(m) is not None or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(
         self,

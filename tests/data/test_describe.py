@@ -188,6 +188,9 @@ def test_describe_of_features_and_of_rendered_data(tmp_path: Path) -> None:
     end = finished(describe.main, "--data", f"features:{tmp_path / 'x.npz'}")
     assert end.stdout.startswith("60 rows, 3 classes (0: 20, 1: 20, 2: 20), 3 sites, no test split")
     assert "×" not in end.stdout
+    x = x.astype(np.float32)
+    told = f"of 60 rows looked at: 4 numbers each, from {x.min():.3g} to {x.max():.3g}"
+    assert end.stdout.splitlines()[1] == told
     samples = [line.split()[1] for line in end.stdout.splitlines() if line.endswith("training ")]
     assert samples == ["0"] * 3 + ["1"] * 3 + ["2"] * 3
     rendered = finished(describe.main, "--clients", "3", "--hospitals-images", "90")

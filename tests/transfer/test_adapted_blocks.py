@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from small_federation import federated
 from tiny_blocks import BACKBONE, SIDE
+from tiny_encoders import write_tiny
 
 import strategies
 from fedtl.config import RunConfig
@@ -170,6 +172,27 @@ def test_an_adapter_that_sends_more_down_than_up_goes_with_plain_heads() -> None
     config = _config("fedex", strategy="scaffold")
     with pytest.raises(UsageError, match="goes with strategies whose clients send their head and"):
         strategies.build(config, head_of(config, features=6, classes=CLASSES))
+
+
+def test_weights_that_lie_transposed_get_the_same_change(tmp_path: Path) -> None:
+    """GPT-2's linear layers hold W as ``(i, o)``; two of the four are square."""
+    config = _config("lora", backbone=f"hf:{write_tiny('gpt2', tmp_path)}", trainable_blocks=1)
+    form = head_of(config, features=32, classes=CLASSES)
+    assert isinstance(form, TrainedBlocks)
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.normal(size=shape) for name, shape in form.shapes.items()}
+    layers = {
+        name.removeprefix("adapter.up."): value.shape[0]
+        for name, value in arrays.items()
+        if name.startswith("adapter.up.")
+    }
+    assert sorted(layers.values()) == [32, 32, 96, 128]
+    for layer, outputs in layers.items():
+        x = rng.normal(size=(5, arrays[f"adapter.down.{layer}"].shape[1]))
+        change = _weights(form, arrays, layer) - form.weights[f"{layer}.weight"].numpy()
+        expected = x @ arrays[f"adapter.down.{layer}"].T @ arrays[f"adapter.up.{layer}"].T
+        assert expected.shape == (5, outputs)
+        np.testing.assert_allclose(x @ change, expected, atol=1e-5)
 
 
 def test_blocks_without_such_layers_are_refused() -> None:

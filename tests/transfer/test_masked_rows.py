@@ -87,7 +87,7 @@ def test_how_many_count_is_exact_in_any_precision(kind: torch.dtype) -> None:
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("t5", "what passes there are no numbers"),
+        ("t5", "tokens pass there, which nothing can be trained from; use trainable-blocks = 0"),
         ("wav2vec2", "as what it takes differs in length; use trainable-blocks = 0"),
     ],
 )

@@ -1,0 +1,42 @@
+"""Which layers multiply each place of their input by one matrix, however they hold it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class LinearLayer:
+    """A layer that gives W x, but for a bias.
+
+    Attributes:
+        outputs: o, how many numbers it gives.
+        inputs: i, how many it takes.
+        transposed: Whether it holds W as ``(i, o)``.
+    """
+
+    outputs: int
+    inputs: int
+    transposed: bool = False
+
+
+def linear_layer(layer: Any) -> LinearLayer | None:
+    """Return what a module is as a linear layer; ``None`` if it is none.
+
+    Args:
+        layer: A linear layer of PyTorch's, a 1 x 1 convolution, or one of the layers that GPT-2
+            and its kin have in transformers; the latter is told by its name, so that transformers
+            is not imported.
+    """
+    if isinstance(layer, nn.Linear):
+        return LinearLayer(layer.out_features, layer.in_features)
+    if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.groups == 1:
+        return LinearLayer(layer.out_channels, layer.in_channels)
+    kind = type(layer)
+    if kind.__name__ == "Conv1D" and kind.__module__.startswith("transformers."):
+        inputs, outputs = layer.weight.shape
+        return LinearLayer(outputs, inputs, transposed=True)
+    return None
