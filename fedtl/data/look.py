@@ -56,8 +56,8 @@ def look_at(dataset: Dataset, on_progress: Callable[[int, int], None] | None = N
     if isinstance(dataset.inputs, np.ndarray):
         features = dataset.inputs[rows].astype(np.float64)
         distances = site_distances(dataset, rows, features)
-        told = told_features(features)
-        return Look(len(rows), {}, {}, _samples(dataset, rows), distances, told)
+        samples = _samples(dataset, rows)
+        return Look(len(rows), {}, {}, samples, distances, told_features(features))
     sizes: Counter[tuple[int, int]] = Counter()
     sides: list[tuple[float, float]] = []
     pictures = kind_of(dataset.inputs) == PICTURE

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from fedtl.config import RunConfig
 from fedtl.errors import FedtlError, ImpossibleTotalError, first_line
 from fedtl.fault import placed
 from fedtl.federation.account import Account
+from fedtl.federation.asking import asked
 from fedtl.federation.checkpoint import Checkpoint
 from fedtl.federation.evaluation import ClientEvaluation, RoundScore
 from fedtl.federation.exchange import Errors, Exchange, Phase
@@ -28,8 +28,9 @@ from fedtl.federation.outcome import Outcome
 from fedtl.federation.quorum import Quorum
 from fedtl.federation.round_row import Round
 from fedtl.federation.round_zero import closed_form_start, learn_standardisation
-from fedtl.federation.totals import IMPOSSIBLE, largest_named, standing_out, total_fault
-from fedtl.federation.zero_shot import check_same, give_texts, texts_of
+from fedtl.federation.same_network import check_blocks, check_texts
+from fedtl.federation.totals import largest_named, total_fault
+from fedtl.federation.zero_shot import give_texts, texts_of
 from fedtl.kinds import ZERO_SHOT
 from fedtl.messages import phases
 from fedtl.messages.reply_checks import ReplyChecks
@@ -37,13 +38,10 @@ from fedtl.preparation.site import Identity
 from fedtl.records import from_record, to_record
 from fedtl.scenario.adversity import drops_out
 from fedtl.transfer.client_block import takes_below
-from fedtl.transfer.heads import Head, head_of, one_thread
+from fedtl.transfer.heads import head_of, one_thread
 from fedtl.transfer.standardisation import Standardisation
-from fedtl.transfer.trained_blocks import TrainedBlocks
 from fedtl.unforeseen import is_let_through
 from strategies.base import Arrays, HeadStrategy
-
-_T = TypeVar("_T")
 
 # What numpy and PyTorch raise for a system that has no solution.
 _SINGULAR = (np.linalg.LinAlgError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
@@ -107,12 +105,12 @@ class Federation:
             self._quorum.admit(roll, config.clients)
         width, classes = roll.identity.feature_size, len(roll.identity.classes)
         head = head_of(config, features=width, classes=classes)
-        _check_blocks(head, roll.identity)
+        check_blocks(head, roll.identity)
         strategy = strategies.build(config, head)
         declared = phases.declarations(strategy, width, classes)
         if strategy.scores_zero_shot:
             if self._expected is None:
-                check_same(config, roll.identity)
+                check_texts(config, roll.identity)
             give_texts(strategy, texts_of(config, roll.identity.classes))
         if strategy.forewarning:
             self._journal.warned(strategy.forewarning)
@@ -135,16 +133,18 @@ class Federation:
                 self._account.admit(roll)
                 standardisation = None
                 if strategy.standardises:
-                    standardisation = self._asked(
-                        exchange, lambda: learn_standardisation(exchange, width)
+                    standardisation = asked(
+                        self._account, exchange, lambda: learn_standardisation(exchange, width)
                     )
                     if takes_below(head):
                         standardisation = standardisation.of_trained_blocks()
                     self._settle(exchange.phase, 0, self._quorum)
                 arrays: Arrays = dict(head.initial(config.head_init, config.seed))
                 if (starter := strategy.starter) is not None:
-                    started = self._asked(
-                        exchange, lambda: closed_form_start(exchange, starter, standardisation)
+                    started = asked(
+                        self._account,
+                        exchange,
+                        lambda: closed_form_start(exchange, starter, standardisation),
                     )
                     if fault := total_fault(started, {name: arrays[name] for name in started}):
                         raise FedtlError(
@@ -189,24 +189,6 @@ class Federation:
             closing_seconds=time.perf_counter() - closing,
         )
 
-    def _asked(self, exchange: Exchange, ask: Callable[[], _T]) -> _T:
-        """Ask clients; if some answers are far out of proportion, ask the others again.
-
-        For sums from which no contribution can be removed, and clients that remember nothing.
-        """
-        self._account.sizes.clear()
-        found = ask()
-        if odd := standing_out(self._account.sizes, IMPOSSIBLE):
-            self._account.drop(exchange.phase)
-            exchange.left_out = {
-                client: f"its numbers are {times:.3g} times the median of all clients', so the "
-                "others were asked again without it"
-                for client, times in odd.items()
-            }
-            found = ask()
-            exchange.left_out = {}
-        return found
-
     def _round(
         self,
         exchange: Exchange,
@@ -234,7 +216,9 @@ class Federation:
 
         before, fault = strategy.server_state(), ""
         try:
-            aggregated, metrics = self._asked(exchange, ask) if strategy.one_round else ask()
+            aggregated, metrics = (
+                asked(self._account, exchange, ask) if strategy.one_round else ask()
+            )
         except (ImpossibleTotalError, *_SINGULAR) as error:
             last = strategy.one_round and isinstance(error, ImpossibleTotalError)
             if last or is_let_through(error):
@@ -317,17 +301,3 @@ class Federation:
         self._account.settle(phase, server_round)
         if quorum is not None:
             quorum.check(phase)
-
-
-def _check_blocks(head: Head, sites: Identity) -> None:
-    """Refuse to send blocks of another backbone than the sites have.
-
-    Raises:
-        FedtlError: They are.
-    """
-    if isinstance(head, TrainedBlocks) and head.fingerprint != sites.fingerprint:
-        raise FedtlError(
-            f"The server's backbone has fingerprint {head.fingerprint}, the sites' "
-            f"{sites.fingerprint}; if blocks are trained, the server begins with its own, so give "
-            "it the same backbone and weights."
-        )

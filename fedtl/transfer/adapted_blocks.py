@@ -100,9 +100,8 @@ class AdaptedBlocks(TrainedBlocks):
             if (rest := parameters.get(_REST + layer)) is not None:
                 change = change + rest
             weight = found[f"{layer}.weight"].detach()
-            found[f"{layer}.weight"] = weight + (
-                change.T if of.transposed else change.view_as(weight)
-            )
+            change = change.T if of.transposed else change.view_as(weight)
+            found[f"{layer}.weight"] = weight + change
         return found
 
     def loss_and_gradients(
