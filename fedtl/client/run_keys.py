@@ -34,6 +34,7 @@ FOLLOWED: Mapping[str, float | None] = {
     "trainable-blocks": None,
     "train-from": None,
     "blocks-rate": None,
+    "blocks-decay": None,
     "views": 100,
     "adapter": None,
     "rank": None,

@@ -60,6 +60,13 @@ class TransferKeys:
         above=0.0,
         high=1e3,
     )
+    blocks_decay: str = key(
+        "cosine",
+        "How the rate of trained blocks falls over the rounds: to a tenth along half a cosine, or "
+        "not at all.",
+        _TRANSFER,
+        choices=("cosine", "none"),
+    )
     adapter: str = key(
         "none",
         "Train low-rank adapters of the blocks above the cut and not their weights: lora averages "

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _NAME_WIDTH = 22
 _LABEL_HEIGHT = 17.0
 _MARKS_PER_LINE = 8
+# Times as large as the least number: 1, 2, 4, 8 lie evenly then.
+_LOGARITHMIC_FROM = 8
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 """By round, over seeds: mean and standard deviation of the accuracy, and mean bytes so far."""
@@ -75,6 +77,11 @@ def accuracy_by_round(at: Standings, look: Looks, *, width: float = WIDTH) -> Dr
         curves = {row.strategy: _curve(row) for row in at.rows}
         titles = [_round(curves, index) for index in range(last)]
         return Drawing(figure, alt, spots=strips(axes, range(1, last + 1), titles))
+
+
+def takes_rounds(at: Standings) -> bool:
+    """Return whether any strategy takes more than one round, so that there is a curve."""
+    return any(len(_curve(row)[0]) > 1 for row in at.rows)
 
 
 def _round(curves: Mapping[str, Curve], index: int) -> str:
@@ -154,7 +161,7 @@ def accuracy_by_value(
             _band(axes, values[order], mean, sd, style)
             if np.isfinite(mean[-1]):
                 ends.append((mean[-1], f"{shortened(strategy, _NAME_WIDTH)}", colour))
-        if values.min() > 0 and values.max() > 10 * values.min():
+        if values.min() > 0 and values.max() >= _LOGARITHMIC_FROM * values.min():
             axes.set_xscale("log")
         axes.set_xticks(values[order], [f"{value:g}" for value in values[order]])
         axes.minorticks_off()

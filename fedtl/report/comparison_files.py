@@ -81,8 +81,9 @@ def figure_files(compared: Compared) -> Iterator[tuple[str, bytes]]:
         drawings: dict[str, Drawing] = {"gains": plots.gains(at)}
         if at.rows:
             drawings["accuracy"] = plots.intervals(at, look)
-            drawings["rounds"] = curves.accuracy_by_round(at, look)
             drawings["bytes"] = curves.accuracy_by_bytes(at, look)
+        if curves.takes_rounds(at):
+            drawings["rounds"] = curves.accuracy_by_round(at, look)
         where = "".join(f"_{key}={value}" for key, value in at.point)
         for name, drawing in drawings.items():
             for kind, content in drawing.files().items():

@@ -75,9 +75,15 @@ def _facts(compared: Compared) -> list[tuple[str, str]]:
         (_strategies(plan), ""),
         (count_of(plan.seeds, "seed"), ""),
         (f"{len(compared.results):,}", "runs"),
-        *([] if "rounds" in plan.vary else [(count_of(plan.base.rounds, "round"), "")]),
+        *([] if "rounds" in plan.vary else [(count_of(_rounds(compared), "round"), "")]),
         *((key, ", ".join(map(value_text, values))) for key, values in plan.vary.items()),
     ]
+
+
+def _rounds(compared: Compared) -> int:
+    """Return how many rounds there are: one if no strategy takes more."""
+    runs = compared.results.values()
+    return compared.plan.base.rounds if any(len(run.rounds) > 1 for run in runs) else 1
 
 
 def _overview(every: Sequence[Standings], look: Looks) -> Section | None:
@@ -117,6 +123,12 @@ def _point(at: Standings, look: Looks, place: int, *, alone: bool) -> Section:
         "own": _own_data(at),
         "own_told": _sentences([*own_data_captions(at), _WORST]),
         "gains": _both(partial(plots.gains, at), f"gains-{place}"),
+        "rounds": _both(partial(curves.accuracy_by_round, at, look), f"rounds-{place}")
+        if curves.takes_rounds(at)
+        else None,
+        "bytes": _both(partial(curves.accuracy_by_bytes, at, look), f"bytes-{place}")
+        if ranked
+        else None,
         "attacked": at.attacked,
         "differences": _differences(at),
         "significance": "Bold: p < .05 over seeds and test examples together, corrected for all "
@@ -127,10 +139,6 @@ def _point(at: Standings, look: Looks, place: int, *, alone: bool) -> Section:
             ["Strategy", "Values"], [[name, tuned_text(found)] for name, found in at.tuned.items()]
         ),
     }
-    if ranked:
-        rounds = _both(partial(curves.accuracy_by_round, at, look), f"rounds-{place}")
-        sent = _both(partial(curves.accuracy_by_bytes, at, look), f"bytes-{place}")
-        view |= {"rounds": rounds, "bytes": sent}
     return Section(title, f"point-{place}", "comparison_point.html", view)
 
 

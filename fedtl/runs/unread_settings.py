@@ -191,6 +191,7 @@ _READERS: dict[str, _Reason] = {
     "image-size": _of_pictures,
     "precision": _pictures,
     "blocks-rate": _blocks,
+    "blocks-decay": _blocks,
     "views": _blocks,
     "adapter": _blocks,
     "rank": _rank,

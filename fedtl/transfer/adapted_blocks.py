@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -87,9 +87,9 @@ class AdaptedBlocks(TrainedBlocks):
                 found[name] = np.zeros(shape, np.float32)
         return found
 
-    def in_round(self, server_round: int) -> AdaptedBlocks:
-        """Return the form for a round."""
-        return replace(self, server_round=server_round)
+    def in_round(self, server_round: int) -> Self:
+        """See :class:`TrainedBlocks`; which factor is trained depends on the round, too."""
+        return replace(super().in_round(server_round), server_round=server_round)
 
     def weights_of(self, parameters: Tensors) -> Tensors:
         """See :class:`TrainedBlocks`: W + B A, and all that has no adapter as it is."""

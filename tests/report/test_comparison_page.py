@@ -80,3 +80,19 @@ def test_under_attack_the_page_has_both_what_is_without_it_and_what_is_pooled() 
     assert told["No attack"] == "90.0±0.0"
     assert told["Pooled"].startswith("41.0")  # 1 point above the attacked head, as scored() has it
     assert told["Balanced"] == "40.0±0.0" == told["Accuracy"]
+
+
+def test_a_few_labels_lie_evenly_and_no_curve_is_drawn_of_one_round(
+    undrawn: Callable[..., AbstractContextManager[None]],
+) -> None:
+    plan = Plan(RunConfig(rounds=50), ("fedncm", "fed3r"), 2, vary={"shots": (1, 2, 4, 8)})
+    results = {cell: scored(cell, [0.5]) for cell in plan.cells()}
+    with undrawn(*LOOKED_AT):
+        page = comparison_page(Compared(plan, results, {}, {}))
+    assert "By round" not in page and "By bytes" in page
+    assert ">1 round<" in page and "50 rounds" not in page
+    chart = re.search(r'<svg [^>]*aria-label="Final accuracy of every.*?</svg>', page, re.DOTALL)
+    assert chart is not None
+    places = [float(x) for x in re.findall(r'x="([\d.]+)"[^>]*>[1248]</text>', chart[0])]
+    assert len(places) == 4
+    assert places[1] - places[0] == pytest.approx(places[3] - places[2], abs=0.1)

@@ -71,15 +71,15 @@ def _block(rows: Tensor, labels: Tensor, parts: list[NDArray[np.int64]]) -> Clie
     return block.standardised([whole])
 
 
-def _trained(config: RunConfig, block: ClientBlock) -> list[Arrays]:
-    """Return every client's head after one round from the initial one."""
+def _trained(config: RunConfig, block: ClientBlock, server_round: int = 1) -> list[Arrays]:
+    """Return every client's head after one round, from the initial one."""
     head = head_of(config, features=block.features.shape[1], classes=CLASSES)
     start = {
         name: torch.from_numpy(value).expand(len(block), *value.shape)
         for name, value in head.initial("auto", 0).items()
     }
     with one_thread(), torch.inference_mode():
-        found = PlainSGD(config, head).trained(block, start, 1)
+        found = PlainSGD(config, head).trained(block, start, server_round)
     return [
         {name: value[one].numpy() for name, value in found.items()} for one in range(len(block))
     ]
@@ -147,6 +147,31 @@ def test_training_is_that_of_the_whole_network_in_plain_pytorch(
     assert moved > 1e-4
     for name, value in plain.network.named_buffers():
         assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize("adapter", ["none", "lora"])
+def test_the_rate_falls_as_pytorchs_cosine_schedule_does(
+    adapter: str, rows: Tensor, labels: Tensor
+) -> None:
+    config = CONFIG.replace(rounds=5, adapter=adapter)
+    block = _block(rows, labels, [np.arange(PICTURES)])
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=config.blocks_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimiser, T_max=config.rounds, eta_min=config.blocks_rate / 10
+    )
+    for server_round in range(1, config.rounds + 3):
+        constant = config.replace(
+            blocks_decay="none", blocks_rate=optimiser.param_groups[0]["lr"], weight_decay=0.0
+        )
+        found, expected = (
+            _trained(one, block, server_round)[0]
+            for one in (config.replace(weight_decay=0.0), constant)
+        )
+        for name, value in found.items():
+            np.testing.assert_allclose(value, expected[name], rtol=1e-6, atol=1e-8, err_msg=name)
+        if server_round < config.rounds:  # personal heads are trained after the last
+            optimiser.step()
+            schedule.step()
 
 
 def test_a_clients_bits_do_not_depend_on_its_company(rows: Tensor, labels: Tensor) -> None:
