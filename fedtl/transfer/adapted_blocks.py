@@ -99,9 +99,10 @@ class AdaptedBlocks(TrainedBlocks):
             change = up @ (self._drawn(layer).to(up.dtype) if down is None else down)
             if (rest := parameters.get(_REST + layer)) is not None:
                 change = change + rest
-            weight = found[f"{layer}.weight"].detach()
+            name = f"{layer}.{of.weight}"
+            weight = found[name].detach()
             change = change.T if of.transposed else change.view_as(weight)
-            found[f"{layer}.weight"] = weight + change
+            found[name] = weight + change
         return found
 
     def loss_and_gradients(
@@ -169,7 +170,8 @@ def _drawn(network: RunConfig, rank: int, seed: int) -> dict[str, Tensor]:
 def _length(network: RunConfig) -> Tensor:
     """Return the norm of all W that have adapters, shape ``(1,)``, float64."""
     weights = dict(boundary_of(network).above.named_parameters())
-    return norm_of([weights[f"{layer}.weight"].detach()[None] for layer in _layers(network)])
+    held = [weights[f"{layer}.{of.weight}"] for layer, of in _layers(network).items()]
+    return norm_of([weight.detach()[None] for weight in held])
 
 
 @lru_cache(maxsize=2)

@@ -14,6 +14,7 @@ from fedtl.kinds import KINDS
 from fedtl.options import declared
 from fedtl.transfer.backbones import backbone_of, without_inputs
 from fedtl.transfer.backbones.base import Backbone, example_batch
+from fedtl.transfer.linear_layers import linear_layer
 from fedtl.transfer.network_cut import INPUT, Cuttable, Halves
 from fedtl.transfer.text_preparation import TextPreparation
 
@@ -121,6 +122,7 @@ def cut_backbone(
         )
     identity = hashlib.sha256(f"{backbone.fingerprint}\ncut before {halves.name}".encode())
     boundary = Boundary(tuple(crossing.shape[1:]), halves.above, identity.hexdigest())
+    told = _told(config, halves, boundary, backbone.feature_size)
     _FOUND[only_network(config)] = boundary
     for oldest in list(_FOUND)[:-_MOST_FOUND]:
         _FOUND.pop(oldest, None)
@@ -130,7 +132,7 @@ def cut_backbone(
         feature_size=boundary.size + backbone.feature_size,
         boundary_size=boundary.size,
         fingerprint=boundary.fingerprint,
-        told=_sentences(backbone.told, _told(halves, boundary, backbone.feature_size), padding),
+        told=_sentences(backbone.told, told, padding),
     )
     return cut, boundary
 
@@ -209,19 +211,34 @@ def check_room(config: RunConfig, backbone: Backbone, inputs: int, unit: str) ->
     return f"what is below the trained blocks takes {size / 1e6:,.0f} MB"
 
 
-def _told(halves: Halves, boundary: Boundary, features: int) -> str:
+def _told(config: RunConfig, halves: Halves, boundary: Boundary, features: int) -> str:
     """Return what a user should know of a cut, a sentence or two."""
-    parameters = sum(parameter.numel() for parameter in halves.above.parameters())
-    parts = halves.above.modules()
-    frozen = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in parts)
-    kept = "; statistics of batch normalisation stay as they are" if frozen else ""
     where = "all of it" if halves.name == INPUT else f"from {halves.name} on"
+    trained = f"{_counted(halves.blocks)}, {_trained(config, halves.above)}"
+    parts = list(halves.above.modules())
+    if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in parts):
+        trained += "; statistics of batch normalisation stay as they are"
+    if any(isinstance(part, nn.modules.dropout._DropoutNd) and part.p for part in parts):
+        trained += "; nothing is dropped out"
     each = (boundary.size + features) * _FLOAT_BYTES / 1e3
     return (
-        f"The backbone is trained {where} ({_counted(halves.blocks)}, {parameters:,} numbers"
-        f"{kept}); what is below is kept for each input: "
+        f"The backbone is trained {where} ({trained}); what is below is kept for each input: "
         f"{' x '.join(map(str, boundary.shape))} numbers, {each:,.0f} kB. Local-only and "
         "centralised heads are linear ones on features of the frozen backbone."
+    )
+
+
+def _trained(config: RunConfig, above: nn.Module) -> str:
+    """Return what of the blocks is trained, in words."""
+    weights = list(above.parameters())
+    if config.adapter == "none":
+        return f"{sum(weight.numel() for weight in weights):,} numbers"
+    layers = [of for part in above.modules() if (of := linear_layer(part)) is not None]
+    sides = sum(of.outputs + (0 if config.adapter == "ffa" else of.inputs) for of in layers)
+    matrices = sum(weight.dim() > 1 for weight in weights)
+    return (
+        f"by {config.adapter} adapters of rank {config.rank} alone, on {len(layers):,} of "
+        f"{matrices:,} matrices, {sides * config.rank:,} numbers"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torchvision.models import VisionTransformer
 
 from fedtl.transfer.backbones.base import Backbone, Family
 from fedtl.transfer.preprocessing import Preprocessing
@@ -64,3 +65,16 @@ class TinyPlain(Family):
         network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Flatten())
         prepared = Preprocessing(SIDE, None, "BILINEAR", (0.0,) * 3, (1.0,) * 3)
         return self.frozen(network, 0, prepared)
+
+
+class TinyAttention(Family):
+    """A transformer for pictures whose attention is PyTorch's."""
+
+    def load(self) -> Backbone:
+        """See :class:`Family`."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(6)
+            network = VisionTransformer(SIDE, SIDE // 2, 2, 2, WIDTH, 2 * WIDTH)
+        network.heads = nn.Sequential()
+        prepared = Preprocessing(SIDE, None, "BILINEAR", (0.0,) * 3, (1.0,) * 3)
+        return self.frozen(network, WIDTH, prepared)

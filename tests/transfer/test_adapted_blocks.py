@@ -195,6 +195,30 @@ def test_weights_that_lie_transposed_get_the_same_change(tmp_path: Path) -> None
         np.testing.assert_allclose(x @ change, expected, atol=1e-5)
 
 
+def test_queries_keys_and_values_of_pytorchs_attention_have_an_adapter() -> None:
+    config = _config("lora", backbone="tiny_blocks:TinyAttention", trainable_blocks=1)
+    assert "by lora adapters of rank 2 alone, on 4 of 4 matrices, " in cut_backbone(config)[0].told
+    form = head_of(config, features=6, classes=CLASSES)
+    assert isinstance(form, TrainedBlocks)
+    rng = np.random.default_rng(0)
+    arrays = {
+        name: torch.from_numpy(rng.normal(size=shape).astype(np.float32))
+        for name, shape in form.shapes.items()
+    }
+    layer = "encoder.layers.encoder_layer_1.self_attention"
+    up, down = arrays[f"adapter.up.{layer}"], arrays[f"adapter.down.{layer}"]
+    assert (up.shape, down.shape) == ((18, 2), (2, 6))
+    found, own = form.weights_of(arrays), form.weights
+    name = f"{layer}.in_proj_weight"
+    np.testing.assert_allclose(found[name] - own[name].detach(), up @ down, atol=1e-5)
+    # What is trained is what the network is run with.
+    given = {key: value[None].requires_grad_() for key, value in arrays.items()}
+    size = boundary_of(only_network(config)).size
+    x = torch.randn(1, 4, size + 12)
+    gradient = torch.autograd.grad(form.logits(given, x).square().sum(), list(given.values()))
+    assert all(one.abs().sum() > 0 for one in gradient)
+
+
 def test_blocks_without_such_layers_are_refused() -> None:
     config = _config("lora", backbone="tiny_blocks:TinyPlain")
     with pytest.raises(UsageError, match="there is none among the trained blocks; train more of"):
