@@ -54,7 +54,7 @@ class TransferKeys:
         _TRANSFER,
     )
     blocks_rate: float = key(
-        0.1,
+        0.3,
         "Learning rate of trained blocks, as part of learning-rate.",
         _TRANSFER,
         above=0.0,
