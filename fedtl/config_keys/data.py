@@ -37,9 +37,10 @@ class DataKeys:
 
     data: str = key(
         "hospitals",
-        "Folder, .zip or .tar (class/file, split/class/file, site/class/file), torchvision:NAME, "
-        "medmnist:NAME or FILE, features:FILE.npz, the rendered default, hospitals, or "
-        "module:Class of your own.",
+        "Folder, .zip or .tar of pictures, texts or recordings (class/file, split/class/file, "
+        "site/class/file), a table of texts or rows (.csv, .parquet, …), torchvision:NAME, "
+        "medmnist:NAME or FILE, features:FILE.npz or a folder of slides, the rendered default, "
+        "hospitals, or module:Class of your own.",
         _DATA,
     )
     partition: str = key(
@@ -136,7 +137,10 @@ class DataKeys:
         _READING,
     )
     labels: str = key(
-        "", "CSV of file,label and, if known, site, group, split; in data or here.", _READING
+        "",
+        "CSV of file,label (of slides: slide,label) and, if known, site, group, split; in data or "
+        "here.",
+        _READING,
     )
     grey_range: str = key(
         AUTO,

@@ -16,8 +16,9 @@ class TransferKeys:
 
     backbone: str = key(
         AUTO,
-        "A torchvision classification architecture, fedtl-tiny, wordllama, log-mel, tabular, or "
-        "module:Class of your own; auto takes one of fedtl's by what the data are.",
+        "A torchvision classification architecture, timm:NAME, hf:FOLDER, open_clip:ARCH@FILE, "
+        "fedtl-tiny, wordllama, log-mel, tabular, or module:Class of your own; auto takes one of "
+        "fedtl's by what the data are.",
         _TRANSFER,
     )
     weights: str = key(

@@ -16,6 +16,7 @@ from fedtl.data.table_columns import columns_of
 from fedtl.data.table_file import read_table
 from fedtl.errors import UnreadableImageError, UsageError
 from fedtl.registry import needed
+from fedtl.wording import count_of
 
 SUFFIXES = (".h5", ".hdf5")
 _FEATURES = "features"
@@ -68,18 +69,32 @@ def slide_folder(path: Path, labels: str) -> Dataset:
             aside.append(LeftAside(file.name, str(error), told=True))
         else:
             kept.append(name)
+    if not kept and not set(files).intersection(rows):
+        raise UsageError(
+            f"{path}: none of its {len(files):,} slides has a line in {labels}, which must name "
+            f"them as their files are named, without .h5: first of the files is {min(files)}, "
+            f"first of the table {next(iter(rows), 'none')}"
+        )
     if not kept:
-        raise UsageError(f"{path}: none of its {len(files):,} slides can be read and has a label")
+        raise UsageError(
+            f"{path}: none of its {len(files):,} slides that have a label can be read, first "
+            f"{aside[0].path}: {aside[0].kind}"
+        )
     widths = {len(one): name for one, name in zip(each, kept, strict=True)}
     if len(widths) > 1:
         (few, one), (many, other), *_ = ((w // 2, name) for w, name in widths.items())
-        raise UsageError(f"{path}: {one} has {few} features a patch, and {other} {many}")
+        raise UsageError(
+            f"{path}: {one} has {few} features a patch, and {other} {many}; make all with one "
+            "network, or take the odd ones out"
+        )
     if aside:
         notes.append(
-            f"{len(aside):,} slides are left aside, first {aside[0].path}: {aside[0].kind}"
+            f"left aside: {count_of(len(aside), 'slide')}, first {aside[0].path}: {aside[0].kind}"
         )
     if absent := [name for name in rows if name not in files]:
-        notes.append(f"{len(absent):,} lines of {labels} name no slide, first {absent[0]}")
+        notes.append(
+            f"in {labels}, {count_of(len(absent), 'line')} without a slide, first {absent[0]}"
+        )
     found = [rows[name] for name in kept]
     classes, numbers = np.unique([one["label"] for one in found], return_inverse=True)
     return Dataset(

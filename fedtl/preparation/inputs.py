@@ -115,6 +115,11 @@ def prepare_inputs(
     from fedtl.transfer.embeddings import embedding_fingerprint
 
     if isinstance(dataset.inputs, np.ndarray):
+        if config.trains_blocks:
+            raise UsageError(
+                f"{dataset.name} holds features, which have no blocks to train; use "
+                "trainable-blocks = 0 and no train-from."
+            )
         spill = Spill()
         shared = spill.share(dataset.inputs)
         rows = np.arange(len(dataset), dtype=np.int64)

@@ -94,8 +94,13 @@ class Cuttable:
             UsageError: It has fewer.
         """
         if count > len(self.blocks):
+            if not self._can_be_cut():
+                raise UsageError(
+                    f"{self._name} has no blocks that could be trained; use trainable-blocks = 0."
+                )
+            word = "block" if len(self.blocks) == 1 else "blocks"
             raise UsageError(
-                f"trainable-blocks = {count}, but {self._name} has {len(self.blocks)} blocks"
+                f"trainable-blocks = {count}, but {self._name} has {len(self.blocks)} {word}"
                 f"{self._listed()}; train-from = {INPUT!r} trains all of it."
             )
         return self.before(self.blocks[-count])
@@ -131,6 +136,14 @@ class Cuttable:
                 "parts; use trainable-blocks = 0, or a network of torchvision."
             )
         return halves
+
+    def _can_be_cut(self) -> bool:
+        """Return whether numbers pass at the input, and the network can be cut there."""
+        try:
+            self.before(INPUT)
+        except UsageError:
+            return False
+        return self._example[0].is_floating_point()
 
     def _is_whole(self, halves: Halves) -> bool:
         """Return whether halves give what the network gives, but for rounding.

@@ -133,7 +133,7 @@ def test_what_cannot_be_used_is_left_aside_and_told(
     assert "NaN" in reasons["TCGA-02.x.h5"]
     for number in ("04", "06", "08"):
         assert "data set features of its own" in reasons[f"TCGA-{number}.x.h5"]
-    assert found.notes[0].startswith("6 slides are left aside, first ")
+    assert found.notes[0].startswith("left aside: 6 slides, first ")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,10 @@ def test_what_cannot_be_used_is_left_aside_and_told(
     [
         ("a,label\nx,1\n", "has no column slide; its columns are a, label"),
         ("slide,site\nx,1\n", "which column is the label"),
-        ("slide,label\nnobody,1\n", "none of its 24 slides can be read and has a label"),
+        (
+            "slide,label\nnobody,1\n",
+            "none of its 24 slides has a line in other.csv",
+        ),
         ("slide,label\nTCGA-00.x,a\nTCGA-00.x,b\n", "two things of the slide TCGA-00.x"),
         ("slide,label,split\nTCGA-00.x,a,monday\n", "split 'monday'"),
     ],

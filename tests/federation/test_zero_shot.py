@@ -267,7 +267,7 @@ def test_a_simulation_without_a_text_tower_is_refused_at_once(
         ({"init": "zero-shot"}, {"prompt": "a {}"}, {"strategy": "textncm"}, {"init": "textncm"})
     ):
         config = RunConfig(data=str(pictures), out=str(tmp_path / str(number)), engine="inline")
-        with pytest.raises(UsageError, match="'fedtl-tiny' reads no texts"):
+        with pytest.raises(UsageError, match="'fedtl-tiny' has no half that reads names"):
             without_report(config.replace(**changes))
 
 

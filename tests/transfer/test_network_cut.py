@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from fedtl.config import RunConfig
 from fedtl.errors import UsageError
+from fedtl.preparation.inputs import prepare_inputs
+from fedtl.preparation.opened_data import open_data
 from fedtl.transfer import torchvision_models
+from fedtl.transfer.boundary import cut_backbone
 from fedtl.transfer.network_cut import Cuttable
 
 # One of each way to be built: chains, residuals, branches, joined maps, tokens, windows.
@@ -173,3 +179,18 @@ def test_blocks_are_listed_in_the_order_in_which_they_are_used() -> None:
     cuttable = Cuttable(_Unordered().eval(), "mine", (_picture(4)[:1],))
     assert cuttable.blocks == ["first", "middle", "last"]
     assert cuttable.before_last(1).name == "last"
+
+
+@pytest.mark.parametrize("name", ["fedtl-tiny", "wordllama"])
+def test_networks_without_blocks_say_so_once(name: str) -> None:
+    """Nothing is advised that is refused in its turn."""
+    said = rf"^{name} has no blocks that could be trained; use trainable-blocks = 0\.$"
+    with pytest.raises(UsageError, match=said):
+        cut_backbone(RunConfig(backbone=name, trainable_blocks=2))
+
+
+def test_embeddings_have_no_blocks(tmp_path: Path) -> None:
+    np.savez(tmp_path / "f.npz", x=np.eye(8, dtype=np.float32), y=np.arange(8) % 2)
+    config = RunConfig(data=f"features:{tmp_path / 'f.npz'}", trainable_blocks=1)
+    with pytest.raises(UsageError, match="f holds features, which have no blocks to train; use"):
+        prepare_inputs(config, open_data(config), None)

@@ -79,13 +79,13 @@ def test_siglip_sees_texts_of_the_length_that_it_saw_in_training(
 
 @pytest.mark.parametrize("backbone", ["fedtl-tiny", "squeezenet1_1", "wordllama"])
 def test_a_network_without_a_text_tower_says_so(backbone: str) -> None:
-    with pytest.raises(UsageError, match=r"reads no texts, .*open_clip:ARCH@FILE"):
+    with pytest.raises(UsageError, match=r"has no half that reads names .*open_clip:ARCH@FILE"):
         text_tower_of(RunConfig(backbone=backbone))
 
 
 def test_the_picture_half_alone_reads_no_texts(clip: Path) -> None:
     for settings in ("#pool=cls", "#layer=-1"):
-        with pytest.raises(UsageError, match="reads no texts"):
+        with pytest.raises(UsageError, match="has no half that reads names"):
             text_tower_of(RunConfig(backbone=f"hf:{clip}{settings}"))
 
 

@@ -130,9 +130,9 @@ class Family(ABC):
             FedtlError: A download failed.
         """
         raise UsageError(
-            f"backbone = {self.config.backbone!r} reads no texts, so it does not know classes by "
-            "their names; init = 'zero-shot' and prompt want a network with a text tower, such as "
-            "open_clip:ARCH@FILE, or hf: with a folder of CLIP or SigLIP."
+            f"backbone = {self.config.backbone!r} has no half that reads names of classes, which "
+            "prompt, init = 'zero-shot' and strategy = 'textncm' set beside its features; take one "
+            "that has, such as open_clip:ARCH@FILE, or hf: with a folder of CLIP or SigLIP."
         )
 
     def frozen(
