@@ -143,7 +143,7 @@ def test_what_cannot_be_used_is_left_aside_and_told(
         ("slide,site\nx,1\n", "which column is the label"),
         (
             "slide,label\nnobody,1\n",
-            "none of its 24 slides has a line in other.csv",
+            "none of its 24 slides has a line in .*first of the table nobody",
         ),
         ("slide,label\nTCGA-00.x,a\nTCGA-00.x,b\n", "two things of the slide TCGA-00.x"),
         ("slide,label,split\nTCGA-00.x,a,monday\n", "split 'monday'"),
