@@ -40,7 +40,7 @@ def over_seeds(scores: Sequence[SeedScores]) -> dict[str, Any]:
         "own_data": _by_way([one.own_data for one in scores]),
         "new_data": _by_way([one.new_data for one in scores]),
         "gains": {
-            way: _mean([_gain(one.own_data, way) for one in scores])
+            way: _mean([_gain(one.own_data, way) for one in scores], least=-1.0)
             for way in ("federated", "corrected", "personal")
             if all(one.own_data.get(way) for one in scores)
         },
@@ -62,7 +62,7 @@ def seed_rows(scores: Sequence[SeedScores]) -> list[dict[str, Any]]:
 
 def _by_way(figures: Sequence[Figures]) -> dict[str, dict[str, float | None]]:
     ways = [way for way in figures[0] if all(one.get(way) for one in figures)]
-    return {way: _mean([_accuracy(one, way) for one in figures]) for way in ways}
+    return {way: _mean([_accuracy(one, way) for one in figures], least=0.0) for way in ways}
 
 
 def _accuracy(figures: Figures, way: str) -> float | None:
@@ -74,11 +74,12 @@ def _gain(figures: Figures, way: str) -> float | None:
     return None if ours is None or alone is None else ours - alone
 
 
-def _mean(values: Sequence[float | None]) -> dict[str, float | None]:
+def _mean(values: Sequence[float | None], *, least: float) -> dict[str, float | None]:
+    """Return the mean and its interval, cut to what can be: from ``least`` to 1."""
     known = np.array([value for value in values if value is not None], np.float64)
     interval = mean_interval(known)
     return {
         "mean": float(known.mean()) if len(known) else None,
-        "low": None if interval is None else interval.low,
-        "high": None if interval is None else interval.high,
+        "low": None if interval is None else max(least, interval.low),
+        "high": None if interval is None else min(1.0, interval.high),
     }

@@ -13,6 +13,7 @@ from in_process import finished
 from scipy.stats import ttest_1samp
 
 from fedtl import simulate
+from fedtl.results.over_seeds import SeedScores, over_seeds
 
 
 def _run(data: Path, out: Path, *flags: object) -> dict[str, Any]:
@@ -47,3 +48,15 @@ def test_further_seeds_are_runs_of_their_own(tmp_path: Path) -> None:
     )
     gains = [float(row["federated_accuracy"]) - float(row["local_only_accuracy"]) for row in rows]
     assert whole["over_seeds"]["gains"]["federated"]["mean"] == pytest.approx(np.mean(gains))
+
+
+def test_no_interval_leaves_what_can_be() -> None:
+    def of(seed: int, alone: float, ours: float) -> SeedScores:
+        own = {"local_only": {"accuracy": alone}, "federated": {"accuracy": ours}}
+        return SeedScores(seed, own, {})
+
+    told = over_seeds([of(0, 0.02, 0.99), of(1, 0.08, 0.9), of(2, 0.01, 1.0)])
+    assert told["own_data"]["local_only"]["low"] == 0
+    assert told["own_data"]["federated"]["high"] == 1
+    gain = told["gains"]["federated"]
+    assert gain["high"] == 1 and gain["low"] > 0
