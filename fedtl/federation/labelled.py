@@ -62,8 +62,8 @@ def read_labelled(
 
     Args:
         classifier: The finished run.
-        source: A folder or archive of labelled inputs, a table of texts, or ``features:FILE.npz``
-            with ``x``, ``y``.
+        source: A folder or archive of labelled inputs, a table of texts, ``features:FILE.npz``
+            with ``x``, ``y``, or ``features:FOLDER`` of slides.
         reading: How to read folders and archives.
         on_progress: Called with the inputs that have their features and their total number.
 
@@ -162,8 +162,8 @@ def case_mix(classifier: Classifier, own: Labelled) -> Adjustment:
 
 
 def _opened(classifier: Classifier, source: str, reading: Reading) -> Dataset:
-    from fedtl.data.features_file import features_file
     from fedtl.data.sources import images
+    from fedtl.data.sources.features import labelled_embeddings
 
     embeddings = source.startswith(_EMBEDDINGS)
     if embeddings != classifier.takes_embeddings:
@@ -174,7 +174,7 @@ def _opened(classifier: Classifier, source: str, reading: Reading) -> Dataset:
     if not embeddings:
         return images(Path(source).expanduser(), reading)
     path = Path(source.removeprefix(_EMBEDDINGS)).expanduser()
-    dataset = features_file(path)
+    dataset = labelled_embeddings(path, reading.labels)
     assert isinstance(dataset.inputs, np.ndarray)
     if dataset.inputs.shape[1] != classifier.feature_size:
         raise UsageError(
