@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fedtl.kinds import TABLES
 from fedtl.transfer.backbones import Backbone
 from fedtl.transfer.huggingface.pictures import ProcessedPictures
 from fedtl.transfer.preprocessing import Preprocessing
@@ -112,10 +113,11 @@ def _texts(preparation: TextPreparation, backbone: Backbone) -> InputCode | None
     last = None if special else backbone.network.get_parameter("vectors").shape[0] - 1
     return InputCode(
         "texts",
-        "a file of one text in UTF-8",
+        "a file of one text in UTF-8, such as a .txt",
         ("tokens", "there"),
         ("tokenizers",),
-        {"special": special, "last": last},
+        {"special": special, "last": last, "tables": TABLES},
         {"tokenizer.json": tokenizer.encode()},
-        "The script splits texts into tokens as the run did.",
+        "The script splits texts into tokens as the run did. It takes files of one text each, such "
+        "as .txt, and refuses tables of texts.",
     )

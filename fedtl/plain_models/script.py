@@ -80,7 +80,6 @@ def script(plain: PlainModel, code: InputCode, target: Target, *, probabilities:
             title=f"Classifies {plain.kind.unit}s by a network with a federated head.",
             version=__version__,
             needs=", ".join(needed_packages(plain, code, target)),
-            takes_upper=code.takes.split()[-1].upper() if code.names == ("x",) else "FILE",
             takes=code.takes,
             standard=_sorted(standard | always),
             imports=_sorted(set(lines) - standard),
