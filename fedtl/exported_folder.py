@@ -38,7 +38,7 @@ def export(run: Path, target: Target, out: Path | None, *, trust: bool) -> tuple
     from fedtl.plain_models.plain_model import plain_model
     from fedtl.plain_models.script import needed_packages, script
     from fedtl.plain_models.targets import weights_file
-    from fedtl.plain_models.weights import write_weights
+    from fedtl.plain_models.weights import batches_of, write_weights
     from fedtl.report.model_card import Written, model_card
     from fedtl.results.result import RunResult
 
@@ -49,7 +49,7 @@ def export(run: Path, target: Target, out: Path | None, *, trust: bool) -> tuple
     plain = plain_model(classifier)
     result = RunResult.load(run, trust=trust)
     transforms = target in ("torch", "safetensors")
-    code = input_code(plain.backbone, len(plain.batch), transforms=transforms)
+    code = input_code(plain.backbone, batches_of(plain), transforms=transforms)
     probabilities = classifier.measure == "probability"
     with _complete(folder) as part:
         told = write_weights(plain, target, part, code.names)

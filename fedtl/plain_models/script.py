@@ -28,7 +28,7 @@ _IMPORTS: dict[str, tuple[str, ...]] = {
         "import soundfile",
         "from scipy.signal import resample_poly",
     ),
-    "arrays": ("import numpy as np",),
+    "arrays": ("import zipfile", "import numpy as np"),
     "torch": (),
     "safetensors": ("from safetensors.torch import load_file",),
     "torchscript": ("import torch",),
