@@ -75,7 +75,8 @@ def read_labelled(
     meant, told = _of_head(dataset.classes, known)
     of_head = np.array([known.get(meant.get(name, name), -1) for name in dataset.classes], np.int64)
     labels = of_head[dataset.labels]
-    notes = [*dataset.notes, *told, *filter(None, [note_of(dataset)])]
+    notes = [*dataset.notes, *_misfits(classifier, dataset), *told]
+    notes += filter(None, [note_of(dataset)])
     if strange := [name for name in dataset.classes if meant.get(name, name) not in known]:
         count = int((labels < 0).sum())
         notes.append(
@@ -112,6 +113,17 @@ def read_labelled(
         groups=None if groups is None else np.unique(groups[kept], return_inverse=True)[1],
         notes=notes,
     )
+
+
+def _misfits(classifier: Classifier, dataset: Dataset) -> list[str]:
+    """Return what of rows of a table the run's schema does not know."""
+    from fedtl.data.rows import Rows, column_counts
+    from fedtl.preparation.agreed_schema import fit_notes
+
+    schema, rows = classifier.trained.schema, dataset.inputs
+    if schema is None or not isinstance(rows, Rows):
+        return []
+    return fit_notes(schema, column_counts(rows, range(len(rows))), dataset.name)
 
 
 def _of_head(classes: Sequence[str], known: Collection[str]) -> tuple[dict[str, str], list[str]]:
