@@ -38,7 +38,7 @@ def export(run: Path, target: Target, out: Path | None, *, trust: bool) -> tuple
     from fedtl.plain_models.plain_model import plain_model
     from fedtl.plain_models.script import needed_packages, script
     from fedtl.plain_models.targets import weights_file
-    from fedtl.plain_models.weights import write_weights
+    from fedtl.plain_models.weights import batches_of, write_weights
     from fedtl.report.model_card import Written, model_card
     from fedtl.results.result import RunResult
 
@@ -49,11 +49,11 @@ def export(run: Path, target: Target, out: Path | None, *, trust: bool) -> tuple
     plain = plain_model(classifier)
     result = RunResult.load(run, trust=trust)
     transforms = target in ("torch", "safetensors")
-    code = input_code(plain.backbone, len(plain.batch), transforms=transforms)
+    code = input_code(plain.backbone, batches_of(plain), transforms=transforms)
     probabilities = classifier.measure == "probability"
     with _complete(folder) as part:
         told = write_weights(plain, target, part, code.names)
-        told += _precision(classifier.config)
+        told += _precision(classifier.config) + _rounding(plain.sensitivity)
         files = {
             "labels.json": json.dumps(list(plain.classes), indent=1, ensure_ascii=False).encode(),
             "load_model.py": script(plain, code, target, probabilities=probabilities).encode(),
@@ -83,6 +83,18 @@ def _precision(config: RunConfig) -> list[str]:
     return [
         f"The run computed features in {config.precision}, and the exported network computes in "
         "float32: outputs differ by that rounding."
+    ]
+
+
+def _rounding(sensitivity: float) -> list[str]:
+    from fedtl.plain_models.agreement import TOLERANCE
+
+    if sensitivity <= TOLERANCE:
+        return []
+    return [
+        f"Outputs change by about {sensitivity:.0e} of their size if features are rounded "
+        "otherwise in their last digit, as in another runtime or in batches of another shape: some "
+        "features hardly vary, and the head weighs them heavily."
     ]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedtl.data.input_kinds import SOUND, TABLE_ROW, TEXT, InputKind
-from fedtl.errors import FedtlError, UsageError
+from fedtl.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +62,7 @@ def extract_given(
     skipped = np.array([index for index, _ in features.unreadable], np.int64)
     if len(skipped) == len(given):
         counted = count_of(len(given), kind.unit)
-        raise FedtlError(f"There is nothing to classify: of {counted}, none can be read.")
+        raise UsageError(f"There is nothing to classify: of {counted}, none can be read.")
     kept = np.setdiff1d(np.arange(len(given)), skipped)
     return kind.unit, ([given.names[index] for index in kept], features.array[kept])
 

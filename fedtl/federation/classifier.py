@@ -96,6 +96,16 @@ class Classifier:
         return "probability" if outputs in ("probability", "log-odds") else "score"
 
     @property
+    def in_float64(self) -> bool:
+        """Whether the head is stored in float64, as closed forms are, and computed in it.
+
+        Their weights take features as they are. Where a feature hardly varies its weight is large,
+        and summands are many thousand times their sum: float32 would leave it two digits.
+        """
+        arrays = self.trained.arrays
+        return all(array.dtype == np.float64 for array in arrays.values())
+
+    @property
     def feature_size(self) -> int:
         """Number of features that the head takes, d."""
         # Any head's first parameter is the one that meets the features.
@@ -166,8 +176,8 @@ class Classifier:
     def outputs(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the head's raw outputs, shape ``(n, K)``.
 
-        The arithmetic is that of the run's own scoring, in batches of one fixed shape, so that a
-        row's values do not depend on the other rows.
+        The arithmetic is that of the run's own scoring, but for :attr:`in_float64`, in batches of
+        one fixed shape, so that a row's values do not depend on the other rows.
 
         Args:
             features: Shape ``(n, d)``, not standardised.
@@ -182,16 +192,19 @@ class Classifier:
         trained, count, width = self.trained, len(features), self.feature_size
         head = self.form(width)
         parameters = {
-            name: torch.from_numpy(trained.arrays[name].astype(np.float32)).unsqueeze(0)
+            name: torch.from_numpy(
+                trained.arrays[name].astype(np.float64 if self.in_float64 else np.float32)
+            ).unsqueeze(0)
             for name in head.shapes
         }
+        dtype = next(iter(parameters.values())).dtype
         standardisation = trained.standardisation or Standardisation.identity(width)
         values = np.empty((count, len(trained.classes)))
         with one_thread(), torch.inference_mode():
             for start in range(0, count, SCORING_BATCH):
-                rows = torch.tensor(features[start : start + SCORING_BATCH])
+                rows = torch.tensor(features[start : start + SCORING_BATCH], dtype=dtype)
                 taken = given(head, rows, standardisation)
-                batch = torch.zeros(1, SCORING_BATCH, taken.shape[1])
+                batch = torch.zeros(1, SCORING_BATCH, taken.shape[1], dtype=dtype)
                 batch[0, : len(rows)] = taken
                 values[start : start + len(rows)] = head.logits(parameters, batch)[0, : len(rows)]
         return values

@@ -62,8 +62,8 @@ def read_labelled(
 
     Args:
         classifier: The finished run.
-        source: A folder or archive of labelled inputs, a table of texts, or ``features:FILE.npz``
-            with ``x``, ``y``.
+        source: A folder or archive of labelled inputs, a table of texts, ``features:FILE.npz``
+            with ``x``, ``y``, or ``features:FOLDER`` of slides.
         reading: How to read folders and archives.
         on_progress: Called with the inputs that have their features and their total number.
 
@@ -75,7 +75,8 @@ def read_labelled(
     meant, told = _of_head(dataset.classes, known)
     of_head = np.array([known.get(meant.get(name, name), -1) for name in dataset.classes], np.int64)
     labels = of_head[dataset.labels]
-    notes = [*dataset.notes, *told, *filter(None, [note_of(dataset)])]
+    notes = [*dataset.notes, *_misfits(classifier, dataset), *told]
+    notes += filter(None, [note_of(dataset)])
     if strange := [name for name in dataset.classes if meant.get(name, name) not in known]:
         count = int((labels < 0).sum())
         notes.append(
@@ -112,6 +113,17 @@ def read_labelled(
         groups=None if groups is None else np.unique(groups[kept], return_inverse=True)[1],
         notes=notes,
     )
+
+
+def _misfits(classifier: Classifier, dataset: Dataset) -> list[str]:
+    """Return what of rows of a table the run's schema does not know."""
+    from fedtl.data.rows import Rows, column_counts
+    from fedtl.preparation.agreed_schema import fit_notes
+
+    schema, rows = classifier.trained.schema, dataset.inputs
+    if schema is None or not isinstance(rows, Rows):
+        return []
+    return fit_notes(schema, column_counts(rows, range(len(rows))), dataset.name)
 
 
 def _of_head(classes: Sequence[str], known: Collection[str]) -> tuple[dict[str, str], list[str]]:
@@ -162,8 +174,8 @@ def case_mix(classifier: Classifier, own: Labelled) -> Adjustment:
 
 
 def _opened(classifier: Classifier, source: str, reading: Reading) -> Dataset:
-    from fedtl.data.features_file import features_file
     from fedtl.data.sources import images
+    from fedtl.data.sources.features import labelled_embeddings
 
     embeddings = source.startswith(_EMBEDDINGS)
     if embeddings != classifier.takes_embeddings:
@@ -174,7 +186,7 @@ def _opened(classifier: Classifier, source: str, reading: Reading) -> Dataset:
     if not embeddings:
         return images(Path(source).expanduser(), reading)
     path = Path(source.removeprefix(_EMBEDDINGS)).expanduser()
-    dataset = features_file(path)
+    dataset = labelled_embeddings(path, reading.labels)
     assert isinstance(dataset.inputs, np.ndarray)
     if dataset.inputs.shape[1] != classifier.feature_size:
         raise UsageError(

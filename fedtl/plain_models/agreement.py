@@ -11,14 +11,15 @@ TOLERANCE = 1e-5
 """Of the largest difference of logits, relative to the largest logit."""
 
 
-def gap(expected: Tensor, found: Tensor) -> float:
+def gap(expected: Tensor, found: Tensor, size: float = float("inf")) -> float:
     """Return the largest difference, relative to the largest expected number; 0 if all are 0.
 
     Args:
         expected: Outputs of any shape, finite.
         found: Others of the same shape.
+        size: What it is relative to, if the expected numbers are larger than what they stand for.
     """
-    size = float(expected.abs().max())
+    size = min(size, float(expected.abs().max()))
     largest = float((expected - found).abs().max())
     if largest == 0:
         return 0.0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
+from fedtl.kinds import TABLES
 from fedtl.transfer.backbones import Backbone
 from fedtl.transfer.huggingface.pictures import ProcessedPictures
 from fedtl.transfer.preprocessing import Preprocessing
@@ -38,17 +41,18 @@ class InputCode:
     told: str = ""
 
 
-def input_code(backbone: Backbone | None, inputs: int, *, transforms: bool) -> InputCode:
+def input_code(
+    backbone: Backbone | None, batches: Sequence[Sequence[Tensor]], *, transforms: bool
+) -> InputCode:
     """Return how a script prepares an input.
 
     Args:
         backbone: The run's; ``None`` for embeddings.
-        inputs: How many tensors the network takes.
+        batches: What the network takes, in several sizes.
         transforms: Whether torchvision's transforms may be used, and not Pillow and NumPy alone.
     """
     if backbone is None:
-        told = "It takes embeddings as the run did."
-        return InputCode("arrays", "an .npz file with an array x", ("x",), told=told)
+        return _arrays(("x",), batches, "It takes embeddings as the run did.")
     preparation = backbone.preprocessing
     if isinstance(preparation, Preprocessing):
         return _pictures(preparation, transforms=transforms)
@@ -75,12 +79,30 @@ def input_code(backbone: Backbone | None, inputs: int, *, transforms: bool) -> I
         told = "The script reads and resamples recordings as the run did."
         needs = ("scipy", "soundfile")
         return InputCode("sounds", "a recording", ("samples", "counts"), needs, values, told=told)
-    names = tuple(f"input_{at}" for at in range(inputs))
+    count = len(batches[0])
+    names = ("x",) if count == 1 else tuple(f"input_{at}" for at in range(count))
     told = (
         f"The script takes {preparation.kind.unit}s that are prepared already, as arrays: "
         "what prepares them belongs to the run's environment."
     )
-    return InputCode("arrays", f"an .npz file with {', '.join(names)}", names, told=told)
+    return _arrays(names, batches, told)
+
+
+def _arrays(names: tuple[str, ...], batches: Sequence[Sequence[Tensor]], told: str) -> InputCode:
+    """Return the code for arrays of the types and shapes of several batches."""
+    wanted, listed = {}, []
+    for name, *each in zip(names, *batches, strict=True):
+        shapes = list(zip(*(one.shape for one in each), strict=True))
+        free = [len(set(lengths)) > 1 for lengths in shapes]
+        shape = tuple(None if any_ else own for own, any_ in zip(each[0].shape, free, strict=True))
+        kind = str(each[0].numpy().dtype)
+        wanted[name] = kind, shape
+        lengths = ", ".join("any" if one is None else str(one) for one in shape)
+        listed.append(f"{name} ({kind}, shape {lengths})")
+    takes = f"a .npz file, as numpy.savez writes it, with {' and '.join(listed)}"
+    return InputCode(
+        "arrays", takes, names, values={"wanted": wanted}, told=f"{told} FILE is {takes}."
+    )
 
 
 def _pictures(preparation: Preprocessing, *, transforms: bool) -> InputCode:
@@ -112,10 +134,11 @@ def _texts(preparation: TextPreparation, backbone: Backbone) -> InputCode | None
     last = None if special else backbone.network.get_parameter("vectors").shape[0] - 1
     return InputCode(
         "texts",
-        "a file of one text in UTF-8",
+        "a file of one text in UTF-8, such as a .txt",
         ("tokens", "there"),
         ("tokenizers",),
-        {"special": special, "last": last},
+        {"special": special, "last": last, "tables": TABLES},
         {"tokenizer.json": tokenizer.encode()},
-        "The script splits texts into tokens as the run did.",
+        "The script splits texts into tokens as the run did. It takes files of one text each, such "
+        "as .txt, and refuses tables of texts.",
     )

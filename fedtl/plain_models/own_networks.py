@@ -8,7 +8,7 @@ from fedtl.plain_models.plain_head import PlainHead
 from fedtl.plain_models.plain_layers import WithHead
 from fedtl.plain_models.recipe import Recipe, call, constants, sources
 from fedtl.transfer import dictionary, stages, tiny
-from fedtl.transfer.backbones import Backbone, log_mel, wordllama
+from fedtl.transfer.backbones import Backbone, log_mel, open_clip, wordllama
 from fedtl.transfer.sound_preparation import SoundPreparation
 
 _TORCH = ("import torch", "from torch import Tensor, nn")
@@ -65,9 +65,10 @@ def wordllama_recipe(backbone: Backbone, head: PlainHead) -> Recipe:
 def open_clip_recipe(name: str, head: PlainHead) -> Recipe:
     """Return the lines that make the picture half of a network of OpenCLIP's."""
     architecture = name.partition("@")[0]
-    built = f"open_clip.create_model({architecture!r}, pretrained=None).visual"
-    imports = ("import open_clip", *_TORCH)
-    return _with_head(built, head, imports, (), needs=("torch", "open_clip_torch"))
+    built = f"Pictures(open_clip.create_model({architecture!r}, pretrained=None).visual)"
+    imports = ("import open_clip", *_TORCH, "from torch.nn import functional")
+    needs = ("torch", "open_clip_torch")
+    return _with_head(built, head, imports, (sources(open_clip.Pictures),), needs)
 
 
 def head_recipe(head: PlainHead) -> Recipe:

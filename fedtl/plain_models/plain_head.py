@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedtl.federation.classifier import Classifier
-from fedtl.plain_models.agreement import TOLERANCE, gap, outputs
-from fedtl.plain_models.plain_layers import Cosine, Standardise
+from fedtl.plain_models.agreement import TOLERANCE, outputs
+from fedtl.plain_models.plain_layers import Cosine, Exact, Standardise
 from fedtl.transfer.head_file import TrainedHead
 from fedtl.transfer.heads import CosineHead, LinearHead, MLPHead
 from fedtl.transfer.modules import HeadModule
@@ -47,34 +47,69 @@ class PlainHead:
         return self.module if isinstance(self.module, nn.Linear) else None
 
 
-def own_head(classifier: Classifier) -> HeadModule:
-    """Return the run's head as fedtl computes it; see :class:`HeadModule`."""
+def own_outputs(classifier: Classifier, features: Tensor) -> Tensor:
+    """Return what the run's head says of features, ``(n, K)``, as fedtl computes it.
+
+    These are logits, divided by the temperature, where their softmax are probabilities.
+    """
+    if classifier.in_float64:
+        found = torch.from_numpy(classifier.outputs(features.numpy()))
+        return found / _temperature(classifier)
+    return outputs(_own_head(classifier), [features])
+
+
+def size_of_outputs(classifier: Classifier, found: Tensor) -> float:
+    """Return how large outputs of real inputs are, from those of drawn ones.
+
+    A head that knows the moments of its features says of features like these what it says of real
+    ones. One that takes features as they are may say anything of drawn ones, a thousand times more
+    than of real ones: its scores of these are about 1.
+    """
+    largest = float(found.abs().max())
+    return largest if classifier.trained.standardisation is not None else min(largest, 1.0)
+
+
+def plain_heads(classifier: Classifier, features: Tensor | None = None) -> Iterator[PlainHead]:
+    """Yield the run's head as plain layers, whose outputs are those of :func:`own_outputs`.
+
+    The standardisation is folded into the first linear layer in float64. Where features lie very
+    many deviations from zero, the folded layer would lose digits in float32; the second form, in
+    which the standardisation stays a layer, is for these. A head of a closed form takes features as
+    they are; where it would lose digits, its second form computes in float64.
+
+    Args:
+        classifier: The run.
+        features: Of drawn inputs, shape ``(n, d)``: on these it is seen whether a head that takes
+            features as they are would lose digits; by default numbers around 0.
+    """
+    form = classifier.form(classifier.feature_size)
+    trained, temperature = classifier.trained, _temperature(classifier)
+    if type(form) is CosineHead:
+        yield _cosine(trained, form.options.scale / temperature)
+    elif type(form) not in (LinearHead, MLPHead):
+        told = f"head = {classifier.config.head!r} is a class of the run's own environment."
+        yield PlainHead(_own_head(classifier), "", told=told)
+    else:
+        head = _layers(trained, temperature, folded=True)
+        rows = like_the_runs(classifier, features)
+        expected = own_outputs(classifier, rows)
+        lost = float((expected - outputs(head.module, [rows])).abs().max())
+        if lost <= TOLERANCE / 2 * size_of_outputs(classifier, expected):
+            yield head
+        if trained.standardisation is None and type(form) is LinearHead:
+            yield _exact(trained, temperature)
+        else:
+            yield _layers(trained, temperature, folded=False)
+
+
+def _own_head(classifier: Classifier) -> HeadModule:
     form = classifier.form(classifier.feature_size)
     tempered = classifier.measure == "probability"
     return HeadModule(form, classifier.trained, tempered=tempered).eval()
 
 
-def plain_heads(classifier: Classifier) -> Iterator[PlainHead]:
-    """Yield the run's head as plain layers, whose outputs are those of :func:`own_head`.
-
-    The standardisation is folded into the first linear layer in float64. Where features lie very
-    many deviations from zero, the folded layer would lose digits in float32; the second form, in
-    which the standardisation stays a layer, is for these.
-    """
-    form = classifier.form(classifier.feature_size)
-    trained, own = classifier.trained, own_head(classifier)
-    temperature = trained.temperature if classifier.measure == "probability" else 1.0
-    if type(form) is CosineHead:
-        yield _cosine(trained, form.options.scale / temperature)
-    elif type(form) not in (LinearHead, MLPHead):
-        told = f"head = {classifier.config.head!r} is a class of the run's own environment."
-        yield PlainHead(own, "", told=told)
-    else:
-        head = _layers(trained, temperature, folded=True)
-        rows = _like_the_runs(trained, classifier.feature_size)
-        if gap(outputs(own, [rows]), outputs(head.module, [rows])) <= TOLERANCE / 2:
-            yield head
-        yield _layers(trained, temperature, folded=False)
+def _temperature(classifier: Classifier) -> float:
+    return classifier.trained.temperature if classifier.measure == "probability" else 1.0
 
 
 def _layers(trained: TrainedHead, temperature: float, *, folded: bool) -> PlainHead:
@@ -104,11 +139,27 @@ def _layers(trained: TrainedHead, temperature: float, *, folded: bool) -> PlainH
             return PlainHead(modules[0].eval(), codes[0])
         return PlainHead(nn.Sequential(*modules).eval(), f"nn.Sequential({', '.join(codes)})")
     return PlainHead(
-        nn.Sequential(_standardise(trained), *modules).eval(),
+        nn.Sequential(_standardise(trained, layers[0].in_features), *modules).eval(),
         f"nn.Sequential(Standardise({layers[0].in_features}), {', '.join(codes)})",
         (Standardise,),
         "The standardisation is a layer of its own: these features lie so many deviations from "
         "zero that a linear layer with it in would lose digits.",
+    )
+
+
+def _exact(trained: TrainedHead, temperature: float) -> PlainHead:
+    """Return a linear head in float64."""
+    classes, features = trained.arrays["weight"].shape
+    layer = Exact(features, classes)
+    for name in ("weight", "bias"):
+        value = np.array(trained.arrays[name], np.float64) / temperature
+        setattr(layer, name, nn.Parameter(torch.from_numpy(value)))
+    return PlainHead(
+        layer.eval(),
+        f"Exact({features}, {classes})",
+        (Exact,),
+        "The head computes in float64, in a small layer of its own: some features hardly vary, and "
+        "their weights are so large that a linear layer in float32 would lose digits.",
     )
 
 
@@ -119,15 +170,14 @@ def _cosine(trained: TrainedHead, scale: float) -> PlainHead:
     layer = Cosine(features, classes, scale)
     layer.weight = nn.Parameter(weight)
     return PlainHead(
-        nn.Sequential(_standardise(trained), layer).eval(),
+        nn.Sequential(_standardise(trained, features), layer).eval(),
         f"nn.Sequential(Standardise({features}), Cosine({features}, {classes}, {scale!r}))",
         (Standardise, Cosine),
         "The head compares directions, so that it is two small layers of its own and no nn.Linear.",
     )
 
 
-def _standardise(trained: TrainedHead) -> Standardise:
-    width = next(iter(trained.arrays.values())).shape[-1]
+def _standardise(trained: TrainedHead, width: int) -> Standardise:
     found = trained.standardisation or Standardisation.identity(width)
     layer = Standardise(width)
     layer.mean, layer.scale = (
@@ -144,12 +194,17 @@ def _linear(weight: Doubles, bias: Doubles) -> nn.Linear:
     return layer
 
 
-def _like_the_runs(trained: TrainedHead, width: int) -> Tensor:
-    """Return features with the mean and deviation of those that the head was trained on."""
-    drawn = np.random.default_rng(0).normal(size=(_ROWS, width))
-    found = trained.standardisation
+def like_the_runs(classifier: Classifier, features: Tensor | None) -> Tensor:
+    """Return features with the mean and deviation of those that the head was trained on.
+
+    Args:
+        classifier: The run.
+        features: What is returned if it does not know these moments; by default numbers around 0.
+    """
+    drawn = np.random.default_rng(0).normal(size=(_ROWS, classifier.feature_size))
+    found = classifier.trained.standardisation
     if found is None:
-        return torch.from_numpy(drawn.astype(np.float32))
+        return torch.from_numpy(drawn.astype(np.float32)) if features is None else features
     scale = np.asarray(found.scale, np.float64)
     deviation = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale != 0)
     return torch.from_numpy((found.mean + drawn * deviation).astype(np.float32))

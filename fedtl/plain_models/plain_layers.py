@@ -26,6 +26,24 @@ class Standardise(nn.Module):
         return (features - self.mean) * self.scale
 
 
+class Exact(nn.Module):
+    """A linear layer in float64, for weights whose summands are many times their sum.
+
+    Args:
+        features: How many there are.
+        classes: How many classes.
+    """
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(classes, features, dtype=torch.float64))
+        self.bias = nn.Parameter(torch.zeros(classes, dtype=torch.float64))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return outputs in float32, shape ``(n, classes)``."""
+        return nn.functional.linear(features.double(), self.weight, self.bias).float()
+
+
 class Cosine(nn.Module):
     """The cosine of a feature vector with a direction for each class, times a scale.
 

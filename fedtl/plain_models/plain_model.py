@@ -15,7 +15,13 @@ from fedtl.kinds import KINDS
 from fedtl.plain_models import own_networks
 from fedtl.plain_models.agreement import TOLERANCE, gap, outputs
 from fedtl.plain_models.merged import merged
-from fedtl.plain_models.plain_head import PlainHead, own_head, plain_heads
+from fedtl.plain_models.plain_head import (
+    PlainHead,
+    like_the_runs,
+    own_outputs,
+    plain_heads,
+    size_of_outputs,
+)
 from fedtl.plain_models.probe import probe
 from fedtl.plain_models.recipe import Recipe
 from fedtl.plain_models.torchvision_form import torchvision_form
@@ -43,7 +49,10 @@ class PlainModel:
         classes: The K class names, in the order of the outputs.
         batch: A batch of it.
         difference: The largest difference from fedtl's own outputs on that batch, relative to the
-            largest of these.
+            largest of these, or to ``size`` if that is less.
+        size: How large the outputs of real inputs are, about.
+        sensitivity: How much these change, relative to ``size``, if features are rounded otherwise
+            in their last digit.
         told: What differs from the network as its library makes it, a sentence each.
     """
 
@@ -56,6 +65,8 @@ class PlainModel:
     classes: tuple[str, ...]
     batch: tuple[Tensor, ...]
     difference: float
+    size: float
+    sensitivity: float
     told: tuple[str, ...]
 
 
@@ -76,13 +87,14 @@ def plain_model(classifier: Classifier) -> PlainModel:
     else:
         batch = probe(backbone.preprocessing, _COMPARED, _SEED)
         features = outputs(backbone.network, batch)
-    expected = outputs(own_head(classifier), (features,))
+    expected = own_outputs(classifier, features)
     if backbone is not None:
         classifier, backbone = merged(classifier, backbone)
-    for head in plain_heads(classifier):
+    size, sensitivity = _rounding(classifier, features)
+    for head in plain_heads(classifier, features):
         form = _form(classifier, backbone, head, batch)
-        difference = gap(expected, outputs(form.module, batch))
-        if difference > TOLERANCE:
+        found = outputs(form.module, batch)
+        if gap(expected, found) > TOLERANCE:
             continue
         recipe = form.recipe
         return PlainModel(
@@ -94,13 +106,25 @@ def plain_model(classifier: Classifier) -> PlainModel:
             backbone=backbone,
             classes=classifier.trained.classes,
             batch=batch,
-            difference=difference,
+            difference=gap(expected, found, size),
+            size=size,
+            sensitivity=sensitivity,
             told=tuple(filter(None, (head.told, *(recipe.told if recipe else ())))),
         )
     raise FedtlError(
         f"{classifier.config.backbone} with the head of {classifier.run} gives other outputs in "
         f"plain form (by more than {TOLERANCE:g}), so it is not exported."
     )
+
+
+def _rounding(classifier: Classifier, features: Tensor) -> tuple[float, float]:
+    """Return what :attr:`PlainModel.size` is, and ``sensitivity``."""
+    rows = like_the_runs(classifier, features)
+    up = torch.rand(rows.shape, generator=torch.Generator().manual_seed(_SEED)) < 0.5
+    other = torch.nextafter(rows, torch.where(up, torch.inf, -torch.inf))
+    found = own_outputs(classifier, rows)
+    size = size_of_outputs(classifier, found)
+    return size, gap(found, own_outputs(classifier, other), size)
 
 
 @dataclass(frozen=True, eq=False)

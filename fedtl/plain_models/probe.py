@@ -14,7 +14,9 @@ from fedtl.data.sound import Sound
 from fedtl.transfer.preparation import Preparation
 from fedtl.transfer.table_preparation import TablePreparation
 
-_SIDE, _RATE = 96, 16_000
+_SIDE = 96
+# As of telephones: brought to a higher rate they lack high bands, and features hardly vary there.
+_RATE = 8_000
 _WORDS = ("this", "film", "was", "not", "really", "bad", "and", "the", "food", "is", "great")
 
 

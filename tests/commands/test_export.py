@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
+import runpy
 import shutil
 import sys
 from pathlib import Path
@@ -179,3 +181,17 @@ def test_embeddings_export_the_head_alone(tmp_path: Path) -> None:
     (values,), _ = said_without_fedtl([folder], [tmp_path / "new.npz"], tmp_path)
     expected = predict(run, x[:1]).iloc[:, 1:].to_numpy(float)
     np.testing.assert_allclose(values, expected, atol=1e-5)
+    script = runpy.run_path(str(folder / "load_model.py"))
+    wanted = "with x (float32, shape any, 5) is wanted."
+    assert wanted.removesuffix(" is wanted.") in (folder / "MODEL_CARD.md").read_text()
+    np.savez(tmp_path / "double.npz", x=x[:4].astype(np.float64))
+    double = script["classify"](script["load"](), script["prepared"](tmp_path / "double.npz"))
+    np.testing.assert_allclose(double, predict(run, x[:4]).iloc[:, 1:].to_numpy(float), atol=1e-5)
+    np.savez(tmp_path / "wide.npz", x=x[:, :4])
+    np.savez(tmp_path / "other.npz", features=x)
+    np.save(tmp_path / "plain.npy", x)
+    (tmp_path / "h.csv").write_text("age,sex\n40,f\n")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "new.npz").read_bytes()[:90])
+    for name in ("wide.npz", "other.npz", "plain.npy", "h.csv", "cut.npz", "absent.npz"):
+        with pytest.raises(SystemExit, match=re.escape(wanted)):
+            script["prepared"](tmp_path / name)

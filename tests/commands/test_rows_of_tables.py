@@ -132,10 +132,12 @@ def test_from_rows_to_predictions(ran: tuple[Path, Finished], ward: Path, tmp_pa
         {**row, "comment": "a", "doubtful": ["1,5", "1,234.5"][place % 2]}
         for place, row in enumerate(_rows(240, 0))
     ]
+    more[0]["pain"] = "odd"
     with_more = _written(tmp_path / "more.csv", more)
     scored = finished(predict.main, out, with_more, "--score", "--json")
     assert scored.exit_code == 0, scored.stderr
     assert json.loads(scored.stdout)["accuracy"] > 0.85
+    assert "1 of 240 cells of the column 'pain' are categories that the schema" in scored.stderr
     assert RunResult.load(out).model().classes == ("no", "yes")
 
 

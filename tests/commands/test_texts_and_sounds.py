@@ -154,6 +154,10 @@ def test_from_a_look_at_the_data_to_predictions(
         script = runpy.run_path(str(folder / "load_model.py"))
         (said,) = script["classify"](script["load"](), script["prepared"](str(place)))
         assert said.tolist() == pytest.approx(expected, abs=1e-5)
+        if kind == "reviews":
+            with pytest.raises(SystemExit, match="is a table, but a file of one text is wanted"):
+                script["prepared"](str(given))
+            assert "refuses tables of texts" in (folder / "MODEL_CARD.md").read_text()
     scored = finished(predict.main, out, data, "--score", "--json")
     assert scored.exit_code == 0, scored.stderr
     assert json.loads(scored.stdout)["accuracy"] > 0.9

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-from in_process import finished
+from in_process import complaint, finished
 
 from fedtl import predict, simulate
 from fedtl.config import RunConfig
@@ -102,6 +103,13 @@ def test_a_run_on_slides_keeps_patients_together(
     true = {f"TCGA-{number:02d}.x": "ab"[number // 2 % 2] for number in range(24)}
     assert classes.keys() == true.keys()
     assert sum(classes[name] == true[name] for name in true) >= 22
+    given = (root / "run", f"features:{root / 'feats'}", "--score", "--json")
+    scored = finished(predict.main, *given, "--labels", root / "labels.csv")
+    assert scored.exit_code == 0, scored.stderr
+    told_of = json.loads(scored.stdout)
+    right = sum(classes[name] == true[name] for name in true)
+    assert (told_of["examples"], told_of["correct"], told_of["groups"]) == (24, right, 12)
+    assert "which slide is of which class? --labels" in complaint(predict.main, *given)
     one = finished(predict.main, root / "run", f"features:{root / 'feats' / 'n' / 'TCGA-02.x.h5'}")
     assert (one.exit_code, "TCGA-02.x" in one.stdout) == (0, True)
     for bad, said in (("cut.h5", "none of its 1 slides can be read"), ("wide.h5", "(n, 10)")):

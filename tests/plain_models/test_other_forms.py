@@ -10,6 +10,7 @@ import pytest
 import torch
 from plain_networks import TEMPERATURE, drawn_classifier, features_of, made_anew
 from tiny_encoders import FAMILIES, write_tiny
+from tiny_open_clip import write_tiny_open_clip
 from torch import Tensor, nn
 
 from fedtl.config import RunConfig
@@ -58,6 +59,13 @@ def test_networks_are_made_anew_without_fedtl(
     assert plain.recipe is not None
     assert not any("fedtl" in line for line in plain.recipe.imports)
     _compared(found, plain, plain.module)
+    _compared(found, plain, made_anew(plain.recipe, plain.written))
+
+
+def test_the_picture_half_of_open_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = _drawn(write_tiny_open_clip(tmp_path)[1], monkeypatch)
+    plain = plain_model(found)
+    assert plain.recipe is not None
     _compared(found, plain, made_anew(plain.recipe, plain.written))
 
 

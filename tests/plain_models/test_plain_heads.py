@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,8 @@ from torch import nn
 from fedtl.config import RunConfig
 from fedtl.federation.classifier import Classifier
 from fedtl.plain_models.plain_head import plain_heads
-from fedtl.plain_models.plain_layers import Cosine, Standardise
+from fedtl.plain_models.plain_layers import Cosine, Exact, Standardise
+from fedtl.transfer.head_file import TrainedHead
 
 WIDTH = 7
 Doubles = NDArray[np.float64]
@@ -63,6 +66,24 @@ def test_scores_of_closed_forms_keep_their_size() -> None:
     found = _classifier("linear", x, strategy="fed3r")
     head = next(plain_heads(found))
     np.testing.assert_allclose(_said(head.module, x), found.values(x), atol=1e-5)
+
+
+def test_a_closed_form_on_features_that_hardly_vary_is_computed_in_float64() -> None:
+    """Its weights take features as they are, so that summands are 10,000 times their sum."""
+    rng = np.random.default_rng(2)
+    x = (-13.8 + 1e-4 * rng.normal(size=(50, WIDTH))).astype(np.float32)
+    weight = 1e3 * rng.normal(size=(3, WIDTH))
+    arrays = {"bias": rng.normal(size=3) + 13.8 * weight.sum(1), "weight": weight}
+    expected = x.astype(np.float64) @ weight.T + arrays["bias"]
+    config = RunConfig(data="features:x.npz", strategy="fed3r").settled(())
+    found = Classifier(Path("run"), config, TrainedHead(arrays, None, ("a", "b", "c"), "print"))
+    np.testing.assert_allclose(found.values(x), expected, rtol=0, atol=1e-9)
+    # What no run ever saw gives outputs so large that digits lost are a small part of them.
+    for features in (None, torch.from_numpy(x + 10)):
+        (head,) = plain_heads(found, features)
+        assert (head.code, head.layers, head.linear) == (f"Exact({WIDTH}, 3)", (Exact,), None)
+        assert "would lose digits" in head.told
+        np.testing.assert_allclose(_said(head.module, x), expected, rtol=0, atol=1e-6)
 
 
 def test_a_hidden_layer_takes_the_standardisation() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from tiny_open_clip import write_tiny_open_clip
 
 from fedtl.config import RunConfig
 from fedtl.errors import UsageError
@@ -39,18 +39,8 @@ def test_features_are_those_of_timm(name: str, tmp_path: Path) -> None:
 def test_features_are_those_of_open_clip(tmp_path: Path) -> None:
     import open_clip
 
-    blocks = {"layers": 2, "width": 64}
-    sizes = {"image_size": 64, "patch_size": 16, "head_width": 32, **blocks}
-    words = {"context_length": 77, "vocab_size": 49408, "heads": 2, **blocks}
-    (tmp_path / "tiny.json").write_text(
-        json.dumps({"embed_dim": 24, "vision_cfg": sizes, "text_cfg": words})
-    )
-    open_clip.add_model_config(tmp_path / "tiny.json")
-    torch.manual_seed(1)
-    theirs = open_clip.create_model("tiny", pretrained=None).eval()
-    path = tmp_path / "w.pt"
-    torch.save(theirs.state_dict(), path)
-    found = backbone_of(RunConfig(backbone=f"open_clip:tiny@{path}"))
+    theirs, backbone = write_tiny_open_clip(tmp_path)
+    found = backbone_of(RunConfig(backbone=backbone))
     transform = open_clip.image_transform(64, is_train=False)
     with torch.inference_mode():
         picture = transform(Image.fromarray(PIXELS))[None]
@@ -59,7 +49,7 @@ def test_features_are_those_of_open_clip(tmp_path: Path) -> None:
         logits, _ = theirs.get_logits(picture, tokens)
     ours = found.forward(found.preprocess(PIXELS)[None])
     np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-4)
-    named = class_texts(text_tower_of(RunConfig(backbone=f"open_clip:tiny@{path}")), ["cat"], "")
+    named = class_texts(text_tower_of(RunConfig(backbone=backbone)), ["cat"], "")
     np.testing.assert_allclose(ours @ named.head["weight"].T, logits, rtol=1e-3, atol=1e-4)
 
 

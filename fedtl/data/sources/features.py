@@ -15,10 +15,16 @@ class Features(Source):
 
     def open(self) -> Dataset:
         """See :class:`Source`."""
-        path = Path(self.argument).expanduser()
-        if holds_slides(path):
-            return slide_folder(path, self.config.labels)
-        return features_file(path)
+        return labelled_embeddings(Path(self.argument).expanduser(), self.config.labels)
+
+
+def labelled_embeddings(path: Path, labels: str) -> Dataset:
+    """Return the rows of a file, or of a folder of slides whose labels a table has.
+
+    Raises:
+        UsageError: They cannot be used; see :func:`features_file` and :func:`slide_folder`.
+    """
+    return slide_folder(path, labels) if holds_slides(path) else features_file(path)
 
 
 SOURCE = Features
