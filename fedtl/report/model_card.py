@@ -273,9 +273,7 @@ def _trained(config: RunConfig) -> str:
     """Return what of the network was trained, in words; empty for its classifier alone."""
     if not config.trains_blocks:
         return ""
-    by = (
-        "" if config.adapter == "none" else f", by {config.adapter} adapters of rank {config.rank},"
-    )
+    by = "" if config.adapter == "none" else f", by {config.adapter} adapters of rank {config.rank}"
     if config.trainable_blocks:
         return f"the last {count_of(config.trainable_blocks, 'block')} of the network{by}"
     where = "" if config.train_from == "input" else f" from {_marked(config.train_from)} on"

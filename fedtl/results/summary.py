@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import functools
 import operator
-import platform
 import statistics
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
-import fedtl
 from fedtl.federation.evaluation import (
     ClientTallies,
     Summary,
@@ -33,6 +30,7 @@ from fedtl.federation.outcome import Outcome
 from fedtl.json_file import without_nan
 from fedtl.results.centralised import Centralised
 from fedtl.results.detail import ClientRow, Gain, OwnScore
+from fedtl.results.versions import versions
 from fedtl.statistics.intervals import gain_over_clients, mean_interval
 from fedtl.statistics.verdicts import stands_up, verdicts
 
@@ -189,7 +187,7 @@ def run_summary(
             "calibration_error_with_temperature": outcome.tempered_error,
             "backbone_fingerprint": outcome.roll.identity.fingerprint,
             "classes": list(outcome.roll.identity.classes),
-            "versions": _versions(),
+            "versions": versions(strategy.config.backbone),
         }
     )
     return summary
@@ -275,17 +273,3 @@ def _training(centralised: Centralised) -> dict[str, Any]:
             "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
         }
     return told
-
-
-@functools.cache
-def _version(package: str) -> str:
-    return version(package)
-
-
-def _versions() -> dict[str, str]:
-    packages = ("flwr", "numpy", "ray", "torch", "torchvision")
-    return {
-        "fedtl": fedtl.__version__,
-        "python": platform.python_version(),
-        **{name: _version(name) for name in packages},
-    }

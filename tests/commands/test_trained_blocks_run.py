@@ -13,6 +13,7 @@ from tiny_blocks import BACKBONE
 
 from fedtl import RunResult, compare, predict, simulate
 from fedtl.csv_cells import read_table
+from fedtl.exported_folder import export
 from fedtl.federation.classifier import Classifier
 from fedtl.transfer.backbones import backbone_of
 
@@ -55,6 +56,10 @@ def test_blocks_are_trained_and_told(run: Path) -> None:
     assert len(blocks) == 10
     assert any(not np.array_equal(classifier.trained.arrays[n], initial[n]) for n in blocks)
     assert "The backbone is trained from body.1 on" in (run / "report.html").read_text()
+    folder, _ = export(run, "torchscript", None, trust=True)
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert "classes. A network\n" in card
+    assert "\nTrained with the head: the last 2 blocks of the network; the rest of" in card
 
 
 def test_predictions_are_those_of_the_whole_network_with_its_blocks_replaced(

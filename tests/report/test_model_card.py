@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fedtl import RunResult, simulate
+from fedtl import RunConfig, RunResult, simulate
 from fedtl.exported_folder import export
+from fedtl.report import model_card
+from fedtl.results.versions import versions
 
 CLASSES = ["ant | bee", "<b>wasp</b>", "*fly* [x](y)"]
 
@@ -108,6 +111,23 @@ def test_what_is_known_of_the_backbone_and_the_run(told: tuple[RunResult, str]) 
     assert "ask whoever did." in card
     assert "The clients were simulated on one machine." in card
     assert str(Path(run.config.data.partition(":")[2]).parent) not in card
+
+
+def test_adapters_are_told() -> None:
+    config = RunConfig(backbone="mobilenet_v2", train_from="features.11", adapter="lora", rank=4)
+    told = "the network from features.11 on, by lora adapters of rank 4"
+    assert model_card._trained(config) == told
+    assert model_card._trained(RunConfig(backbone="mobilenet_v2")) == ""
+
+
+@pytest.mark.parametrize(
+    ("backbone", "package"),
+    [("hf:place", "transformers"), ("timm:resnet18", "timm"), ("open_clip:a@b", "open_clip_torch")],
+)
+def test_versions_tell_what_made_the_network(backbone: str, package: str) -> None:
+    pytest.importorskip(package.removesuffix("_torch"))
+    assert versions(backbone)[package] == version(package)
+    assert package not in versions("mobilenet_v2")
 
 
 def test_with_pseudonyms_no_name_is_told(tmp_path: Path) -> None:
