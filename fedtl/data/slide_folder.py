@@ -16,6 +16,7 @@ from fedtl.data.table_columns import columns_of
 from fedtl.data.table_file import read_table
 from fedtl.errors import UnreadableImageError, UsageError
 from fedtl.registry import needed
+from fedtl.wording import count_of
 
 SUFFIXES = (".h5", ".hdf5")
 _FEATURES = "features"
