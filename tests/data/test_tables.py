@@ -146,7 +146,7 @@ def test_mistakes_are_told_in_a_sentence(
 def test_without_labels_nothing_is_learnt(text: str, tmp_path: Path) -> None:
     path = _write(tmp_path / "notes.csv", ROWS)
     options = {"text-column": text, "label-column": "none"}
-    with pytest.raises(UsageError, match="needs labels; name the column .*--label-column NAME"):
+    with pytest.raises(UsageError, match=r"needs labels; name the column .*--label-column NAME"):
         open_dataset(RunConfig(data=str(path), options=tuple(options.items())))
 
 

@@ -38,7 +38,7 @@ class Table(Source):
     schema: Schema | None = None
     options = Options(
         text_column=Text("", f"Column of the text to be classified; {_ORDINARY}"),
-        label_column=Text("", f"Column of the class; {_ORDINARY}"),
+        label_column=Text("", "Column of the class; found by its name."),
         site_column=Text("", f"Column of the site; {_ORDINARY}"),
         group_column=Text("", f"Column of what belongs together, such as a patient; {_ORDINARY}"),
         split_column=Text("", f"Column of train, val and test; {_ORDINARY}"),
