@@ -175,7 +175,7 @@ def test_without_a_table_and_with_two_widths(
     with pytest.raises(UsageError, match=r"which slide is of which class\? --labels"):
         open_dataset(RunConfig(data=f"features:{root / 'feats'}"))
     _write(root / "feats" / "n" / "TCGA-00.x.h5", np.ones((3, 4)))
-    with pytest.raises(UsageError, match="features a patch, and .*; take out"):
+    with pytest.raises(UsageError, match=r"features a patch, and .*; take out"):
         _open(root)
 
 
