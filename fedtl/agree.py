@@ -27,12 +27,13 @@ def main(
     from operator import add
 
     from fedtl.data.column_kinds import CATEGORICAL
-    from fedtl.data.schema_file import read_sums, write_schema
+    from fedtl.data.schema_file import read_sums, refuse_existing, write_schema
     from fedtl.report.terminal import standard_output
     from fedtl.wording import count_of, printable
 
     if len({path.resolve() for path in sums}) < len(sums):
         raise UsageError("A file is given twice, but the rows of a site count once; give each once")
+    refuse_existing(write.expanduser(), "--write")
     each = [read_sums(path) for path in sums]
     total = reduce(add, each)
     schema = total.schema()

@@ -69,6 +69,7 @@ def main(
     from rich.console import Console
 
     from fedtl.data.look import look_at
+    from fedtl.data.schema_file import refuse_existing
     from fedtl.data.understood import Understood
     from fedtl.observers.progress import RunProgress
     from fedtl.preparation.opened_data import data_notes, open_data
@@ -77,6 +78,8 @@ def main(
     from fedtl.transfer.backbones import for_inputs, taken_for
     from fedtl.wording import printable
 
+    if write_schema is not None:
+        refuse_existing(write_schema.expanduser(), "--write-schema")
     dataset = open_data(chosen, own=write_schema is not None)
     for note in data_notes(chosen, dataset):
         print(f"warning: {printable(note)}", file=sys.stderr)

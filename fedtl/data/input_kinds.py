@@ -23,7 +23,7 @@ class InputKind:
 
 PICTURE = InputKind("pictures", "image")
 TEXT = InputKind("texts", "text")
-SOUND = InputKind("sounds", "recording")
+SOUND = InputKind("recordings", "recording")
 EMBEDDING = InputKind("embeddings", "row")
 TABLE_ROW = InputKind("rows of tables", "row")
 

@@ -30,6 +30,20 @@ _OF_SCHEMA = (
 )
 
 
+def refuse_existing(path: Path, option: str) -> None:
+    """Refuse to write where a file is: people edit schemas by hand.
+
+    Args:
+        path: Where something is to be written.
+        option: What names that place.
+
+    Raises:
+        UsageError: There is a file.
+    """
+    if path.exists():
+        raise UsageError(f"{path} exists already; name another {option}, or remove it.")
+
+
 def write_sums(path: Path, sums: TableSums) -> None:
     """Write the sums of a site.
 

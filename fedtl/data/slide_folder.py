@@ -69,32 +69,31 @@ def slide_folder(path: Path, labels: str) -> Dataset:
             aside.append(LeftAside(file.name, str(error), told=True))
         else:
             kept.append(name)
-    if not kept and not set(files).intersection(rows):
+    if not files.keys() & rows.keys() and files and rows:
         raise UsageError(
-            f"{path}: none of its {len(files):,} slides has a line in {labels}, which must name "
-            f"them as their files are named, without .h5: first of the files is {min(files)}, "
-            f"first of the table {next(iter(rows), 'none')}"
+            f"{path}: --labels {labels} names none of its {count_of(len(files), 'slide')}, the "
+            f"first of which is {next(iter(files))}; the first of the table is {next(iter(rows))}"
         )
     if not kept:
         raise UsageError(
-            f"{path}: none of its {len(files):,} slides that have a label can be read, first "
-            f"{aside[0].path}: {aside[0].kind}"
+            f"{path}: none of its {count_of(len(files), 'slide')} can be read and has a label"
         )
     widths = {len(one): name for one, name in zip(each, kept, strict=True)}
     if len(widths) > 1:
         (few, one), (many, other), *_ = ((w // 2, name) for w, name in widths.items())
         raise UsageError(
-            f"{path}: {one} has {few} features a patch, and {other} {many}; make all with one "
-            "network, or take the odd ones out"
+            f"{path}: {one} has {few} features a patch, and {other} {many}; "
+            "take out those of another encoder"
         )
     if aside:
         notes.append(
-            f"left aside: {count_of(len(aside), 'slide')}, first {aside[0].path}: {aside[0].kind}"
+            f"{count_of(len(aside), 'slide')} {'is' if len(aside) == 1 else 'are'} left aside, "
+            f"first {aside[0].path}: {aside[0].kind}"
         )
     if absent := [name for name in rows if name not in files]:
-        notes.append(
-            f"in {labels}, {count_of(len(absent), 'line')} without a slide, first {absent[0]}"
-        )
+        verb = "names" if len(absent) == 1 else "name"
+        lines = count_of(len(absent), "line")
+        notes.append(f"{lines} of {labels} {verb} no slide, first {absent[0]}")
     found = [rows[name] for name in kept]
     classes, numbers = np.unique([one["label"] for one in found], return_inverse=True)
     return Dataset(

@@ -21,9 +21,11 @@ def split_notes(config: RunConfig, dataset: Dataset, split: Split) -> list[str]:
     held = sum(map(len, (*split.train, *split.held_out)))
     if config.shots:
         unused = len(dataset.training) - held
+        most = max((_largest_class(dataset, rows) for rows in split.train), default=0)
+        fewer = f"; no client has so many (the most is {most:,})" if most < config.shots else ""
         notes.append(
             f"clients train on at most {config.shots:,} {dataset.unit}s of each class; "
-            f"{unused:,} are not used (shots)"
+            f"{unused:,} are not used (shots){fewer}"
         )
     elif config.min_examples_per_class > 1 and (left := len(dataset.training) - held):
         notes.append(
@@ -105,6 +107,11 @@ def hold_out(
                 "may leave it; lower min-examples-per-class, or give it more data."
             )
     return train, held_out
+
+
+def _largest_class(dataset: Dataset, rows: NDArray[np.int64]) -> int:
+    """Return how many of some rows are of the class that most are of."""
+    return int(np.bincount(dataset.labels[rows], minlength=1).max())
 
 
 def _few(

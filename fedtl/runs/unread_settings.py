@@ -136,12 +136,17 @@ def _rank(config: RunConfig, dataset: Dataset, clients: int) -> str:
 
 
 def _rounds(config: RunConfig, dataset: Dataset, clients: int) -> str:
+    # One round is what is done anyway.
+    return _one_round(config) if config.rounds != 1 else ""
+
+
+def _one_round(config: RunConfig) -> str:
     one = strategies.load(config.strategy).one_round
     return f"strategy = {config.strategy} needs one round" if one else ""
 
 
 def _patience(config: RunConfig, dataset: Dataset, clients: int) -> str:
-    return _rounds(config, dataset, clients) or ("" if config.held_out else "held-out = 0")
+    return _one_round(config) or ("" if config.held_out else "held-out = 0")
 
 
 def _training(config: RunConfig, dataset: Dataset, clients: int) -> str:

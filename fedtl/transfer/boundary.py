@@ -17,6 +17,7 @@ from fedtl.transfer.backbones.base import Backbone, example_batch
 from fedtl.transfer.linear_layers import linear_layer
 from fedtl.transfer.network_cut import INPUT, Cuttable, Halves
 from fedtl.transfer.text_preparation import TextPreparation
+from fedtl.wording import byte_size
 
 if TYPE_CHECKING:
     from fedtl.config import RunConfig
@@ -204,7 +205,7 @@ def check_room(config: RunConfig, backbone: Backbone, inputs: int, unit: str) ->
     if size > config.cache_limit * 1e9:
         each = backbone.feature_size * _FLOAT_BYTES
         raise UsageError(
-            f"What is below the trained blocks takes {size / 1e9:.1f} GB ({each / 1e3:,.0f} kB for "
+            f"What is below the trained blocks takes {byte_size(size)} ({byte_size(each)} for "
             f"each of {inputs:,} {unit}s), more than cache-limit = {config.cache_limit:g} GB; "
             "train fewer blocks, use a smaller image-size or fewer views, or raise the limit."
         )

@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from fedtl.errors import UsageError
 from fedtl.transfer.masked_rows import packed, there_of, vectors_of
 from fedtl.transfer.network_operations import is_fact, operations_of
+from fedtl.wording import count_of
 
 INPUT = "input"
 """What stands for the cut below which there is nothing."""
@@ -94,15 +95,13 @@ class Cuttable:
             UsageError: It has fewer.
         """
         if count > len(self.blocks):
-            if not self._can_be_cut():
-                raise UsageError(
-                    f"{self._name} has no blocks that could be trained; use trainable-blocks = 0."
-                )
-            word = "block" if len(self.blocks) == 1 else "blocks"
-            raise UsageError(
-                f"trainable-blocks = {count}, but {self._name} has {len(self.blocks)} {word}"
-                f"{self._listed()}; train-from = {INPUT!r} trains all of it."
-            )
+            told = f"{self._name} has no blocks that could be trained; use trainable-blocks = 0."
+            if any(map(self._can_be_cut, (INPUT, *self.blocks))):
+                has = count_of(len(self.blocks), "block") + self._listed()
+                if self._can_be_cut(INPUT):
+                    has += f"; train-from = {INPUT!r} trains all of it"
+                told = f"trainable-blocks = {count}, but {self._name} has {has}."
+            raise UsageError(told)
         return self.before(self.blocks[-count])
 
     def before(self, module: str) -> Halves:
@@ -137,13 +136,13 @@ class Cuttable:
             )
         return halves
 
-    def _can_be_cut(self) -> bool:
-        """Return whether numbers pass at the input, and the network can be cut there."""
+    def _can_be_cut(self, place: str) -> bool:
+        """Return whether something can be trained from what passes before a module."""
         try:
-            self.before(INPUT)
+            with torch.inference_mode():
+                return bool(self.before(place).below(*self._example).is_floating_point())
         except UsageError:
             return False
-        return self._example[0].is_floating_point()
 
     def _is_whole(self, halves: Halves) -> bool:
         """Return whether halves give what the network gives, but for rounding.
@@ -179,8 +178,8 @@ class Cuttable:
         return inputs, (torch.arange(length) < counts).to(masks[0].dtype)
 
     def _listed(self) -> str:
-        listed = ", ".join(self.blocks)
-        return f"; it can be cut before {listed}" if listed else "; it has no blocks"
+        before = f"it can be cut before {', '.join(self.blocks)}"
+        return f"; {before if self.blocks else 'it has no blocks'}"
 
     @cached_property
     def _entries(self) -> dict[str, int]:
@@ -266,9 +265,8 @@ class Cuttable:
             if masks:
                 vectors = vectors_of, (crossing, self._single[start].meta["shape"])
                 copies = dict.fromkeys(copies, graph.call_function(*vectors))
-                there = self._example[1]
-                told = there_of, (crossing, there.shape[1], there.dtype)
-                copies[masks[0]] = graph.call_function(*told)
+                told = (crossing, self._example[1].shape[1], self._example[1].dtype)
+                copies[masks[0]] = graph.call_function(there_of, told)
             needed = set(self._nodes[start:end])
             for node in reversed(self._nodes[:start]):
                 if node not in self._moving and not needed.isdisjoint(node.users):

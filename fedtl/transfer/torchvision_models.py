@@ -88,8 +88,8 @@ def weights_entry(name: str, member: str) -> Any:
     if name not in names:
         raise UsageError(
             f"Unknown backbone {name!r}{_suggestion(name, [*names, 'fedtl-tiny'])}; it should be "
-            "a torchvision classification architecture, timm:NAME, hf:FOLDER, open_clip:ARCH@FILE, "
-            "fedtl-tiny, wordllama, log-mel, tabular, or module:Class of your own."
+            "fedtl-tiny, a torchvision classification architecture, timm:NAME, hf:FOLDER, "
+            "open_clip:ARCH@FILE, wordllama, log-mel, tabular, or your own module:Class."
         )
     entries = torchvision.models.get_model_weights(name).__members__
     if member not in entries:

@@ -29,7 +29,7 @@ from fedtl.runs.dealt_site import prepare_dealt
 KINDS = {
     "pictures": "fedtl-tiny",
     "texts": "wordllama",
-    "sounds": "log-mel",
+    "recordings": "log-mel",
     "rows of tables": "tabular",
 }
 RUN = ("--engine=inline", "--partition=natural", "--no-cache", "--strategy=fed3r")
@@ -47,14 +47,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for number in range(48):
         site, label = f"s{number % 2}", number // 2 % 2
         place = Path(site, str(label))
-        for kind in ("pictures", "sounds"):
+        for kind in ("pictures", "recordings"):
             (root / kind / place).mkdir(parents=True, exist_ok=True)
         pixels = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(root / "pictures" / place / f"{number}.png")
-        soundfile.write(root / "sounds" / place / f"{number}.wav", rng.normal(0, 0.1, 2000), 8000)
+        soundfile.write(
+            root / "recordings" / place / f"{number}.wav", rng.normal(0, 0.1, 2000), 8000
+        )
         lines["texts"].append([site, " ".join(rng.choice(WORDS.split(), 8)), label])
         lines["rows of tables"].append([site, rng.integers(20, 90), round(rng.normal(), 3), label])
-    found = {kind: root / kind for kind in ("pictures", "sounds")}
+    found = {kind: root / kind for kind in ("pictures", "recordings")}
     for kind, rows in lines.items():
         found[kind] = root / f"{kind.replace(' ', '_')}.csv"
         with found[kind].open("w", newline="") as file:

@@ -78,4 +78,4 @@ def test_texts_that_would_take_too_much_are_refused(texts: Path, tmp_path: Path)
     flags = (f"--backbone=hf:{folder}", "--data", texts, "--cache-limit=1e-4")
     said = complaint(simulate.main, *RUN, *flags, "--out", tmp_path / "run")
     # 64 tokens of 32 numbers, how many there are, and 32 features, 4 bytes each: for 60 texts.
-    assert said.startswith("What is below the trained blocks takes 0.0 GB (8 kB for each of 60 te")
+    assert said.startswith("What is below the trained blocks takes 499.7 kB (8.3 kB for each of 60")

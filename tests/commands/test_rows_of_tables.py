@@ -176,6 +176,12 @@ def test_sites_agree_on_a_schema_from_sums(ward: Path, tmp_path: Path) -> None:
     assert "3 columns (2 of numbers, 1 of categories), from 240 rows" in end.stdout
     assert "the same in all rows, so that they are left out: ward" in end.stderr
     assert "not in all files" not in end.stderr
+    # People edit these by hand.
+    kept = [path.read_bytes() for path in (agreed, given[0])]
+    assert f"{agreed} exists already" in complaint(agree.main, *given, "--write", agreed)
+    flags = ("--data", ward, "--label-column=sick", "--write-schema", given[0])
+    assert f"{given[0]} exists already" in complaint(describe.main, *flags)
+    assert [path.read_bytes() for path in (agreed, given[0])] == kept
     text = given[0].read_text().replace("[columns.age]", "[columns.Age]")
     (tmp_path / "other.toml").write_text(text)
     end = finished(agree.main, tmp_path / "other.toml", given[1], "--write", tmp_path / "x")

@@ -141,7 +141,7 @@ def test_what_cannot_be_used_is_left_aside_and_told(
     assert "NaN" in reasons["TCGA-02.x.h5"]
     for number in ("04", "06", "08"):
         assert "data set features of its own" in reasons[f"TCGA-{number}.x.h5"]
-    assert found.notes[0].startswith("left aside: 6 slides, first ")
+    assert found.notes[0].startswith("6 slides are left aside, first ")
 
 
 @pytest.mark.parametrize(
@@ -149,10 +149,7 @@ def test_what_cannot_be_used_is_left_aside_and_told(
     [
         ("a,label\nx,1\n", "has no column slide; its columns are a, label"),
         ("slide,site\nx,1\n", "which column is the label"),
-        (
-            "slide,label\nnobody,1\n",
-            "none of its 24 slides has a line in .*first of the table nobody",
-        ),
+        ("slide,label\nnobody,1\n", r"names none of its 24 slides, .* is TCGA-00\.x; .* nobody$"),
         ("slide,label\nTCGA-00.x,a\nTCGA-00.x,b\n", "two things of the slide TCGA-00.x"),
         ("slide,label,split\nTCGA-00.x,a,monday\n", "split 'monday'"),
     ],
@@ -166,6 +163,19 @@ def test_a_table_that_does_not_serve_is_told(
         _open(root, "other.csv")
 
 
+def test_one_slide_and_one_line_are_told_in_the_singular(
+    slides: tuple[Path, dict[str, np.ndarray[Any, Any]]],
+) -> None:
+    root, _ = slides
+    (root / "feats" / "cut.h5").write_bytes(b"no HDF5 at all")
+    lines = (root / "labels.csv").read_text().splitlines()
+    absent = lines[1].replace(lines[1].split(",")[0], "nobody")
+    (root / "more.csv").write_text("\n".join((*lines, absent)))
+    aside, unnamed = _open(root, "more.csv").notes
+    assert aside.startswith("1 slide is left aside, first cut.h5")
+    assert unnamed == f"1 line of {root / 'more.csv'} names no slide, first nobody"
+
+
 def test_without_a_table_and_with_two_widths(
     slides: tuple[Path, dict[str, np.ndarray[Any, Any]]],
 ) -> None:
@@ -173,7 +183,7 @@ def test_without_a_table_and_with_two_widths(
     with pytest.raises(UsageError, match=r"which slide is of which class\? --labels"):
         open_dataset(RunConfig(data=f"features:{root / 'feats'}"))
     _write(root / "feats" / "n" / "TCGA-00.x.h5", np.ones((3, 4)))
-    with pytest.raises(UsageError, match="features a patch, and"):
+    with pytest.raises(UsageError, match=r"features a patch, and .*; take out"):
         _open(root)
 
 

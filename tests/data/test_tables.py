@@ -142,6 +142,14 @@ def test_mistakes_are_told_in_a_sentence(
         open_dataset(RunConfig(data=str(tmp_path / "t.csv"), options=given))
 
 
+@pytest.mark.parametrize("text", ["note", "none"])
+def test_without_labels_nothing_is_learnt(text: str, tmp_path: Path) -> None:
+    path = _write(tmp_path / "notes.csv", ROWS)
+    options = {"text-column": text, "label-column": "none"}
+    with pytest.raises(UsageError, match=r"needs labels; name the column .*--label-column NAME"):
+        open_dataset(RunConfig(data=str(path), options=tuple(options.items())))
+
+
 def test_foreign_content_is_refused(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes("text,label\ncafé,a\n".encode("latin-1"))
     with pytest.raises(UsageError, match="not UTF-8 text"):

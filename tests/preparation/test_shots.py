@@ -63,3 +63,13 @@ def test_what_is_not_used_is_told() -> None:
 def test_a_site_that_sends_nothing_of_few_examples_says_so() -> None:
     with pytest.raises(UsageError, match="fewer than 5 training examples of every class"):
         hold_out(RunConfig(shots=2, min_examples_per_class=5), _data(), np.arange(94), 0)
+
+
+def test_more_shots_than_anybody_has_are_told() -> None:
+    config, data = RunConfig(shots=500, clients=1, partition="iid"), _data()
+    split = split_into_clients(config, data)
+    most = np.bincount(data.labels[split.train[0]]).max()
+    [told] = split_notes(config, data, split)
+    assert told.endswith(f"(shots); no client has so many (the most is {most})")
+    [enough] = split_notes(config.replace(shots=int(most)), data, split)
+    assert enough.endswith("(shots)")

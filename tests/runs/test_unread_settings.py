@@ -71,6 +71,7 @@ def test_a_setting_that_nothing_reads(config: dict[str, Any], said: str) -> None
     [
         {},
         {"alpha": 0.1, "clients": 7, "min_examples": 1},
+        {"strategy": "fed3r", "rounds": 1},
         {"strategy": "fedprox", "fedprox_mu": 1.0, "rounds": 3, "learning_rate": 1.0},
         {"strategy": "fedyogi", "server_beta2": 0.5, "server_momentum": 0.1},
         {"init": "afl", "init_temperature": 1.0},

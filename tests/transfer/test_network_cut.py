@@ -102,6 +102,23 @@ def test_too_many_blocks_are_refused() -> None:
         _cuttable("resnet18").before_last(10)
 
 
+@pytest.mark.parametrize("name", ["fedtl-tiny", "wordllama"])
+def test_a_network_without_blocks_says_so_once(name: str) -> None:
+    told = f"^{name} has no blocks that could be trained; use trainable-blocks = 0\\.$"
+    with pytest.raises(UsageError, match=told):
+        cut_backbone(RunConfig(backbone=name, trainable_blocks=2))
+
+
+def test_all_of_it_is_a_remedy_where_the_input_can_be_learnt_from() -> None:
+    two = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()).eval()
+    said = "but it has 1 block; it can be cut before 0; train-from = 'input' trains all of it"
+    with pytest.raises(UsageError, match=said):
+        Cuttable(two, "it", (_picture(8)[:1],)).before_last(2)
+    words = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 2)).eval()
+    with pytest.raises(UsageError, match=r"can be cut before [^;]*\.$"):
+        Cuttable(words, "it", (torch.ones(1, 4, dtype=torch.int64),)).before_last(9)
+
+
 class _Shared(nn.Module):
     """A parameter that is used on both sides of a cut."""
 

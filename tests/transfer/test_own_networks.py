@@ -155,7 +155,10 @@ def test_help_on_networks(folder: Path) -> None:
     assert finished(simulate.main, "-h", "fedtl-tiny").stdout.startswith("--backbone fedtl-tiny")
     assert "--grid-cells" in finished(simulate.main, "-h", "grid:Grid").stdout
     assert "--deep-width" in finished(simulate.main, "-h", "deep:Deep").stdout
-    assert "Unknown backbone 'resnet81'" in complaint(simulate.main, *QUICK, "--backbone=resnet81")
+    said = complaint(simulate.main, *QUICK, "--backbone=resnet81")
+    assert "Unknown backbone 'resnet81'" in said
+    for other in ("timm:", "hf:", "open_clip:", "wordllama", "log-mel", "tabular", "module:Class"):
+        assert other in said
     assert "Unknown backbone 'gird:Grid'" in complaint(
         simulate.main, *QUICK, "--backbone", "gird:Grid"
     )

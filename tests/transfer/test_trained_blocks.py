@@ -255,7 +255,9 @@ def test_what_is_below_must_fit_the_limit() -> None:
     backbone, _ = cut_backbone(CONFIG)
     size = 4 * backbone.feature_size * 1000
     check_room(CONFIG.replace(cache_limit=1.01 * size / 1e9), backbone, 1000, "image")
-    with pytest.raises(UsageError, match=r"kB for each of 1,000 images\), more than cache-limit"):
+    with pytest.raises(
+        UsageError, match=r"takes 408\.0 kB \(408 B for each of 1,000 images\), more"
+    ):
         check_room(CONFIG.replace(cache_limit=0.99 * size / 1e9), backbone, 1000, "image")
 
 

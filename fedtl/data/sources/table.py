@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.data.class_names import named
 from fedtl.data.dataset import Dataset, Items
 from fedtl.data.left_aside import LeftAside
 from fedtl.data.number_notation import Cells
@@ -21,6 +22,7 @@ from fedtl.data.table_file import read_table
 from fedtl.data.texts import Texts
 from fedtl.errors import UsageError
 from fedtl.options import Options, Text
+from fedtl.wording import count_of
 
 _SAYS = ("text", "label", "site", "group", "split")
 _ORDINARY = "found by its name; none for none."
@@ -36,7 +38,7 @@ class Table(Source):
     schema: Schema | None = None
     options = Options(
         text_column=Text("", f"Column of the text to be classified; {_ORDINARY}"),
-        label_column=Text("", f"Column of the class; {_ORDINARY}"),
+        label_column=Text("", "Column of the class; found by its name."),
         site_column=Text("", f"Column of the site; {_ORDINARY}"),
         group_column=Text("", f"Column of what belongs together, such as a patient; {_ORDINARY}"),
         split_column=Text("", f"Column of train, val and test; {_ORDINARY}"),
@@ -58,6 +60,11 @@ class Table(Source):
         asked = {what: getattr(self.options, f"{what}_column") for what in _SAYS}
         ignored = listed_columns(self.options.ignored_columns)
         columns = columns_of(path, list(table), asked, ignored=ignored)
+        if not columns.label:
+            raise UsageError(
+                f"label-column = {self.options.label_column}, but {path} is to be learnt from, "
+                "which needs labels; name the column of the classes: --label-column NAME"
+            )
         cells: dict[str, Cells] = {
             what: table[name] for what in _SAYS if (name := getattr(columns, what))
         }
@@ -110,12 +117,34 @@ class Table(Source):
             found, notes = cells_of(path, table, columns.others, categories)
         else:
             inputs = {name: table[name] for name in columns.others}
+            # What a finished run's rows have besides its columns is no concern of its schema.
+            unknown = _unknown_columns(path, columns.others, schema, file) if file else []
             found, notes = rows_by_schema(path, inputs, schema)
+            if unknown:
+                notes.append(f"columns that {file} does not have are not used: {named(unknown)}")
         of_kept = {name: [cells[row] for row in kept] for name, cells in found.items()}
         return Rows(of_kept, schema, categories), [f"{path.name}: {note}" for note in notes]
 
 
 SOURCE = Table
+
+
+def _unknown_columns(path: Path, names: Sequence[str], schema: Schema, file: str) -> list[str]:
+    """Return the columns of a table that a schema does not have.
+
+    Raises:
+        UsageError: No more than half of the schema's columns are there.
+    """
+    expected = [column.name for column in schema.columns]
+    absent = [name for name in expected if name not in names]
+    if 2 * len(absent) >= len(expected):
+        there = len(expected) - len(absent)
+        raise UsageError(
+            f"{path} has {there or 'none'} of the {count_of(len(expected), 'column')} of {file}, "
+            f"which thus seems to be of other data (missing: {named(absent)}); name another "
+            "--table-schema, or leave it out"
+        )
+    return [name for name in names if name not in expected]
 
 
 def _dataset(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,8 @@ class WordLlama(Family):
         """See :class:`Family`."""
         if self.config.weights != DEFAULT:
             raise UsageError("backbone = wordllama brings its own weights; leave weights out.")
-        package = needed("wordllama", extra="text", by="backbone = wordllama")
+        with _logging_as_it_is():
+            package = needed("wordllama", extra="text", by="backbone = wordllama")
         # Its own look-up misses the tokenizer that it brings.
         folder = Path(str(package.__file__)).parent
         found = package.WordLlama.load(cache_dir=folder, disable_download=True)
@@ -45,6 +48,18 @@ class WordLlama(Family):
 
 
 BACKBONE = WordLlama
+
+
+@contextmanager
+def _logging_as_it_is() -> Iterator[None]:
+    """Undo that WordLlama's import lets every package log to the standard error."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 class _Tokens:

@@ -30,7 +30,7 @@ def text_network(place: ModelPlace, longest: int) -> tuple[nn.Module, TextPrepar
         longest: Tokens at which texts are cut; 0 for the model's own number, at most 512.
 
     Raises:
-        UsageError: The model cannot be read, or not be pooled so.
+        UsageError: The model cannot be read, not be pooled so, or takes no texts that long.
     """
     configuration = place.configuration()
     sequence_to_sequence = bool(getattr(configuration, "is_encoder_decoder", False))
@@ -42,7 +42,13 @@ def text_network(place: ModelPlace, longest: int) -> tuple[nn.Module, TextPrepar
         raise UsageError(f"pool = {pool!r} is not known; it is one of {', '.join(_POOLS)}.")
     tokenizer = place.processor("AutoTokenizer")
     identity = _identity(tokenizer)
-    longest = longest or _fitting(model, tokenizer, most)
+    positions = _positions(model)
+    if longest > positions > 0:
+        raise UsageError(
+            f"max-length = {longest} is above the {positions:,} tokens that hf:{place.where} has "
+            f"positions for (max_position_embeddings); choose at most {positions}."
+        )
+    longest = longest or _fitting(positions, tokenizer, most)
     preparation = TextPreparation(
         tokens=_Tokens(tokenizer, model.get_input_embeddings().num_embeddings, longest),
         tokenizer=identity,
@@ -87,15 +93,22 @@ def _usual_pool(place: ModelPlace, configuration: Any) -> str:
     return LAST if one_way and not encodes else MEAN
 
 
-def _fitting(model: Any, tokenizer: Any, most: int) -> int:
-    """Return how many tokens the network takes, at most 512."""
-    places = int(getattr(model.config, "max_position_embeddings", 0) or _LONGEST)
+def _positions(model: Any) -> int:
+    """Return how many tokens the network has positions for; 0 or less where it sets no limit."""
+    # GPT-2's n_positions is read by this name, too.
+    positions = int(getattr(model.config, "max_position_embeddings", 0) or 0)
     for name, module in model.named_modules():
         # RoBERTa and kin count positions from the padding token's number.
-        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None):
-            places -= int(module.padding_idx) + 1
+        before = getattr(module, "padding_idx", None)
+        if name.endswith("position_embeddings") and before is not None:
+            positions -= int(before) + 1
+    return positions
+
+
+def _fitting(positions: int, tokenizer: Any, most: int) -> int:
+    """Return how many tokens texts are cut at unless a person says so, at most 512."""
     told = int(min(tokenizer.model_max_length, 2**31))
-    return min(found for found in (_LONGEST, places, told, most) if found > 0)
+    return min(found for found in (_LONGEST, positions, told, most) if found > 0)
 
 
 class _Tokens:
