@@ -40,7 +40,7 @@ def main(
         Path | None,
         typer.Option(
             "--pictures",
-            help="Save nine pictures with their classes there as one PNG.",
+            help="Save nine pictures, or recordings drawn, with their classes there as one PNG.",
             metavar="FILE",
         ),
     ] = None,
@@ -123,21 +123,24 @@ def _on_one_scale(dataset: Dataset, config: RunConfig) -> tuple[Dataset, str]:
 
 
 def _save(path: Path, dataset: Dataset, look: Look) -> None:
-    """Write the sampled pictures side by side, each under its class."""
+    """Write the sampled pictures, or recordings as drawn, side by side under their classes."""
     import numpy as np
 
-    from fedtl.data.input_kinds import PICTURE, kind_of
+    from fedtl.data.input_kinds import PICTURE, SOUND, kind_of
     from fedtl.report.contact_sheet import contact_sheet
+    from fedtl.report.waveform import drawn_as_picture
     from fedtl.wording import printable
 
     inputs = dataset.inputs
-    if isinstance(inputs, np.ndarray) or kind_of(inputs) != PICTURE:
+    if isinstance(inputs, np.ndarray) or kind_of(inputs) not in (PICTURE, SOUND):
         raise UsageError(f"--pictures has nothing to show: the data are {dataset.unit}s.")
     if not look.samples:
-        raise FedtlError(f"None of the {look.looked_at} pictures looked at can be decoded.")
+        raise FedtlError(f"None of the {look.looked_at} {dataset.unit}s looked at can be read.")
     names = [printable(dataset.classes[dataset.labels[row]]) for row in look.samples]
     try:
-        contact_sheet([inputs.load(row) for row in look.samples], names).save(path, "PNG")
+        items = [inputs.load(row) for row in look.samples]
+        shown = [drawn_as_picture(item) for item in items] if kind_of(inputs) == SOUND else items
+        contact_sheet(shown, names).save(path, "PNG")
     except OSError as error:
         raise FedtlError(
             f"{path} cannot be written: {error.strerror or error}; choose another --pictures."

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtl.data.dataset import Dataset
+from fedtl.data.input_kinds import SOUND, kind_of
 from fedtl.data.look import Look
 from fedtl.data.seen_item import seen
 from fedtl.data.site_distances import SiteDistances
 from fedtl.data.understood import Understood, counted
 from fedtl.report.described_columns import columns_tables
+from fedtl.report.waveform import drawn_in_letters
 from fedtl.wording import MISSING, printable, shortened
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 _MOST_SITES, _MOST_IN_MATRIX, _MOST_CLASSES, _MOST_SIZES = 40, 6, 4, 5
 _NAME_WIDTH = 18
+# Letters that a recording is drawn with.
+_BLOCKS = 12
 _DISTANCES = (
     "mix, look: mean distance from the other sites, by shares of classes (0 to 1) and\n"
     "by what inputs look like (in standard deviations within sites)"
@@ -185,13 +189,21 @@ def _samples_table(dataset: Dataset, look: Look, names: Sequence[str], *, named:
     table = _table(*titles, *(["Size"] if sized else []), numbers=int(sized))
     # Eighty columns hold as much.
     width = _NAME_WIDTH + 4 if sited else 32
-    for sample in samples:
+    for row, sample in zip(look.samples, samples, strict=True):
         quoted = sample.input.startswith("“") and len(sample.input) > width
         shown = f"{sample.input[: width - 2]}…”" if quoted else shortened(sample.input, width)
         cells = [shown, shortened(sample.of_class, _NAME_WIDTH)]
         cells += [shortened(sample.site, _NAME_WIDTH)] if sited else []
-        table.add_row(*map(_plain, [*cells, sample.part, *([sample.size] if sized else [])]))
+        size = f"{_drawn(dataset, row)}{sample.size}"
+        table.add_row(*map(_plain, [*cells, sample.part, *([size] if sized else [])]))
     return table
+
+
+def _drawn(dataset: Dataset, row: int) -> str:
+    """Return how loud a recording is over time, drawn in letters; empty for other inputs."""
+    if isinstance(dataset.inputs, np.ndarray) or kind_of(dataset.inputs) != SOUND:
+        return ""
+    return f"{drawn_in_letters(dataset.inputs.load(row), _BLOCKS)} "
 
 
 def _sites_table(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fedtl.data.rows import Row
 from fedtl.data.sound import Sound
+from fedtl.report.waveform import peaks
 from fedtl.wording import MISSING, printable, shortened
 
 _THUMBNAIL = 160
@@ -69,9 +70,7 @@ def thumbnail(image: NDArray[np.uint8]) -> str:
 
 def _waveform(sound: Sound, label: str) -> Markup:
     """Return a recording's peaks over time, and how long it lasts."""
-    parts = np.array_split(np.abs(sound.samples), min(_BARS, len(sound.samples)))
-    peaks = np.array([part.max() for part in parts])
-    half = _HEIGHT / 2 * peaks / max(float(peaks.max()), 1e-9)
+    half = _HEIGHT / 2 * peaks(sound, _BARS)
     lines = " ".join(
         f"M{2 * at + 1} {_HEIGHT / 2 - high:.1f}v{max(2 * high, 0.5):.1f}"
         for at, high in enumerate(half.tolist())
@@ -79,4 +78,4 @@ def _waveform(sound: Sound, label: str) -> Markup:
     return Markup(
         '<svg class="wave" role="img" aria-label="{}, {:.2f} seconds" viewBox="0 0 {} {}">'
         '<path d="{}"/></svg><small>{:.2f} s</small>'
-    ).format(label, sound.seconds, 2 * len(parts), _HEIGHT, lines, sound.seconds)
+    ).format(label, sound.seconds, 2 * len(half), _HEIGHT, lines, sound.seconds)
