@@ -38,7 +38,7 @@ LINES = {
 def _compared(name: str, size: int, head: str) -> tuple[str, ...]:
     """Compare the plain model with fedtl's features and head; return the lines that make it."""
     backbone = drawn_torchvision(name, size)
-    count = 2 if size > 200 else 6
+    count = 2 if size > 200 else 3
     batches = [probe(backbone.preprocessing, count, seed) for seed in range(2)]
     features = features_of(backbone, batches)
     config = RunConfig(backbone=name, head=head, strategy="fedavg")
