@@ -71,8 +71,9 @@ def slide_folder(path: Path, labels: str) -> Dataset:
             kept.append(name)
     if not files.keys() & rows.keys() and files and rows:
         raise UsageError(
-            f"{path}: --labels {labels} names none of its {count_of(len(files), 'slide')}, the "
-            f"first of which is {next(iter(files))}; the first of the table is {next(iter(rows))}"
+            f"{path}: --labels {labels} names none of its {count_of(len(files), 'slide')}; name "
+            f"them as their files without suffix, such as {next(iter(files))}: the first of the "
+            f"table is {next(iter(rows))}"
         )
     if not kept:
         raise UsageError(

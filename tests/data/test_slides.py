@@ -149,7 +149,7 @@ def test_what_cannot_be_used_is_left_aside_and_told(
     [
         ("a,label\nx,1\n", "has no column slide; its columns are a, label"),
         ("slide,site\nx,1\n", "which column is the label"),
-        ("slide,label\nnobody,1\n", r"names none of its 24 slides, .* is TCGA-00\.x; .* nobody$"),
+        ("slide,label\nnobody,1\n", r"none of its 24 slides; .* as TCGA-00\.x: .* nobody$"),
         ("slide,label\nTCGA-00.x,a\nTCGA-00.x,b\n", "two things of the slide TCGA-00.x"),
         ("slide,label,split\nTCGA-00.x,a,monday\n", "split 'monday'"),
     ],
