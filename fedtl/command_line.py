@@ -137,7 +137,7 @@ def _negated(key: str) -> str:
 
 def _metavar(kind: type, choices: tuple[str, ...], *, listed: bool) -> str | None:
     if choices:
-        return "|".join(choices)
+        return " | ".join(choices)
     if listed:
         return "VALUES"
     return {int: "N", float: "X", str: "TEXT"}.get(kind)

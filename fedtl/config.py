@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 # What partition = auto and hospitals-sites = 0 come to: see RunConfig.settled.
 _POOLED, _POOLED_SITES, _OWN_MIX, _FEWEST_PICTURES = "dirichlet", 5, 3.0, 20
-# What init = auto comes to where blocks are trained.
-_START = "fed3r"
+# What init = auto and local-epochs = 0 come to where blocks are trained. In one epoch a client's
+# momentum has hardly begun, and as many rounds gain half as much.
+_START, _BLOCKS_EPOCHS = "fed3r", 4
 
 HOLDOUT_PSEUDONYM = "unseen-site"
 """What the holdout-site is called if clients have pseudonyms."""
@@ -103,7 +104,7 @@ class RunConfig(EveryKey):
         return HOLDOUT_PSEUDONYM if self.pseudonyms and self.holdout_site else self.holdout_site
 
     def settled(self, given: Collection[str] = ()) -> RunConfig:
-        """Return the configuration with what ``partition``, ``init`` = auto and the like are.
+        """Return the configuration with what ``partition`` = auto, local-epochs = 0 and such are.
 
         With rendered data every client is then a hospital of its own, with a case mix of its own,
         unless alpha or the number of sites asks for shares of a pool, or a hospital would have
@@ -114,6 +115,8 @@ class RunConfig(EveryKey):
         """
         if self.init == AUTO:
             return self.replace(init=self._start()).settled(given)
+        if not self.local_epochs:
+            return self.replace(local_epochs=self.epochs).settled(given)
         rendered, partition = self.data == "hospitals", self.partition
         if not rendered:
             return self.replace(partition=_POOLED) if partition == AUTO else self
@@ -136,6 +139,11 @@ class RunConfig(EveryKey):
     def trains_blocks(self) -> bool:
         """Whether a part of the backbone is trained."""
         return bool(self.trainable_blocks or self.train_from)
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs a client trains in a round."""
+        return self.local_epochs or (_BLOCKS_EPOCHS if self.trains_blocks else 1)
 
     def _start(self) -> str:
         """Return what ``init`` = auto comes to: first the head, then the blocks below it."""

@@ -24,7 +24,7 @@ from flwr.app import (
 import fedtl
 import strategies
 from fedtl.client.alone import LoneHeads, lone_heads
-from fedtl.client.asked import Asked, arrays_sent, block_of, heads_sent
+from fedtl.client.asked import Asked, arrays_sent, block_of, class_counts_told, heads_sent
 from fedtl.client.client_memory import recall, remember
 from fedtl.client.closing_scores import ClosingScores, closing_metrics
 from fedtl.client.layer import Layer
@@ -39,6 +39,7 @@ from fedtl.messages.reply_checks import ReplyChecks
 from fedtl.preparation.site import OpenSite, Site
 from fedtl.privacy.egress import EgressError
 from fedtl.records import to_metrics, to_record
+from fedtl.transfer.adjusted_loss import adjusted
 from fedtl.transfer.heads import Tensors, head_of, one_thread
 from fedtl.transfer.scoring import score_clients
 from fedtl.transfer.standardisation import Moments
@@ -191,6 +192,8 @@ def _train(clients: Sequence[Asked], strategy: HeadStrategy, layer: Layer) -> li
     scores = score_clients(strategy.head, strategy.scored(received), block, held_out)
     server_round = _round(clients[0].message)
     training = layer.before_training(server_round, block)
+    if strategy.adjusts_loss:
+        training = adjusted(training, class_counts_told(clients))
     trained = strategy.client_train(training, received, server_round)
     sent = layer.as_sent(server_round, block.partition_ids, head, trained)
     answers = []
@@ -216,7 +219,6 @@ def _evaluate(
     memory = recall([context for _, context, _ in clients], strategy, head)
     received, data = Received(head, memory=memory), [site.data for *_, site in clients]
     told = clients[0].message.content["config"]
-    everyone = np.array(told[phases.CLASS_COUNTS], np.int64)
     training = _training_logits(clients, strategy, head) if told[ALL_ROWS] else None
     smallest = [site.smallest_cell for *_, site in clients]
     named = None
@@ -227,7 +229,7 @@ def _evaluate(
         block_of(clients),
         received,
         data,
-        everyone,
+        class_counts_told(clients),
         lone_heads,
         smallest,
         training=training,

@@ -8,9 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from flwr.app import Context, Message
+from numpy.typing import NDArray
 
+from fedtl.errors import FedtlError
+from fedtl.messages import phases
 from fedtl.preparation.site import Site
-from fedtl.records import array_record, from_record
+from fedtl.records import array_record, config_record, from_record
 from fedtl.transfer.client_block import ClientBlock
 from fedtl.transfer.heads import Head, Tensors
 from fedtl.transfer.standardisation import Standardisation
@@ -46,6 +49,23 @@ def block_of(clients: Sequence[Asked]) -> ClientBlock:
 def heads_sent(clients: Sequence[Asked], head: Head) -> Tensors:
     """Return the heads that were sent, each ``(C, *shape)``."""
     return arrays_sent(clients, "arrays", head.shapes)
+
+
+def class_counts_told(clients: Sequence[Asked]) -> NDArray[np.int64]:
+    """Return how many examples of each class the server says that all have, shape ``(K,)``.
+
+    Raises:
+        FedtlError: That is no such count for every class.
+    """
+    told = config_record(clients[0].message.content, "config").get(phases.CLASS_COUNTS, [])
+    classes = clients[0].site.data.classes
+    counts = [one for one in told if isinstance(one, int)] if isinstance(told, list) else []
+    if len(counts) != classes or min(counts) < 0 or not sum(counts):
+        raise FedtlError(
+            f"The server should say how many examples there are of each of {classes} classes, and "
+            "does not; run the same version of fedtl on both sides."
+        )
+    return np.array(told, np.int64)
 
 
 def arrays_sent(clients: Sequence[Asked], name: str, shapes: Iterable[str]) -> Tensors:

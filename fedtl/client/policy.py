@@ -133,6 +133,8 @@ class SitePolicy:
             only_of_source(self.own, here)
         except UsageError as error:
             raise NodeConfigError(str(error)) from None
+        if here.local_epochs > self.most_epochs:
+            raise RefusedError(_refused([_too_many_epochs("local-epochs", self.most_epochs)]))
         own = here.min_examples_per_class if FEWEST in self.own else _FEWEST_BY_DEFAULT
         return here.replace(min_examples_per_class=max(config.min_examples_per_class, own))
 
@@ -168,8 +170,9 @@ class SitePolicy:
             return against
         bound = self.most_epochs if key in EPOCHS else FOLLOWED.get(key)
         if bound is not None and not _at_most(value, bound):
-            own = "by most-epochs of its node config" if key in EPOCHS else "at every site"
-            return _Against(f"{key} above {bound:g}", f"that is the most {own}")
+            if key in EPOCHS:
+                return _too_many_epochs(key, self.most_epochs)
+            return _Against(f"{key} above {bound:g}", "that is the most at every site")
         return None
 
     def _against_part(self, key: str, value: Any) -> _Against | None:
@@ -273,6 +276,10 @@ def _same(value: Any, default: Any) -> bool:
     if isinstance(value, bool) or isinstance(default, bool):
         return value is default
     return bool(value == default)
+
+
+def _too_many_epochs(key: str, most: int) -> _Against:
+    return _Against(f"{key} above {most}", "that is the most by most-epochs of its node config")
 
 
 def _at_most(value: Any, bound: float) -> bool:

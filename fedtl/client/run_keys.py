@@ -35,6 +35,7 @@ FOLLOWED: Mapping[str, float | None] = {
     "train-from": None,
     "blocks-rate": None,
     "blocks-decay": None,
+    "blocks-loss": None,
     "views": 100,
     "adapter": None,
     "rank": None,

@@ -31,7 +31,13 @@ class TrainingKeys:
         low=0.0,
         high=1e3,
     )
-    local_epochs: int = key(1, "Epochs a client trains in a round.", _TRAINING, low=1, high=10_000)
+    local_epochs: int = key(
+        0,
+        "Epochs a client trains in a round; 0 is 1, or 4 if blocks of the backbone are trained.",
+        _TRAINING,
+        low=0,
+        high=10_000,
+    )
     batch_size: int = key(32, "Examples in a minibatch.", _TRAINING, low=1, high=65_536)
     learning_rate: float = key(0.01, "Client learning rate.", _TRAINING, above=0.0, high=1e3)
     momentum: float = key(0.9, "Client momentum.", _TRAINING, low=0.0, high=0.999_999)

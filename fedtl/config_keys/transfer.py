@@ -68,6 +68,13 @@ class TransferKeys:
         _TRANSFER,
         choices=("cosine", "none"),
     )
+    blocks_loss: str = key(
+        "adjusted",
+        "Loss of clients that train blocks: adjusted takes out how their classes differ from "
+        "everybody's, plain is cross-entropy as it is.",
+        _TRANSFER,
+        choices=("adjusted", "plain"),
+    )
     adapter: str = key(
         "none",
         "Train low-rank adapters of the blocks above the cut and not their weights: lora averages "
@@ -78,11 +85,11 @@ class TransferKeys:
     )
     rank: int = key(8, "Rank of adapters.", _TRANSFER, low=1, high=1024)
     views: int = key(
-        0,
+        -1,
         "Random crops of each training picture that trained blocks see beside it, half of them "
-        "mirrored.",
+        "mirrored; -1 is 4, or as many as cache-limit has room for, and none of other inputs.",
         _TRANSFER,
-        low=0,
+        low=-1,
         high=1000,
     )
     cache_limit: float = key(

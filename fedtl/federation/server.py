@@ -170,7 +170,7 @@ class Federation:
             while done < rounds and not (strategy.finished or self._journal.stopped):
                 done += 1
                 arrays, pending = self._round(
-                    exchange, strategy, arrays, standardisation, done, rounds, pending
+                    exchange, strategy, arrays, standardisation, done, rounds, pending, roll
                 )
             closing = time.perf_counter()
             self._journal.phase("scoring all heads")
@@ -198,15 +198,17 @@ class Federation:
         server_round: int,
         rounds: int,
         pending: Round | None,
+        roll: Roll,
     ) -> tuple[Arrays, Round]:
         """Score the incoming head, train it, write a checkpoint."""
         self._gather(exchange, self._quorum)
         began = time.perf_counter()
 
         def ask() -> tuple[ArrayRecord | None, MetricRecord | None]:
-            messages = strategy.configure_train(
-                server_round, to_record(arrays), ConfigRecord(), exchange
-            )
+            told = ConfigRecord()
+            if strategy.adjusts_loss:
+                told[phases.CLASS_COUNTS] = list(roll.class_counts)
+            messages = strategy.configure_train(server_round, to_record(arrays), told, exchange)
             replies = exchange.send_and_receive(messages)
             try:
                 return strategy.aggregate_train(server_round, replies)

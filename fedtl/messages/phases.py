@@ -53,7 +53,8 @@ TRAIN_FORMS: Mapping[str, Form] = {
     "accuracy": _SHARE,
 }
 _ONLY_EXAMPLES: Mapping[str, Mapping[str, Form]] = {"metrics": {"num-examples": _COUNT}}
-# What the server tells beside the final head: how many examples of each class there are in all.
+# What the server tells beside the final head, and beside one whose loss is adjusted: how many
+# examples of each class there are in all.
 CLASS_COUNTS = "class-counts"
 
 # What the metrics of the field come from, and what a temperature is fitted to and judged by.

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from fedtl.config import RunConfig
 from fedtl.data.class_names import without_rare
-from fedtl.data.crops import CropRows, WithCrops
+from fedtl.data.crops import CropRows
 from fedtl.data.dataset import Dataset
 from fedtl.data.declared_classes import with_declared_classes
 from fedtl.data.grey_scale import GreyScale
 from fedtl.data.grey_scanning import on_one_scale
-from fedtl.data.input_kinds import PICTURE, TABLE_ROW, kind_of
+from fedtl.data.input_kinds import TABLE_ROW, kind_of
 from fedtl.data.pillow_warnings import doubts
 from fedtl.data.schema import Schema
 from fedtl.data.sources import (
@@ -131,6 +131,7 @@ def prepare_inputs(
         dataset, content = replace(dataset, inputs=matrix), _content(digests)
         return Inputs(dataset, shared, rows, fingerprint, [], 0, spill, content, contents)
 
+    from fedtl.preparation.shown_crops import shown_crops
     from fedtl.transfer.backbones import check_kind
     from fedtl.transfer.boundary import check_room, cut_backbone
     from fedtl.transfer.extraction import extract_features
@@ -148,16 +149,12 @@ def prepare_inputs(
         )
     dataset = replace(dataset, inputs=images)
     seen, crops = images, None
-    if boundary is not None and config.views:
-        if kind_of(images) != PICTURE:
-            raise UsageError(
-                f"views = {config.views} are crops of pictures, but {dataset.name} "
-                f"holds {dataset.unit}s; use views = 0."
-            )
-        seen = WithCrops(images, dataset.training, config.views, config.inputs_seed)
-        crops = CropRows.of(seen)
-    if boundary is not None and (room := check_room(config, backbone, len(seen), dataset.unit)):
-        (on_wait or _unheard)(room)
+    if boundary is not None:
+        with_crops, shown = shown_crops(config, backbone, dataset, images)
+        if with_crops is not None:
+            seen, crops = with_crops, CropRows.of(with_crops)
+        told = [*told, shown]
+        (on_wait or _unheard)(check_room(config, backbone, len(seen), dataset.unit))
     features = extract_features(
         seen,
         backbone,

@@ -104,7 +104,7 @@ def model_card(result: RunResult, plain: PlainModel, written: Written) -> str:
             config=config,
             strategy=_marked(config.strategy),
             trained=_trained(config),
-            settings=_settings(config),
+            settings=_settings(config, pictures=plain.kind.unit == "image"),
             rounds=count_of(figures["rounds"], "round"),
             clients=_clients(clients),
             clients_count=count_of(len(clients), "client"),
@@ -280,11 +280,13 @@ def _trained(config: RunConfig) -> str:
     return f"the network{where}{by}"
 
 
-def _settings(config: RunConfig) -> str:
+def _settings(config: RunConfig, *, pictures: bool) -> str:
     """Return what was set of how it was trained, beside what every run has."""
     found = []
-    if config.trains_blocks and config.views:
-        found.append(f"{count_of(config.views, 'crop')} of each training picture")
+    if config.trains_blocks and config.views and pictures:
+        # Real sites find out by themselves how many they have room for.
+        crops = "random crops" if config.views < 0 else count_of(config.views, "crop")
+        found.append(f"{crops} of each training picture")
     if config.shots:
         found.append(f"at most {count_of(config.shots, 'example')} of each class at a client")
     return "".join(f", {one}" for one in found)

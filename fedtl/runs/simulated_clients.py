@@ -97,6 +97,10 @@ class SimulatedClients(Clients):
             partial(_list_unreadable, folder, observers),
         )
         del dataset  # it may hold a copy of the features
+        if config.trains_blocks and asked.views < 0:
+            views = inputs.crops.views if inputs.crops else 0
+            asked, config = asked.replace(views=views), config.replace(views=views)
+            folder.settle(asked)
         extracted = time.perf_counter()
         for note in inputs.notes:
             observers.warned(note)

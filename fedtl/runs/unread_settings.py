@@ -55,6 +55,8 @@ def unread_settings(
 def _set_keys(config: RunConfig, default: Mapping[str, Scalar]) -> list[str]:
     """Return the keys whose value is not the default."""
     values = config.to_mapping()
+    if config.local_epochs == config.replace(local_epochs=0).epochs:
+        values["local-epochs"] = default["local-epochs"]  # settled, and not by a person
     core = [key for key in rules() if values[key] != default[key]]
     return [*core, *(key for key, _ in config.options)]
 
@@ -197,6 +199,7 @@ _READERS: dict[str, _Reason] = {
     "precision": _pictures,
     "blocks-rate": _blocks,
     "blocks-decay": _blocks,
+    "blocks-loss": _blocks,
     "views": _blocks,
     "adapter": _blocks,
     "rank": _rank,

@@ -17,7 +17,7 @@ from fedtl.transfer.backbones.base import Backbone, example_batch
 from fedtl.transfer.linear_layers import linear_layer
 from fedtl.transfer.network_cut import INPUT, Cuttable, Halves
 from fedtl.transfer.text_preparation import TextPreparation
-from fedtl.wording import byte_size
+from fedtl.wording import byte_size, count_of
 
 if TYPE_CHECKING:
     from fedtl.config import RunConfig
@@ -189,6 +189,11 @@ def only_network(config: RunConfig) -> RunConfig:
     )
 
 
+def inputs_fitting(config: RunConfig, backbone: Backbone) -> int:
+    """Return of how many inputs what crosses a backbone's cut fits ``cache-limit``."""
+    return int(config.cache_limit * 1e9 / (backbone.feature_size * _FLOAT_BYTES))
+
+
 def check_room(config: RunConfig, backbone: Backbone, inputs: int, unit: str) -> str:
     """Return how much room features take, in words.
 
@@ -202,7 +207,7 @@ def check_room(config: RunConfig, backbone: Backbone, inputs: int, unit: str) ->
         UsageError: It is more than ``cache-limit``.
     """
     size = inputs * backbone.feature_size * _FLOAT_BYTES
-    if size > config.cache_limit * 1e9:
+    if inputs > inputs_fitting(config, backbone):
         each = backbone.feature_size * _FLOAT_BYTES
         raise UsageError(
             f"What is below the trained blocks takes {byte_size(size)} ({byte_size(each)} for "
@@ -224,8 +229,9 @@ def _told(config: RunConfig, halves: Halves, boundary: Boundary, features: int) 
     each = (boundary.size + features) * _FLOAT_BYTES / 1e3
     return (
         f"The backbone is trained {where} ({trained}); what is below is kept for each input: "
-        f"{' x '.join(map(str, boundary.shape))} numbers, {each:,.0f} kB. Local-only and "
-        "centralised heads are linear ones on features of the frozen backbone."
+        f"{' x '.join(map(str, boundary.shape))} numbers, {each:,.0f} kB. Clients "
+        f"train {count_of(config.epochs, 'epoch')} a round. Local-only and centralised heads are "
+        "linear ones on features of the frozen backbone."
     )
 
 

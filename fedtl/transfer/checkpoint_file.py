@@ -84,7 +84,10 @@ def read_checkpoint(path: Path) -> Any:
     if path.is_dir():
         raise UsageError(f"The weights file {path} is a folder: name the file in it.")
     if not path.is_file():
-        raise UsageError(f"The weights file {path} does not exist.")
+        raise UsageError(
+            f"The weights file {path} does not exist: give the path of a .safetensors, .pth or .pt "
+            "file."
+        )
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)

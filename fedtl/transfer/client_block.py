@@ -86,6 +86,8 @@ class ClientBlock:
         below: What is below the trained blocks, shape ``(N, D)``, float32; ``None`` if heads are
             given features.
         crops: Where crops of training rows lie; ``None`` for none.
+        offset: Added to the logits of a head with blocks while it is trained, shape ``(C, K)``,
+            float32; ``None`` for nothing.
     """
 
     features: Tensor
@@ -100,6 +102,7 @@ class ClientBlock:
     seeds: Sequence[int] | None = None
     below: Tensor | None = None
     crops: CropRows | None = None
+    offset: Tensor | None = None
 
     @classmethod
     def unstandardised(
@@ -144,6 +147,7 @@ class ClientBlock:
             scale=self.scale if shared else self.scale[torch.from_numpy(clients)],
             effort=None if self.effort is None else self.effort[clients],
             seeds=None if self.seeds is None else [self.seeds[client] for client in clients],
+            offset=None if self.offset is None else self.offset[torch.from_numpy(clients)],
         )
 
     def standardised(self, each: Sequence[Standardisation]) -> ClientBlock:
@@ -161,7 +165,9 @@ class ClientBlock:
 
     def seen_by(self, head: Head) -> ClientBlock:
         """Return the block as a head's form takes it: see :meth:`take`."""
-        return self if takes_below(head) else replace(self, below=None, crops=None)
+        if takes_below(head):
+            return self
+        return replace(self, below=None, crops=None, offset=None)
 
     @property
     def stack(self) -> int:
@@ -172,7 +178,8 @@ class ClientBlock:
         """Return what a head is given of rows ``(A, B)``, a line per client.
 
         That is standardised features, ``(A, B, d)``; for a head whose blocks are trained what is
-        below these, and how features are standardised: ``(A, B, D + 2d)``.
+        below these, and how features are standardised: ``(A, B, D + 2d)``, and then the offset,
+        if there is one: ``(A, B, D + 2d + K)``.
         """
         shared = len(self.mean) == 1
         mean, scale = (
@@ -180,7 +187,11 @@ class ClientBlock:
         )
         if self.below is not None:
             crossing = self.below.index_select(0, index.reshape(-1)).view(*index.shape, -1)
-            return given_below(crossing, mean.unsqueeze(1), scale.unsqueeze(1))
+            x = given_below(crossing, mean.unsqueeze(1), scale.unsqueeze(1))
+            if self.offset is None:
+                return x
+            offset = self.offset[clients].unsqueeze(1)
+            return torch.cat([x, offset.expand(*index.shape, -1)], -1)
         x = self.features.index_select(0, index.reshape(-1)).view(*index.shape, -1)
         return x.sub_(mean.unsqueeze(1)).mul_(scale.unsqueeze(1))
 

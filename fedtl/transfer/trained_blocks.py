@@ -109,13 +109,16 @@ class TrainedBlocks:
     def logits(self, parameters: Tensors, x: Tensor) -> Tensor:
         """See :class:`Head`; clients go through their blocks one after the other."""
         size = self._boundary.size
-        mean, scale = x[..., size:].chunk(2, -1)
         with reproducible_arithmetic():
             each = [
                 self._features({name: value[client] for name, value in parameters.items()}, rows)
                 for client, rows in enumerate(x[..., :size])
             ]
-        return self.top.logits(parameters, (torch.stack(each) - mean) * scale)
+        features = torch.stack(each)
+        width = features.shape[-1]
+        mean, scale, offset = x[..., size:].tensor_split([width, 2 * width], -1)
+        logits = self.top.logits(parameters, (features - mean) * scale)
+        return logits + offset if offset.shape[-1] else logits
 
     def _features(self, parameters: Tensors, crossing: Tensor) -> Tensor:
         """Return the features ``(B, d)`` that one client's blocks give.

@@ -13,7 +13,7 @@ from fedtl.config import RunConfig
 from fedtl.errors import UsageError
 from fedtl.kinds import ZERO_SHOT
 from fedtl.options import Options
-from fedtl.transfer.client_block import ClientBlock
+from fedtl.transfer.client_block import ClientBlock, takes_below
 from fedtl.transfer.heads import Head, Tensors
 from fedtl.transfer.standardisation import Standardisation
 from fedtl.transfer.text_tower import ClassTexts
@@ -229,6 +229,16 @@ class Contract(ABC):
         """
         clients = len(next(iter(head.values())))
         return {name: torch.zeros(clients, *shape) for name, shape in self.memory.items()}
+
+    @property
+    def adjusts_loss(self) -> bool:
+        """Whether clients train one head for everybody's mix of classes, and not for their own.
+
+        They are told that mix. What is added to the logits of their loss is
+        :func:`fedtl.transfer.prior_correction.log_prior_ratio`.
+        """
+        wanted = takes_below(self.head) and self.config.blocks_loss == "adjusted"
+        return wanted and self.global_head and not self.own_heads
 
     @property
     def personalises(self) -> bool:

@@ -45,7 +45,7 @@ class IterativeStrategy(LocalSteps, HeadStrategy):
             config.head_init,
             config.seed,
             config.rounds,
-            config.local_epochs,
+            config.epochs,
             config.batch_size,
             config.learning_rate,
             config.momentum,

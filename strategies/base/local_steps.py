@@ -145,8 +145,8 @@ class LocalSteps:
         """
         steps = steps_of(block.sizes, width)
         budget = self.local_steps(steps)
-        if block.effort is None and (budget == self.config.local_epochs * steps).all():
-            yield from [(None, steps)] * self.config.local_epochs
+        if block.effort is None and (budget == self.config.epochs * steps).all():
+            yield from [(None, steps)] * self.config.epochs
             return
         if block.effort is not None:
             budget = np.maximum(1, (block.effort * budget).astype(np.int64))
@@ -161,7 +161,7 @@ class LocalSteps:
         Args:
             of_epoch: Minibatches that each client has, shape ``(C,)``.
         """
-        return self.config.local_epochs * of_epoch
+        return self.config.epochs * of_epoch
 
 
 class PlainSGD(LocalSteps):

@@ -212,6 +212,15 @@ def test_a_site_may_allow_what_others_refuse(
     assert {key: getattr(found, key.replace("-", "_")) for key in run} == run
 
 
+def test_epochs_that_a_run_leaves_to_its_defaults_are_bounded_too() -> None:
+    site = SitePolicy.of({**SITE, "most-epochs": 3, "weights": "w.pth"})
+    assert site.configuration(DEFAULTS).epochs == 1
+    blocks = {**DEFAULTS, "backbone": "resnet18", "trainable-blocks": 1}
+    with pytest.raises(RefusedError, match="local-epochs above 3: that is the most by most-epochs"):
+        site.configuration(blocks)
+    assert site.configuration({**blocks, "local-epochs": 2}).epochs == 2
+
+
 def test_options_for_strategies_that_are_not_installed_go_with_them() -> None:
     run = {**DEFAULTS, "set": "fedprox-mu=0.3", "strategy": "fedprox"}
     with pytest.raises(RefusedError, match="This site refuses set "):

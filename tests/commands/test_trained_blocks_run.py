@@ -46,6 +46,7 @@ def run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "The backbone is trained from body.1 on (2 blocks, 756 numbers; statistics of" in (
         end.stderr
     )
+    assert "Blocks are also shown 4 random crops of each training picture" in end.stderr
     return out
 
 
@@ -60,6 +61,7 @@ def test_blocks_are_trained_and_told(run: Path) -> None:
     card = (folder / "MODEL_CARD.md").read_text()
     assert "classes. A network\n" in card
     assert "\nTrained with the head: the last 2 blocks of the network; the rest of" in card
+    assert "4 crops of each training picture" in card
 
 
 def test_predictions_are_those_of_the_whole_network_with_its_blocks_replaced(

@@ -107,6 +107,7 @@ def test_the_test_fraction_of_data_with_a_test_split() -> None:
         {"test_fraction": 0.3}, data=own
     )
     assert _told({"test_fraction": 0.0}, data=own) == ""
+    assert _told({"strategy": "fedpft", "local_epochs": 1}) == ""  # what 0 comes to
     assert _told({"test_fraction": 0.3}, data=replace(own, test_is_held_out=True)) == ""
 
 

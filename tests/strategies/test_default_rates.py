@@ -44,7 +44,7 @@ def test_levels_and_least_numbers() -> None:
 
 def test_the_keys_that_a_run_is_most_sensitive_to() -> None:
     config = RunConfig()
-    keys = ("learning_rate", "momentum", "weight_decay", "local_epochs", "batch_size")
+    keys = ("learning_rate", "momentum", "weight_decay", "epochs", "batch_size")
     assert [getattr(config, key) for key in keys] == [0.01, 0.9, 1e-4, 1, 32]
     assert (config.held_out, config.test_fraction, config.option("alpha")) == (0.2, 0.1, 0.3)
 

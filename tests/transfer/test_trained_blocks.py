@@ -18,6 +18,7 @@ import strategies
 from fedtl.config import RunConfig
 from fedtl.errors import FedtlError, UsageError
 from fedtl.preparation.simulated_sites import SimulatedSites
+from fedtl.transfer.adjusted_loss import adjusted
 from fedtl.transfer.backbones import backbone_of
 from fedtl.transfer.boundary import boundary_of, check_room, cut_backbone, only_network
 from fedtl.transfer.client_block import ClientBlock
@@ -43,6 +44,8 @@ ITERATIVE = [
     and not strategies.load(name).own_start
     and name != "fedper"
 ]
+
+_LOSSES = ("adjusted", "plain")
 
 
 @pytest.fixture(scope="module")
@@ -102,12 +105,18 @@ class _Plain(nn.Module):
         return found
 
 
+@pytest.mark.parametrize("everyone", [None, (30, 8, 40)])
 def test_training_is_that_of_the_whole_network_in_plain_pytorch(
-    rows: Tensor, labels: Tensor, pixels: Tensor
+    everyone: tuple[int, ...] | None, rows: Tensor, labels: Tensor, pixels: Tensor
 ) -> None:
     """Six steps of SGD with momentum and weight decay, whole batches, a rate of their own."""
     config = CONFIG.replace(local_epochs=6, batch_size=32)
     block = _block(rows, labels, [np.arange(PICTURES)])
+    offset = torch.zeros(CLASSES)
+    if everyone is not None:
+        block = adjusted(block, np.array(everyone))
+        share = (torch.tensor(everyone) + 0.5) / (sum(everyone) + 0.5 * CLASSES)
+        offset = torch.log(1 / CLASSES / share)  # eight of each here
     (found,) = _trained(config, block)
 
     plain = _Plain(backbone_of(CONFIG).network, block.standardisation_of(0))
@@ -134,7 +143,7 @@ def test_training_is_that_of_the_whole_network_in_plain_pytorch(
     before = {name: value.clone() for name, value in plain.network.named_buffers()}
     for _ in range(config.local_epochs):
         optimiser.zero_grad()
-        nn.functional.cross_entropy(plain(pixels), labels).backward()
+        nn.functional.cross_entropy(plain(pixels) + offset, labels).backward()
         longest = torch.cat([value.detach().flatten() for value in blocks]).norm()
         nn.utils.clip_grad_norm_(blocks, float(longest))
         optimiser.step()
@@ -226,6 +235,39 @@ def test_every_iterative_strategy_trains_blocks(name: str, rows: Tensor, labels:
         if name.startswith("blocks.") and not np.array_equal(outcome.arrays[name], value)
     ]
     assert changed
+
+
+def test_clients_train_towards_everybodys_mix_of_classes(rows: Tensor, labels: Tensor) -> None:
+    """FedAvg is the mean of what clients train, each with its own mix taken out."""
+    sites, _spill = _sites(rows, labels, cut_backbone(CONFIG)[0].fingerprint)
+    sites = replace(sites, train=[np.arange(0, 6, 3), np.array([1, 2, 4, 5, 8, 9])])
+    sites = replace(sites, held_out=sites.held_out[:2])
+    config = CONFIG.replace(strategy="fedavg", rounds=1)
+    outcome, _ = federated(config, sites)
+    plain, _ = federated(config.replace(blocks_loss="plain"), sites)
+
+    block = _block(rows, labels, list(sites.train))
+    together = np.concatenate(sites.train)
+    moments = Moments.of(block.features, together)
+    whole = Standardisation.from_moments(moments).of_trained_blocks()
+    block = block.standardised([whole])
+    for found, wanted in ((plain, block), (outcome, adjusted(block, np.array([4, 3, 4])))):
+        first, second = _trained(config, wanted)
+        for name, value in found.arrays.items():
+            mean = (2 * first[name] + 6 * second[name]) / 8
+            np.testing.assert_allclose(value, mean, rtol=1e-6, atol=1e-7, err_msg=name)
+    assert not np.allclose(outcome.arrays["bias"], plain.arrays["bias"], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["ditto", "apfl", "local"])
+def test_heads_of_a_clients_own_are_for_its_own_mix(
+    name: str, rows: Tensor, labels: Tensor
+) -> None:
+    sites, _spill = _sites(rows, labels, cut_backbone(CONFIG)[0].fingerprint)
+    config = CONFIG.replace(strategy=name, rounds=1)
+    found, plain = (federated(config.replace(blocks_loss=loss), sites)[0] for loss in _LOSSES)
+    for array, value in found.arrays.items():
+        assert np.array_equal(value, plain.arrays[array]), array
 
 
 def test_a_server_with_another_backbone_sends_nothing(rows: Tensor, labels: Tensor) -> None:

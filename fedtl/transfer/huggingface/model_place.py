@@ -225,7 +225,8 @@ class ModelPlace:
                 ) from error
             if Path(self.where).is_dir():
                 raise UsageError(
-                    f"{self.where} holds no model that can be read: {reason}"
+                    f"{self.where} holds no model that can be read ({reason.rstrip('.')}): give a "
+                    "folder that save_pretrained of transformers wrote, with its weights."
                 ) from None
             if not self.download:
                 raise UsageError(
