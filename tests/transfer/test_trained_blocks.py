@@ -251,7 +251,11 @@ def test_clients_train_towards_everybodys_mix_of_classes(rows: Tensor, labels: T
     moments = Moments.of(block.features, together)
     whole = Standardisation.from_moments(moments).of_trained_blocks()
     block = block.standardised([whole])
-    for found, wanted in ((plain, block), (outcome, adjusted(block, np.array([4, 3, 4])))):
+    # Half an example is added to every class; everybody's are with those held out.
+    own, everyone = np.array([[2.5, 0.5, 0.5], [1.5, 2.5, 3.5]]), np.array([4.5, 3.5, 4.5])
+    ratio = own / own.sum(1, keepdims=True) / (everyone / everyone.sum())
+    towards_all = replace(block, offset=torch.from_numpy(np.log(ratio).astype(np.float32)))
+    for found, wanted in ((plain, block), (outcome, towards_all)):
         first, second = _trained(config, wanted)
         for name, value in found.arrays.items():
             mean = (2 * first[name] + 6 * second[name]) / 8
