@@ -182,9 +182,11 @@ def test_no_value_of_any_field_ends_a_run_or_moves_its_head_too_far(data: st.Dat
 
     config = _config(strategy)
     outcome, _ = federated_with(lie, config)
-    assert outcome.federated.keys() >= set(range(CLIENTS)) - {LIAR}
+    # Of two that claim one partition none can be told to be right.
+    claimed = {value} if key == "partition-id" and isinstance(value, int) else set()
+    assert outcome.federated.keys() >= set(range(CLIENTS)) - {LIAR} - claimed
     assert all(np.isfinite(array).all() for array in outcome.arrays.values())
-    if strategy == "fedavg":
+    if strategy == "fedavg" and not claimed:
         # The liar holds 7 of 54 examples, and the head of ones has norm √18.
         reach = 7 / 54 * config.reply_limit * np.sqrt(18) * (1 + config.reply_limit)
         moved = sum(
