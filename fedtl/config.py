@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # What partition = auto and hospitals-sites = 0 come to: see RunConfig.settled.
 _POOLED, _POOLED_SITES, _OWN_MIX, _FEWEST_PICTURES = "dirichlet", 5, 3.0, 20
-# What init = auto and local-epochs = 0 come to where blocks are trained. In one epoch a client's
-# momentum has hardly begun, and as many rounds gain half as much.
+# What init = auto and local-epochs = 0 come to where blocks are trained. With one
+# epoch as many rounds gained less than half as much of two data sets.
 _START, _BLOCKS_EPOCHS = "fed3r", 4
 
 HOLDOUT_PSEUDONYM = "unseen-site"

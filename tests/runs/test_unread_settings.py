@@ -101,13 +101,18 @@ def test_what_a_comparison_does_not_read() -> None:
     assert told.endswith("have no effect")
 
 
+def test_what_a_default_comes_to_is_not_told_as_if_a_person_had_set_it() -> None:
+    config = RunConfig(strategy="fedpft").settled()
+    assert config.local_epochs == 1
+    assert "local-epochs" not in unread_settings([config], FEATURES, 2)
+
+
 def test_the_test_fraction_of_data_with_a_test_split() -> None:
     own = replace(FEATURES, test=np.arange(40) < 10)
     assert "test-fraction = 0.3 (the data have a test split" in _told(
         {"test_fraction": 0.3}, data=own
     )
     assert _told({"test_fraction": 0.0}, data=own) == ""
-    assert _told({"strategy": "fedpft", "local_epochs": 1}) == ""  # what 0 comes to
     assert _told({"test_fraction": 0.3}, data=replace(own, test_is_held_out=True)) == ""
 
 
