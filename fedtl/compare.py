@@ -44,7 +44,7 @@ _PAGE = HelpPage(
         "data": "Folder, archive, features:FILE.npz, or rendered hospitals",
         "clients": "Number of clients",
         "alpha": "Dirichlet concentration; small is skewed",
-        "rounds": "Training rounds; closed forms need one",
+        "rounds": "Training rounds; closed forms need one; 0 is 50, or 10 with trained blocks",
         "backbone": "A network of torchvision or others; auto: by what the data are",
         "seed": "Seed of every random draw",
         "engine": "ray: runs side by side; inline: in this process",

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 # What partition = auto and hospitals-sites = 0 come to: see RunConfig.settled.
 _POOLED, _POOLED_SITES, _OWN_MIX, _FEWEST_PICTURES = "dirichlet", 5, 3.0, 20
-# What init = auto and local-epochs = 0 come to where blocks are trained. With one
-# epoch as many rounds gained less than half as much of two data sets.
-_START, _BLOCKS_EPOCHS = "fed3r", 4
+# What init = auto, local-epochs = 0 and rounds = 0 come to where blocks are trained. With
+# one epoch as many rounds gained less than half as much of two data sets.
+_START, _BLOCKS_EPOCHS, _BLOCKS_ROUNDS = "fed3r", 4, 10
+_ROUNDS = 50
 
 HOLDOUT_PSEUDONYM = "unseen-site"
 """What the holdout-site is called if clients have pseudonyms."""
@@ -117,6 +118,8 @@ class RunConfig(EveryKey):
             return self.replace(init=self._start()).settled(given)
         if not self.local_epochs:
             return self.replace(local_epochs=self.epochs).settled(given)
+        if not self.rounds:
+            return self.replace(rounds=self.most_rounds).settled(given)
         rendered, partition = self.data == "hospitals", self.partition
         if not rendered:
             return self.replace(partition=_POOLED) if partition == AUTO else self
@@ -144,6 +147,11 @@ class RunConfig(EveryKey):
     def epochs(self) -> int:
         """How many epochs a client trains in a round."""
         return self.local_epochs or (_BLOCKS_EPOCHS if self.trains_blocks else 1)
+
+    @property
+    def most_rounds(self) -> int:
+        """How many rounds there are unless the strategy needs one, or ends before."""
+        return self.rounds or (_BLOCKS_ROUNDS if self.trains_blocks else _ROUNDS)
 
     def _start(self) -> str:
         """Return what ``init`` = auto comes to: first the head, then the blocks below it."""

@@ -48,7 +48,7 @@ _PAGE = HelpPage(
         "clients": "Number of clients",
         "partition": "How data becomes clients: natural, dirichlet, iid, …",
         "strategy": "One of those below, or module:Class of your own",
-        "rounds": "Training rounds; closed forms need one",
+        "rounds": "Training rounds; closed forms need one; 0 is 50, or 10 with trained blocks",
         "backbone": "A network of torchvision or others; auto: by what the data are",
         "seed": "Seed of every random draw",
         "engine": "ray: clients in Ray actors; inline: in this process",

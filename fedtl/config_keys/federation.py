@@ -15,7 +15,12 @@ class FederationKeys:
 
     clients: int = key(10, "Number of clients.", _FEDERATION, low=1, high=1_000_000)
     rounds: int = key(
-        50, "Training rounds; closed-form strategies need one.", _FEDERATION, low=1, high=1_000_000
+        0,
+        "Training rounds; 0 is 50, or 10 if blocks of the backbone are trained; closed-form "
+        "strategies need one.",
+        _FEDERATION,
+        low=0,
+        high=1_000_000,
     )
     patience: int = key(
         0,

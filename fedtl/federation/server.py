@@ -166,7 +166,7 @@ class Federation:
                 done, pending = resume.server_round, resume.pending
             if standardisation is not None:
                 exchange.standardisation = to_record(asdict(standardisation))
-            rounds = 1 if strategy.one_round else config.rounds
+            rounds = 1 if strategy.one_round else config.most_rounds
             while done < rounds and not (strategy.finished or self._journal.stopped):
                 done += 1
                 arrays, pending = self._round(

@@ -33,7 +33,7 @@ class EarlyStopping(Observer):
 
     def began(self, run: Began) -> str | None:
         """Go on from the rounds that were done before."""
-        reasons = [self.round(one, run.config.rounds) for one in run.rounds]
+        reasons = [self.round(one, run.config.most_rounds) for one in run.rounds]
         return next((reason for reason in reasons if reason), None)
 
     def round(self, finished: Round, rounds: int) -> str | None:

@@ -83,7 +83,7 @@ def _facts(compared: Compared) -> list[tuple[str, str]]:
 def _rounds(compared: Compared) -> int:
     """Return how many rounds there are: one if no strategy takes more."""
     runs = compared.results.values()
-    return compared.plan.base.rounds if any(len(run.rounds) > 1 for run in runs) else 1
+    return compared.plan.base.most_rounds if any(len(run.rounds) > 1 for run in runs) else 1
 
 
 def _overview(every: Sequence[Standings], look: Looks) -> Section | None:

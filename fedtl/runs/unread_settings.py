@@ -55,8 +55,10 @@ def unread_settings(
 def _set_keys(config: RunConfig, default: Mapping[str, Scalar]) -> list[str]:
     """Return the keys whose value is not the default."""
     values = config.to_mapping()
-    if config.local_epochs == config.replace(local_epochs=0).epochs:
-        values["local-epochs"] = default["local-epochs"]  # settled, and not by a person
+    bare = config.replace(local_epochs=0, rounds=0)
+    for key, settled in (("local-epochs", bare.epochs), ("rounds", bare.most_rounds)):
+        if values[key] == settled:
+            values[key] = default[key]  # settled, and not by a person
     core = [key for key in rules() if values[key] != default[key]]
     return [*core, *(key for key, _ in config.options)]
 

@@ -218,7 +218,8 @@ def test_epochs_that_a_run_leaves_to_its_defaults_are_bounded_too() -> None:
     blocks = {**DEFAULTS, "backbone": "resnet18", "trainable-blocks": 1}
     with pytest.raises(RefusedError, match="local-epochs above 3: that is the most by most-epochs"):
         site.configuration(blocks)
-    assert site.configuration({**blocks, "local-epochs": 2}).epochs == 2
+    few = site.configuration({**blocks, "local-epochs": 2})
+    assert (few.epochs, few.rounds, site.configuration(DEFAULTS).rounds) == (2, 10, 50)
 
 
 def test_options_for_strategies_that_are_not_installed_go_with_them() -> None:

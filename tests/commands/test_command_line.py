@@ -219,8 +219,8 @@ def test_a_flag_goes_before_the_file_and_the_file_before_the_default(
     in_file = tomllib.loads((folder / "scenario.toml").read_text())
     written = tomllib.loads((folder / "run" / "config.toml").read_text())
     chosen = {key: in_file[key] for key in ("strategy", "partition", "data")}
-    # What init = auto and local-epochs = 0 come to where no blocks are trained.
-    settled = {"init": "none", "local-epochs": 1}
+    # What init = auto, local-epochs = 0 and rounds = 0 come to where no blocks are trained.
+    settled = {"init": "none", "local-epochs": 1, "rounds": 50}
     assert written == RunConfig(**chosen).to_mapping() | settled | in_file | flags
 
 

@@ -103,8 +103,10 @@ def test_what_a_comparison_does_not_read() -> None:
 
 def test_what_a_default_comes_to_is_not_told_as_if_a_person_had_set_it() -> None:
     config = RunConfig(strategy="fedpft").settled()
-    assert config.local_epochs == 1
-    assert "local-epochs" not in unread_settings([config], FEATURES, 2)
+    assert (config.local_epochs, config.rounds) == (1, 50)
+    told = unread_settings([config], FEATURES, 2)
+    assert "local-epochs" not in told and "rounds" not in told
+    assert "rounds = 40" in unread_settings([config.replace(rounds=40)], FEATURES, 2)
 
 
 def test_the_test_fraction_of_data_with_a_test_split() -> None:

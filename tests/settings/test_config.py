@@ -170,7 +170,7 @@ def test_every_number_has_limits_that_hold() -> None:
         ("alpha", -0.3, "alpha = -0.3 is too small: it must be above 0."),
         ("alpha", -0.0, "alpha = -0.0 is too small: it must be above 0."),
         ("clients", 0, "clients = 0 is too small: it must be at least 1."),
-        ("rounds", -1, "rounds = -1 is too small: it must be at least 1."),
+        ("rounds", -1, "rounds = -1 is too small: it must be at least 0."),
         ("fraction", 1.5, "fraction = 1.5 is too large: it must be at most 1."),
         ("held-out", 0.95, "held-out = 0.95 is too large: it must be at most 0.9."),
         ("learning-rate", math.nan, "learning-rate = nan is not a finite number."),

@@ -62,7 +62,7 @@ def head_of(config: RunConfig, *, features: int, classes: int) -> Head:
     from fedtl.transfer.trained_blocks import TrainedBlocks
 
     network, rate = only_network(config), config.blocks_rate
-    rounds = config.rounds if config.blocks_decay == "cosine" else 0
+    rounds = config.most_rounds if config.blocks_decay == "cosine" else 0
     if config.adapter == "none":
         return TrainedBlocks(head, network, rate, rounds)
     return AdaptedBlocks(head, network, rate, rounds, config.adapter, config.rank, config.seed)
