@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import re
@@ -49,6 +50,15 @@ def _help_of_each_flag(page: str) -> dict[str, str]:
     }
 
 
+def _metavar_of(key: str, page: str) -> str:
+    """Return what stands beside a flag, with a blank where it goes on in the next line."""
+    flag = re.search(rf"^│ --{key} +", page, re.MULTILINE)
+    assert flag
+    rows = [line[flag.end() - flag.start() :] for line in page[flag.start() :].splitlines()]
+    more = itertools.takewhile(lambda row: row[0] != " ", rows)
+    return " ".join(row.partition("  ")[0] for row in more)
+
+
 def test_help_lists_every_key_with_its_default_in_80_columns() -> None:
     end = _python("--help", "all")
     assert end.returncode == 0
@@ -65,6 +75,9 @@ def test_help_lists_every_key_with_its_default_in_80_columns() -> None:
         default = re.search(r"\[default:\(?(.*?)\)?\]", said[f"--{key}"])
         assert (default[1] if default else "") == str(value), key
     assert {"--config", "--resume", "--quiet", "--json"} <= said.keys()
+    for key, rule in rules().items():
+        if rule.choices:
+            assert _metavar_of(key, end.stdout) == " | ".join(rule.choices)
 
 
 def test_a_usage_error_is_one_line_and_nothing_is_left_behind(tmp_path: Path) -> None:
