@@ -15,6 +15,9 @@ from fedtl.transfer.masked_rows import packed, there_of, vectors_of
 from fedtl.transfer.network_operations import is_fact, operations_of
 from fedtl.wording import count_of
 
+# Networks of Hugging Face's are held in one of fedtl's by this name, which their own names lack.
+_HELD = "model."
+
 INPUT = "input"
 """What stands for the cut below which there is nothing."""
 
@@ -113,6 +116,8 @@ class Cuttable:
         """
         if module == INPUT:
             at = 1 + next(i for i, node in enumerate(self._nodes) if node.op == "placeholder")
+        elif module not in self._entries and _HELD + module in self._entries:
+            return self.before(_HELD + module)
         elif module not in self._entries:
             known = [INPUT, *self._entries]
             near = difflib.get_close_matches(module, known, n=1)

@@ -130,6 +130,8 @@ def test_networks_of_transformers(name: str) -> None:
     network = _of_transformers(name, "mean", None)
     cuttable = _check(network, SIDE, ["input", *last])
     assert cuttable.blocks[-2:] == last
+    # As the network of transformers itself calls it.
+    assert cuttable.before(TRANSFORMERS[name][1][1]).name == last[1]
     assert any(
         isinstance(m, nn.Linear | nn.Conv2d) for m in cuttable.before(last[1]).above.modules()
     )
