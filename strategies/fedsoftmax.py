@@ -106,7 +106,7 @@ class FedSoftmax(HeadStrategy):
         else:
             self._repeated += 1
         self.finished = search.finished
-        last = self.finished or server_round >= self.config.rounds
+        last = self.finished or server_round >= self.config.most_rounds
         return problem.head(search.best) if last and self._evaluations else head
 
     @property
@@ -115,7 +115,7 @@ class FedSoftmax(HeadStrategy):
         told = []
         if self._search is not None and not self.finished:
             told.append(
-                f"fedsoftmax ended after {self.config.rounds} rounds, about "
+                f"fedsoftmax ended after {self.config.most_rounds} rounds, about "
                 f"{self._search.distance:.1g} of the head's size from the exact one."
             )
         if self._repeated:

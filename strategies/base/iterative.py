@@ -44,7 +44,7 @@ class IterativeStrategy(LocalSteps, HeadStrategy):
             self.head,
             config.head_init,
             config.seed,
-            config.rounds,
+            config.most_rounds,
             config.epochs,
             config.batch_size,
             config.learning_rate,
@@ -74,7 +74,7 @@ class IterativeStrategy(LocalSteps, HeadStrategy):
         heads = self._initial_alone(block, own)
         block = block.standardised(own)
         alone = PlainSGD(self.config, self.head)
-        for server_round in range(1, self.config.rounds + 1):
+        for server_round in range(1, self.config.most_rounds + 1):
             heads = alone.trained(block, heads, server_round)
         return heads_of(block, heads)
 

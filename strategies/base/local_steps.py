@@ -193,7 +193,7 @@ def fine_tuned(config: RunConfig, head: Head, block: ClientBlock, heads: Tensors
     """
     epochs = config.replace(local_epochs=config.personalise)
     # Shuffled as in the round after the last, in which no client has trained.
-    return PlainSGD(epochs, head).trained(block, heads, config.rounds + 1)
+    return PlainSGD(epochs, head).trained(block, heads, config.most_rounds + 1)
 
 
 class _Differentiated:

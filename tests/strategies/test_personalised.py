@@ -249,7 +249,7 @@ def test_fedper_with_one_layer_is_refused(head: LinearHead | CosineHead) -> None
 def fine_tuned(settings: RunConfig, block: ClientBlock, client: int, start: Vector) -> Vector:
     epochs = settings.replace(local_epochs=settings.personalise)
     mine = Descent(epochs, start)
-    for x, y in batches(epochs, client, settings.rounds + 1, block):
+    for x, y in batches(epochs, client, settings.most_rounds + 1, block):
         mine.step(mine.slope(x, y))
     return mine.at
 
