@@ -64,8 +64,10 @@ class RunConfig(EveryKey):
         self._check()
 
     def _check(self) -> None:
-        for name in defaults():
-            check(kebab(name), getattr(self, name), rules()[kebab(name)])
+        for name, default in defaults().items():
+            # A default obeys its rule, and of a hundred keys few are given.
+            if (value := getattr(self, name)) is not default:
+                check(kebab(name), value, rules()[kebab(name)])
         for key in ("partition", "attack", "head"):
             if (value := getattr(self, key)) != NO_PART.get(key):
                 KINDS[key].found(value)  # refused if there is no such part

@@ -162,5 +162,8 @@ def _scalar_bytes(value: object) -> int:
     if isinstance(value, int | float):
         return 8
     if isinstance(value, list):
+        if value and isinstance(value[0], bool | int | float):
+            # A record's list is of one type, and may have a number for each example.
+            return len(value) * _scalar_bytes(value[0])
         return sum(map(_scalar_bytes, value))
     return len(value.encode() if isinstance(value, str) else bytes(value))  # type: ignore[call-overload]

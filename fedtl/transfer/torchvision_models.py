@@ -62,6 +62,9 @@ class _UninitialisedParameters(TorchFunctionMode):
     ) -> Any:
         if function is torch.empty:
             return function(*args, **{**(kwargs or {}), "device": "meta"})
+        if function is Tensor.normal_ and args[0].is_meta:
+            # Takes most of a network's making there, and draws nothing.
+            return args[0]
         return function(*args, **(kwargs or {}))
 
 

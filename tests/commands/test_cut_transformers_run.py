@@ -41,7 +41,7 @@ def backbone(
 ) -> tuple[str, ...]:
     """Flags that name a network of two layers of transformers', or one of six of timm's."""
     if request.param == "timm":
-        return "--backbone=timm:test_vit", "--weights=random"
+        return "--backbone=timm:test_vit", "--weights=random", "--image-size=32"
     return (f"--backbone=hf:{write_tiny('vit', tmp_path_factory.mktemp('networks'))}",)
 
 

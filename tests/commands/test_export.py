@@ -49,8 +49,15 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
         path = folder / "data" / ("red", "blue")[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
-    keys = {"backbone": "resnet18", "weights": "random", "image_size": 40, "test_fraction": 0.0}
-    keys |= {"clients": 2, "rounds": 2, "engine": "inline", "no_cache": True, "progress": False}
+    keys = {"backbone": "shufflenet_v2_x0_5", "weights": "random", "image_size": 40}
+    keys |= {
+        "test_fraction": 0.0,
+        "clients": 2,
+        "rounds": 2,
+        "engine": "inline",
+        "no_cache": True,
+        "progress": False,
+    }
     data, out = str(folder / "data"), str(folder / "run")
     return simulate(strategy="fedavg", data=data, out=out, **keys)  # type: ignore[arg-type]
 
@@ -125,8 +132,8 @@ def test_the_weights_are_those_of_the_model_in_python(ran: RunResult, tmp_path: 
     assert all(torch.equal(state[key], own[key]) for key in own)
     assert all(torch.equal(safe[key], own[key]) for key in own)
     # As a person would write it who has never heard of fedtl.
-    plain = torchvision.models.resnet18()
-    plain.fc = nn.Linear(512, len(ran.figures["classes"]))
+    plain = torchvision.models.shufflenet_v2_x0_5()
+    plain.fc = nn.Linear(1024, len(ran.figures["classes"]))
     plain.load_state_dict(state)
     batch = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -25,6 +25,9 @@ from fedtl.transfer.torchvision_models import uninitialised
 CLASSES = ("ant", "bee", "wasp")
 TEMPERATURE = 1.7
 HIDDEN = 5
+# Of VGG's hundred million numbers so many are drawn, again and again: a prime, so that no two rows
+# of a tensor begin at the same one.
+_DRAWN = 1_000_003
 
 
 def drawn_classifier(
@@ -64,10 +67,10 @@ def drawn_torchvision(name: str, size: int) -> Backbone:
         if tensor.ndim == 1:
             state[key] = torch.full(tensor.shape, float(key.endswith("weight")))
         else:
-            fan_in = tensor[0].numel()
-            state[key] = (torch.rand(tensor.shape, generator=generator) - 0.5) * (
-                24 / fan_in
-            ) ** 0.5
+            drawn = torch.rand(min(tensor.numel(), _DRAWN), generator=generator) - 0.5
+            drawn *= (24 / tensor[0].numel()) ** 0.5
+            times = -(-tensor.numel() // _DRAWN)
+            state[key] = drawn.repeat(times)[: tensor.numel()].view(tensor.shape)
     state._metadata = cut.network.state_dict()._metadata  # type: ignore[attr-defined]
     cut.network.load_state_dict(state, assign=True)
     cut.network.eval().requires_grad_(False)
@@ -86,5 +89,5 @@ def made_anew(recipe: Recipe, written: nn.Module) -> nn.Module:
             patch.setattr(torch.Tensor, name, lambda tensor, *_, **__: tensor)
         exec("\n".join([*lines, *recipe.build]), names)
     model: nn.Module = names["model"]
-    model.load_state_dict(written.state_dict())
+    model.load_state_dict(written.state_dict(), assign=True)
     return model.eval()

@@ -18,7 +18,6 @@ import torchvision
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from fedtl.errors import FedtlError, UsageError
 from fedtl.transfer import tiny, torchvision_models
@@ -57,13 +56,6 @@ def _parameters(name: str) -> int:
     return int(torchvision.models.get_model_weights(name).DEFAULT.meta["num_params"])
 
 
-@pytest.fixture
-def unfilled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw no weights: on the meta device each draw takes a millisecond and draws nothing."""
-    monkeypatch.setattr(Tensor, "normal_", lambda weights, *_, **__: weights)
-
-
-@pytest.mark.usefixtures("unfilled")
 @pytest.mark.parametrize("name", _smallest_of_each_family())
 def test_every_family_is_cut_to_pooled_features(name: str) -> None:
     entry = torchvision_models.weights_entry(name, "DEFAULT")
@@ -87,7 +79,6 @@ def test_families_cover_every_torchvision_module() -> None:
     assert tested == modules
 
 
-@pytest.mark.usefixtures("unfilled")
 @pytest.mark.parametrize(
     ("name", "size"),
     [
