@@ -29,24 +29,44 @@ _MEANINGS = {
     "personal": "A head of its own for every client.",
     "centralised": "The best head of all examples in one place: the reference.",
 }
+_MEANINGS_WITH_BLOCKS = {
+    **_MEANINGS,
+    "local-only": "The best head on the frozen backbone, from each client's own examples alone.",
+    "federated": "One shared head on trained blocks of the backbone, for cases like everyone's; "
+    "every example stays where it is.",
+    "personal": "A head on trained blocks of the backbone, of its own for every client.",
+    "centralised": "The best head on the frozen backbone, of all examples in one place: the "
+    "reference.",
+}
 
 
 def subject(result: RunDetail) -> str:
     """Return the run in a few words: its data, strategy and number of clients."""
     data = Path(str(result.config["data"])).name if "data" in result.config else "federation"
-    return f"{data} · {result.summary['strategy']} · {count_of(len(result.clients), 'client')}"
+    parts = [data, result.summary["strategy"], count_of(len(result.clients), "client")]
+    return " · ".join([*parts, *_blocks(result)])
+
+
+def _blocks(result: RunDetail) -> list[str]:
+    """Return what of the backbone is trained, in a few words, if anything is."""
+    count, module = (result.config.get(key) for key in ("trainable-blocks", "train-from"))
+    if module:
+        return [f"trained from {module} on"]
+    return [f"{count_of(int(count), 'block')} trained"] if count else []
 
 
 def headline(result: RunDetail) -> dict[str, object]:
     """Return what ``report.html`` shows above its sections."""
     summary = result.summary
+    meanings = _MEANINGS_WITH_BLOCKS if _blocks(result) else _MEANINGS
     return {
         "subject": subject(result),
         "verdict": verdict(result),
         "note": summary.get("note"),
         "answer": answer(result),
         "cards": [
-            _card(way, summary[key], _beside(key, summary)) for key, way in ways_of(result).items()
+            _card(way, meanings[way.label], summary[key], _beside(key, summary))
+            for key, way in ways_of(result).items()
         ],
         "scored": f"Accuracy, with its 95 % interval, on {summary['scored_on']}.",
         "facts": _facts(result),
@@ -76,8 +96,7 @@ class Card:
     beside: str
 
 
-def _card(way: Way, scores: Mapping[str, Any] | None, beside: str) -> Card:
-    meaning = _MEANINGS[way.label]
+def _card(way: Way, meaning: str, scores: Mapping[str, Any] | None, beside: str) -> Card:
     if not scores:
         return Card(way, None, "", meaning, "Not computed in this run.", beside)
     interval = span(scores["accuracy_low"], scores["accuracy_high"])

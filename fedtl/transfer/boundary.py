@@ -113,6 +113,12 @@ def cut_backbone(
         if config.train_from
         else network.before_last(config.trainable_blocks)
     )
+    if not any(True for _ in halves.above.parameters()):
+        raise UsageError(
+            f"Nothing is left to train from {halves.name} on but the head, which is trained "
+            f"anyway; cut {backbone.name} before {network.blocks[-1]} or earlier, or leave "
+            "train-from out."
+        )
     with torch.inference_mode():
         crossing = halves.below(*example)
     if not crossing.is_floating_point():

@@ -98,7 +98,10 @@ class Cuttable:
             UsageError: It has fewer.
         """
         if count > len(self.blocks):
-            told = f"{self._name} has no blocks that could be trained; use trainable-blocks = 0."
+            told = (
+                f"{self._name} has no blocks that could be trained; use trainable-blocks = 0, or "
+                "a network of torchvision, such as backbone = mobilenet_v2."
+            )
             if any(map(self._can_be_cut, (INPUT, *self.blocks))):
                 has = count_of(len(self.blocks), "block") + self._listed()
                 if self._can_be_cut(INPUT):
@@ -137,7 +140,8 @@ class Cuttable:
         if not self._is_whole(halves):
             raise UsageError(
                 f"{self._name} cannot be cut before {module}, as it computes something else in two "
-                "parts; use trainable-blocks = 0, or a network of torchvision."
+                "parts; use trainable-blocks = 0, or a network of torchvision, such as backbone = "
+                "mobilenet_v2."
             )
         return halves
 

@@ -215,6 +215,21 @@ def test_a_note_of_the_run_and_how_heads_were_solved_are_told(tmp_path: Path) ->
     assert '<section id="new-data">' not in without and 'class="note"' not in without
 
 
+def test_trained_blocks_are_told_at_the_top(tmp_path: Path) -> None:
+    plain = plausible_result()
+    for keys, told in (
+        ({"trainable-blocks": 3, "train-from": ""}, "3 blocks trained"),
+        ({"trainable-blocks": 0, "train-from": "a.b"}, "trained from a.b on"),
+    ):
+        _, markup = page_of(replace(plain, config={**plain.config, **keys}), tmp_path)
+        assert f" · {told}<" in markup
+        assert "One shared head on trained blocks of the backbone" in markup
+        assert "The best head on the frozen backbone, of all examples in one place" in markup
+    _, markup = page_of(plain, tmp_path)
+    assert "trained" not in markup.partition("<h1")[0]
+    assert "One shared head, for cases" in markup
+
+
 def test_other_seeds_have_a_section(tmp_path: Path) -> None:
     def figures(shift: float) -> dict[str, dict[str, float | None]]:
         return {"local_only": {"accuracy": 0.6 - shift}, "federated": {"accuracy": 0.8 + shift}}

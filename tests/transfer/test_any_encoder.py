@@ -16,8 +16,9 @@ from fedtl.data.input_kinds import PICTURE, SOUND, TABLE_ROW, TEXT, InputKind
 from fedtl.data.rows import Row
 from fedtl.data.schema import CategoryColumn, NumericColumn, Schema
 from fedtl.data.sound import Sound
-from fedtl.errors import UnreadableImageError, UsageError
+from fedtl.errors import FedtlError, UnreadableImageError, UsageError
 from fedtl.transfer.backbones import Backbone, backbone_of, check_kind
+from fedtl.transfer.huggingface.model_place import ModelPlace
 from fedtl.transfer.inference import Extractor
 
 RNG = np.random.default_rng(3)
@@ -288,6 +289,15 @@ def test_mistakes_are_told_in_a_sentence(
     value = backbone.replace("FOLDER", str(folders["bert"])).replace("EMPTY", str(tmp_path))
     with pytest.raises(UsageError, match=told):
         backbone_of(RunConfig(backbone=value))
+
+
+def test_what_cannot_be_fetched_is_told_in_whole_sentences() -> None:
+    def load(*_: object, **__: object) -> object:
+        raise OSError("No connection. " + "Read on at 'https://a.b/c.html'. " * 9)
+
+    place = ModelPlace.of("some/model", download=True)
+    with pytest.raises(FedtlError, match=r"some/model cannot be fetched: No.*c\.html'$"):
+        place.loaded(load)
 
 
 def test_weights_that_are_not_there_are_not_drawn_at_random(

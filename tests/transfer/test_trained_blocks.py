@@ -299,6 +299,12 @@ def test_two_ways_to_say_where_the_cut_is_are_refused() -> None:
         cut_backbone(CONFIG.replace(train_from="body.2"))
 
 
+def test_a_cut_that_leaves_the_head_alone_is_refused() -> None:
+    config = RunConfig(backbone="resnet18", weights="random", train_from="fc")
+    with pytest.raises(UsageError, match=r"from fc on but the head.*before layer4\.1 or earlier"):
+        cut_backbone(config)
+
+
 def test_what_is_below_must_fit_the_limit() -> None:
     backbone, _ = cut_backbone(CONFIG)
     size = 4 * backbone.feature_size * 1000

@@ -30,8 +30,17 @@ _NAMING = (
 _SENTENCES = "sentence_transformers."
 _OPTIONS = ("pool", "layer")
 _FAILURES = (OSError, ValueError, KeyError, RuntimeError, ImportError)
+_LONGEST = 200
 # The argument by which transformers runs a model's own Python, as its refusals name it.
 _THEIR_SWITCH = "trust_remote_code"
+
+
+def _brief(told: str) -> str:
+    """Return as many whole sentences of a library's message as 200 characters hold."""
+    if len(told) <= _LONGEST:
+        return told
+    whole, end, _ = told[:_LONGEST].rpartition(". ")
+    return whole if end else told[:_LONGEST]
 
 
 @dataclass(frozen=True)
@@ -216,7 +225,7 @@ class ModelPlace:
             if not (self.trusted or isinstance(error, _FAILURES)):
                 raise
             told = str(error)
-            reason = " ".join(told.split())[:200] or type(error).__name__
+            reason = _brief(" ".join(told.split())) or type(error).__name__
             if not self.trusted and _THEIR_SWITCH in told:
                 raise UsageError(self._untrusted) from None
             if not isinstance(error, _FAILURES):
