@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from fedtl.command_line import leave, run_command
+from fedtl.run_flags import MovedWeights, Trusted
 
 
 def main(
@@ -20,6 +21,7 @@ def main(
             help="The form of the weights: a state dict of PyTorch's or safetensors, loaded into "
             "the network of the library that makes it; TorchScript, loaded with PyTorch alone; "
             "ONNX (extra onnx).",
+            metavar="torch | safetensors | torchscript | onnx",
         ),
     ] = "torch",
     out: Annotated[
@@ -31,14 +33,8 @@ def main(
             show_default=False,
         ),
     ] = None,
-    trust: Annotated[
-        bool,
-        typer.Option(
-            "--trust",
-            help="Run the class (module:Class) that RUN names, and the Python that its network "
-            "brings; know who wrote them.",
-        ),
-    ] = False,
+    weights: MovedWeights = None,
+    trust: Trusted = False,
 ) -> None:
     """Write the model of a finished run as a plain network that needs no fedtl.
 
@@ -49,7 +45,7 @@ def main(
     """
     from fedtl.exported_folder import export
 
-    folder, told = export(run, to, out, trust=trust)
+    folder, told = export(run, to, out, trust=trust, weights=weights and weights.expanduser())
     for sentence in told:
         print(f"warning: {sentence}", file=sys.stderr)
     print(folder)

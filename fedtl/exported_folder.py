@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from fedtl.plain_models.targets import Target
 
 
-def export(run: Path, target: Target, out: Path | None, *, trust: bool) -> tuple[Path, list[str]]:
+def export(
+    run: Path, target: Target, out: Path | None, *, trust: bool, weights: Path | None = None
+) -> tuple[Path, list[str]]:
     """Write a finished run's model; return the folder, and what is to be told.
 
     Args:
@@ -25,6 +27,7 @@ def export(run: Path, target: Target, out: Path | None, *, trust: bool) -> tuple
         target: The form of the weights.
         out: Where to; ``None`` for a folder in the run's.
         trust: Whether a class that the folder names may run, wherever its code lies.
+        weights: The backbone's file of weights, if it is not where the folder says.
 
     Raises:
         UsageError: The run has no model to export, the model has no such form, or ``out`` exists.
@@ -42,7 +45,7 @@ def export(run: Path, target: Target, out: Path | None, *, trust: bool) -> tuple
     from fedtl.report.model_card import Written, model_card
     from fedtl.results.result import RunResult
 
-    classifier = Classifier.of_run(run, trust=trust)
+    classifier = Classifier.of_run(run, trust=trust, weights=weights)
     folder = (out or run / f"export-{target}").expanduser()
     if os.path.lexists(folder):
         raise UsageError(f"{folder} exists already; name another --out, or remove it.")

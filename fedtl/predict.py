@@ -12,6 +12,7 @@ import typer
 from fedtl.callable_module import make_callable
 from fedtl.command_line import leave, run_command
 from fedtl.errors import UsageError
+from fedtl.run_flags import MovedWeights, Trusted
 
 if TYPE_CHECKING:
     from fedtl.data.sources import Reading
@@ -48,7 +49,11 @@ def main(
     ] = None,
     top_level: Annotated[
         Literal["auto", "site", "group", "class", "split"],
-        typer.Option("--top-level", help="Of labelled data, as in simulate."),
+        typer.Option(
+            "--top-level",
+            help="Of labelled data, as in simulate.",
+            metavar="auto | site | group | class | split",
+        ),
     ] = "auto",
     group_from: Annotated[
         str,
@@ -95,14 +100,8 @@ def main(
             show_default=False,
         ),
     ] = None,
-    trust: Annotated[
-        bool,
-        typer.Option(
-            "--trust",
-            help="Run the class (module:Class) that RUN names, and the Python that its network "
-            "brings; know who wrote them.",
-        ),
-    ] = False,
+    weights: MovedWeights = None,
+    trust: Trusted = False,
     top: Annotated[
         int, typer.Option("--top", help="Classes shown per input, best first.", metavar="N", min=1)
     ] = 2,
@@ -128,7 +127,7 @@ def main(
             "--top-level, --layout, --group-from and --labels say how labelled data are read: they "
             "need --score or --case-mix."
         )
-    classifier = Classifier.of_run(run, trust=trust)
+    classifier = Classifier.of_run(run, trust=trust, weights=weights and weights.expanduser())
     for told in classifier.told:
         print(f"warning: {told}", file=sys.stderr)
     if grey_range is not None:

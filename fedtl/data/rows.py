@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fedtl.data.cells import is_gap
+from fedtl.data.class_names import named
 from fedtl.data.column_kinds import CATEGORICAL
 from fedtl.data.input_kinds import TABLE_ROW
 from fedtl.data.number_notation import Cells, with_decimal_points
 from fedtl.errors import UnreadableImageError, UsageError
+from fedtl.wording import count_of
 
 if TYPE_CHECKING:
     from fedtl.data.schema import Schema
 
-_MOST_NAMED = 8
 EMPTY_ROW = "a row without any value"
 
 
@@ -120,18 +121,29 @@ def cells_of(
 
 
 def rows_by_schema(
-    path: object, table: Mapping[str, Cells], schema: Schema
+    path: object, table: Mapping[str, Cells], schema: Schema, file: str = ""
 ) -> tuple[dict[str, Cells], list[str]]:
     """Return those columns of a table that a schema has, as :func:`cells_of` does.
 
+    Args:
+        path: Where the table is.
+        table: Its columns.
+        schema: The schema.
+        file: Where it is; empty if a finished run holds it.
+
     Raises:
-        UsageError: The table has none of them, or numbers can be read in two ways.
+        UsageError: The table has no more than half of them, or numbers can be read in two ways.
     """
     kinds = {name: facts["kind"] for name, facts in schema.to_mapping().items()}
     there = [name for name in kinds if name in table]
-    if not there:
-        known = ", ".join(list(kinds)[:_MOST_NAMED])
-        raise UsageError(f"{path} has none of the columns that are expected, such as {known}")
+    if 2 * len(there) <= len(kinds):
+        absent = [name for name in kinds if name not in table]
+        remedy = "name another --table-schema, or leave it out"
+        raise UsageError(
+            f"{path} has {len(there) or 'none'} of the {count_of(len(kinds), 'column')} of "
+            f"{file or 'the run'}, and thus seems to hold other data (missing: {named(absent)}); "
+            + (remedy if file else "give a table of the columns that the run was trained on")
+        )
     return cells_of(path, table, there, [name for name in there if kinds[name] == CATEGORICAL])
 
 

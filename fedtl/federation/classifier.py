@@ -39,13 +39,21 @@ class Classifier:
     told: tuple[str, ...] = ()
 
     @classmethod
-    def of_run(cls, run: Path, *, trust: bool = False, remedy: str = "add --trust") -> Classifier:
+    def of_run(
+        cls,
+        run: Path,
+        *,
+        trust: bool = False,
+        remedy: str = "add --trust",
+        weights: Path | None = None,
+    ) -> Classifier:
         """Return what a run folder holds.
 
         Args:
             run: The folder.
             trust: Whether a class that the folder names may run, wherever its code lies.
             remedy: What the user can give to let such code run, for messages.
+            weights: The backbone's file of weights, if it is not where the folder says.
 
         Raises:
             UsageError: It is not a run folder, the run is not finished, or its files do not belong
@@ -74,6 +82,8 @@ class Classifier:
         classifier._check_head()
         if classifier.takes_embeddings:
             return classifier
+        if weights is not None:
+            return replace(classifier, config=config.replace(weights=str(weights)), told=(*doubts,))
         places = told_places(config.to_mapping(), folder, keys=("weights",))
         return replace(classifier, told=(*doubts, *places))
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
+import fedtl.weights
 from fedtl import predict, simulate
 from fedtl.config_file import from_toml
 from fedtl.preparation.opened_data import open_data
@@ -344,6 +345,20 @@ def test_another_backbone_is_refused_and_both_are_named(
     sentence = complaint(predict.main, tmp_path, pictures)
     assert other.fingerprint in sentence
     assert head.fingerprint in sentence
+
+
+def test_weights_that_were_moved_are_named(run: Path, pictures: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    shutil.copy(run / "head.safetensors", moved)
+    text = (run / "config.toml").read_text()
+    absent = tmp_path / "absent.safetensors"
+    (moved / "config.toml").write_text(text.replace('"DEFAULT"', json.dumps(str(absent))))
+    assert f"The weights file {absent} does not exist" in complaint(predict.main, moved, pictures)
+    (weights,) = Path(fedtl.weights.__path__[0]).glob("*.safetensors")
+    found = finished(predict.main, moved, pictures, "--weights", weights, "--json")
+    assert found.stdout == finished(predict.main, run, pictures, "--json").stdout
+    assert str(absent) not in found.stderr
 
 
 def test_a_head_of_another_form_is_refused(run: Path, pictures: Path, tmp_path: Path) -> None:

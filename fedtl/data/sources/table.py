@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtl.data.cells import number_of
 from fedtl.data.class_names import named
 from fedtl.data.dataset import Dataset, Items
 from fedtl.data.left_aside import LeftAside
@@ -22,9 +23,10 @@ from fedtl.data.table_file import read_table
 from fedtl.data.texts import Texts
 from fedtl.errors import UsageError
 from fedtl.options import Options, Text
-from fedtl.wording import count_of
 
 _SAYS = ("text", "label", "site", "group", "split")
+# Numbers as labels are classes if they are fewer, or each has as many rows.
+_FEWEST_QUANTITIES = 20
 _ORDINARY = "found by its name; none for none."
 
 
@@ -118,33 +120,15 @@ class Table(Source):
         else:
             inputs = {name: table[name] for name in columns.others}
             # What a finished run's rows have besides its columns is no concern of its schema.
-            unknown = _unknown_columns(path, columns.others, schema, file) if file else []
-            found, notes = rows_by_schema(path, inputs, schema)
-            if unknown:
+            found, notes = rows_by_schema(path, inputs, schema, file)
+            known = {column.name for column in schema.columns}
+            if file and (unknown := [name for name in columns.others if name not in known]):
                 notes.append(f"columns that {file} does not have are not used: {named(unknown)}")
         of_kept = {name: [cells[row] for row in kept] for name, cells in found.items()}
         return Rows(of_kept, schema, categories), [f"{path.name}: {note}" for note in notes]
 
 
 SOURCE = Table
-
-
-def _unknown_columns(path: Path, names: Sequence[str], schema: Schema, file: str) -> list[str]:
-    """Return the columns of a table that a schema does not have.
-
-    Raises:
-        UsageError: No more than half of the schema's columns are there.
-    """
-    expected = [column.name for column in schema.columns]
-    absent = [name for name in expected if name not in names]
-    if 2 * len(absent) >= len(expected):
-        there = len(expected) - len(absent)
-        raise UsageError(
-            f"{path} has {there or 'none'} of the {count_of(len(expected), 'column')} of {file}, "
-            f"which thus seems to be of other data (missing: {named(absent)}); name another "
-            "--table-schema, or leave it out"
-        )
-    return [name for name in names if name not in expected]
 
 
 def _dataset(
@@ -163,6 +147,7 @@ def _dataset(
         if what != "text"
     }
     classes, labels = np.unique(of_kept["label"], return_inverse=True)
+    _refuse_quantities(path, classes.tolist(), len(kept))
     notes = [f"{path.name}: {columns.told}"] if columns.told else []
     notes += further
     groups = None
@@ -189,6 +174,21 @@ def _dataset(
         notes=tuple(notes),
         left_aside=tuple(aside),
     )
+
+
+def _refuse_quantities(path: Path, classes: Sequence[str], rows: int) -> None:
+    """Refuse labels that are measured, such as an age.
+
+    Raises:
+        UsageError: They are many different numbers of few rows each.
+    """
+    many = len(classes) >= _FEWEST_QUANTITIES and rows < _FEWEST_QUANTITIES * len(classes)
+    if many and all(number_of(name) is not None for name in classes):
+        raise UsageError(
+            f"{path}: the label has {len(classes):,} different numbers in {rows:,} rows, and fedtl "
+            "tells classes apart; make ranges of them, such as low and high, or, if each is a "
+            "class, put a letter before them"
+        )
 
 
 def _test(path: Path, splits: list[str] | None, count: int) -> NDArray[np.bool_]:
