@@ -167,8 +167,8 @@ def _write_sums(path: Path, dataset: Dataset) -> None:
     many = f"{counts.rows:,} rows in {len(sums.columns):,} columns"
     print(f"{path}: sums over {many}", file=sys.stderr)
     if small:
-        few = f"they have a value in fewer than {SMALLEST_CELL} rows, or one of two"
-        print(f"warning: without {', '.join(small)}, as {few}", file=sys.stderr)
+        few = f"fewer than {SMALLEST_CELL} rows have a value, or one of only two values"
+        print(f"warning: not among the columns: {', '.join(small)} ({few})", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +19,8 @@ from fedtl.errors import UsageError
 AS_READ, FOLD_CASE, EXACT = "auto", "fold-case", "exact"
 
 _UNLABELLED = "unlabelled"
+# How like two names must be for one to be a misspelling of the other; see difflib.
+_CLOSE = 0.8
 _UNTRAINED = "of a class that nobody trains"
 _MOST_NAMED = 100
 
@@ -113,7 +116,8 @@ def with_trained_classes(dataset: Dataset) -> Dataset:
     strange = np.flatnonzero(~trained & (tested > 0))
     if not len(strange) or not trained.any():
         return dataset
-    names = [dataset.classes[number] for number in strange]
+    known = [name for name, known in zip(dataset.classes, trained, strict=True) if known]
+    names = [_with_like(dataset.classes[number], known) for number in strange]
     lost, left = int(tested[strange].sum()), int(tested[trained].sum())
     what = f"{dataset.unit}s"
     if left:
@@ -129,7 +133,6 @@ def with_trained_classes(dataset: Dataset) -> Dataset:
             "so they are taken to be unlabelled and left aside"
         )
     else:
-        known = [name for name, known in zip(dataset.classes, trained, strict=True) if known]
         raise UsageError(
             f"{dataset.name}: none of the test split's classes ({named(names)}) is among the "
             f"training data's ({named(known)}); give both the same names, or take the test split "
@@ -137,6 +140,12 @@ def with_trained_classes(dataset: Dataset) -> Dataset:
         )
     kind = _UNTRAINED if left else _UNLABELLED
     return _without_classes(dataset, strange, kind, note)
+
+
+def _with_like(name: str, known: Sequence[str]) -> str:
+    """Return a name with the known one that it may be a misspelling of."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=_CLOSE) if name.isalpha() else []
+    return f"{name} (did you mean {close[0]}?)" if close else name
 
 
 def without_rare(

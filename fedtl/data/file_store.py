@@ -16,12 +16,14 @@ from fedtl.data.left_aside import EMPTY_FOLDER, LeftAside, sorted_out
 from fedtl.errors import UnreadableImageError, UsageError
 from fedtl.foreign_content import HEAD_BYTES as FOREIGN_BYTES
 from fedtl.foreign_content import foreign_file
+from fedtl.kinds import TABLES
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 ARCHIVE_KINDS = frozenset(
     {".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar"}
 )
 """Last suffixes of files that hold other files."""
+_SPREADSHEETS = frozenset({".xlsx", ".xlsm", ".xls", ".ods", ".numbers"})
 # The first part of a zip that is cut in parts begins with a mark of its own.
 _SPANNED = b"PK\x07\x08"
 _FIRST_PARTS = (".001", ".z01", ".part1", ".aa")
@@ -80,6 +82,10 @@ def open_file_store(path: Path, wanted: InputKind | None = None) -> FileStore:
             f"{path} does not exist: --data wants a folder, a .zip or a .tar of images, texts or "
             "recordings, or a table"
         )
+    if path.suffix.lower() in _SPREADSHEETS:
+        raise UsageError(
+            f"{path} is a spreadsheet: save its sheet as CSV (in Excel, CSV UTF-8), and give that"
+        )
     try:
         with path.open("rb") as file:
             head = file.read(FOREIGN_BYTES)
@@ -107,7 +113,9 @@ def _no_archive(path: Path, head: bytes, error: str) -> str:
         cause, _, remedy = what.partition(": ")
         advice = remedy.replace("unpack it", "unpack it and pass the folder")
         return f"is {cause}: {advice or 'a folder, a .zip or a .tar of images is expected'}"
-    return neither
+    if path.suffix.lower() in ARCHIVE_KINDS:
+        return neither
+    return f"{neither}; a table is known by its suffix: {', '.join(TABLES)}"
 
 
 def file_digest(store: FileStore, index: int) -> bytes:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fedtl.data.budget import MOST_TABLE_BYTES
 from fedtl.data.parquet_file import is_parquet, read_parquet
 from fedtl.errors import UsageError
@@ -30,6 +32,8 @@ def read_table(path: Path) -> dict[str, list[str | None]]:
     try:
         if path.stat().st_size > MOST_TABLE_BYTES:
             raise UsageError(f"{path} is larger than {MOST_TABLE_BYTES >> 20} MiB; split it")
+        if not path.stat().st_size:
+            raise UsageError(f"{path} is an empty file; write or copy it again")
         suffix = path.suffix.lower()
         if is_parquet(path):
             table = read_parquet(path)
@@ -40,7 +44,9 @@ def read_table(path: Path) -> dict[str, list[str | None]]:
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is not UTF-8 text; save it in UTF-8") from None
+        raise UsageError(
+            f"{path} is not UTF-8 text; save it in UTF-8 (in Excel, CSV UTF-8)"
+        ) from None
     except (ValueError, MemoryError, OverflowError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"{path} is no sound table ({reason.strip().rstrip('.')})") from None
@@ -84,9 +90,10 @@ def _cell(value: object) -> str | None:
     """Return a cell as text; whole numbers of floating type as integers."""
     if value is None or (isinstance(value, float) and value != value):
         return None
-    if isinstance(value, Mapping | list):
+    if isinstance(value, Mapping | list | np.ndarray):
         raise UsageError(
-            "a table's cells must be text or numbers, not lists or tables of their own"
+            "a table's cells must be text or numbers, not lists or tables of their own; embeddings "
+            "in a Parquet file are --data features:FILE.parquet"
         )
     if isinstance(value, float) and value.is_integer():
         return str(int(value))

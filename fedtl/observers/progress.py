@@ -217,7 +217,9 @@ class RunProgress(Observer):
 
     def _print(self, text: str) -> None:
         self._printed = time.perf_counter()
-        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+        # A log keeps a sentence in a line; a person reads whole words.
+        whole = not self._console.is_terminal
+        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=whole)
 
     def _show(self, bar: str, description: str, detail: str, done: int, total: int) -> None:
         assert self._bars is not None

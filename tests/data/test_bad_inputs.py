@@ -125,7 +125,7 @@ BAD_INPUTS = {
     # --- numbers
     "negative alpha": (("--alpha", "-0.5"), USAGE, ["alpha = -0.5 is too small", "above 0"]),
     "0 clients": (("--clients", "0"), USAGE, ["clients = 0 is too small", "at least 1"]),
-    "0 rounds": (("--rounds", "0"), USAGE, ["rounds = 0 is too small"]),
+    "negative rounds": (("--rounds", "-1"), USAGE, ["rounds = -1 is too small"]),
     "fraction": (("--fraction", "1.5"), USAGE, ["fraction = 1.5 is too large", "at most 1"]),
     # --- partitions
     "too many clients": (

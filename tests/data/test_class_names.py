@@ -86,6 +86,12 @@ def test_a_test_split_of_other_classes_is_refused(tmp_path: Path) -> None:
         _open(_tree(tmp_path / "d", counts))
 
 
+def test_a_class_that_is_misspelt_is_asked_about(tmp_path: Path) -> None:
+    counts = {"train/ants": 3, "train/bees": 3, "test/ant": 2, "test/bees": 2, "test/wasps": 1}
+    [note] = _open(_tree(tmp_path / "d", counts)).notes
+    assert "3 are of ant (did you mean ants?), wasps, classes that nobody trains" in note
+
+
 def test_untrained_classes_of_features(tmp_path: Path) -> None:
     y, test = np.arange(9) % 3, np.arange(9) >= 6
     np.savez(tmp_path / "x.npz", x=np.eye(9), y=np.where(test, y, y % 2), test=test)

@@ -216,6 +216,14 @@ def test_a_corrupt_zip_and_other_files_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"PK\x03\x04 not really")
     with pytest.raises(UsageError, match="neither a folder nor a sound zip"):
         opened(path)
+    table = tmp_path / "wards.txt"
+    table.write_text("age,sick\n1,yes\n")
+    with pytest.raises(UsageError, match=r"nor a sound zip.*known by its suffix: \.csv, \.tsv"):
+        opened(table)
+    with zipfile.ZipFile(tmp_path / "wards.XLSX", "w") as archive:
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    with pytest.raises(UsageError, match=r"is a spreadsheet: save its sheet as CSV"):
+        opened(tmp_path / "wards.XLSX")
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,12 @@ def test_numbers_as_labels_are_classes_whatever_the_format(tmp_path: Path) -> No
     ("content", "options", "told"),
     [
         ("text,label\n", {}, "has no rows"),
-        ("", {}, "no sound table"),
+        ("", {}, "is an empty file"),
+        (
+            "text,label\n" + "".join(f"t,{k / 2}\n" for k in range(20)),
+            {},
+            r"has 20 different numbers in 20 rows, and.*make ranges",
+        ),
         (
             "text,y1,y2\na,b,c\n",
             {},
@@ -142,6 +147,17 @@ def test_mistakes_are_told_in_a_sentence(
         open_dataset(RunConfig(data=str(tmp_path / "t.csv"), options=given))
 
 
+def test_many_numbers_of_many_rows_each_are_classes(tmp_path: Path) -> None:
+    rows = [{"text": f"t{k}", "label": k % 20} for k in range(400)]
+    path = _write(tmp_path / "n.csv", rows)
+    assert len(open_dataset(RunConfig(data=str(path))).classes) == 20
+    _write(path, rows[:-1])
+    with pytest.raises(UsageError, match="20 different numbers in 399 rows"):
+        open_dataset(RunConfig(data=str(path)))
+    _write(path, [{**row, "label": f"c{row['label']}"} for row in rows[:-1]])
+    assert len(open_dataset(RunConfig(data=str(path))).classes) == 20
+
+
 @pytest.mark.parametrize("text", ["note", "none"])
 def test_without_labels_nothing_is_learnt(text: str, tmp_path: Path) -> None:
     path = _write(tmp_path / "notes.csv", ROWS)
@@ -157,6 +173,9 @@ def test_foreign_content_is_refused(tmp_path: Path) -> None:
     (tmp_path / "deep.jsonl").write_text('{"text": ["a"], "label": 1}\n{"text": "b", "label": 2}')
     with pytest.raises(UsageError, match="cells must be text or numbers"):
         open_dataset(RunConfig(data=str(tmp_path / "deep.jsonl")))
+    _write(tmp_path / "vectors.parquet", [{"x": [0.5, 1.5], "label": k % 2} for k in range(4)])
+    with pytest.raises(UsageError, match=r"embeddings in a Parquet file are --data features:"):
+        open_dataset(RunConfig(data=str(tmp_path / "vectors.parquet")))
     (tmp_path / "not.parquet").write_bytes(b"PAR1" + bytes(40))
     with pytest.raises(UsageError, match="no sound Parquet file"):
         open_dataset(RunConfig(data=str(tmp_path / "not.parquet")))

@@ -44,6 +44,21 @@ def test_piped_progress_is_a_few_plain_lines() -> None:
     assert len(rounds) == 10
 
 
+def test_a_sentence_is_a_line_of_a_log_and_whole_words_of_a_terminal() -> None:
+    sentence = "what is below the trained blocks " * 4
+    for terminal in (False, True):
+        output = io.StringIO()
+        with RunProgress(Console(file=output, force_terminal=terminal, width=40)) as progress:
+            progress.warned(sentence.strip())
+        lines = re.sub(r"\x1b\[[0-9;?]*\w", "", output.getvalue()).split("\n")
+        told = [line.strip() for line in lines if line.strip()]
+        assert " ".join(told) == f"warning: {sentence.strip()}"
+        assert (max(map(len, told)) <= 40) == terminal
+        assert {word for line in told for word in line.split()} <= set(
+            f"warning: {sentence}".split()
+        )
+
+
 def test_piped_progress_of_cached_features_and_one_round() -> None:
     output = io.StringIO()
     with RunProgress(Console(file=output)) as progress:
