@@ -143,6 +143,13 @@ class Standings:
         return max(len(row.results) for row in self.own.rows)
 
     @property
+    def pooled_over(self) -> str:
+        """What training on pooled data is a mean over: that of blocks has one shuffle."""
+        runs = [run for row in self.rows for run in row.results.values()]
+        once = max((len(run.trained) for run in runs), default=0) == 1
+        return "seeds" if once else "seeds and shuffles"
+
+    @property
     def judged(self) -> int:
         """The most clients of a run with a verdict: honest, with held-out rows."""
         runs = [run for row in self.own.rows for run in row.results.values()]

@@ -156,7 +156,7 @@ def _dots(
         + (" Hollow: the same without the attack." if at.attacked else "")
         + (
             " The green stroke below is the same training on all data in one place; its line is "
-            "one standard deviation over seeds and shuffles."
+            f"one standard deviation over {at.pooled_over}."
             if any(known(row.pooled.mean) for row in at.rows)
             else ""
         ),

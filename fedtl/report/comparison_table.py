@@ -102,7 +102,7 @@ def ranking_captions(at: Standings) -> list[str]:
     lines.append(
         "no attack: the same without hostile clients"
         if at.attacked
-        else "pooled: the same training on all data in one place, over seeds and shuffles"
+        else f"pooled: the same training on all data in one place, over {at.pooled_over}"
     )
     lines.append(f"rounds and bytes: until {percent(at.target)} is reached; time: of all rounds")
     if any(0 < row.reached < len(row.results) for row in at.rows):

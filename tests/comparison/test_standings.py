@@ -81,6 +81,18 @@ def test_the_most_accurate_is_first_and_who_is_clearly_behind_is_marked() -> Non
         assert row.interval.low < row.accuracy.mean < row.interval.high
 
 
+def test_the_caption_says_what_pooled_training_is_a_mean_over() -> None:
+    told = "pooled: the same training on all data in one place, over seeds"
+    at = standings(comparison_of({"fedavg": [[0.5]] * 2, "fed3r": [[0.9]] * 2}))[0]
+    assert f"{told} and shuffles" in ranking_captions(at)
+    once = [
+        replace(row, results={seed: replace(run, trained=run.trained[:1]) for seed, run in each})
+        for row in at.rows
+        for each in [row.results.items()]
+    ]
+    assert told in ranking_captions(replace(at, rows=once))
+
+
 def test_below_five_seeds_nothing_is_called_significant() -> None:
     curves = {"fedavg": [[0.5]] * 4, "fed3r": [[0.9]] * 4}
     at = standings(comparison_of(curves))[0]
