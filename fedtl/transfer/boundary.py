@@ -114,10 +114,11 @@ def cut_backbone(
         else network.before_last(config.trainable_blocks)
     )
     if not any(True for _ in halves.above.parameters()):
+        last = next(reversed(network.blocks), "")
+        earlier = f"cut {backbone.name} before {last} or earlier, or " if last else ""
         raise UsageError(
             f"Nothing is left to train from {halves.name} on but the head, which is trained "
-            f"anyway; cut {backbone.name} before {network.blocks[-1]} or earlier, or leave "
-            "train-from out."
+            f"anyway; {earlier}leave train-from out."
         )
     with torch.inference_mode():
         crossing = halves.below(*example)

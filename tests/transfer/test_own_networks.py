@@ -19,8 +19,10 @@ import fedtl
 from fedtl import compare, simulate
 from fedtl.config import RunConfig
 from fedtl.config_file import from_mapping
+from fedtl.errors import UsageError
 from fedtl.kinds import KINDS
 from fedtl.transfer.backbones import backbone_of
+from fedtl.transfer.boundary import cut_backbone
 from fedtl.transfer.heads import head_of
 
 GRID = '''
@@ -106,6 +108,8 @@ def test_a_backbone_is_one_file(folder: Path) -> None:
     flags = ("--strategies", "fed3r", "--seeds", 1, "--backbone", "grid:Grid")
     said = complaint(compare.main, *QUICK[:2], *flags, "--grid-cells", "2,3")
     assert "grid-cells cannot vary: it has one value for the whole comparison" in said
+    with pytest.raises(UsageError, match="but the head, which is trained anyway; leave train-fro"):
+        cut_backbone(config.replace(train_from="1"))
 
 
 def test_a_backbones_fingerprint_covers_its_options_and_its_file(folder: Path) -> None:
