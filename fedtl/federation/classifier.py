@@ -81,6 +81,10 @@ class Classifier:
         classifier = cls(run, config, head, tuple(doubts))
         classifier._check_head()
         if classifier.takes_embeddings:
+            if weights is not None:
+                raise UsageError(
+                    f"{run} was trained on embeddings and has no backbone; leave --weights out."
+                )
             return classifier
         if weights is not None:
             return replace(classifier, config=config.replace(weights=str(weights)), told=(*doubts,))

@@ -361,6 +361,11 @@ def test_weights_that_were_moved_are_named(run: Path, pictures: Path, tmp_path: 
     assert str(absent) not in found.stderr
 
 
+def test_embeddings_have_no_weights(embeddings_run: Path) -> None:
+    told = complaint(predict.main, embeddings_run, "features:x.npz", "--weights", "w.pth")
+    assert told.endswith("was trained on embeddings and has no backbone; leave --weights out.")
+
+
 def test_a_head_of_another_form_is_refused(run: Path, pictures: Path, tmp_path: Path) -> None:
     head = read_head(run / "head.safetensors")
     text = (run / "config.toml").read_text()

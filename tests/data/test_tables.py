@@ -148,14 +148,19 @@ def test_mistakes_are_told_in_a_sentence(
 
 
 def test_many_numbers_of_many_rows_each_are_classes(tmp_path: Path) -> None:
-    rows = [{"text": f"t{k}", "label": k % 20} for k in range(400)]
+    few = [{"text": f"t{k}", "label": [10, 20, 35][k % 3]} for k in range(6)]
+    doses = _write(tmp_path / "few.csv", few)
+    assert open_dataset(RunConfig(data=str(doses))).classes == ("10", "20", "35")
+    rows = [{"text": f"t{k}", "label": 30 + k % 20} for k in range(400)]
     path = _write(tmp_path / "n.csv", rows)
     assert len(open_dataset(RunConfig(data=str(path))).classes) == 20
     _write(path, rows[:-1])
     with pytest.raises(UsageError, match="20 different numbers in 399 rows"):
         open_dataset(RunConfig(data=str(path)))
-    _write(path, [{**row, "label": f"c{row['label']}"} for row in rows[:-1]])
-    assert len(open_dataset(RunConfig(data=str(path))).classes) == 20
+    # Names, and the numbers of classes, are classes of however few rows.
+    for named in (lambda label: f"c{label}", lambda label: label - 30, lambda label: label - 29):
+        _write(path, [{**row, "label": named(row["label"])} for row in rows[:-1]])
+        assert len(open_dataset(RunConfig(data=str(path))).classes) == 20
 
 
 @pytest.mark.parametrize("text", ["note", "none"])

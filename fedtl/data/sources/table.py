@@ -183,12 +183,19 @@ def _refuse_quantities(path: Path, classes: Sequence[str], rows: int) -> None:
         UsageError: They are many different numbers of few rows each.
     """
     many = len(classes) >= _FEWEST_QUANTITIES and rows < _FEWEST_QUANTITIES * len(classes)
-    if many and all(number_of(name) is not None for name in classes):
+    numbers = [number for name in classes if (number := number_of(name)) is not None]
+    if many and len(numbers) == len(classes) and not _count_classes(numbers):
         raise UsageError(
             f"{path}: the label has {len(classes):,} different numbers in {rows:,} rows, and fedtl "
             "tells classes apart; make ranges of them, such as low and high, or, if each is a "
             "class, put a letter before them"
         )
+
+
+def _count_classes(numbers: Sequence[float]) -> bool:
+    """Return whether numbers are those of classes: whole, from about 0 on, and few left out."""
+    near = 10 * min(numbers) <= len(numbers) and max(numbers) < 2 * len(numbers)
+    return near and min(numbers) >= 0 and all(map(float.is_integer, numbers))
 
 
 def _test(path: Path, splits: list[str] | None, count: int) -> NDArray[np.bool_]:
